@@ -1,0 +1,319 @@
+"""Where the network looks: the canonical frame, and the affine maps of both images into it.
+
+`align` first finds both brains in the template, from many rotations and from coarse to fine, then refines moving to
+fixed directly. An image is searched in a frame of its own (voxels in the order of its nearest body axes, centre of mass
+at zero), so that what its header says of origin, axis order and direction changes the answer only by what it means.
+The world is LPS millimetres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from .errors import RegistrationError
+from .images import background_value, brain_mask, looks_unstripped
+from .matching import Matching, to_matrix, to_transform
+
+MODELS = Path(__file__).parent / "models"
+CANONICAL_SIZE = (160, 192, 160)
+CANONICAL_ORIGIN = (-80.0, -78.0, -74.0)
+
+FINEST = 2.0  # mm, voxels of the search; 1 mm voxels take eight times as long and overlap labels no better
+SEARCH_SIZE = (104, 120, 104)  # of these voxels around the centre of mass
+LEVELS = ((4, 5.0), (2, 3.0), (1, 1.5))  # voxels averaged along each axis, and blur before that (mm)
+TILTS = np.deg2rad((-30, 0, 30))  # about each body axis, the starts of the search
+HEAD_RAISES = (0.0, 30.0, 60.0)  # mm: how far above a head's centre of mass the brain's may lie
+POOR_CORRELATION = 0.7
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Where both images lie in the canonical frame.
+
+    Attributes:
+        fixed_to_canonical: A_f, from fixed world points to canonical world points (LPS mm).
+        moving_to_canonical: A_m, from moving world points to canonical world points (LPS mm).
+        warnings: what the user should know about the two scans, in words.
+    """
+
+    fixed_to_canonical: sitk.AffineTransform
+    moving_to_canonical: sitk.AffineTransform
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def fixed_to_moving(self) -> sitk.AffineTransform:
+        """A_m^-1 o A_f, the linear part of the registration."""
+        back = np.linalg.inv(to_matrix(self.moving_to_canonical))
+        return to_transform(back @ to_matrix(self.fixed_to_canonical))
+
+
+def canonical_grid() -> sitk.Image:
+    """The network's frame as an empty uint8 image: 160 x 192 x 160 voxels of 1 mm, axes to L, P, S."""
+    grid = sitk.Image(CANONICAL_SIZE, sitk.sitkUInt8)
+    grid.SetOrigin(CANONICAL_ORIGIN)
+    return grid
+
+
+@cache
+def template() -> sitk.Image:
+    """The average training brain on the canonical grid, uint8."""
+    return sitk.ReadImage(str(MODELS / "template.nii.gz"))
+
+
+@cache
+def template_mask() -> sitk.Image:
+    """Where most training brains have brain, on the canonical grid, uint8 of zeros and ones."""
+    return sitk.ReadImage(str(MODELS / "template_mask.nii.gz"))
+
+
+def align(
+    fixed: sitk.Image,
+    moving: sitk.Image,
+    method: str = "affine",
+    fixed_mask: sitk.Image | None = None,
+    moving_mask: sitk.Image | None = None,
+    initial_transform: sitk.Transform | None = None,
+    progress: Progress | None = None,
+) -> Alignment:
+    """Find where both brains lie in the canonical frame, and so the linear map between them.
+
+    Args:
+        fixed: the fixed scan; it is always placed in the template by an affine map, except as said under "none".
+        moving: the moving scan.
+        method: how moving follows fixed: "affine" or "rigid" search, "centre" (shift of the centres of mass, nothing
+            turned), or "none" (the two already share a world). With "none" a fixed image that already lies on the
+            canonical grid stays where it is.
+        fixed_mask: brain of the fixed image, on its grid; what lies outside plays no part.
+        moving_mask: brain of the moving image, on its grid.
+        initial_transform: linear, from fixed to moving world; the search starts there, and "centre" and "none" use it
+            as it is.
+        progress: called with the fraction done and what is being done.
+
+    Returns:
+        The two maps, and warnings in words.
+
+    Raises:
+        RegistrationError: an initial transform that is not linear.
+    """
+    if initial_transform is not None and not initial_transform.IsLinear():
+        raise RegistrationError("The initial transform is not linear; give a rigid or affine one, fixed to moving.")
+    initial = None if initial_transform is None else to_matrix(initial_transform)
+    report = progress or (lambda fraction, message: None)
+    report(0.0, "Finding the fixed brain")
+    brains = [_Brain.of(fixed, fixed_mask), _Brain.of(moving, moving_mask)]
+    average = _template_brain()
+    placed = method == "none" and _on_canonical_grid(fixed)
+    fixed_to_canonical, found = (np.eye(4), 1.0) if placed else brains[0].located_in(average)
+    warnings = [_head_warning(role) for role, brain in zip(("fixed", "moving"), brains, strict=True) if brain.is_head]
+    correlations = {"fixed image and the template": found}
+    if method in ("affine", "rigid"):
+        report(0.4, "Aligning moving to fixed")
+        start = initial
+        if start is None:
+            moving_to_canonical, found = brains[1].located_in(average)
+            start = np.linalg.inv(moving_to_canonical) @ fixed_to_canonical
+        domain = _template_domain(fixed_to_canonical, brains[0]) if any(brain.is_head for brain in brains) else None
+        fixed_to_moving, found = brains[1].matched_to(brains[0], start, method, domain)
+        correlations["two images"] = found
+    elif initial is not None:
+        fixed_to_moving = initial
+    else:
+        fixed_to_moving = np.eye(4)
+        if method == "centre":
+            fixed_to_moving[:3, 3] = brains[1].to_world[:3, 3] - brains[0].to_world[:3, 3]
+    warnings += [
+        f"The {pair} agree poorly after alignment (correlation {value:.2f}); check the orientation in their headers."
+        for pair, value in correlations.items()
+        if value < POOR_CORRELATION
+    ]
+    report(1.0, "Aligned")
+    moving_to_canonical = fixed_to_canonical @ np.linalg.inv(fixed_to_moving)
+    return Alignment(to_transform(fixed_to_canonical), to_transform(moving_to_canonical), tuple(warnings))
+
+
+def sample_on_canonical(
+    image: sitk.Image, to_canonical: sitk.AffineTransform, mask: sitk.Image | None = None
+) -> np.ndarray:
+    """What the network sees of an image: one sampling on the canonical grid, normalised as the training brains were.
+
+    Intensities become intensity / 99.9th percentile of the brain, clipped to [0, 1]; what is not brain becomes 0. An
+    image whose brain holds negative values is lifted to start at 0 first.
+
+    Args:
+        image: the original scan.
+        to_canonical: from its world to the canonical world.
+        mask: its brain, on its grid; without one everything that is not background counts, and of a whole head what
+            lies within the template's mask.
+
+    Returns:
+        float32 [L, P, S] in [0, 1].
+    """
+    grid, pull = canonical_grid(), to_canonical.GetInverse()
+    if mask is None and looks_unstripped(image):
+        inside = template_mask()
+    else:
+        inside = sitk.Resample(brain_mask(image) if mask is None else mask, grid, pull, sitk.sitkNearestNeighbor)
+    sampled = sitk.Resample(image, grid, pull, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+    values, brain = sitk.GetArrayFromImage(sampled), sitk.GetArrayViewFromImage(inside) > 0
+    if not brain.any():
+        return np.zeros(CANONICAL_SIZE, np.float32)
+    low, high = np.percentile(values[brain], (0.1, 99.9))
+    low = min(low, 0.0)
+    values = np.clip((values - low) / (high - low), 0, 1) * brain
+    return np.ascontiguousarray(values.transpose(2, 1, 0), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class _Brain:
+    """A scan prepared for the search.
+
+    Attributes:
+        image: float32 in about [0, 1], background 0, voxels of FINEST mm in the scan's own frame.
+        domain: bool [z, y, x], where the correlation is taken when others are matched to this image.
+        to_world: 4 x 4, from the own frame (mm from the centre of mass, along nearest body axes) to the scan's world.
+        is_head: whether more than the brain is seen.
+    """
+
+    image: sitk.Image
+    domain: np.ndarray
+    to_world: np.ndarray
+    is_head: bool
+
+    @classmethod
+    def of(cls, scan: sitk.Image, mask: sitk.Image | None) -> _Brain:
+        """Prepare a scan; a mask removes all that is not brain."""
+        is_head = mask is None and looks_unstripped(scan)
+        scan = sitk.Cast(sitk.DICOMOrient(scan, "LPS"), sitk.sitkFloat32) - background_value(scan)
+        if mask is not None:
+            scan = sitk.Mask(scan, sitk.DICOMOrient(mask, "LPS"))
+        to_world = np.eye(4)
+        to_world[:3, :3] = np.reshape(scan.GetDirection(), (3, 3))
+        to_world[:3, 3] = scan.GetOrigin()
+        # From here on origin and direction are forgotten, and come back with to_world.
+        scan.SetOrigin((0.0, 0.0, 0.0))
+        scan.SetDirection(np.eye(3).ravel())
+        scan = sitk.BinShrink(scan, [int(max(1, FINEST // spacing)) for spacing in scan.GetSpacing()])
+        bright = float(np.percentile(sitk.GetArrayViewFromImage(scan), 99.5))
+        scan = sitk.Clamp(scan / bright, sitk.sitkFloat32, 0.0, 1.2)
+        centre = _centre(scan)
+        to_world[:3, 3] += to_world[:3, :3] @ centre
+        grid = sitk.Image(SEARCH_SIZE, sitk.sitkFloat32)
+        grid.SetSpacing([FINEST] * 3)
+        half = (np.array(SEARCH_SIZE) - 1) / 2 * FINEST
+        grid.SetOrigin((centre - half).tolist())
+        image = sitk.Resample(scan, grid)
+        image.SetOrigin((-half).tolist())
+        return cls(image, _near(sitk.GetArrayViewFromImage(image) > 0.1), to_world, is_head)
+
+    def located_in(self, template: _Brain) -> tuple[np.ndarray, float]:
+        """Where this scan lies in the template.
+
+        Returns:
+            4 x 4 from this scan's world to the template's world, and the correlation reached.
+        """
+        raises = HEAD_RAISES if self.is_head else HEAD_RAISES[:1]
+        starts = [_start(tilts, lift) for tilts in product(TILTS, repeat=3) for lift in raises]
+        domain = template.domain
+        if self.is_head:
+            domain = sitk.GetArrayViewFromImage(_template_brain().image) > 0.1
+        coarse, middle, fine = (Matching(template.level(level), self.level(level), domain) for level in LEVELS)
+        found = [coarse.climb(start, "similarity", 12) for start in starts]
+        found.sort(key=lambda item: -item[1])
+        found = [middle.climb(start, "affine", 12) for start, _ in found[:4]]
+        best, _ = max(found, key=lambda item: item[1])
+        best, correlation = fine.climb(best, "affine", 15)
+        return template.to_world @ np.linalg.inv(self.to_world @ best), correlation
+
+    def matched_to(
+        self, fixed: _Brain, start: np.ndarray, freedom: str, domain: np.ndarray | None
+    ) -> tuple[np.ndarray, float]:
+        """Refine the map between two scans.
+
+        Args:
+            fixed: the scan that stays.
+            start: 4 x 4 from the fixed scan's world to this scan's world.
+            freedom: "affine" or "rigid".
+            domain: bool [z, y, x] in the fixed scan's frame; None takes the fixed scan's own.
+
+        Returns:
+            4 x 4 from the fixed scan's world to this scan's world, and the correlation reached.
+        """
+        domain = fixed.domain if domain is None else domain
+        best = np.linalg.inv(self.to_world) @ start @ fixed.to_world
+        if freedom == "rigid":
+            left, _, right = np.linalg.svd(best[:3, :3])
+            best[:3, :3] = left @ right
+        correlation = 0.0
+        for level in LEVELS[1:]:
+            matching = Matching(fixed.level(level), self.level(level), domain)
+            best, correlation = matching.climb(best, freedom, 15)
+        return self.to_world @ best @ np.linalg.inv(fixed.to_world), correlation
+
+    def level(self, level: tuple[int, float]) -> sitk.Image:
+        """The image blurred and thinned out as a level of the search wants it."""
+        factor, blur = level
+        return sitk.BinShrink(sitk.SmoothingRecursiveGaussian(self.image, blur), [factor] * 3)
+
+
+def _start(tilts: tuple[float, float, float], lift: float) -> np.ndarray:
+    """A rotation about the three body axes and a shift upwards (mm), 4 x 4."""
+    start = np.eye(4)
+    rotation = sitk.Euler3DTransform((0.0, 0.0, 0.0), *map(float, tilts))
+    start[:3, :3] = np.reshape(rotation.GetMatrix(), (3, 3))
+    start[2, 3] = lift
+    return start
+
+
+def _centre(image: sitk.Image) -> np.ndarray:
+    """Centre of mass of the foreground, mm in the image's frame (identity direction, origin zero or not)."""
+    foreground = sitk.GetArrayViewFromImage(image) > 0.1
+    total = foreground.sum()
+    index = [
+        (foreground.sum(axis=tuple(other for other in range(3) if other != axis)) @ np.arange(foreground.shape[axis]))
+        / total
+        for axis in (2, 1, 0)
+    ]
+    return np.array(image.TransformContinuousIndexToPhysicalPoint(index))
+
+
+def _near(foreground: np.ndarray) -> np.ndarray:
+    """Foreground and what lies within 8 mm of it: the outline of a brain is the best landmark of all."""
+    image = sitk.BinaryDilate(sitk.GetImageFromArray(foreground.astype(np.uint8)), (4, 4, 4))
+    return sitk.GetArrayFromImage(image) > 0
+
+
+@cache
+def _template_brain() -> _Brain:
+    return _Brain.of(template(), template_mask())
+
+
+def _template_domain(fixed_to_canonical: np.ndarray, fixed: _Brain) -> np.ndarray:
+    """The template's mask in the frame of the fixed scan, bool [z, y, x]."""
+    pull = to_transform(fixed_to_canonical @ fixed.to_world)
+    mask = sitk.Resample(template_mask(), fixed.image, pull, sitk.sitkNearestNeighbor)
+    return sitk.GetArrayFromImage(mask) > 0
+
+
+def _on_canonical_grid(image: sitk.Image) -> bool:
+    return (
+        image.GetSize() == CANONICAL_SIZE
+        and np.allclose(image.GetOrigin(), CANONICAL_ORIGIN, atol=1e-3)
+        and np.allclose(image.GetSpacing(), 1, atol=1e-4)
+        and np.allclose(image.GetDirection(), np.eye(3).ravel(), atol=1e-4)
+    )
+
+
+def _head_warning(role: str) -> str:
+    return (
+        f"The {role} image seems to show more than the brain; strip its skull or give a mask of its brain for a result "
+        f"that can be trusted."
+    )
