@@ -1,0 +1,178 @@
+"""Training lowers the loss, goes on from where it stopped, and is the same run twice with one seed."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+import torch.nn.functional as F
+from monai.losses import DiffusionLoss
+
+from ULAERegistrationLib.flows import compose_all, warp
+from ULAERegistrationLib.training.augmentation import Augmentation
+from ULAERegistrationLib.training.data import GRID, VALIDATION_PEOPLE, Brains, pack
+from ULAERegistrationLib.training.losses import folding, multi_window_loss, smoothness
+from ULAERegistrationLib.training.trainer import Stage, Trainer, TrainingSettings
+from ULAERegistrationLib.weights import load_network
+
+SETTINGS = TrainingSettings(
+    stages=(Stage(shrink=4, steps=4, learning_rate=1e-3, windows=(5, 3)),),
+    validate_every=100,
+    precision="float32",
+)
+STILL = Augmentation(
+    identical=0.0, residual_rotation=0, residual_scale=0, residual_shift=0, elastic=0, gamma=0, bias=0, noise=0
+)
+
+
+@pytest.fixture(scope="module")
+def brains(tmp_path_factory) -> Brains:
+    """Five people who are one set of blobs, each bent another way: three to train on, two with labels to validate."""
+    folder = tmp_path_factory.mktemp("brains")
+    generator = torch.Generator().manual_seed(5)
+    blobs = F.interpolate(torch.rand(1, 1, 14, 17, 14, generator=generator), size=GRID, mode="trilinear")
+    for person in ("made-up1", "made-up2", "made-up3", "nirep-na04", "nirep-na16"):
+        bend = F.interpolate(6 * torch.randn(1, 3, 4, 4, 4, generator=generator), size=GRID, mode="trilinear")
+        bent = warp(blobs, bend, "border")[0, 0]
+        image = sitk.GetImageFromArray((bent * 255).to(torch.uint8).permute(2, 1, 0).numpy())
+        sitk.WriteImage(image, str(folder / f"{person}_t1.nii.gz"))
+        if person in VALIDATION_PEOPLE:
+            sitk.WriteImage(image > 128, str(folder / f"{person}_seg.nii.gz"))
+    file = folder / "pack.npz"
+    counts = pack(folder, file)
+    assert (counts["training"], counts["validation"]) == (3, 2)
+    return Brains(file)
+
+
+def train(folder, brains, settings=SETTINGS, **kwargs) -> Trainer:
+    trainer = Trainer(folder, brains, settings, log=lambda line: None, **kwargs)
+    trainer.train()
+    return trainer
+
+
+def test_the_pack_holds_the_brains_and_keeps_validation_people_apart(brains):
+    assert brains.training_people == ["made-up1", "made-up2", "made-up3"]
+    assert brains.training_set(4).shape == (3, 1, 48, 48, 48)
+    image = brains.image("made-up1")
+    assert image.shape == (1, 1, *GRID)
+    assert 0.8 < image.max() <= 1
+    assert brains.validation_pairs() == [("nirep-na04", "nirep-na16"), ("nirep-na16", "nirep-na04")]
+
+
+def test_the_real_brains_split_by_person(data_folder):
+    people = {path.name.removesuffix("_t1.nii.gz") for path in (data_folder / "brains").glob("*_t1.nii.gz")}
+    assert set(VALIDATION_PEOPLE) <= people
+    assert len(people) == 38
+
+
+def test_training_makes_brains_match_better(tmp_path, brains):
+    """Begun from the shipped weights, as a network from nothing needs hundreds of steps before it moves anything."""
+    settings = replace(
+        SETTINGS,
+        stages=(replace(SETTINGS.stages[0], steps=12),),
+        augmentation=STILL,
+    )
+    trainer = Trainer(tmp_path, brains, settings, start=load_network()[0].requires_grad_(True), log=lambda line: None)
+    generator = torch.Generator().manual_seed(5)
+
+    def bumps(channels: int, controls: int) -> torch.Tensor:
+        coarse = torch.rand(1, channels, *[controls] * 3, generator=generator)
+        return F.interpolate(coarse, size=(48, 48, 48), mode="trilinear", align_corners=True)
+
+    blobs = bumps(1, 16)
+    images = torch.cat([warp(blobs, 7 * (bumps(3, 5) - 0.5), "border") for _ in range(3)])
+
+    def similarity() -> float:
+        with torch.no_grad():
+            flow = compose_all(trainer.network(images[:1], images[1:2]))
+            return -multi_window_loss(images[1:2], warp(images[:1], flow), (5, 3)).item()
+
+    before = similarity()
+    for _ in range(12):
+        trainer._step(images, settings.stages[0])
+        trainer.step += 1
+    assert similarity() > before + 0.03
+
+
+def test_a_run_leaves_weights_that_load_its_curve_and_its_recipe(tmp_path, brains):
+    settings = replace(SETTINGS, stages=(replace(SETTINGS.stages[0], steps=1),))
+    train(tmp_path, brains, settings)
+    network, card = load_network(tmp_path / "weights.safetensors")
+    assert card.shrink == 4
+    assert "dice_nirep" in card.details["scores"]
+    assert not network.training
+    with (tmp_path / "curve.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["loss"]) < 0
+    assert (tmp_path / "curve.png").stat().st_size > 5000
+    assert TrainingSettings.from_json((tmp_path / "settings.json").read_text()) == settings
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path, brains):
+    whole = train(tmp_path / "whole", brains)
+    stopped = Trainer(tmp_path / "stopped", brains, SETTINGS, log=lambda line: None)
+    stopped.train(seconds=0)
+    assert 0 < stopped.step < 4
+    resumed = train(tmp_path / "stopped", brains)
+    for name, value in whole.network.state_dict().items():
+        torch.testing.assert_close(resumed.network.state_dict()[name], value, atol=1e-6, rtol=1e-4)
+
+
+def test_one_seed_is_one_run(tmp_path, brains):
+    images, stage = brains.training_set(4), SETTINGS.stages[0]
+    runs = [
+        [trainer._step(images, stage)["loss"] for _ in range(3)]
+        for trainer in (Trainer(tmp_path / n, brains, SETTINGS, log=lambda line: None) for n in ("a", "b"))
+    ]
+    assert runs[0] == runs[1]
+
+
+def test_augmentation_moves_flips_and_recolours_but_keeps_the_range():
+    generator = torch.Generator().manual_seed(3)
+    image = F.interpolate(torch.rand(1, 1, 6, 6, 6, generator=generator), size=(48, 48, 48), mode="trilinear")
+    flips = 0
+    for _ in range(12):
+        moving, fixed = Augmentation(identical=0, noise=0)(image, image, generator)
+        assert moving.shape == fixed.shape == image.shape
+        assert min(moving.min(), fixed.min()) >= 0
+        assert max(moving.max(), fixed.max()) <= 1
+        assert not torch.equal(moving, fixed)
+        correlation = [
+            torch.corrcoef(torch.stack([fixed.flatten(), x.flatten()]))[0, 1] for x in (image, image.flip(2))
+        ]
+        flips += int(correlation[1] > correlation[0])
+    assert 2 <= flips <= 10
+
+
+def test_identical_pairs_are_one_person():
+    generator = torch.Generator().manual_seed(3)
+    moving, fixed = replace(STILL, identical=1.0)(torch.rand(1, 1, 16, 16, 16), torch.rand(1, 1, 16, 16, 16), generator)
+    torch.testing.assert_close(moving, fixed)
+
+
+def test_smoothness_is_the_mean_squared_forward_difference():
+    flow = torch.rand(1, 3, 12, 13, 14)
+    expected = sum(np.mean(np.diff(flow.numpy(), axis=axis) ** 2) for axis in (2, 3, 4)) / 3
+    assert smoothness(flow).item() == pytest.approx(expected, rel=1e-5)
+    ramp = torch.zeros(1, 3, 12, 12, 12)
+    ramp[:, 0] = 0.3 * torch.arange(12.0).view(12, 1, 1)
+    # MONAI sums over the three derivatives where the paper's code takes their mean.
+    assert smoothness(ramp).item() == pytest.approx(DiffusionLoss()(ramp).item() / 3, rel=1e-5)
+
+
+def test_later_windows_weigh_half_as_much():
+    fixed = torch.rand(1, 1, 16, 16, 16)
+    assert multi_window_loss(fixed, fixed, (5, 5, 5)).item() == pytest.approx(
+        1.75 * multi_window_loss(fixed, fixed, (5,)).item()
+    )
+
+
+def test_only_a_fold_is_penalised():
+    assert folding(torch.zeros(1, 3, 8, 8, 8)) == 0
+    fold = torch.zeros(1, 3, 8, 8, 8)
+    fold[:, 0, 4] = -2.5
+    assert folding(fold) > 0

@@ -1,0 +1,61 @@
+"""Make a run's best weights the shipped ones, with a card that says how they came about.
+
+`python -m ULAERegistrationLib.training.ship RUN` copies `RUN/weights.safetensors` to `models/` and writes its card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from pathlib import Path
+
+from ..weights import SHIPPED, load_network, save_network
+from .sources import CITATIONS, LICENCE, VALIDATION_PEOPLE
+
+LIMITS = [
+    "T1-weighted, skull-stripped scans of adults; other contrasts, infants and large lesions were never seen.",
+    "Trained on few people and on CPUs only; accuracy was still rising when training stopped.",
+    "Not a medical device.",
+]
+
+
+def ship(run: Path, target: Path = SHIPPED) -> dict:
+    """Copy the weights of a run and write their card.
+
+    Args:
+        run: the folder of a finished or stopped run.
+        target: the shipped file.
+
+    Returns:
+        The card.
+
+    Raises:
+        RegistrationError: where the run holds no usable weights.
+    """
+    network, card = load_network(run / "weights.safetensors")
+    with (run / "curve.csv").open() as file:
+        last = list(csv.DictReader(file))[-1]
+    details = {
+        "what": "ULAE-net (Shu et al., MICCAI 2021), an implementation of its own, trained from nothing.",
+        "licence": LICENCE,
+        "shrink": card.shrink,
+        "preprocessing": "affine to the template's frame, 1 mm, background 0, intensity / 99.9th percentile, in [0, 1]",
+        "training_data": "34 people, one T1 scan each: NIREP 8, OASIS 17, 1000 Functional Connectomes 6, three singles",
+        "validation_people": list(VALIDATION_PEOPLE),
+        "accuracy": card.details["scores"],
+        "accuracy_is": "network alone, mean Dice of cortical labels and folding % (central differences), over the "
+        "ordered pairs of the validation people, by which this checkpoint was picked",
+        "cpu_hours": round(float(last["cpu_seconds"]) / 3600, 2),
+        "recipe": json.loads((run / "settings.json").read_text()),
+        "limits": LIMITS,
+        "citations": CITATIONS,
+    }
+    save_network(network, target, details)
+    return details
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    print(json.dumps(ship(parser.parse_args().run)["accuracy"]))

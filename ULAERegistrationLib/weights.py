@@ -1,0 +1,107 @@
+"""Weights on disk: safetensors beside a card (JSON), checked before they are used. Pickle is never read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import RegistrationError
+
+if TYPE_CHECKING:
+    from .network import ULAENet
+
+MODELS = Path(__file__).parent / "models"
+SHIPPED = MODELS / "ulae-t1-brain.safetensors"
+ARCHITECTURE = "ULAE-net"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a weights file says of itself.
+
+    Attributes:
+        name: the file's name without its ending.
+        shrink: the grid the weights were trained on, in mm per voxel (1, 2 or 4): there the network is run.
+        details: the card's other entries: licence, data, recipe, measured accuracy, SHA-256.
+    """
+
+    name: str
+    shrink: int
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def licence(self) -> str:
+        return self.details.get("licence", "unknown")
+
+
+def save_network(network: ULAENet, path: Path, card: dict[str, Any]) -> None:
+    """Write the weights and their card, `<name>.json`, each whole or not at all."""
+    from safetensors.torch import save
+
+    path = Path(path)
+    data = save({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()})
+    text = json.dumps({"architecture": ARCHITECTURE, **card, "sha256": hashlib.sha256(data).hexdigest()}, indent=2)
+    for target, content in ((path, data), (path.with_suffix(".json"), (text + "\n").encode())):
+        temporary = target.with_name(target.name + ".part")
+        temporary.write_bytes(content)
+        temporary.replace(target)
+
+
+def load_network(path: str | Path | None = None) -> tuple[ULAENet, Card]:
+    """The network with its weights, ready to run.
+
+    Args:
+        path: a `.safetensors` file; None takes the shipped weights.
+
+    Raises:
+        RegistrationError: where the file is missing, truncated, changed since its card was written, or not of this
+            network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    from .network import ULAENet
+
+    path = Path(path) if path else SHIPPED
+    if path.suffix != ".safetensors":
+        raise RegistrationError(f"The model {path} is not a .safetensors file; other formats are not read.")
+    if not path.is_file():
+        raise RegistrationError(f"The model {path} does not exist; give the path of a .safetensors file.")
+    data = path.read_bytes()
+    card = _read_card(path)
+    if "sha256" in card and hashlib.sha256(data).hexdigest() != card["sha256"]:
+        raise RegistrationError(f"The model {path} differs from its card {path.stem}.json; fetch both files again.")
+    try:
+        weights = load(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise RegistrationError(
+            f"The model {path} is damaged or no safetensors file ({error}); fetch it again."
+        ) from error
+    network = ULAENet()
+    expected = {name: value.shape for name, value in network.state_dict().items()}
+    if {name: value.shape for name, value in weights.items()} != expected:
+        raise RegistrationError(
+            f"The model {path} holds another network than ULAE-net; give weights made by `ulae train`."
+        )
+    if any(not value.isfinite().all() for value in weights.values()):
+        raise RegistrationError(f"The model {path} holds values that are not numbers; fetch it again.")
+    network.load_state_dict(weights)
+    return network.eval().requires_grad_(False), Card(path.stem, int(card.get("shrink", 1)), card)
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    file = path.with_suffix(".json")
+    if not file.is_file():
+        return {}
+    try:
+        card = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise RegistrationError(f"The card {file} cannot be read ({error}); fetch it again or remove it.") from error
+    if not isinstance(card, dict) or card.get("architecture", ARCHITECTURE) != ARCHITECTURE:
+        raise RegistrationError(
+            f"The card {file} is not that of a {ARCHITECTURE} model; give weights made by `ulae train`."
+        )
+    return card
