@@ -1,0 +1,244 @@
+"""How fast, how exact and how frugal the fast path is, against the plain network in the same run.
+
+    python Testing/benchmarks/inference.py [--weights F.safetensors] [--device cpu|cuda] [--json F.json]
+
+Same weights, same pair, same grid for everything; times are the best of a few alternating runs. Peak memory is
+measured in a process of its own for each way: on the CPU (Linux) the resident set's peak (VmHWM) over what the process
+held before the run, weights and images among it; on CUDA torch's allocator peak.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+from ULAERegistrationLib.devices import choose_device, half_precision
+from ULAERegistrationLib.flows import compose_all, warp
+from ULAERegistrationLib.inference import FixedCache, predict_flows
+from ULAERegistrationLib.network import ULAENet
+from ULAERegistrationLib.weights import SHIPPED
+
+BRAINS = Path(__file__).parents[3] / "shared" / "data" / "brains"
+FULL = (160, 192, 160)
+# 1/8, about 1/2, 1 and 2 times the voxels; sides must divide by 16.
+SIZES = ((80, 96, 80), (128, 144, 128), FULL, (208, 240, 192))
+PLAIN = "plain"
+KINDS = {
+    "convolution": ("conv",),
+    "norm and activation": ("batch_norm", "leaky_relu", "instance_norm"),
+    "warp": ("grid_sampler",),
+    "upsampling": ("upsample", "lerp"),
+    "joining and copying": ("cat", "copy_", "fill_", "constant_pad"),
+}
+
+
+def load_network(path: Path | None) -> ULAENet:
+    """Trained weights, or without any the untrained network with heads scaled up to flows of several voxels."""
+    torch.manual_seed(0)
+    network = ULAENet().eval()
+    if path is not None:
+        from safetensors.torch import load_file
+
+        network.load_state_dict(load_file(path))
+        return network
+    with torch.no_grad():
+        for head in network.flow_heads:
+            head.weight.normal_(std=0.05)
+    return network
+
+
+def load_pair(folder: Path = BRAINS) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Moving and fixed image and labels, `[1, 1, L, P, S]`: na16 and na04, or smooth noise where they are not."""
+    if not folder.is_dir():
+        moving, fixed = F.interpolate(torch.rand(2, 1, 20, 24, 20), size=FULL, mode="trilinear").split(1)
+        return moving, fixed, None, None
+
+    def load(person: str, kind: str) -> Tensor:
+        array = sitk.GetArrayFromImage(sitk.ReadImage(folder / f"nirep-{person}_{kind}.nii.gz")).T
+        return torch.from_numpy(array.astype(np.float32).copy())[None, None]
+
+    return load("na16", "t1") / 255, load("na04", "t1") / 255, load("na16", "seg"), load("na04", "seg")
+
+
+def ways(
+    network: ULAENet, moving: Tensor, fixed: Tensor, device: torch.device
+) -> dict[str, Callable[[], list[Tensor]]]:
+    """What is compared: the plain network and the fast path in each precision this device has."""
+
+    @torch.no_grad()
+    def plain() -> list[Tensor]:
+        flags = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        with flags:
+            return [flow.cpu() for flow in network.to(device)(moving.to(device), fixed.to(device))]
+
+    found = {PLAIN: plain}
+    half = half_precision(device)
+    for dtype in (torch.float32, half) if half else (torch.float32,):
+        name = str(dtype).removeprefix("torch.")
+        found[name] = lambda name=name: predict_flows(network, moving, fixed, device.type, name)
+    return found
+
+
+def best_seconds(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """The least of a few alternating runs of each, so that a busy moment hits them alike."""
+    seconds = dict.fromkeys(runs, float("inf"))
+    for _ in range(repeats):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            seconds[name] = min(seconds[name], time.perf_counter() - start)
+    return seconds
+
+
+def mean_dice(flow: Tensor, moving: Tensor, fixed: Tensor) -> float:
+    """Mean Dice of NIREP's regions 1-32, the moving labels warped to the nearest."""
+    warped = warp(moving, flow, mode="nearest").long().flatten()
+    fixed = fixed.long().flatten()
+    both = torch.bincount(warped[warped == fixed], minlength=34)
+    sizes = torch.bincount(warped, minlength=34) + torch.bincount(fixed, minlength=34)
+    return (2 * both[1:33] / sizes[1:33]).mean().item()
+
+
+def difference(found: list[Tensor], expected: list[Tensor]) -> dict[str, float]:
+    """Voxels: between the flows of any step at most; between the composed flows on average and at 99.9 %."""
+    gap = (compose_all(found) - compose_all(expected)).abs().flatten()
+    return {
+        "largest of any step": max((a - b).abs().max().item() for a, b in zip(found, expected, strict=True)),
+        "mean": gap.mean().item(),
+        "99.9 %": gap.kthvalue(int(0.999 * gap.numel())).values.item(),
+    }
+
+
+def peak_megabytes(way: str, arguments: list[str]) -> float:
+    """Peak memory of one way, in a process of its own."""
+    command = [sys.executable, __file__, "--peak", way, *arguments]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def measure_peak(run: Callable[[], object], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        run()
+        return torch.cuda.max_memory_allocated() / 2**20
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
+    before = _resident_megabytes("VmHWM")
+    run()
+    return _resident_megabytes("VmHWM") - before
+
+
+def _resident_megabytes(entry: str) -> float:
+    # Not getrusage's ru_maxrss: that one is inherited from the parent process.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(entry)) / 2**10
+
+
+def where_time_goes(run: Callable[[], object], device: torch.device) -> dict[str, float]:
+    """Milliseconds by kind of operation, and the rest."""
+    cuda = device.type == "cuda"
+    with profile(activities=[ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU]) as record:
+        run()
+    found = dict.fromkeys([*KINDS, "the rest"], 0.0)
+    for event in record.key_averages():
+        kind = next((kind for kind, parts in KINDS.items() if any(p in event.key for p in parts)), "the rest")
+        found[kind] += (event.self_device_time_total if cuda else event.self_cpu_time_total) / 1e3
+    return found
+
+
+def seconds_at(
+    size: tuple[int, int, int], network: ULAENet, moving: Tensor, fixed: Tensor, device: torch.device, precision: str
+) -> float:
+    """Seconds for the same pair on another grid."""
+    pair = [F.interpolate(image, size=size, mode="trilinear", align_corners=True) for image in (moving, fixed)]
+    return best_seconds({"": lambda: predict_flows(network, *pair, device.type, precision)}, 2)[""]
+
+
+def benchmark(network: ULAENet, device: torch.device, weights: Path | None, repeats: int = 3) -> dict:
+    """Everything of this file, as one dictionary."""
+    moving, fixed, moving_labels, fixed_labels = load_pair()
+    runs = ways(network, moving, fixed, device)
+    flows = {name: run() for name, run in runs.items()}
+    dice = {}
+    if moving_labels is not None:
+        dice = {name: mean_dice(compose_all(found), moving_labels, fixed_labels) for name, found in flows.items()}
+    differences = {name: difference(found, flows[PLAIN]) for name, found in flows.items() if name != PLAIN}
+    del flows
+    arguments = ["--device", device.type, *(["--weights", str(weights)] if weights else [])]
+    fastest = list(runs)[-1]
+    cache = FixedCache()
+    cohort = {"cohort": lambda: predict_flows(network, moving, fixed, device.type, fastest, fixed_cache=cache)}
+    cohort["cohort"]()
+    return {
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads",
+        "torch": torch.__version__,
+        "seconds": best_seconds(runs | cohort, repeats),
+        "megabytes": {name: peak_megabytes(name, arguments) for name in runs},
+        "difference": differences,
+        "dice": dice,
+        "milliseconds": {name: where_time_goes(run, device) for name, run in runs.items()},
+        "seconds by size": {
+            " x ".join(map(str, size)): seconds_at(size, network, moving, fixed, device, fastest) for size in SIZES
+        },
+    }
+
+
+def report(result: dict) -> str:
+    """The result as text."""
+    plain_seconds, plain_memory = result["seconds"][PLAIN], result["megabytes"][PLAIN]
+    lines = [f"{result['device']}, torch {result['torch']}, grid {' x '.join(map(str, FULL))}", ""]
+    lines.append("way           seconds  times faster  peak MB  of plain     mean   99.9 %  largest    Dice")
+    for name, seconds in result["seconds"].items():
+        memory = result["megabytes"].get(name, float("nan"))
+        gap = result["difference"].get(name, {})
+        figures = [gap.get(k, float("nan")) for k in ("mean", "99.9 %", "largest of any step")]
+        lines.append(
+            f"{name:12} {seconds:8.2f} {plain_seconds / seconds:13.1f} {memory:8.0f} {memory / plain_memory:9.2f} "
+            + " ".join(f"{figure:8.5f}" for figure in figures)
+            + f" {result['dice'].get(name, float('nan')):7.4f}"
+        )
+    lines += ["", "milliseconds            " + "".join(f"{name:>12}" for name in result["milliseconds"])]
+    for kind in [*KINDS, "the rest"]:
+        lines.append(f"{kind:24}" + "".join(f"{times[kind]:12.0f}" for times in result["milliseconds"].values()))
+    lines += ["", "grid                     seconds  microseconds per thousand voxels"]
+    for size, seconds in result["seconds by size"].items():
+        voxels = np.prod([int(n) for n in size.split(" x ")])
+        lines.append(f"{size:22} {seconds:9.2f} {seconds / voxels * 1e9:9.0f}")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, default=SHIPPED if SHIPPED.is_file() else None)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="write the figures there too")
+    parser.add_argument("--peak", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    warnings.filterwarnings("ignore", module="torch.profiler")
+    network, device = load_network(options.weights), choose_device(options.device)
+    if options.peak:
+        moving, fixed, *_ = load_pair()
+        print(measure_peak(ways(network, moving, fixed, device)[options.peak], device))
+        return 0
+    result = benchmark(network, device, options.weights, options.repeats)
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    print(report(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

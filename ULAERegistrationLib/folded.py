@@ -1,0 +1,295 @@
+"""ULAE-net's three flows computed fast: the function of `network.py`, its linear parts folded, nothing done twice.
+
+- The fixed image's path, and the fixed half of everything it is mixed with, are computed once for all steps.
+- The uncoupled block's branches are linear up to one leaky ReLU, so mixing them is a convolution for each dilation: the
+  mean branch is a constant per channel, and 1x1x1 branches and centre taps merge into the 3x3x3 kernel.
+- Features are normalised, upsampled and concatenated a slab at a time, inside the convolution that reads them.
+- Convolutions may run in bfloat16 or float16; flows, coordinates and statistics are float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .flows import resize_flow
+from .network import LEAK, ULAENet, UncoupledBlock
+from .slabs import (
+    Kernel,
+    Normalised,
+    convolved,
+    joined,
+    normalised_block,
+    slabs,
+    statistics,
+    stored,
+    upsampled,
+)
+
+# How many neighbouring voxels' flow one head convolution puts out: 3 channels alone would leave most of the CPU's
+# vector lanes empty.
+HEAD_RUN = 4
+STEP_SHARES = {1: 0.2, 2: 0.25, 3: 0.55}
+
+
+@dataclass(frozen=True)
+class FixedWork:
+    """What one fixed image contributes to every step, whatever the moving image.
+
+    Attributes:
+        image: `[1, 1, L, P, S]` float32.
+        mixed: per level, the fixed features' part of the uncoupled block, with the block's constant.
+        fused: per level, the fixed features' half of the fusion convolution.
+    """
+
+    image: Tensor
+    mixed: list[Tensor]
+    fused: list[Tensor]
+
+
+@dataclass(frozen=True)
+class MovingLevel:
+    """One uncoupled block, folded: weights on the moving features by dilation, on their means, on the fixed ones."""
+
+    kernels: dict[int, Tensor]
+    mean_weight: Tensor
+    fixed_weight: Tensor
+    bias: Tensor
+
+
+class FoldedNetwork:
+    """The weights of a ULAENet, folded for one device and precision; serves any number of pairs.
+
+    Args:
+        network: with the uncoupled encoder; the plain one (Table 2's baseline) has nothing to fold.
+        device: where to compute.
+        dtype: of the convolutions.
+    """
+
+    def __init__(self, network: ULAENet, device: torch.device | str, dtype: torch.dtype) -> None:
+        if not network.uncoupled:
+            raise ValueError("only the network with the uncoupled encoder can be folded")
+        self.device, self.dtype = torch.device(device), dtype
+        # MPS has no 3-D sampling in the older torch releases: flows stay on the CPU there.
+        self.flow_device = torch.device("cpu") if self.device.type == "mps" else self.device
+        self.layout = torch.contiguous_format if self.device.type == "mps" else torch.channels_last_3d
+        self.steps = list(network.steps)
+        with torch.no_grad():
+            self.fixed_path = [self._weight(block.convolution.weight) for block in network.fixed_path]
+            self.moving_path = [self._fold(block) for block in network.moving_path]
+            halves = [block.convolution.weight.chunk(2, 1) for block in network.fusions]
+            self.fusions_moving = [self._weight(moving) for moving, _ in halves]
+            self.fusions_fixed = [self._weight(fixed) for _, fixed in halves]
+            self.bottom = self._weight(network.bottom.convolution.weight)
+            self.ascents = [self._weight(block.convolution.weight) for block in network.ascents]
+            self.smooth = [self._weight(block.convolution.weight) for block in network.smooth]
+            self.finish = self._weight(network.finish.convolution.weight)
+            self.heads = [
+                (Kernel(self._weight(head_run(head.weight)), stride=(1, 1, HEAD_RUN)), head.bias.to(self.device))
+                for head in network.flow_heads
+            ]
+
+    def _weight(self, weight: Tensor) -> Tensor:
+        return weight.to(self.device, self.dtype).contiguous(memory_format=self.layout)
+
+    def _fold(self, block: UncoupledBlock) -> MovingLevel:
+        """Multiply the mixing matrix into every branch, and merge the taps that meet."""
+        mix = block.mix.weight.double().flatten(1)
+        branches = [block.mean_branch, block.plain_branch, block.point_branch, *block.dilated_branches]
+        *parts, fixed_part = mix.split(len(mix), 1)
+        bias = block.mix.bias.double()
+        weights = []
+        for part, branch in zip(parts, branches, strict=True):
+            weights.append(torch.einsum("om,mi...->oi...", part, branch.weight.double()))
+            bias = bias + part @ branch.bias.double()
+        mean, plain, point, *dilated = weights
+        plain[:, :, 1, 1, 1] += point[:, :, 0, 0, 0]
+        kernels = {1: plain}
+        for branch, weight in zip(block.dilated_branches, dilated, strict=True):
+            if branch.dilation[0] == 1:
+                plain += weight
+            else:
+                plain[:, :, 1, 1, 1] += weight[:, :, 1, 1, 1]
+                weight[:, :, 1, 1, 1] = 0
+                kernels[branch.dilation[0]] = weight
+        return MovingLevel(
+            {dilation: self._weight(weight) for dilation, weight in kernels.items()},
+            mean.flatten(1).float().to(self.device),
+            self._weight(fixed_part[:, :, None, None, None]),
+            bias.float().to(self.device),
+        )
+
+    @torch.no_grad()
+    def prepare(self, fixed: Tensor) -> FixedWork:
+        """The fixed image's path, once for all steps and all moving images.
+
+        Args:
+            fixed: `[1, 1, L, P, S]` in [0, 1].
+        """
+        fixed = fixed.to(self.flow_device, torch.float32)
+        x = fixed.to(self.device, self.dtype)
+        mixed, fused = [], []
+        for weight, level, fusion in zip(self.fixed_path, self.moving_path, self.fusions_fixed, strict=True):
+            size = torch.Size(n // 2 for n in x.shape[2:])
+            features = normalised_block(halving(x, weight, 1), size, weight)
+            x = features.rows(0, size[0])
+            bias = level.bias.to(self.dtype)
+            mixed.append(Kernel(level.fixed_weight, bias).rows(stored(x), 0, size[0]))
+            fused.append(Kernel(fusion).rows(stored(x), 0, size[0]))
+        return FixedWork(fixed, mixed, fused)
+
+    @torch.no_grad()
+    def flows(
+        self, moving: Tensor, work: FixedWork, progress: Callable[[float, str], None] | None = None
+    ) -> list[Tensor]:
+        """phi1, phi2, phi3 of equation 2, as `ULAENet.forward` gives them.
+
+        Args:
+            moving: `[1, 1, L, P, S]` in [0, 1], on the fixed image's grid.
+            work: the fixed image's.
+            progress: told before each step; may raise to stop.
+
+        Returns:
+            `[1, 3, L, P, S]` float32 on the CPU, voxels of the full grid.
+        """
+        moving = moving.to(self.flow_device, torch.float32)
+        warped = moving
+        flows: list[Tensor] = []
+        done = 0.0
+        for number, (levels, (kernel, bias)) in enumerate(zip(self.steps, self.heads, strict=True), start=1):
+            progress(done, f"Network, step {number} of {len(self.steps)}")
+            done += STEP_SHARES[levels]
+            flow = self._step(warped, work, levels, kernel, bias).to(self.flow_device)
+            if number == len(self.steps):
+                flows.append(resize_flow(flow, moving.shape[2:]))
+            else:
+                warped = advance(moving, flows, flow)
+        return [flow.cpu() for flow in flows]
+
+    def _step(self, moving: Tensor, work: FixedWork, levels: int, head: Kernel, bias: Tensor) -> Tensor:
+        """One accumulative step's flow on its own grid, in that grid's voxels."""
+        features = self._encode(moving, work, 4 - levels)
+        x = convolved(features[4], self.bottom)
+        for level in range(levels):
+            skip = features[3 - level]
+            x = convolved(joined(upsampled(x, skip.size), skip), self.ascents[level])
+        for weight in self.smooth:
+            x = convolved(x, weight)
+        size = torch.Size(2 * n for n in x.size)
+        images = [self._pooled(image, size) for image in (moving, work.image)]
+        x = convolved(joined(upsampled(x, size), *map(stored, images)), self.finish)
+        flow = torch.empty((1, 3, *size), device=self.device)
+        for start, stop in slabs(size, x.raw.shape[1], x.raw):
+            y = head.rows(x, start, stop).permute(0, 2, 3, 4, 1)
+            y = y.reshape(1, stop - start, size[1], size[2], 3).permute(0, 4, 1, 2, 3)
+            flow[:, :, start:stop].copy_(y).add_(bias.view(1, 3, 1, 1, 1))
+        return flow
+
+    def _pooled(self, image: Tensor, size: torch.Size) -> Tensor:
+        pool = image.shape[2] // size[0]
+        return (F.avg_pool3d(image, pool) if pool > 1 else image).to(self.device, self.dtype)
+
+    def _encode(self, moving: Tensor, work: FixedWork, needed: int) -> dict[int, Normalised]:
+        """e_l of the levels from `needed` down to the coarsest."""
+        x = moving.to(self.device, self.dtype)
+        features = {}
+        for number, level in enumerate(self.moving_path, start=1):
+            means = x.float().mean().view(1) if number == 1 else statistics(x)[0]
+            constant = (level.mean_weight @ means).to(self.dtype)
+            first, *others = [
+                halving(x, weight, dilation, None if n else constant)
+                for n, (dilation, weight) in enumerate(level.kernels.items())
+            ]
+            mixed = work.mixed[number - 1]
+            out = torch.empty_like(mixed)
+            for start, stop in slabs(out.shape[2:], out.shape[1], out):
+                y = first(start, stop).add_(mixed[:, :, start:stop])
+                for kernel in others:
+                    y += kernel(start, stop)
+                out[:, :, start:stop] = F.leaky_relu_(y, LEAK)
+            x = out
+            if number >= needed:
+                features[number] = fused(x, work.fused[number - 1], self.fusions_moving[number - 1])
+        return features
+
+
+def advance(moving: Tensor, flows: list[Tensor], flow: Tensor) -> Tensor:
+    """Take one step's flow onto the full grid, append it to the flows, and warp the moving image through all of them.
+
+    Each slab of voxels goes all the way at once: `u = phi_k(p)`, then `u = phi_j(p + u) + u` for the earlier flows, the
+    last first (equation 2), then the moving image at p + u.
+    """
+    size = moving.shape[2:]
+    scale = torch.tensor([n / m for n, m in zip(size, flow.shape[2:], strict=True)], device=flow.device)
+    flow = flow * scale.view(1, 3, 1, 1, 1)
+    source = upsampled(stored(flow), size)
+    full = flow.new_empty((1, 3, *size))
+    warped = torch.empty_like(moving)
+    for start, stop in slabs(size, 6, flow):
+        u = source.rows(start, stop)
+        full[:, :, start:stop] = u
+        for earlier in reversed(flows):
+            u = sampled(earlier, u, start, "border").add_(u)
+        warped[:, :, start:stop] = sampled(moving, u, start, "zeros")
+    flows.append(full)
+    return warped
+
+
+def sampled(image: Tensor, u: Tensor, start: int, padding: str) -> Tensor:
+    """`flows.warp` for the slab of a flow that begins at plane `start`, with half as many passes over the memory."""
+    points = torch.empty_like(u)
+    for axis, (n, first, length) in enumerate(zip(image.shape[2:], (start, 0, 0), u.shape[2:], strict=True)):
+        steps = torch.arange(first, first + length, dtype=torch.float32, device=u.device)
+        # torch counts the sampling axes from the last one back.
+        point = points[:, 2 - axis]
+        torch.add(u[:, axis], steps.view(-1, *[1] * (2 - axis)), out=point)
+        point.mul_(2 / (n - 1)).sub_(1)
+    # grid_sample on the CPU uses one thread per batch item: hand it the rows of voxels in as many parts.
+    rows = u.shape[2] * u.shape[3]
+    parts = torch.get_num_threads() if u.device.type == "cpu" else 1
+    parts = max(n for n in range(1, parts + 1) if rows % n == 0)
+    grid = points.permute(0, 2, 3, 4, 1).reshape(parts, rows // parts, 1, -1, 3)
+    image = image.expand(parts, -1, -1, -1, -1)
+    values = F.grid_sample(image, grid, mode="bilinear", padding_mode=padding, align_corners=True)
+    return values.transpose(0, 1).reshape(1, image.shape[1], *u.shape[2:])
+
+
+def fused(moving: Tensor, fixed_half: Tensor, weight: Tensor) -> Normalised:
+    """A fusion block, given the fixed features' half of its convolution."""
+    kernel, source = Kernel(weight), stored(moving)
+    return normalised_block(
+        lambda start, stop: kernel.rows(source, start, stop).add_(fixed_half[:, :, start:stop]), source.size, weight
+    )
+
+
+def halving(x: Tensor, weight: Tensor, dilation: int, bias: Tensor | None = None) -> Callable[[int, int], Tensor]:
+    """The planes of a 3x3x3 convolution with stride 2, padded by its dilation.
+
+    A single channel, which convolutions compute slowly, is read as two: even and odd voxels along the last axis.
+    """
+    if x.shape[1] > 1:
+        kernel, source = Kernel(weight, bias, (2, 2, 2), (dilation,) * 3), stored(x)
+        return lambda start, stop: kernel.rows(source, start, stop)
+    pairs = weight.new_zeros(len(weight), 2, 3, 3, 3)
+    if dilation % 2 == 0:
+        pairs[:, 0] = weight[:, 0]
+        x, reach, stride = x[:, :, ::2, ::2], dilation // 2, (1, 1, 1)
+    else:
+        # Taps at 2i - d, 2i, 2i + d: the odd voxel of a pair before, and both of pair i where d is 1.
+        pairs[:, 1, :, :, 0], pairs[:, 0, :, :, 1], pairs[:, 1, :, :, 1] = weight[:, 0].unbind(-1)
+        reach, stride = 1, (2, 2, 1)
+    kernel = Kernel(pairs, bias, stride, (reach, reach, reach))
+    source = stored(x.contiguous().view(*x.shape[:1], *x.shape[2:4], -1, 2).permute(0, 4, 1, 2, 3))
+    return lambda start, stop: kernel.rows(source, start, stop)
+
+
+def head_run(weight: Tensor) -> Tensor:
+    """A flow head's weight, spread so that HEAD_RUN neighbours along the last axis come out of one application."""
+    run = weight.new_zeros(HEAD_RUN, *weight.shape[:4], HEAD_RUN + 2)
+    for n in range(HEAD_RUN):
+        run[n, ..., n : n + 3] = weight
+    return run.flatten(0, 1)
