@@ -1,0 +1,151 @@
+"""What refinement gains on the validation pairs: Dice against steps and seconds, and a table of the presets.
+
+    python Testing/benchmarks/refinement.py table [--model FILE] [--pairs nirep oasis]
+    python Testing/benchmarks/refinement.py curve [--model FILE] [--picture docs/images/refinement.png]
+
+Each pair starts from the affine alone (flows of zero) and from the network. Seconds are the refinement's own: on the
+clock, which means something on an idle machine, and of the processor, which with --threads 1 hold on a busy one too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from torch import Tensor
+
+from ULAERegistrationLib.flows import compose_all, grown, shrunk, warp
+from ULAERegistrationLib.folding import folded, jacobian
+from ULAERegistrationLib.inference import predict_flows
+from ULAERegistrationLib.refinement import ITERATIONS, refine
+from ULAERegistrationLib.settings import RegistrationSettings
+from ULAERegistrationLib.weights import load_network
+
+ROOT = Path(__file__).parents[2]
+BRAINS = ROOT.parent / "shared" / "data" / "brains"
+PEOPLE = {"nirep": ("nirep-na04", "nirep-na16"), "oasis": ("oasis-1113", "oasis-1125")}
+SHARES = (0, 0.1, 0.3, 1)
+
+
+class Pair:
+    """A validation pair, fixed <- moving, with its labels."""
+
+    def __init__(self, fixed: str, moving: str) -> None:
+        self.name = f"{fixed} <- {moving}"
+        self.fixed, self.moving = (read(f"{person}_t1") / 255 for person in (fixed, moving))
+        self.fixed_labels, self.moving_labels = (read(f"{person}_seg") for person in (fixed, moving))
+        self.nirep = fixed.startswith("nirep")
+
+    def dice(self, flow: Tensor) -> float:
+        """Mean over the cortical labels present in either: NIREP 1-32, OASIS from 100."""
+        warped = warp(self.moving_labels, flow, mode="nearest").numpy().ravel().astype(int)
+        fixed = self.fixed_labels.numpy().ravel().astype(int)
+        length = max(warped.max(), fixed.max()) + 1
+        sizes = np.bincount(warped, minlength=length) + np.bincount(fixed, minlength=length)
+        common = np.bincount(fixed[fixed == warped], minlength=length)
+        label = np.arange(length)
+        scored = (sizes > 0) & ((label >= 1) & (label <= 32) if self.nirep else label >= 100)
+        return float((2 * common[scored] / sizes[scored]).mean())
+
+
+def read(name: str) -> Tensor:
+    array = sitk.GetArrayFromImage(sitk.ReadImage(BRAINS / f"{name}.nii.gz")).T
+    return torch.from_numpy(array.astype(np.float32))[None, None]
+
+
+def ordered(source: str) -> list[tuple[str, str]]:
+    first, second = PEOPLE[source]
+    return [(first, second), (second, first)]
+
+
+def starts(pair: Pair, model: str | None) -> dict[str, list[Tensor]]:
+    """The flows refinement starts from: none, and the network's."""
+    network, card = load_network(model)
+    images = (shrunk(image, card.shrink) for image in (pair.moving, pair.fixed))
+    found = [grown(flow, card.shrink, pair.fixed.shape[2:]) for flow in predict_flows(network, *images, device="cpu")]
+    return {"affine": [torch.zeros_like(flow) for flow in found], "network": found}
+
+
+def refined(pair: Pair, flows: list[Tensor], **settings) -> tuple[Tensor, float, float]:
+    """The whole flow after refinement, and its seconds by the clock and by the processor."""
+    began, began_processor = time.perf_counter(), time.process_time()
+    result = refine(pair.moving, pair.fixed, flows, RegistrationSettings(**settings))
+    seconds, processor = time.perf_counter() - began, time.process_time() - began_processor
+    return compose_all(result), seconds, processor
+
+
+def table(options: argparse.Namespace) -> None:
+    print("| pair | start | preset | Dice | folded at any corner, % | by central differences, % | seconds | CPU s |")
+    print("|" + "---|" * 8)
+    for source in options.pairs:
+        for people in ordered(source):
+            pair = Pair(*people)
+            for start, flows in starts(pair, options.model).items():
+                for preset in ("fast", "accurate", "smooth"):
+                    flow, seconds, processor = refined(pair, flows, preset=preset)
+                    share, central = (100 * float(m.float().mean()) for m in (folded(flow), jacobian(flow) <= 0))
+                    print(
+                        f"| {pair.name} | {start} | {preset} | {pair.dice(flow):.4f} | {share:.4f} | "
+                        f"{central:.4f} | {seconds:.1f} | {processor:.1f} |",
+                        flush=True,
+                    )
+
+
+def curve(options: argparse.Namespace) -> None:
+    """Each point is a run of its own with that many steps, spread over the levels as the preset spreads its own."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    print("| pair | start | steps | Dice | seconds | CPU s |\n|" + "---|" * 6)
+    for source, colour in zip(options.pairs, ("tab:blue", "tab:orange"), strict=False):
+        pair = Pair(*ordered(source)[0])
+        for (start, flows), line in zip(starts(pair, options.model).items(), ("--", "-"), strict=True):
+            rows = []
+            for share in SHARES:
+                steps = round(share * ITERATIONS)
+                flow, seconds, processor = refined(pair, flows, refinement_iterations=steps)
+                rows.append((steps, processor, pair.dice(flow)))
+                print(
+                    f"| {pair.name} | {start} | {steps} | {rows[-1][2]:.4f} | {seconds:.1f} | {processor:.1f} |",
+                    flush=True,
+                )
+            for axis, column in zip(axes, (0, 1), strict=True):
+                axis.plot(
+                    [row[column] for row in rows],
+                    [row[2] for row in rows],
+                    line,
+                    marker="o",
+                    color=colour,
+                    label=f"{pair.name}, from the {start}",
+                )
+    axes[0].set(xlabel="refinement steps, all levels", ylabel="mean Dice, cortical labels")
+    axes[0].axvline(ITERATIONS, color="0.7", zorder=0)
+    axes[1].set(xlabel="CPU seconds of refinement (all threads together)")
+    axes[1].legend(fontsize=8, loc="lower right")
+    for axis in axes:
+        axis.grid(alpha=0.3)
+    options.picture.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(options.picture, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("table", "curve"))
+    parser.add_argument("--model", help="weights (.safetensors); default: the shipped ones")
+    parser.add_argument("--pairs", nargs="+", choices=tuple(PEOPLE), default=list(PEOPLE))
+    parser.add_argument("--picture", type=Path, default=ROOT / "docs" / "images" / "refinement.png")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    {"table": table, "curve": curve}[options.what](options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""Refinement of one pair: the residual map that the images themselves ask for, on top of the network's flows.
+
+Greedy and compositional, as SyN and its kin: at every step the warped image's gradient and the local NCC's say where
+each voxel should look; that update, smoothed, is composed onto the residual. Coarse to fine; the moving image is always
+sampled once, through the total map. A map made of small smooth steps hardly folds; what it does is unfolded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from .flows import compose, compose_all, resize_flow, warp
+from .settings import RegistrationSettings
+from .similarity import LocalNCC, separable
+from .unfolding import unfold
+
+Progress = Callable[[float, str], None]
+
+# About how far one step moves a voxel, in voxels of the level's flow grid, at the level's start and at its end. Small
+# last steps settle what would otherwise jitter, and halve the folds.
+FIRST_STEP, LAST_STEP = 0.25, 0.025
+UPDATE_SIGMA = 1.0  # voxels of the level's flow grid: Gaussian smoothing of the update
+SMOOTHNESS = {"accurate": 1.0, "smooth": 2.0}  # times each level's
+FOLDS_ALLOWED = {"accurate": 0.001, "smooth": 0.0}  # share of the voxels, any corner counted
+DECAY_MEAN, DECAY_SQUARE = 0.9, 0.99
+# Added to the root of the mean square: NCC of a window per voxel of movement, a tenth of what is common where brains
+# differ. Below it a step shrinks.
+FLOOR = 0.02
+# A level ends when its last steps raised the NCC by less than this, and is undone when all of it did.
+PAYS, LAST_STEPS = 1e-4, 10
+MESSAGE = "Refining this pair"
+
+
+@dataclass(frozen=True)
+class Level:
+    """One grid of the pyramid.
+
+    Attributes:
+        image, flow: size of the images' and the flow's grid, as a fraction of the full one.
+        steps: how many, of the preset's own number.
+        window: of the local NCC, voxels of the image's grid.
+        stride: of its windows.
+        smoothness: weight of the smoothness term; coarse grids want more, as their errors are handed down.
+        cost: of one step, in those of the finest level; for the progress.
+    """
+
+    image: float
+    flow: float
+    steps: int
+    window: int
+    stride: int
+    smoothness: float
+    cost: float
+
+
+LEVELS = (
+    Level(image=1 / 8, flow=1 / 8, steps=60, window=5, stride=1, smoothness=0.6, cost=0.01),
+    Level(image=1 / 4, flow=1 / 4, steps=60, window=7, stride=1, smoothness=0.6, cost=0.02),
+    Level(image=1 / 2, flow=1 / 2, steps=60, window=7, stride=2, smoothness=0.3, cost=0.1),
+    Level(image=1, flow=2 / 3, steps=20, window=9, stride=2, smoothness=0.3, cost=1),
+)
+ITERATIONS = sum(level.steps for level in LEVELS)
+
+
+def refine(
+    moving: Tensor,
+    fixed: Tensor,
+    flows: Sequence[Tensor],
+    settings: RegistrationSettings,
+    progress: Progress | None = None,
+) -> list[Tensor]:
+    """Fit the network's answer to this pair.
+
+    The residual map `T_r` goes into the last step, `T3' = T3 o T_r`, so that equation 2 still gives the whole map.
+
+    Args:
+        moving, fixed: float32 `[1, 1, L, P, S]` in [0, 1], on one grid.
+        flows: phi1, phi2, phi3 of equation 2, float32 `[1, 3, L, P, S]` in voxels; zeros do (the affine alone).
+        settings: `preset` ("fast" adds nothing; "smooth" weighs smoothness twice and ends with no folded voxel),
+            `refinement_iterations` (all levels together) and `smoothness` (1 is the preset's own).
+        progress: called before every step with the fraction done and a message; what it raises ends the refinement.
+
+    Returns:
+        Flows of the same number, grid and device; those given are left as they were.
+    """
+    if settings.preset == "fast":
+        return list(flows)
+    report = progress or (lambda fraction, message: None)
+    device = flows[0].device
+    moving, fixed = moving.to(device), fixed.to(device)
+    wanted = ITERATIONS if settings.refinement_iterations is None else settings.refinement_iterations
+    refined = list(flows)
+    if wanted:
+        weight = SMOOTHNESS[settings.preset] * settings.smoothness
+        with torch.no_grad():
+            residual = _residual(
+                moving, fixed, compose_all(refined), _steps(wanted), weight, lambda part: report(0.9 * part, MESSAGE)
+            )
+            refined[-1] = compose(refined[-1], residual)
+    if wanted or settings.preset == "smooth":
+        refined = unfold(refined, FOLDS_ALLOWED[settings.preset], lambda: report(0.9, "Removing folds"))
+    report(1.0, MESSAGE)
+    return refined
+
+
+def _steps(wanted: int) -> list[int]:
+    """The preset's steps of each level, or as many as wanted in the same proportion, the coarsest first."""
+    ends = [0]
+    for level in LEVELS:
+        ends.append(ends[-1] + level.steps)
+    ends = [round(end * wanted / ITERATIONS) for end in ends]
+    return [stop - start for start, stop in pairwise(ends)]
+
+
+def _residual(
+    moving: Tensor,
+    fixed: Tensor,
+    base: Tensor,
+    steps: Sequence[int],
+    smoothness: float,
+    report: Callable[[float], None],
+) -> Tensor:
+    """The flow r that makes moving o T_base o T_r match fixed, on the full grid."""
+    size = moving.shape[2:]
+    residual = torch.zeros_like(base)
+    total = sum(level.cost * count for level, count in zip(LEVELS, steps, strict=True))
+    done = 0.0
+    for level, count in zip(LEVELS, steps, strict=True):
+        image_size, flow_size = _scaled(size, level.image), _scaled(size, level.flow)
+        level_moving = shrink_image(moving, image_size)
+        ncc = LocalNCC(shrink_image(fixed, image_size), level.window, level.stride)
+        level_base = resize_flow(base, flow_size)
+        residual = resize_flow(residual, flow_size)
+        start, direction = residual, _Direction()
+        values: list[float] = []
+        for step in torch.linspace(FIRST_STEP, LAST_STEP, count).tolist():
+            report(done / total)
+            done += level.cost
+            flow = compose(level_base, residual)
+            value, force = _force(ncc, warp(level_moving, resize_flow(flow, image_size)), flow_size)
+            values.append(value)
+            if len(values) > LAST_STEPS and value - values[-1 - LAST_STEPS] < PAYS:
+                break
+            update = step * direction(force - level.smoothness * smoothness * smoothness_gradient(flow))
+            residual = compose(residual, update)
+        if values and values[-1] - values[0] < PAYS:
+            residual = start
+    return resize_flow(residual, size)
+
+
+def _force(ncc: LocalNCC, warped: Tensor, size: Sequence[int]) -> tuple[float, Tensor]:
+    """The NCC, and its gradient in an update v on the right, `warped(p + v(p))`, smoothed, on the flow's grid."""
+    warped.requires_grad_()
+    with torch.enable_grad():
+        value = ncc(warped)
+        (slope,) = torch.autograd.grad(value, warped)
+    force = _image_gradient(warped.detach()) * slope
+    ratios = [(n - 1) / (m - 1) for n, m in zip(force.shape[2:], size, strict=True)]
+    matrices = [
+        _gaussian(n, m, UPDATE_SIGMA * ratio, force.device)
+        for n, m, ratio in zip(force.shape[2:], size, ratios, strict=True)
+    ]
+    # A flow voxel moves all the image voxels around it, each by `ratio` of the image's own voxels.
+    gain = torch.tensor(ratios, device=force.device).view(1, 3, 1, 1, 1) * torch.tensor(ratios).prod().item()
+    return value.item(), separable(force, matrices) * gain
+
+
+def _image_gradient(image: Tensor) -> Tensor:
+    """Central differences, `[1, 3, L, P, S]`; 0 on the faces of the grid."""
+    gradient = image.new_zeros(1, 3, *image.shape[2:])
+    for axis in range(3):
+        n = image.shape[axis + 2]
+        inner = gradient[:, axis : axis + 1].narrow(axis + 2, 1, n - 2)
+        torch.sub(image.narrow(axis + 2, 2, n - 2), image.narrow(axis + 2, 0, n - 2), out=inner).mul_(0.5)
+    return gradient
+
+
+def smoothness_gradient(flow: Tensor) -> Tensor:
+    """Gradient of the paper's smoothness: squared forward differences, mean over voxels, channels and axes."""
+    gradient = torch.zeros_like(flow)
+    for axis in (2, 3, 4):
+        steps = flow.diff(dim=axis)
+        n = steps.shape[axis]
+        gradient.narrow(axis, 0, n).sub_(steps)
+        gradient.narrow(axis, 1, n).add_(steps)
+    return gradient.mul_(2 / (3 * flow.numel()))
+
+
+class _Direction:
+    """Adam's: the gradient's running mean over the root of its running mean square."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = self.square = torch.zeros(())
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        if self.count == 0:
+            self.mean, self.square = torch.zeros_like(gradient), torch.zeros_like(gradient)
+        self.count += 1
+        self.mean.lerp_(gradient, 1 - DECAY_MEAN)
+        self.square.mul_(DECAY_SQUARE).addcmul_(gradient, gradient, value=1 - DECAY_SQUARE)
+        root = (self.square / (1 - DECAY_SQUARE**self.count)).sqrt_().add_(FLOOR / gradient[0, 0].numel())
+        return (self.mean / (1 - DECAY_MEAN**self.count)).div_(root)
+
+
+def shrink_image(image: Tensor, size: Sequence[int]) -> Tensor:
+    """An image on a coarser grid of the same extent, smoothed against aliasing first."""
+    if tuple(image.shape[2:]) == tuple(size):
+        return image
+    ratios = [(n - 1) / (m - 1) for n, m in zip(image.shape[2:], size, strict=True)]
+    return separable(
+        image,
+        [
+            _gaussian(n, m, 0.45 * ratio, image.device)
+            for n, m, ratio in zip(image.shape[2:], size, ratios, strict=True)
+        ],
+    )
+
+
+@lru_cache(maxsize=64)
+def _gaussian(old: int, new: int, sigma: float, device: torch.device) -> Tensor:
+    """Matrix `[new, old]` that smooths an axis with a Gaussian (sigma in old voxels) and samples it end to end."""
+    places = torch.linspace(0, old - 1, new, dtype=torch.float64)
+    distances = places[:, None] - torch.arange(old, dtype=torch.float64)[None, :]
+    weights = torch.exp(-0.5 * (distances / sigma) ** 2)
+    return (weights / weights.sum(1, keepdim=True)).float().to(device)
+
+
+def _scaled(size: Sequence[int], fraction: float) -> tuple[int, ...]:
+    return tuple(max(round(n * fraction), 4) for n in size)
