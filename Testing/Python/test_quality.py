@@ -1,0 +1,261 @@
+"""The figures of quality are those of SimpleITK and MONAI, and the verdict follows from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from monai.losses import LocalNormalizedCrossCorrelationLoss
+
+from ULAERegistrationLib.alignment import Alignment
+from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.folding import corner_jacobians, smallest_jacobian
+from ULAERegistrationLib.quality import DO_NOT_USE, GOOD, LOOK, Quality, dice, folded, jacobian_determinant, measure
+
+SIZE = (24, 30, 27)
+
+
+def smooth_flow(strength: float, size: tuple[int, int, int] = SIZE) -> np.ndarray:
+    coarse = torch.randn(1, 3, 5, 6, 5, generator=torch.manual_seed(3)) * strength
+    return torch.nn.functional.interpolate(coarse, size=size, mode="trilinear", align_corners=True)[0].numpy()
+
+
+def image_pair() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A textured ball, the same displaced by two voxels along L, and where the first is."""
+    noise = torch.rand(1, 1, 10, 12, 11, generator=torch.manual_seed(1))
+    texture = torch.nn.functional.interpolate(noise, size=SIZE, mode="trilinear", align_corners=True)[0, 0].numpy()
+    distance = np.linalg.norm(np.indices(SIZE) - np.array(SIZE).reshape(3, 1, 1, 1) / 2, axis=0)
+    fixed = (0.2 + 0.8 * texture) * (distance < 9)
+    return fixed.astype(np.float32), np.roll(fixed, 2, axis=0).astype(np.float32), distance < 9
+
+
+def as_itk_field(flow: np.ndarray) -> sitk.Image:
+    return sitk.GetImageFromArray(flow.transpose(3, 2, 1, 0).astype(np.float64), isVector=True)
+
+
+@pytest.fixture
+def good() -> Quality:
+    return Quality(
+        ncc_before=0.25,
+        ncc_after=0.55,
+        ncc_all_before=0.15,
+        ncc_all_after=0.3,
+        mse_before=0.014,
+        mse_after=0.005,
+        folded_voxels=120,
+        folded_percent=0.002,
+        folded_percent_brain=0.006,
+        jacobian_min=-0.1,
+        jacobian_max=4.2,
+        log_jacobian_sd=0.3,
+        displacement_mean_mm=3.1,
+        displacement_max_mm=11.0,
+        empty_percent=0.1,
+        seconds={"network": 3.2, "quality": 1.5},
+    )
+
+
+def test_jacobian_determinant_is_simpleitks_inside_the_grid() -> None:
+    flow = smooth_flow(1.5)
+    itk = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(as_itk_field(flow))).transpose(2, 1, 0)
+    inner = (slice(1, -1),) * 3
+    assert itk.std() > 0.2
+    np.testing.assert_allclose(jacobian_determinant(flow)[inner], itk[inner], atol=1e-4)
+
+
+def test_jacobian_of_a_linear_map_is_its_determinant_up_to_the_border() -> None:
+    matrix = np.array([[1.2, 0.1, 0.0], [-0.2, 0.9, 0.3], [0.0, 0.1, 1.1]])
+    flow = np.einsum("ij,jlps->ilps", matrix - np.eye(3), np.indices(SIZE)).astype(np.float32)
+    np.testing.assert_allclose(jacobian_determinant(flow), np.linalg.det(matrix), rtol=1e-4)
+    np.testing.assert_allclose(smallest_jacobian(torch.from_numpy(flow)[None]), np.linalg.det(matrix), rtol=1e-3)
+
+
+def test_a_fold_that_central_differences_miss_is_counted() -> None:
+    flow = np.zeros((3, *SIZE), np.float32)
+    flow[0, 10, 12, 12] = 1.5  # one point jumps over its neighbour, whose own neighbours stay in order
+    assert jacobian_determinant(flow)[10, 12, 12] == pytest.approx(1.0)
+    assert folded(flow)[10, 12, 12]
+    assert not folded(flow)[13, 12, 12]
+
+
+def test_a_voxel_folds_where_a_corner_of_it_turns_inside_out() -> None:
+    """Against determinants by numpy of each voxel's edges, one corner at a time."""
+    flow = smooth_flow(4.0, (9, 11, 18))
+    points = flow + np.indices(flow.shape[1:])
+    expected = np.zeros(flow.shape[1:], bool)
+    for signs in np.ndindex(2, 2, 2):
+        edges = []
+        for axis, backward in enumerate(signs):
+            edge = np.diff(points, axis=axis + 1)
+            ends = [(0, 0)] * 4
+            ends[axis + 1] = (1, 0) if backward else (0, 1)
+            edges.append(np.pad(edge, ends, mode="edge"))
+        expected |= np.linalg.det(np.stack(edges).transpose(2, 3, 4, 0, 1)) <= 0
+    assert 0.01 < expected.mean() < 0.9
+    assert (folded(flow) == expected).mean() > 0.9999
+    assert (folded(flow) >= (jacobian_determinant(flow) < -1e-5)).all()
+
+
+def test_the_central_determinant_is_the_mean_of_the_corners() -> None:
+    flow = torch.from_numpy(smooth_flow(2.0))[None]
+    np.testing.assert_allclose(
+        jacobian_determinant(flow[0].numpy()), corner_jacobians(flow).mean(1)[0], atol=1e-4, rtol=1e-4
+    )
+
+
+def test_corner_determinants_can_be_learned_from() -> None:
+    flow = torch.from_numpy(smooth_flow(3.0))[None].requires_grad_()
+    before = corner_jacobians(flow).relu().sub(corner_jacobians(flow)).sum()
+    before.backward()
+    with torch.no_grad():
+        unfolded = flow - 0.01 * flow.grad
+    after = corner_jacobians(unfolded)
+    assert after[after < 0].abs().sum() < before.detach()
+
+
+def test_dice_is_simpleitks_on_two_real_label_maps(data_folder: Path) -> None:
+    a, b = (sitk.ReadImage(str(data_folder / f"brains/nirep-na{who}_seg.nii.gz")) for who in ("16", "04"))
+    overlap = sitk.LabelOverlapMeasuresImageFilter()
+    overlap.Execute(a, b)
+    found = dice(sitk.GetArrayFromImage(a), sitk.GetArrayFromImage(b))
+    assert len(found) == 33
+    assert found == pytest.approx({label: overlap.GetDiceCoefficient(label) for label in found}, abs=1e-9)
+
+
+def test_dice_counts_labels_that_one_map_lacks_and_leaves_out_background() -> None:
+    a, b = np.array([[0, 1, 1, 12175]]), np.array([[0, 1, 7, 0]], np.uint8)
+    assert dice(a, b) == pytest.approx({1: 2 / 3, 7: 0.0, 12175: 0.0})
+
+
+@pytest.mark.parametrize("labels", [np.array([0.5, 1.0]), np.array([-1, 1])], ids=["fractions", "negative"])
+def test_dice_refuses_what_is_no_label_map(labels: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="whole numbers"):
+        dice(labels, labels)
+
+
+def test_similarity_is_monais_and_numpys() -> None:
+    fixed, moving, brain = image_pair()
+    quality = measure(fixed, moving, np.zeros((3, *SIZE), np.float32), brain)
+    oracle = LocalNormalizedCrossCorrelationLoss(kernel_size=9, reduction="none", smooth_nr=0, smooth_dr=1e-5)
+    monai = -oracle(torch.from_numpy(moving)[None, None], torch.from_numpy(fixed)[None, None])[0, 0].numpy()
+    assert quality.ncc_before == pytest.approx(monai[brain].mean(), abs=1e-4)
+    assert quality.ncc_all_before == pytest.approx(monai.mean(), abs=1e-4)
+    assert quality.mse_before == pytest.approx(((fixed - moving) ** 2).mean(), rel=1e-4)
+    assert quality.ncc_after == pytest.approx(quality.ncc_before, abs=1e-5)
+
+
+def test_undoing_a_known_shift_is_measured_as_such() -> None:
+    fixed, moving, brain = image_pair()
+    flow = np.zeros((3, *SIZE), np.float32)
+    flow[0] = 2
+    quality = measure(fixed, moving, flow, brain, seconds={"network": 1.0})
+    assert quality.ncc_after == pytest.approx(1, abs=0.01)
+    assert quality.ncc_after > quality.ncc_before + 0.1
+    assert quality.mse_after < 1e-6
+    assert quality.displacement_mean_mm == pytest.approx(2)
+    assert quality.displacement_max_mm == pytest.approx(2)
+    assert (quality.jacobian_min, quality.jacobian_max) == pytest.approx((1, 1))
+    assert quality.log_jacobian_sd == pytest.approx(0, abs=1e-6)
+    assert quality.folded_voxels == 0
+    assert quality.verdict == GOOD
+
+
+def test_real_brains_are_judged_as_a_person_would(data_folder: Path) -> None:
+    """Affinely aligned only, 8 mm off, and the same scan twice: weak, hardly any, and a good match."""
+    fixed, moving = (
+        sitk.GetArrayFromImage(sitk.ReadImage(str(data_folder / f"brains/nirep-na{who}_t1.nii.gz"))).transpose(2, 1, 0)
+        / np.float32(255)
+        for who in ("16", "04")
+    )
+    brain = fixed > 0
+    still = np.zeros((3, *fixed.shape), np.float32)
+    shifted = still.copy()
+    shifted[0] = 8
+    weak, none, same = (measure(fixed, m, u, brain) for m, u in ((moving, still), (moving, shifted), (fixed, still)))
+    assert weak.verdict == LOOK
+    assert "weakly" in weak.reasons[0]
+    assert none.verdict == DO_NOT_USE
+    assert "less well" in none.reasons[0]
+    assert none.empty_percent > weak.empty_percent > same.empty_percent
+    assert same.verdict == GOOD
+
+
+def test_displacements_are_in_the_fixed_images_millimetres() -> None:
+    fixed, moving, brain = image_pair()
+    flow = np.zeros((3, *SIZE), np.float32)
+    flow[0] = 2
+    enlarge = sitk.AffineTransform(3)
+    enlarge.Rotate(0, 1, 0.4)
+    enlarge.Scale(1.25)
+    quality = measure(fixed, moving, flow, brain, Alignment(enlarge, sitk.AffineTransform(3)))
+    assert quality.displacement_mean_mm == pytest.approx(2 / 1.25, rel=1e-5)
+
+
+def test_part_of_the_brain_without_counterpart_is_measured() -> None:
+    fixed, moving, brain = image_pair()
+    moving[:, :, :13] = 0
+    quality = measure(fixed, moving, np.zeros((3, *SIZE), np.float32), brain)
+    assert quality.empty_percent == pytest.approx(100 * (moving[brain] == 0).mean())
+    assert any("lies outside" in reason for reason in quality.reasons)
+
+
+def test_folding_is_a_share_of_the_grid_and_of_the_brain() -> None:
+    fixed, moving, brain = image_pair()
+    flow = smooth_flow(4.0)
+    quality, folds = measure(fixed, moving, flow, brain), folded(flow)
+    assert quality.folded_voxels == folds.sum() > 0
+    assert quality.folded_percent == pytest.approx(100 * folds.mean(), rel=1e-4)
+    assert quality.folded_percent_brain == pytest.approx(100 * folds[brain].mean(), rel=1e-4)
+
+
+def test_a_flow_that_is_no_number_is_refused() -> None:
+    fixed, moving, brain = image_pair()
+    flow = np.zeros((3, *SIZE), np.float32)
+    flow[1, 2, 3, 4] = np.nan
+    with pytest.raises(RegistrationError, match="not numbers"):
+        measure(fixed, moving, flow, brain)
+    with pytest.raises(RegistrationError, match="no brain"):
+        measure(fixed, moving, np.zeros_like(flow), np.zeros_like(brain))
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "word"),
+    [
+        ({}, GOOD, "folds in 0.01 % of the brain only"),
+        ({"folded_voxels": 0, "folded_percent_brain": 0.0}, GOOD, "folds nowhere"),
+        ({"ncc_before": 1.0, "ncc_after": 0.995}, GOOD, "match"),
+        ({"ncc_after": 0.2}, DO_NOT_USE, "less well"),
+        ({"ncc_before": 0.05, "ncc_after": 0.1}, DO_NOT_USE, "hardly"),
+        ({"folded_percent_brain": 6.0}, DO_NOT_USE, "folds in 6.0 %"),
+        ({"ncc_after": 0.3}, LOOK, "weakly"),
+        ({"folded_percent_brain": 2.0}, LOOK, "folds in 2.0 %"),
+        ({"empty_percent": 5.0}, LOOK, "outside"),
+        ({"displacement_max_mm": 40.0}, LOOK, "40 mm"),
+        ({"inverse_p99_mm": 1.4}, LOOK, "inverse"),
+        ({"warnings": ("The moving image is not skull-stripped.",)}, LOOK, "skull"),
+    ],
+)
+def test_the_verdict_says_why(good: Quality, changes: dict, verdict: str, word: str) -> None:
+    quality = dataclasses.replace(good, **changes)
+    assert quality.verdict == verdict
+    assert word in quality.reasons[0]
+    assert all(reason.endswith(".") for reason in quality.reasons)
+
+
+def test_the_gravest_reason_comes_first(good: Quality) -> None:
+    quality = dataclasses.replace(good, warnings=("Something small.",), folded_percent_brain=7.0)
+    assert "folds" in quality.reasons[0]
+    assert quality.reasons[-1] == "Something small."
+
+
+def test_quality_survives_its_json(good: Quality) -> None:
+    quality = dataclasses.replace(good, warnings=("Look.",)).with_inverse_errors(np.array([0.1, 0.2, 0.6]))
+    content = json.loads(json.dumps(quality.to_dict(), allow_nan=False))
+    assert (content["verdict"], content["reasons"]) == (LOOK, ["Look."])
+    assert Quality.from_dict(content) == quality
+    assert (quality.inverse_mean_mm, quality.inverse_max_mm) == pytest.approx((0.3, 0.6))

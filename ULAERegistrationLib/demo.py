@@ -1,0 +1,117 @@
+"""A pair whose answer is known: the shipped template, and a subject simulated from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import SimpleITK as sitk
+
+from .alignment import template, template_mask
+from .field import resample
+
+if TYPE_CHECKING:
+    from .registration import Progress, Registration
+
+ROTATION_DEGREES = (4.0, -6.0, 8.0)
+SHIFT_MM = (7.0, -12.0, 9.0)
+WARP_MM = 4.0  # standard deviation of the simulated displacement
+CONTROL_SPACING_MM = 32.0
+
+
+@dataclass(frozen=True)
+class DemoPair:
+    """The template as the moving image, and a subject that is the template seen through a known map.
+
+    Attributes:
+        truth: subject world to template world (LPS mm): what registration should find.
+        brain: the subject's brain, on its grid.
+    """
+
+    subject: sitk.Image
+    template: sitk.Image
+    truth: sitk.Transform
+    brain: sitk.Image
+
+
+def simulate(seed: int = 7) -> DemoPair:
+    """Deform the template smoothly, tilt it, and give it another scanner's noise, shading and contrast.
+
+    The subject is an oblique, left-handed scan of 1.0 x 1.0 x 1.2 mm, as scanners store them.
+    """
+    random = np.random.default_rng(seed)
+    still = template()
+    warp = _smooth_field(still, random)
+    tilt = sitk.Euler3DTransform()
+    tilt.SetCenter(_centre(still))
+    tilt.SetRotation(*np.radians(ROTATION_DEGREES).tolist())
+    tilt.SetTranslation(SHIFT_MM)
+    truth = sitk.CompositeTransform([warp, tilt])
+    grid = _scanner_grid(still, tilt)
+    brain = resample(template_mask(), grid, truth, labels=True)
+    values = sitk.GetArrayFromImage(resample(sitk.Cast(still, sitk.sitkFloat32), grid, truth)) / 255
+    mask = sitk.GetArrayViewFromImage(brain) > 0
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in values.shape), indexing="ij")
+    shading = 1 + 0.12 * x - 0.1 * y + 0.08 * z
+    values = 900 * np.clip(values, 0, 1) ** 0.9 * shading + random.normal(0, 12, values.shape)
+    subject = sitk.GetImageFromArray((np.clip(values, 0, None) * mask).astype(np.int16))
+    subject.CopyInformation(grid)
+    return DemoPair(subject, still, truth, brain)
+
+
+def true_error(pair: DemoPair, transform: sitk.Transform, points: int = 20000) -> np.ndarray:
+    """Distance between found and true place, mm, at points spread over the subject's brain."""
+    voxels = np.argwhere(sitk.GetArrayViewFromImage(pair.brain) > 0)[:, ::-1]
+    voxels = voxels[:: max(1, len(voxels) // points)].tolist()
+    world = [pair.brain.TransformIndexToPhysicalPoint(voxel) for voxel in voxels]
+    found = np.array([transform.TransformPoint(point) for point in world])
+    true = np.array([pair.truth.TransformPoint(point) for point in world])
+    return np.linalg.norm(found - true, axis=1)
+
+
+def run(folder: Path, preset: str = "accurate", progress: Progress | None = None) -> tuple[DemoPair, Registration]:
+    """Simulate, register, and write both volumes and the result.
+
+    Raises:
+        RegistrationError: where the folder cannot be written.
+    """
+    # Simulating needs no torch, and Slicer does it without.
+    from .images import check_output_folder, write_image
+    from .registration import register
+
+    folder = check_output_folder(folder)
+    pair = simulate()
+    registration = register(pair.subject, pair.template, preset=preset, progress=progress)
+    registration.save(folder)
+    write_image(pair.subject, folder / "fixed_subject.nii.gz")
+    write_image(pair.template, folder / "moving_template.nii.gz")
+    return pair, registration
+
+
+def _smooth_field(image: sitk.Image, random: np.random.Generator) -> sitk.BSplineTransform:
+    size = np.array(image.GetSize()) * image.GetSpacing()
+    mesh = np.maximum(np.round(size / CONTROL_SPACING_MM), 1).astype(int).tolist()
+    warp = sitk.BSplineTransformInitializer(image, mesh, order=3)
+    # A cubic B-spline of independent controls keeps about a third of their spread along three axes.
+    warp.SetParameters((random.normal(0, WARP_MM * 3, len(warp.GetParameters())) / 1.2).tolist())
+    return warp
+
+
+def _scanner_grid(image: sitk.Image, tilt: sitk.Euler3DTransform) -> sitk.Image:
+    """A left-handed grid turned with the subject, so that the brain fills it."""
+    spacing = (1.0, 1.0, 1.2)
+    turn = np.reshape(tilt.GetInverse().GetMatrix() if hasattr(tilt.GetInverse(), "GetMatrix") else np.eye(3), (3, 3))
+    direction = turn @ np.diag([-1.0, 1.0, 1.0])
+    size = np.ceil(np.array(image.GetSize()) * image.GetSpacing() / spacing * 1.1).astype(int)
+    centre = np.array(tilt.GetInverse().TransformPoint(_centre(image)))
+    grid = sitk.Image(size.tolist(), sitk.sitkUInt8)
+    grid.SetSpacing(spacing)
+    grid.SetDirection(direction.ravel().tolist())
+    grid.SetOrigin((centre - direction @ (np.array(spacing) * (size - 1) / 2)).tolist())
+    return grid
+
+
+def _centre(image: sitk.Image) -> tuple[float, ...]:
+    return image.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in image.GetSize()])

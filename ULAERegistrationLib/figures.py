@@ -1,0 +1,314 @@
+"""Pictures of a registration: the paper's figures 3 and 4, before and after, and the deformation itself.
+
+All show the same three slices of the canonical frame. Only these slices are computed, so all pictures together take a
+few seconds. matplotlib is imported when a picture is drawn; Slicer may lack it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .flows import warp
+from .folding import jacobian, smallest_jacobian
+from .panels import FOREGROUND, Plane, canvas, colour_bar, gray, letters, planes_through, png, show, title
+from .quality import displacement_mm
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from .registration import Registration
+
+GRID_STEP = 7  # mm between the lines of a deformed grid
+TILE = 20  # mm, side of a checkerboard's field
+GRID_COLOUR = "#ffcf6b"
+FOLD_COLOUR = (1.0, 0.9, 0.0)
+JACOBIAN_TICKS = {-2.0: "¼", -1.0: "½", 0.0: "1", 1.0: "2", 2.0: "4"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A finished picture.
+
+    Attributes:
+        name: of its file, without ending.
+        title, caption: what it shows and how to read it.
+        alt: what stands for it where it cannot be seen.
+        png: the file's content.
+    """
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    png: bytes = field(repr=False)
+
+
+class Slices:
+    """What the figures are made of, computed only where they look.
+
+    Args:
+        registration: its `fixed_canonical`, `moving_canonical`, `brain`, `steps` (each with `flow`), `flow` and
+            `alignment` are read.
+    """
+
+    def __init__(self, registration: Registration) -> None:
+        self.fixed = registration.fixed_canonical
+        self.moving = registration.moving_canonical
+        self.brain = registration.brain
+        self.flows = [*(step.flow for step in registration.steps), registration.flow]
+        self.alignment = registration.alignment
+        self.planes = planes_through(self.brain)
+        # One display window per image: two scanners' greys differ, and it is the anatomy that is compared.
+        self.fixed_white, self.moving_white = (
+            max(float(np.percentile(image[self.brain], 99.5)), 1e-3) for image in (self.fixed, self.moving)
+        )
+
+    def fixed_picture(self, plane: Plane) -> np.ndarray:
+        """The fixed image, for display in [0, 1]."""
+        return np.clip(plane.cut(self.fixed) / self.fixed_white, 0, 1)
+
+    def stages(self, plane: Plane) -> list[np.ndarray]:
+        """M, M1, M2 and W, for display in [0, 1]: the moving image sampled once through the flows so far."""
+        moving = torch.from_numpy(self.moving)[None, None]
+        maps = [self._flow(plane, self.flows[-1]) * 0]
+        maps += [self._composed(plane, count) for count in range(1, len(self.flows) - 1)]
+        maps += [self._flow(plane, self.flows[-1])]
+        seen = [warp(moving, flow + _place(plane)).squeeze(2 + plane.axis)[0, 0].numpy() for flow in maps]
+        return [np.clip(plane.oriented(plane.cropped(picture)) / self.moving_white, 0, 1) for picture in seen]
+
+    def in_plane(self, plane: Plane, flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How far a flow goes to the right and down on the screen, mm."""
+        right, down = plane.cut(flow[plane.across]), plane.cut(flow[plane.along])
+        return right, down if plane.along == 1 else -down
+
+    def around(self, plane: Plane, function: Callable[[Tensor], Tensor]) -> np.ndarray:
+        """A function of the whole map that looks one voxel far (a Jacobian), on the plane."""
+        part = slice(max(plane.index - 1, 0), plane.index + 2)
+        thick = np.moveaxis(np.moveaxis(self.flows[-1], plane.axis + 1, 0)[part], 0, plane.axis + 1)
+        values = function(torch.from_numpy(np.ascontiguousarray(thick))[None])[0].numpy()
+        return plane.oriented(plane.cropped(np.take(values, plane.index - part.start, axis=plane.axis)))
+
+    def _composed(self, plane: Plane, count: int) -> Tensor:
+        """The first `count` flows composed (equation 2), on the plane alone."""
+        composed = self._flow(plane, self.flows[count - 1])
+        for flow in reversed(self.flows[: count - 1]):
+            earlier = torch.from_numpy(flow)[None]
+            composed = warp(earlier, composed + _place(plane), padding="border") + composed
+        return composed
+
+    def _flow(self, plane: Plane, flow: np.ndarray) -> Tensor:
+        part = np.take(flow, [plane.index], axis=plane.axis + 1)
+        return torch.from_numpy(np.ascontiguousarray(part))[None]
+
+
+def draw(registration: Registration) -> list[Picture]:
+    """All pictures of a registration, the most telling first.
+
+    Raises:
+        ImportError: matplotlib is missing.
+    """
+    slices = Slices(registration)
+    return [
+        Picture(
+            "overlay",
+            "Before and after",
+            "Fixed brain in green, moving brain in magenta, after the linear alignment alone and after the whole "
+            "registration. Where both agree the picture is grey. The patient's left is on the right.",
+            "Three slices of both brains on top of each other, before and after registration.",
+            png(overlay(slices)),
+        ),
+        Picture(
+            "checkerboard",
+            "Checkerboard",
+            f"Fields of {TILE} mm alternate between the fixed and the moving brain. Where the brains match, edges run "
+            "on from field to field.",
+            "Checkerboard of both brains in three slices, before and after registration.",
+            png(checkerboard(slices)),
+        ),
+        Picture(
+            "steps",
+            "The three accumulative steps",
+            "Top: the moving image after the linear alignment (M) and after each step (M1, M2, W), and the fixed image "
+            "(F). Middle: where each step, and all together, take a point on its way from the fixed to the moving "
+            "image, within the plane; hue is the direction, brightness the length. Bottom: the same for a straight "
+            f"grid of {GRID_STEP} mm, over the image that the step is applied to. After figure 3 of the paper.",
+            "Moving image, intermediate warps and fixed image, above the flows as colours and as deformed grids.",
+            png(steps(slices)),
+        ),
+        Picture(
+            "differences",
+            "What each step changes",
+            "Absolute differences of intensity between one stage and the next, and between both brains before and "
+            "after. Brighter is more. After figure 4 of the paper.",
+            "Absolute differences between the stages of the registration, and to the fixed image, in three slices.",
+            png(differences(slices)),
+        ),
+        Picture(
+            "deformation",
+            "The deformation",
+            "Top: Jacobian determinant of the non-linear map. Red: the moving brain is larger there and is compressed; "
+            "blue: it is smaller and is stretched; yellow: the map folds. Bottom: how far each point moves, without "
+            "the linear part.",
+            "Maps of the Jacobian determinant and of the displacement in three slices.",
+            png(deformation(slices)),
+        ),
+    ]
+
+
+def overlay(slices: Slices) -> Figure:
+    """Both brains in two colours, before (top) and after (bottom)."""
+    return _before_after(slices, lambda fixed, moving: np.dstack([moving, fixed, moving]))
+
+
+def checkerboard(slices: Slices) -> Figure:
+    """Both brains in alternating fields, before (top) and after (bottom)."""
+
+    def mixed(fixed: np.ndarray, moving: np.ndarray) -> np.ndarray:
+        rows, columns = np.indices(fixed.shape) // TILE
+        return np.repeat(np.where((rows + columns) % 2, moving, fixed)[..., None], 3, axis=2)
+
+    return _before_after(slices, mixed)
+
+
+def _before_after(slices: Slices, mix: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Figure:
+    figure, rows = canvas([slices.planes] * 2, titled=(0, 1))
+    title(rows[0][0], "Before: linear alignment alone", "left")
+    title(rows[1][0], "After registration", "left")
+    for column, plane in enumerate(slices.planes):
+        fixed, (before, *_, after) = slices.fixed_picture(plane), slices.stages(plane)
+        show(rows[0][column], mix(fixed, before))
+        show(rows[1][column], mix(fixed, after))
+        for row in rows:
+            letters(row[column], plane)
+    return figure
+
+
+def steps(slices: Slices) -> Figure:
+    """The paper's figure 3 in the axial plane."""
+    plane = slices.planes[0]
+    stages = slices.stages(plane)
+    pictures = [*stages, slices.fixed_picture(plane)]
+    titles = ["moving (M)", *(f"M{i}" for i in range(1, len(stages) - 1)), "warped (W)", "fixed (F)"]
+    flows = [slices.in_plane(plane, flow) for flow in slices.flows]
+    names = [*(f"φ{i}" for i in range(1, len(flows))), "whole map φ"]
+    full = max(float(np.percentile(np.hypot(*flows[-1]), 99.5)), 0.5)
+    figure, (top, middle, bottom) = canvas([[plane] * len(pictures)] * 3, titled=(0, 1))
+    for panel, picture, name in zip(top, pictures, titles, strict=True):
+        title(panel, name)
+        gray(panel, picture)
+    letters(top[0], plane)
+    for panel, flow, name in zip(middle[1:], flows, names, strict=True):
+        title(panel, name)
+        show(panel, colours(*flow, full))
+        panel.contour(plane.cut(slices.brain), levels=[0.5], colors=FOREGROUND, linewidths=0.7)
+    # Each flow points into the image it is applied to, so its grid lies over that image; the whole map's over M.
+    for panel, flow, picture in zip(bottom[1:], flows, [*stages[:-1], stages[0]], strict=True):
+        gray(panel, picture, brightness=0.35)
+        _grid_lines(panel, *flow)
+    _key(middle[0], plane, full)
+    gray(bottom[0], stages[0], brightness=0.35)
+    _grid_lines(bottom[0], *(np.zeros_like(stages[0]),) * 2)
+    return figure
+
+
+def differences(slices: Slices) -> Figure:
+    """The paper's figure 4, and both brains' difference before and after."""
+    figure, rows = canvas([[plane] * 5 for plane in slices.planes], bar=True)
+    titles = ("|M1 − M|", "|M2 − M1|", "|W − M2|", "|F − M| before", "|F − W| after")
+    for panel, name in zip(rows[0], titles, strict=True):
+        title(panel, name)
+    for row, plane in zip(rows, slices.planes, strict=True):
+        fixed, stages = slices.fixed_picture(plane), slices.stages(plane)
+        pairs = [*zip(stages[1:], stages[:-1], strict=True), (fixed, stages[0]), (fixed, stages[-1])]
+        for panel, (a, b) in zip(row, pairs, strict=True):
+            image = show(panel, np.abs(a - b), cmap="inferno", vmin=0, vmax=0.5)
+        letters(row[0], plane)
+    colour_bar(rows[0][-1], image, "difference of intensity")
+    return figure
+
+
+def deformation(slices: Slices) -> Figure:
+    """Jacobian determinant (logarithmic, white is 1) and displacement inside the brain."""
+    figure, (top, bottom) = canvas([slices.planes] * 2, titled=(0, 1), bar=True)
+    title(top[0], "Jacobian determinant", "left")
+    title(bottom[0], "Displacement", "left")
+    lengths = [
+        displacement_mm(np.stack([plane.cut(c) for c in slices.flows[-1]]), slices.alignment) for plane in slices.planes
+    ]
+    longest = max(
+        1.0,
+        *(
+            float(length[plane.cut(slices.brain)].max(initial=0))
+            for length, plane in zip(lengths, slices.planes, strict=True)
+        ),
+    )
+    for column, plane in enumerate(slices.planes):
+        inside = plane.cut(slices.brain)
+        logarithm = np.log2(np.maximum(slices.around(plane, jacobian), 1e-3))
+        folds = slices.around(plane, smallest_jacobian) <= 0
+        volume = show(top[column], _inside(logarithm, inside), cmap="RdBu_r", vmin=-2, vmax=2)
+        show(top[column], np.dstack([np.full(folds.shape, c) for c in FOLD_COLOUR] + [(folds & inside).astype(float)]))
+        length = show(bottom[column], _inside(lengths[column], inside), cmap="viridis", vmin=0, vmax=longest)
+        letters(top[column], plane)
+        letters(bottom[column], plane)
+    colour_bar(top[-1], volume, "Jacobian determinant", JACOBIAN_TICKS)
+    colour_bar(bottom[-1], length, "displacement (mm)")
+    return figure
+
+
+def colours(right: np.ndarray, down: np.ndarray, full: float) -> np.ndarray:
+    """A flow within the plane as colours: hue is the direction, brightness the length.
+
+    Args:
+        right, down: displacement on the screen, mm.
+        full: the length of full brightness, mm.
+
+    Returns:
+        [row, column, RGB] in [0, 1]; black stays in place.
+    """
+    from matplotlib.colors import hsv_to_rgb
+
+    hue = (np.arctan2(-down, right) / (2 * np.pi)) % 1
+    # The root lifts small displacements out of the dark.
+    brightness = np.sqrt(np.clip(np.hypot(right, down) / full, 0, 1))
+    return hsv_to_rgb(np.stack([hue, np.full_like(hue, 0.85), brightness], axis=-1))
+
+
+def _key(panel: Axes, plane: Plane, full: float) -> None:
+    """A wheel of the colours in the middle of an empty panel."""
+    width, height = plane.size
+    radius = 0.3 * min(plane.size)
+    x, y = np.meshgrid(np.arange(width) - (width - 1) / 2, np.arange(height) - (height - 1) / 2)
+    wheel = colours(x, y, radius)
+    show(panel, wheel * (np.hypot(x, y) <= radius)[..., None])
+    letters(panel, plane)
+    title(panel, "direction and length")
+    panel.text(0.5, 0.12, f"rim: {full:.1f} mm", color=FOREGROUND, fontsize=9, ha="center", transform=panel.transAxes)
+
+
+def _grid_lines(panel: Axes, right: np.ndarray, down: np.ndarray) -> None:
+    from matplotlib.collections import LineCollection
+
+    rows, columns = np.indices(right.shape)
+    points = np.stack([columns + right, rows + down], axis=-1)
+    start = GRID_STEP // 2
+    lines = [*points[start::GRID_STEP], *points[:, start::GRID_STEP].swapaxes(0, 1)]
+    panel.add_collection(LineCollection(lines, colors=GRID_COLOUR, linewidths=0.6))
+
+
+def _inside(values: np.ndarray, mask: np.ndarray) -> np.ma.MaskedArray:
+    return np.ma.masked_array(values, ~mask)
+
+
+def _place(plane: Plane) -> Tensor:
+    """Where a slab of one voxel lies: what must be added to its flow, because its own grid starts at 0."""
+    place = torch.zeros(1, 3, 1, 1, 1)
+    place[0, plane.axis] = plane.index
+    return place

@@ -1,0 +1,280 @@
+"""How good a registration is: what matches, what folds, how far it moves, and a verdict in plain words.
+
+Everything is measured on the canonical grid, once for every result, in about a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import folding
+from .errors import RegistrationError
+from .flows import warp
+from .similarity import LocalNCC
+
+if TYPE_CHECKING:
+    from .alignment import Alignment
+
+# Window of the reported local correlation: the middle one of the three the network is trained with (equation 3).
+NCC_WINDOW = 9
+# Two T1 brains after a good affine alignment reach .23 to .28, eight millimetres off .13, registered .5 and more.
+NCC_WEAK = 0.35
+NCC_NONE = 0.15
+# What repeated interpolation alone may cost two images that matched from the start.
+NCC_LOSS = 0.02
+# Percent of the brain's voxels. Published methods fold up to 1 % of the whole grid, about 3 % of the brain.
+FOLDING_NOTABLE = 1.0
+FOLDING_BAD = 5.0
+# Homologous points of two adult brains are seldom this far apart after an affine alignment.
+DISPLACEMENT_LARGE_MM = 25.0
+# One voxel of the canonical grid: beyond it, going there and back ends in another voxel.
+INVERSE_ERROR_MM = 1.0
+# Percent of the fixed brain on which nothing of the moving image comes to lie; .1 is usual.
+EMPTY_NOTABLE = 2.0
+# Below half a grey level of an 8-bit image there is no tissue.
+EMPTY = 0.002
+
+GOOD, LOOK, DO_NOT_USE = "good", "look at it", "do not use"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """The figures of one registration. "Before" is after the linear alignment alone.
+
+    Attributes:
+        ncc_before, ncc_after: mean squared local correlation (window 9) inside the fixed brain, 0 to 1.
+        ncc_all_before, ncc_all_after: the same over the whole canonical grid, as the paper's equation 3 has it.
+        mse_before, mse_after: mean squared difference over the canonical grid, intensities in [0, 1].
+        folded_voxels, folded_percent: voxels of the canonical grid that fold at any corner (see `folding`).
+        folded_percent_brain: the same as a share of the brain's voxels.
+        jacobian_min, jacobian_max: of the central-difference determinant over the canonical grid.
+        log_jacobian_sd: standard deviation of its natural logarithm inside the brain, where it is positive.
+        displacement_mean_mm, displacement_max_mm: of the non-linear part inside the brain, in the fixed image's
+            millimetres.
+        empty_percent: share of the fixed brain on which nothing of the moving image comes to lie.
+        inverse_mean_mm, inverse_p99_mm, inverse_max_mm: how far inverse and transform together move points of the
+            moving brain; None while the inverse has not been made.
+        seconds: of each stage, in order.
+        warnings: what the stages before had to say, one sentence each.
+    """
+
+    ncc_before: float
+    ncc_after: float
+    ncc_all_before: float
+    ncc_all_after: float
+    mse_before: float
+    mse_after: float
+    folded_voxels: int
+    folded_percent: float
+    folded_percent_brain: float
+    jacobian_min: float
+    jacobian_max: float
+    log_jacobian_sd: float
+    displacement_mean_mm: float
+    displacement_max_mm: float
+    empty_percent: float
+    inverse_mean_mm: float | None = None
+    inverse_p99_mm: float | None = None
+    inverse_max_mm: float | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """ "good", "look at it" or "do not use"."""
+        if any(self._faults()):
+            return DO_NOT_USE
+        return LOOK if any(self._doubts()) else GOOD
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why, one sentence each, the gravest first."""
+        return (*self._faults(), *self._doubts()) or (self._praise(),)
+
+    def with_inverse_errors(self, errors: np.ndarray) -> Quality:
+        """The same figures and the inverse's error.
+
+        Args:
+            errors: how far each of some points ends from where it started, mm (`field.inverse_error`).
+        """
+        mean, p99, largest = errors.mean(), np.percentile(errors, 99), errors.max()
+        return replace(self, inverse_mean_mm=float(mean), inverse_p99_mm=float(p99), inverse_max_mm=float(largest))
+
+    def to_dict(self) -> dict[str, Any]:
+        """For quality.json: verdict and reasons first, then every figure."""
+        return {"verdict": self.verdict, "reasons": list(self.reasons), **asdict(self), "warnings": list(self.warnings)}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Quality:
+        """Back from quality.json; verdict and reasons are found anew."""
+        known = {f.name for f in fields(cls)}
+        values = {name: value for name, value in content.items() if name in known}
+        return cls(**{**values, "warnings": tuple(values.get("warnings", ()))})
+
+    def _praise(self) -> str:
+        folding = f"in {self.folded_percent_brain:.2f} % of the brain only" if self.folded_voxels else "nowhere"
+        return (
+            f"The brains match ({self.ncc_after:.2f} of 1; {self.ncc_before:.2f} before), and the map folds {folding}."
+        )
+
+    def _faults(self) -> Iterator[str]:
+        if self.ncc_after < self.ncc_before - NCC_LOSS:
+            yield (
+                f"The brains match less well after the registration ({self.ncc_after:.2f} of 1) than before it "
+                f"({self.ncc_before:.2f})."
+            )
+        if self.ncc_after < NCC_NONE:
+            yield f"The brains hardly match ({self.ncc_after:.2f} of 1): check that both are T1 scans of a brain."
+        if self.folded_percent_brain > FOLDING_BAD:
+            yield f"The map folds in {self.folded_percent_brain:.1f} % of the brain, so volumes read from it are wrong."
+
+    def _doubts(self) -> Iterator[str]:
+        if NCC_NONE <= self.ncc_after < NCC_WEAK:
+            yield f"The brains match weakly ({self.ncc_after:.2f} of 1; good pairs reach {NCC_WEAK:.2f} and more)."
+        if FOLDING_NOTABLE < self.folded_percent_brain <= FOLDING_BAD:
+            yield f'The map folds in {self.folded_percent_brain:.1f} % of the brain; the preset "smooth" folds nowhere.'
+        if self.empty_percent > EMPTY_NOTABLE:
+            yield f"{self.empty_percent:.1f} % of the fixed brain lies outside what the moving image shows."
+        if self.displacement_max_mm > DISPLACEMENT_LARGE_MM:
+            yield f"Some point moves {self.displacement_max_mm:.0f} mm, further than brains usually differ."
+        if self.inverse_p99_mm is not None and self.inverse_p99_mm > INVERSE_ERROR_MM:
+            yield f"The inverse is off by {self.inverse_p99_mm:.1f} mm or more in 1 % of the brain."
+        yield from self.warnings
+
+
+def measure(
+    fixed: np.ndarray,
+    moving: np.ndarray,
+    flow: np.ndarray,
+    brain: np.ndarray,
+    alignment: Alignment | None = None,
+    seconds: Mapping[str, float] | None = None,
+    warnings: Sequence[str] = (),
+) -> Quality:
+    """Measure a result.
+
+    Args:
+        fixed, moving: the images on the canonical grid, float32 [L, P, S] in [0, 1]; moving linearly aligned.
+        flow: the composed flow, float32 [3, L, P, S], voxels (1 mm) of that grid.
+        brain: the fixed brain, bool [L, P, S].
+        alignment: turns displacements into the fixed image's millimetres; without it they stay the canonical grid's.
+        seconds: of each stage.
+        warnings: of the stages before, one sentence each.
+
+    Raises:
+        RegistrationError: a flow that is not a number everywhere, or no brain to measure in.
+    """
+    if not np.isfinite(flow).all():
+        raise RegistrationError("The flow holds values that are not numbers; register again with precision float32.")
+    if not brain.any():
+        raise RegistrationError("The fixed image shows no brain on the network's grid; check its mask and alignment.")
+    fixed_, moving_, flow_ = _tensor(fixed)[None], _tensor(moving)[None], _tensor(flow)
+    inside = torch.from_numpy(np.ascontiguousarray(brain))
+    with torch.inference_mode():
+        warped_ = warp(moving_, flow_)
+        ncc = LocalNCC(fixed_, NCC_WINDOW)
+        before, after = ncc.map(moving_)[0, 0], ncc.map(warped_)[0, 0]
+        folds = folding.folded(flow_)[0]
+        jacobian = folding.jacobian(flow_)[0]
+        in_brain = jacobian[inside]
+        displacement = displacement_mm(flow[:, brain], alignment)
+        return Quality(
+            ncc_before=before[inside].mean().item(),
+            ncc_after=after[inside].mean().item(),
+            ncc_all_before=before.mean().item(),
+            ncc_all_after=after.mean().item(),
+            mse_before=(moving_ - fixed_).square().mean().item(),
+            mse_after=(warped_ - fixed_).square().mean().item(),
+            folded_voxels=int(folds.sum()),
+            folded_percent=_percent(folds),
+            folded_percent_brain=_percent(folds[inside]),
+            jacobian_min=jacobian.min().item(),
+            jacobian_max=jacobian.max().item(),
+            log_jacobian_sd=in_brain[in_brain > 0].log().std().item(),
+            displacement_mean_mm=displacement.mean().item(),
+            displacement_max_mm=displacement.max().item(),
+            empty_percent=_percent(warped_[0, 0][inside] < EMPTY),
+            seconds=dict(seconds or {}),
+            warnings=tuple(warnings),
+        )
+
+
+def jacobian_determinant(flow: np.ndarray) -> np.ndarray:
+    """Determinant of the Jacobian of `p + flow(p)` by central differences (one-sided at the border).
+
+    Args:
+        flow: float32 [3, L, P, S], voxels.
+
+    Returns:
+        float32 [L, P, S]; see `folding.jacobian`.
+    """
+    return folding.jacobian(_tensor(flow))[0].numpy()
+
+
+def folded(flow: np.ndarray) -> np.ndarray:
+    """Where a flow folds at any corner: bool [L, P, S]. The flow is float32 [3, L, P, S], voxels."""
+    return folding.folded(_tensor(flow))[0].numpy()
+
+
+def displacement_mm(flow: np.ndarray, alignment: Alignment | None = None) -> np.ndarray:
+    """How far points move.
+
+    Args:
+        flow: float32 [3, ...], voxels (1 mm) of the canonical grid.
+        alignment: turns them into the fixed image's millimetres; without it they stay the canonical grid's.
+
+    Returns:
+        float32 [...], mm.
+    """
+    if alignment is not None:
+        back = alignment.fixed_to_canonical.GetInverse()
+        columns = [back.TransformVector(axis, (0.0, 0.0, 0.0)) for axis in np.eye(3).tolist()]
+        flow = np.tensordot(np.array(columns, np.float32).T, flow, axes=1)
+    return np.linalg.norm(flow, axis=0)
+
+
+def dice(labels_a: np.ndarray, labels_b: np.ndarray) -> dict[int, float]:
+    """Overlap of each label of two label maps: twice the intersection over the sum of both.
+
+    Args:
+        labels_a, labels_b: whole numbers of 0 (background, left out) or more, of one shape.
+
+    Returns:
+        Dice of every label found in either map, in increasing order of label.
+
+    Raises:
+        ValueError: different shapes, fractions or negative labels.
+    """
+    if labels_a.shape != labels_b.shape:
+        raise ValueError(f"label maps of one shape are needed, got {labels_a.shape} and {labels_b.shape}")
+    counts_a, counts_b = _counts(labels_a), _counts(labels_b)
+    size = max(len(counts_a), len(counts_b))
+    counts_a, counts_b = (np.pad(counts, (0, size - len(counts))) for counts in (counts_a, counts_b))
+    labels = np.flatnonzero(counts_a + counts_b)
+    # Labels may be sparse (FreeSurfer's reach 12,175): number those present, then one histogram of all pairs.
+    number = np.zeros(size, np.int64)
+    number[labels] = np.arange(len(labels))
+    pairs = number[labels_a.ravel()] * len(labels) + number[labels_b.ravel()]
+    common = np.bincount(pairs, minlength=len(labels) ** 2)[:: len(labels) + 1]
+    overlap = 2 * common / (counts_a + counts_b)[labels]
+    return {int(label): float(value) for label, value in zip(labels, overlap, strict=True) if label != 0}
+
+
+def _counts(labels: np.ndarray) -> np.ndarray:
+    if labels.dtype.kind not in "iub" or labels.min() < 0:
+        raise ValueError(f"labels must be whole numbers of 0 or more, got {labels.dtype} from {labels.min()}")
+    return np.bincount(labels.ravel())
+
+
+def _percent(mask: Tensor) -> float:
+    return 100 * mask.float().mean().item()
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))[None]

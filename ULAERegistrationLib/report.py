@@ -1,0 +1,224 @@
+"""report.html: the verdict in words, the pictures, then the figures; one file that needs nothing else."""
+
+from __future__ import annotations
+
+import os
+import platform
+from base64 import b64encode
+from collections.abc import Iterable
+from dataclasses import asdict
+from html import escape
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import __version__
+from .images import whole_or_nothing
+from .quality import DO_NOT_USE, FOLDING_NOTABLE, GOOD, INVERSE_ERROR_MM, LOOK, NCC_WEAK, Quality
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+    from .figures import Picture
+    from .registration import Registration
+
+VERDICTS = {
+    GOOD: ("good", "Good"),
+    LOOK: ("look", "Look at it before you use it"),
+    DO_NOT_USE: ("bad", "Do not use it"),
+}
+FILES = {
+    "transform.h5": "points of the fixed image to points of the moving image (LPS, mm); for SimpleITK, ANTs, Slicer",
+    "warped.nii.gz": "the moving image on the fixed image's grid",
+    "steps": "what each of the three steps adds, and the moving image after each",
+    "figures": "the pictures above, as PNG files",
+    "quality.json": "the figures of quality, for programs",
+}
+PAPER = (
+    "Shu Y, Wang H, Xiao B, Bi X, Li W. Medical Image Registration Based on Uncoupled Learning and Accumulative "
+    "Enhancement. MICCAI 2021, LNCS 12904, 3-13."
+)
+STYLE = """
+:root { color-scheme: light dark; --page: #fff; --text: #1c2128; --faint: #5b6570; --line: #d8dde3; --card: #f4f6f8;
+  --good: #1a7f37; --look: #9a6700; --bad: #c4212c; }
+@media (prefers-color-scheme: dark) { :root { --page: #14171c; --text: #e6e8eb; --faint: #9aa3ad; --line: #333a43;
+  --card: #1d2228; --good: #4ac26b; --look: #e3b341; --bad: #ff7b72; } }
+body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 64rem; background: var(--page); color: var(--text);
+  font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.1rem; font-weight: 600; color: var(--faint); margin: 0 0 1rem; }
+h2 { font-size: 1.25rem; margin: 2.5rem 0 .75rem; }
+.verdict { border-left: .4rem solid var(--tone); background: var(--card); padding: 1rem 1.25rem; border-radius: .3rem; }
+.verdict strong { color: var(--tone); font-size: 1.6rem; line-height: 1.2; }
+.verdict p { margin: .4rem 0 0; }
+.good { --tone: var(--good); } .look { --tone: var(--look); } .bad { --tone: var(--bad); }
+figure { margin: 0 0 1.75rem; break-inside: avoid; } figure h3 { margin: 0 0 .4rem; font-size: 1rem; }
+img { display: block; width: 100%; height: auto; background: #000; border-radius: .4rem; }
+figcaption, .note { color: var(--faint); font-size: .9rem; margin-top: .4rem; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
+th, td { text-align: left; padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+tbody th { font-weight: 500; width: 38%; } td { overflow-wrap: anywhere; }
+thead th { color: var(--faint); font-size: .85rem; }
+td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
+"""
+
+
+def write_report(
+    registration: Registration, path: str | os.PathLike, figures_folder: str | os.PathLike | None = None
+) -> None:
+    """Write a registration's report, whole or not at all.
+
+    Args:
+        registration: the finished registration.
+        path: of the HTML file. The result's other files are named in it where they lie beside it.
+        figures_folder: where the pictures go as PNG files too; None leaves them in the report alone.
+
+    Raises:
+        RegistrationError: where it cannot be written.
+    """
+    path = Path(path)
+    pictures = _pictures(registration)
+    for picture in pictures if figures_folder is not None else ():
+        with whole_or_nothing(Path(figures_folder) / f"{picture.name}.png") as partial:
+            partial.write_bytes(picture.png)
+    text = _page(registration, pictures, path.parent)
+    with whole_or_nothing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _pictures(registration: Registration) -> list[Picture]:
+    """No pictures where matplotlib is missing, as it is in a bare Slicer."""
+    from .figures import draw
+
+    try:
+        return draw(registration)
+    except ModuleNotFoundError:
+        return []
+
+
+def _page(registration: Registration, pictures: list[Picture], folder: Path) -> str:
+    quality = registration.quality
+    body = [
+        "<h1>Registration of two brain MR scans with ULAE-net</h1>",
+        _verdict(quality),
+        "<h2>Pictures</h2>",
+        *map(_figure, pictures),
+        "" if pictures else "<p>There are no pictures, because the Python package matplotlib is not installed.</p>",
+        "<h2>Figures of quality</h2>",
+        _table(_measures(quality), ("", "before", "after", "")),
+        '<p class="note">"Before" is after the linear alignment alone. Local correlation is the mean squared '
+        "correlation in windows of 9 mm, from 0 to 1. A voxel folds when any of its eight corners is turned "
+        "inside out.</p>",
+        "<h2>Time</h2>",
+        _table([*_seconds(quality)]),
+        "<h2>Images</h2>",
+        _table([("fixed", _geometry(registration.fixed)), ("moving", _geometry(registration.moving))]),
+        *_files(folder),
+        "<h2>Settings</h2>",
+        _table([(name.replace("_", " "), _value(value)) for name, value in asdict(registration.settings).items()]),
+        "<h2>Weights and versions</h2>",
+        _table([*_model(registration), *_versions()]),
+        f'<p class="note">Method: {escape(PAPER)} For research; not a medical device.</p>',
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>Registration: {escape(quality.verdict)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(part for part in body if part)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def _verdict(quality: Quality) -> str:
+    tone, words = VERDICTS[quality.verdict]
+    reasons = "".join(f"<p>{escape(reason)}</p>" for reason in quality.reasons)
+    return f'<div class="verdict {tone}"><strong>{words}</strong>{reasons}</div>'
+
+
+def _figure(picture: Picture) -> str:
+    data = b64encode(picture.png).decode("ascii")
+    return (
+        f'<figure id="{escape(picture.name)}"><h3>{escape(picture.title)}</h3>'
+        f'<img alt="{escape(picture.alt)}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
+    )
+
+
+def _measures(quality: Quality) -> Iterable[tuple[str, str, str, str]]:
+    """Name, before, after, and what is usual."""
+    q = quality
+    yield (
+        "Local correlation in the brain",
+        f"{q.ncc_before:.3f}",
+        f"{q.ncc_after:.3f}",
+        f"good pairs reach {NCC_WEAK:.2f} and more",
+    )
+    yield "Local correlation, whole grid", f"{q.ncc_all_before:.3f}", f"{q.ncc_all_after:.3f}", ""
+    yield "Mean squared difference", f"{q.mse_before:.5f}", f"{q.mse_after:.5f}", "intensities in [0, 1]"
+    yield "Folded voxels", "", f"{q.folded_voxels:,}", f"{q.folded_percent:.3f} % of the grid"
+    yield "Folded share of the brain", "", f"{q.folded_percent_brain:.3f} %", f"up to {FOLDING_NOTABLE:g} % is accepted"
+    yield "Jacobian determinant, smallest", "", f"{q.jacobian_min:.2f}", "1 keeps volume"
+    yield "Jacobian determinant, largest", "", f"{q.jacobian_max:.2f}", ""
+    yield "Spread of its logarithm in the brain", "", f"{q.log_jacobian_sd:.3f}", "standard deviation"
+    yield "Mean displacement", "", f"{q.displacement_mean_mm:.2f} mm", "non-linear part, in the brain"
+    yield "Largest displacement", "", f"{q.displacement_max_mm:.2f} mm", ""
+    yield "Brain without counterpart", "", f"{q.empty_percent:.2f} %", "outside what the moving image shows"
+    if q.inverse_mean_mm is not None:
+        yield "Error of the inverse, mean", "", f"{q.inverse_mean_mm:.3f} mm", "there and back"
+        yield (
+            "Error of the inverse, 99 %",
+            "",
+            f"{q.inverse_p99_mm:.3f} mm",
+            f"up to {INVERSE_ERROR_MM:g} mm is accepted",
+        )
+        yield "Error of the inverse, largest", "", f"{q.inverse_max_mm:.3f} mm", ""
+
+
+def _seconds(quality: Quality) -> Iterable[tuple[str, str]]:
+    for stage, seconds in quality.seconds.items():
+        yield stage, f"{seconds:.1f} s"
+    yield "together", f"{sum(quality.seconds.values()):.1f} s"
+
+
+def _geometry(image: sitk.Image) -> str:
+    size = " × ".join(str(n) for n in image.GetSize())
+    spacing = " × ".join(f"{s:.3g}" for s in image.GetSpacing())
+    return f"{size} voxels of {spacing} mm, {image.GetPixelIDTypeAsString()}"
+
+
+def _files(folder: Path) -> list[str]:
+    found = [(name, what) for name, what in FILES.items() if (folder / name).exists()]
+    return ["<h2>Files beside this report</h2>", _table(found)] if found else []
+
+
+def _model(registration: Registration) -> Iterable[tuple[str, str]]:
+    card = registration.model
+    yield "weights", card.name
+    yield "licence of the weights", card.licence
+    if "sha256" in card.details:
+        yield "SHA-256 of the weights", card.details["sha256"]
+
+
+def _versions() -> Iterable[tuple[str, str]]:
+    yield "ULAERegistration", __version__
+    for package in ("torch", "SimpleITK", "numpy"):
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            yield package, "unknown"
+    yield "Python", f"{platform.python_version()}, {platform.system()} {platform.machine()}"
+
+
+def _value(value: object) -> str:
+    return "default" if value is None else str(value)
+
+
+def _table(rows: Iterable[tuple[str, ...]], head: tuple[str, ...] = ()) -> str:
+    """Rows whose first cell names them."""
+    top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+    lines = []
+    for name, *cells in rows:
+        wide = ['<td class="number">' if head and i < len(cells) - 1 else "<td>" for i in range(len(cells))]
+        data = "".join(f"{tag}{escape(cell)}</td>" for tag, cell in zip(wide, cells, strict=True))
+        lines.append(f'<tr><th scope="row">{escape(name)}</th>{data}</tr>')
+    head_row = f"<thead><tr>{top}</tr></thead>" if head else ""
+    return f'<div class="wide"><table>{head_row}<tbody>{"".join(lines)}</tbody></table></div>'
