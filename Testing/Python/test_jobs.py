@@ -1,0 +1,157 @@
+"""A registration in a process of its own ends in every way it can, and leaves neither process nor file behind."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import SimpleITK as sitk
+
+from ULAERegistrationLib.jobs import Job, describe_exit
+
+WORKER = Path(__file__).parents[1] / "standin" / "worker.py"
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A small pair; what is registered does not matter here."""
+    pair = [sitk.GaussianSource(size=[20, 22, 18], sigma=[5, 5, 5], mean=[10 + shift, 11, 9]) for shift in (0, 2)]
+    return dict(zip(("fixed", "moving"), pair, strict=True))
+
+
+def started(images, behaviour: str, stage: str, **kwargs) -> Job:
+    job = Job(**kwargs)
+    for name, image in images.items():
+        sitk.WriteImage(image, str(job.folder / f"{name}.nrrd"))
+    description = {"fixed": "fixed.nrrd", "moving": "moving.nrrd", "warped": True, "steps": True, "report": True}
+    job.start(description, command=[sys.executable, str(WORKER), behaviour, stage])
+    return job
+
+
+def wait_for(job: Job, message: str) -> None:
+    deadline = time.monotonic() + 60
+    while not job.message.startswith(message):
+        assert job.poll() == "running", job.error
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_good_job_leaves_its_results_and_close_removes_them(images):
+    with started(images, "go", "nowhere") as job:
+        assert job.wait(60) == "done", job.error + job.log
+        assert (job.fraction, job.message) == (1.0, "Done")
+        names = {str(path.relative_to(job.folder / "result")) for path in (job.folder / "result").rglob("*.*")}
+        steps = {f"steps/{name}.nrrd" for name in ("0", "1", "2", "3", "flow1", "flow2", "flow3")}
+        assert names == {"field.nrrd", "warped.nrrd", "quality.json", "report.html"} | steps
+    assert not job.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "sentence"),
+    [
+        ("refuse", "The fixed image has no brain; choose another volume."),
+        ("fail", "unexpectedly (ZeroDivisionError: something unforeseen)"),
+        ("exhaust", "not enough memory"),
+        ("crash", "crashed while refining this pair (SIGSEGV)"),
+        ("kill", "killed while refining this pair, most likely for want of memory"),
+    ],
+)
+def test_every_bad_end_becomes_one_sentence(images, behaviour, sentence):
+    with started(images, behaviour, "Refining this pair") as job:
+        assert job.wait(60) == "failed"
+        assert sentence in job.error
+        assert "\n" not in job.error
+    assert not job.folder.exists()
+
+
+def test_the_log_keeps_the_traceback_of_an_unexpected_error(images):
+    with started(images, "fail", "Step 2") as job:
+        job.wait(60)
+        assert "Traceback" in job.log
+        assert "ZeroDivisionError" in job.log
+
+
+def test_cancel_ends_the_whole_process_tree_at_once(images):
+    with started(images, "spawn", "Step 1 of 3") as job:
+        wait_for(job, "Step 1 of 3")
+        while "child" not in job.log:
+            job.poll()
+            time.sleep(0.01)
+        child = int(job.log.split()[-1])
+        family = [job._process[0].pid, child]
+        assert all(psutil.pid_exists(one) for one in family)
+        began = time.monotonic()
+        job.cancel()
+        while any(psutil.pid_exists(one) and psutil.Process(one).status() != psutil.STATUS_ZOMBIE for one in family):
+            assert time.monotonic() - began < 2.0
+            time.sleep(0.01)
+        assert job.state == "cancelled"
+        assert job.wait(1) == "cancelled"
+    assert not job.folder.exists()
+
+
+def test_a_worker_whose_parent_is_killed_ends_too_and_removes_the_files():
+    code = f"""
+import sys, time
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_jobs import started, wait_for
+import SimpleITK as sitk
+image = sitk.GaussianSource(size=[20, 22, 18], sigma=[5, 5, 5], mean=[10, 11, 9])
+job = started({{"fixed": image, "moving": image}}, "hang", "Step 1")
+wait_for(job, "Step 1")
+print(job._process[0].pid, job.folder, flush=True)
+time.sleep(600)
+"""
+    parent = psutil.Popen([sys.executable, "-c", code], stdout=-1, text=True)
+    pid, folder = parent.stdout.readline().split()
+    worker = psutil.Process(int(pid))
+    parent.kill()
+    parent.wait()
+    worker.wait(timeout=10)
+    assert not Path(folder).exists()
+
+
+def test_a_program_that_exits_takes_its_job_and_files_with_it():
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_jobs import started, wait_for
+import SimpleITK as sitk
+image = sitk.GaussianSource(size=[20, 22, 18], sigma=[5, 5, 5], mean=[10, 11, 9])
+job = started({{"fixed": image, "moving": image}}, "hang", "Step 1")
+wait_for(job, "Step 1")
+print(job._process[0].pid, job.folder, flush=True)
+"""
+    parent = psutil.Popen([sys.executable, "-c", code], stdout=-1, text=True)
+    worker, folder = parent.communicate(timeout=60)[0].split()
+    assert not psutil.pid_exists(int(worker))
+    assert not Path(folder).exists()
+
+
+def test_a_python_that_is_not_there_is_a_sentence():
+    with Job() as job:
+        job.start({}, python="/nowhere/python")
+        assert job.state == "failed"
+        assert job.error.startswith("The registration could not be started with /nowhere/python")
+
+
+def test_files_stay_when_they_are_to_be_kept(images):
+    with started(images, "refuse", "Step 1", keep_files=True) as job:
+        job.wait(60)
+    assert (job.folder / "job.json").is_file()
+    for path in sorted(job.folder.rglob("*"), reverse=True):
+        path.unlink()
+    job.folder.rmdir()
+
+
+def test_jobs_needs_the_standard_library_alone():
+    code = "import sys; before = set(sys.modules); import ULAERegistrationLib.jobs; print(*set(sys.modules) - before)"
+    loaded = psutil.Popen([sys.executable, "-c", code], stdout=-1, text=True).communicate()[0].split()
+    assert {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names == {"ULAERegistrationLib"}
+
+
+def test_exit_codes_of_other_systems_are_described_too():
+    assert "exit status 3221225477" in describe_exit(3221225477, "")

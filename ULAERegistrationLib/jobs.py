@@ -1,0 +1,219 @@
+"""A registration in a process of its own, as its parent sees it: start, follow, cancel, and clean up in every case.
+
+Standard library only, so that Slicer can import it at any time. The other end is `worker`.
+
+>>> job = Job()  # doctest: +SKIP
+>>> # write fixed.nrrd and moving.nrrd into job.folder
+>>> job.start({"fixed": "fixed.nrrd", "moving": "moving.nrrd"})  # doctest: +SKIP
+>>> while job.poll() == "running":  # doctest: +SKIP
+...     print(job.fraction, job.message)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import weakref
+from pathlib import Path
+
+READY, RUNNING, DONE, FAILED, CANCELLED = "ready", "running", "done", "failed", "cancelled"
+LOG_LINES = 2000  # the newest lines kept
+KILL_SECONDS = 2.0  # how long a killed process may take to disappear
+STREAM_SECONDS = 5.0  # how long the pipes of an ended process may stay open
+KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL) if hasattr(signal, "SIGKILL") else ()
+
+
+class Job:
+    """One registration in another process, with a temporary folder for what goes in and comes out.
+
+    Attributes:
+        folder: where the inputs are put before `start` and the results lie after "done"; removed by `close`.
+        state: "ready", "running", "done", "failed" or "cancelled".
+        fraction: of the work done, 0 to 1.
+        message: the stage in words.
+        error: one sentence, where the state is "failed".
+
+    Args:
+        keep_files: leave the folder where it is, for those who look for a fault.
+    """
+
+    def __init__(self, keep_files: bool = False) -> None:
+        self._keep_files = keep_files
+        self.folder = Path(tempfile.mkdtemp(prefix="ulae-"))
+        self.state = READY
+        self.fraction = 0.0
+        self.message = ""
+        self.error = ""
+        self._log: list[str] = []
+        self._lines: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+        self._readers: list[threading.Thread] = []
+        self._process: list[subprocess.Popen] = []  # shared with the finaliser, which must not hold the job
+        # Also runs at the interpreter's exit: no process and no file outlives the program that wanted them.
+        self._finish = weakref.finalize(self, _end, self._process, None if keep_files else self.folder)
+
+    @property
+    def log(self) -> str:
+        """What the process wrote beside its progress: warnings, and the traceback of an unexpected error."""
+        return "\n".join(self._log)
+
+    def start(self, description: dict, python: str | None = None, command: list[str] | None = None) -> None:
+        """Starts the process.
+
+        Args:
+            description: the job file's content (see `worker`); file names are relative to `folder`.
+            python: the interpreter; this one's by default. In Slicer: PythonSlicer.
+            command: replaces `python -m ULAERegistrationLib.worker`; the job file is added to it.
+        """
+        job_file = self.folder / "job.json"
+        description = {**description, "keep_files": self._keep_files}
+        job_file.write_text(json.dumps(description, indent=1), encoding="utf-8")
+        command = [*(command or [python or sys.executable, "-m", "ULAERegistrationLib.worker"]), str(job_file)]
+        package_home = str(Path(__file__).resolve().parents[1])
+        path = os.pathsep.join(filter(None, (package_home, os.environ.get("PYTHONPATH"))))
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
+        own_group = (
+            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+            if os.name == "nt"
+            else {"start_new_session": True}
+        )
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        try:
+            process = subprocess.Popen(
+                command, env=environment, text=True, encoding="utf-8", errors="replace", **pipes, **own_group
+            )
+        except OSError as error:
+            self.state = FAILED
+            self.error = f"The registration could not be started with {command[0]}: {error.strerror}."
+            return
+        self._process.append(process)
+        self.state = RUNNING
+        for name in ("stdout", "stderr"):
+            reader = threading.Thread(target=_read, args=(getattr(process, name), name, self._lines), daemon=True)
+            reader.start()
+            self._readers.append(reader)
+
+    def poll(self) -> str:
+        """Takes in what the process has said since the last call; returns the state. Never waits."""
+        if self.state != RUNNING:
+            return self.state
+        code = self._process[0].poll()
+        if code is not None:
+            for reader in self._readers:  # the last lines may still be on their way
+                reader.join(STREAM_SECONDS)
+        while not self._lines.empty():
+            self._take(*self._lines.get())
+        if code is not None:
+            self._conclude(code)
+        return self.state
+
+    def wait(self, timeout: float | None = None) -> str:
+        """Waits for the end, at most `timeout` seconds; returns the state."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self.poll() == RUNNING and (deadline is None or time.monotonic() < deadline):
+            time.sleep(0.02)
+        return self.state
+
+    def cancel(self) -> None:
+        """Ends the process and all its children at once. Harmless when nothing runs."""
+        if self.poll() == RUNNING:
+            self.state = CANCELLED
+            _kill_tree(self._process[0])
+
+    def close(self) -> None:
+        """Ends the process if it still runs, and removes the folder unless it is to be kept."""
+        self.cancel()
+        self._finish()
+
+    def __enter__(self) -> Job:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def _take(self, stream: str, line: str) -> None:
+        report = _report(line) if stream == "stdout" else None
+        if report is None:
+            self._log.append(line)
+            del self._log[:-LOG_LINES]
+            return
+        self.fraction = float(report.get("fraction", self.fraction))
+        self.message = str(report.get("message", self.message))
+        self.error = str(report.get("error", self.error))
+
+    def _conclude(self, code: int) -> None:
+        if code == 0 and not self.error:
+            self.state, self.fraction = DONE, 1.0
+            return
+        self.state = FAILED
+        self.error = self.error or describe_exit(code, self.message)
+
+
+def describe_exit(code: int, stage: str = "") -> str:
+    """One sentence about a process that ended without saying why.
+
+    Args:
+        code: its exit status; a negative one is a signal's number.
+        stage: what it was doing last.
+    """
+    where = f" while {stage[0].lower()}{stage[1:]}" if stage else ""
+    if code in KILLED:
+        return f"The registration was killed{where}, most likely for want of memory; close other programs first."
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return f"The registration crashed{where} ({signal.Signals(-code).name}); the log has the details."
+    return f"The registration ended unexpectedly{where} (exit status {code}); the log has the details."
+
+
+def _report(line: str) -> dict | None:
+    """A JSON line of the worker, or None for anything else."""
+    try:
+        report = json.loads(line)
+    except ValueError:
+        return None
+    return report if isinstance(report, dict) else None
+
+
+def _read(stream, name: str, lines: queue.SimpleQueue) -> None:
+    with stream:
+        for line in stream:
+            lines.put((name, line.rstrip("\r\n")))
+
+
+def _end(process: list[subprocess.Popen], folder: Path | None) -> None:
+    for one in process:
+        _kill_tree(one)
+        with contextlib.suppress(OSError):
+            one.stdin.close()
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _kill_tree(process: subprocess.Popen) -> None:
+    """Kills a process and its descendants, and waits for it to be gone."""
+    if process.poll() is not None:
+        return
+    try:
+        import psutil
+
+        family = psutil.Process(process.pid).children(recursive=True)
+    except Exception:  # no psutil, or the process has just ended
+        family = []
+    if os.name == "nt":
+        process.kill()
+    else:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    for child in family:
+        with contextlib.suppress(Exception):
+            child.kill()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(KILL_SECONDS)
