@@ -1,0 +1,139 @@
+"""A displacement field as a grid transform node is the same map as in SimpleITK, in memory, hardened and in files."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import slicer
+
+from ULAERegistrationLib import mrml as room
+from ULAERegistrationLib.errors import RegistrationError
+
+LPS = np.array([-1.0, -1.0, 1.0])
+POINTS = 10_000
+
+
+@pytest.fixture
+def node(scene, known_field):
+    node = scene.AddNewNodeByClass("vtkMRMLGridTransformNode", "result")
+    room.set_transform(node, room.grid_transform(known_field[0].GetDisplacementField()), None, None)
+    return node
+
+
+@pytest.fixture
+def points(known_field):
+    """Points spread over the fixed scan, LPS."""
+    fixed = known_field[1]
+    indices = np.random.default_rng(5).random((POINTS, 3)) * (np.array(fixed.GetSize()) - 1)
+    return [fixed.TransformContinuousIndexToPhysicalPoint(index.tolist()) for index in indices]
+
+
+def mapped(node, points) -> np.ndarray:
+    transform = node.GetTransformFromParent()
+    return np.array([transform.TransformPoint(point * LPS) for point in points]) * LPS
+
+
+def test_the_node_maps_points_as_simpleitk_does(node, known_field, points):
+    theirs = np.array([known_field[0].TransformPoint(point) for point in points])
+    assert np.abs(mapped(node, points) - theirs).max() <= 0.01
+
+
+def test_the_field_comes_back_from_the_node(node, known_field):
+    back, field = room.field_from_node(node), known_field[0].GetDisplacementField()
+    assert np.abs(sitk.GetArrayFromImage(back) - sitk.GetArrayFromImage(field)).max() < 1e-4
+    assert np.allclose(back.GetDirection(), field.GetDirection())
+    assert np.allclose(back.GetOrigin(), field.GetOrigin())
+
+
+def test_hardening_it_on_the_moving_volume_is_simpleitk_resampling(node, load, read, known_field):
+    volume, moving, fixed = load("oasis/1101"), read("oasis/1101"), known_field[1]
+    volume.SetAndObserveTransformNodeID(node.GetID())
+    volume.HardenTransform()
+    ours = sitk.Cast(room.image_from_volume(volume), sitk.sitkFloat32)
+    # Slicer hardens onto a grid of its own; sample SimpleITK's answer there.
+    theirs = sitk.Resample(sitk.Cast(moving, sitk.sitkFloat32), ours, known_field[0], sitk.sitkLinear, 0.0)
+    inside = _inside(fixed, ours)
+    difference = np.abs(sitk.GetArrayFromImage(ours) - sitk.GetArrayFromImage(theirs))[inside]
+    assert difference.max() <= 1.0  # whole numbers, cut off by one and rounded by the other
+
+
+def _inside(fixed: sitk.Image, like: sitk.Image) -> np.ndarray:
+    """The voxels of `like` that lie in the fixed scan: beyond the field ITK stands still and Slicer goes on."""
+    ones = sitk.Image(fixed.GetSize(), sitk.sitkUInt8) + 1
+    ones.CopyInformation(fixed)
+    return sitk.GetArrayFromImage(sitk.Resample(ones, like, sitk.Transform(), sitk.sitkNearestNeighbor, 0)) > 0
+
+
+def test_hardening_it_on_a_label_map_is_simpleitk_resampling(node, load, read, known_field):
+    labels, theirs = load("oasis/1101", labels=True), read("oasis/1101", labels=True)
+    labels.SetAndObserveTransformNodeID(node.GetID())
+    labels.HardenTransform()
+    ours = room.image_from_volume(labels)
+    theirs = sitk.Resample(theirs, ours, known_field[0], sitk.sitkNearestNeighbor, 0)
+    inside = _inside(known_field[1], ours)
+    same = sitk.GetArrayFromImage(ours)[inside] == sitk.GetArrayFromImage(theirs)[inside]
+    assert same.mean() > 0.9999  # the rest are voxels whose source lies on the border of two labels
+
+
+@pytest.mark.parametrize("name", ["saved.h5", "saved.nii.gz", "saved.nrrd"])
+def test_a_saved_transform_opens_in_simpleitk_without_a_sign_change(node, known_field, points, tmp_path, name):
+    storage = slicer.vtkMRMLTransformStorageNode()
+    storage.SetFileName(str(tmp_path / name))
+    assert storage.WriteData(node)
+    if name.endswith(".h5"):
+        transform = sitk.ReadTransform(str(tmp_path / name))
+    else:
+        field = sitk.Cast(sitk.ReadImage(str(tmp_path / name)), sitk.sitkVectorFloat64)
+        transform = sitk.DisplacementFieldTransform(field)
+    ours = np.array([transform.TransformPoint(point) for point in points[:1000]])
+    theirs = np.array([known_field[0].TransformPoint(point) for point in points[:1000]])
+    assert np.abs(ours - theirs).max() < 1e-4
+
+
+def test_a_scene_saved_and_loaded_holds_the_same_result(mrml, scene, load, node, points, tmp_path):
+    from ULAERegistrationParts.outputs import QUALITY, qualityOf, referenced
+
+    fixed, moving = load("oblique/na16"), load("oasis/1101")
+    room.set_transform(node, node.GetTransformFromParent(), fixed, moving)
+    node.SetAttribute(QUALITY, json.dumps({"ncc_after": 0.5}))
+    before = mapped(node, points[:1000])
+    assert scene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    scene.Clear(0)
+    assert scene.ReadFromMRB(str(tmp_path / "scene.mrb"))
+    loaded = slicer.util.getNode("result", scene=scene)
+    # Slicer reads grid transforms with cubic interpolation, whatever it saved.
+    assert np.abs(mapped(loaded, points[:1000]) - before).max() < 0.01
+    assert (referenced(loaded, "fixed").GetName(), referenced(loaded, "moving").GetName()) == ("na16", "1101")
+    assert qualityOf(loaded) == {"ncc_after": 0.5}
+
+
+def test_the_jacobian_of_an_oblique_field_agrees_with_the_map_itself(known_field):
+    field = known_field[0].GetDisplacementField()
+    determinant = room.jacobian_determinant(field)
+    size, step = field.GetSize(), 2.0  # the determinant by central differences of mapped points, in the world
+    for index in ((20, 30, 25), (50, 60, 40), tuple(n // 2 for n in size)):
+        point = np.array(field.TransformIndexToPhysicalPoint(index))
+        axes = np.reshape(field.GetDirection(), (3, 3)).T
+        columns = []
+        for axis in axes:
+            ahead = known_field[0].TransformPoint(point + step * axis)
+            behind = known_field[0].TransformPoint(point - step * axis)
+            columns.append(np.subtract(ahead, behind) / (2 * step))
+        expected = np.linalg.det(np.stack(columns, axis=1)) * np.linalg.det(axes)
+        assert determinant[index] == pytest.approx(expected, abs=2e-3)
+
+
+def test_a_linear_node_starts_a_registration_from_where_it_carries_the_moving_volume(scene):
+    node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "start")
+    matrix = np.eye(4)
+    matrix[:3, 3] = 10, 20, 30  # carries the moving volume 10 mm right to left, 20 to anterior, 30 up (RAS)
+    node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    assert np.allclose(room.linear_transform(node).TransformPoint((0, 0, 0)), (10, 20, -30))
+
+
+def test_a_bent_transform_cannot_start_a_registration(node):
+    with pytest.raises(RegistrationError, match="result is not linear"):
+        room.linear_transform(node)

@@ -1,0 +1,85 @@
+"""Layer C: the shipped panel on real MRML in the stand-in application; every test fails on an exception in a slot."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import SimpleITK as sitk
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
+ROOT = Path(__file__).parents[2]
+MODULE = ROOT / "ULAERegistration" / "ULAERegistration.py"
+sys.path.insert(0, str(ROOT / "Testing"))
+
+import standin  # noqa: E402
+from standin import pythonqt  # noqa: E402
+from standin.clicking import add_volume, behave, leftovers  # noqa: E402
+
+APPLICATION = standin.start()  # before the tests import qt
+
+
+@pytest.fixture(scope="session")
+def app():
+    return APPLICATION
+
+
+@pytest.fixture(scope="session")
+def module(app):
+    """The loaded module, as the application sees it."""
+    from standin import loader
+
+    return loader.load_module(MODULE)
+
+
+@pytest.fixture(autouse=True)
+def no_slot_exception():
+    pythonqt.slot_errors.clear()
+    yield
+    assert not pythonqt.slot_errors
+
+
+@pytest.fixture
+def scene(app):
+    app.mrmlScene().Clear(0)
+    yield app.mrmlScene()
+    app.mrmlScene().Clear(0)
+
+
+@pytest.fixture
+def panel(module, scene):
+    """The module's panel, shown in an empty scene; its registrations take no time (see standin/worker.py)."""
+    frame = module.widgetRepresentation()
+    frame._enter()
+    behave(frame.self())
+    yield frame.self()
+    frame.self().logic.cancelAll()
+    frame._exit()
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory) -> tuple[sitk.Image, sitk.Image]:
+    """Two of the real scans, one oblique, at a quarter of their resolution; phantoms where there is no data."""
+    folder = Path(os.environ.get("ULAE_DATA", ROOT.parent / "shared" / "data")) / "raw"
+    if not folder.is_dir():
+        return tuple(sitk.GaussianSource(size=[40, 44, 36], sigma=[9] * 3, mean=[20 + x, 22, 18]) for x in (0, 3))
+    names = ("oblique/na16_t1.nii.gz", "oasis/1101_t1.nii.gz")
+    return tuple(sitk.BinShrink(sitk.ReadImage(str(folder / name)), [4, 4, 4]) for name in names)
+
+
+@pytest.fixture
+def pair(scene, images):
+    """A fixed and a moving volume in the scene."""
+    return add_volume(scene, images[0], "Atlas"), add_volume(scene, images[1], "MRHead")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    folders = leftovers()[1]  # other programs on this machine may have theirs
+    yield
+    children, after = leftovers()
+    assert not children
+    assert set(after) <= set(folders)

@@ -1,0 +1,166 @@
+"""The panel: what it says, what it chooses, and that its choices live in the scene."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import qt
+import slicer
+from standin.clicking import add_volume
+
+ROOT = Path(__file__).parents[2]
+MODULE = ROOT / "ULAERegistration" / "ULAERegistration.py"
+
+
+def test_importing_the_module_takes_no_torch_no_simpleitk_and_no_library():
+    code = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "Testing")!r})
+import standin
+standin.start()
+from pathlib import Path
+from standin import loader
+module = loader.load_module(Path({str(MODULE)!r}))
+module.widgetRepresentation()
+heavy = ("torch", "SimpleITK", "ULAERegistrationLib", "matplotlib", "scipy")
+print([name for name in sys.modules if name.split(".")[0] in heavy])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip().splitlines()[-1] == "[]", done.stderr
+
+
+def test_the_module_introduces_itself(module):
+    assert module.title == "ULAE Registration"
+    assert module.categories == ("Registration",)
+    assert "not for clinical use" in module.helpText
+    assert not module.icon.isNull()
+
+
+def test_a_fresh_panel_asks_for_its_inputs(panel, scene, images):
+    button = panel.ui.registerButton
+    assert (button.text, button.enabled) == ("Select a fixed volume", False)
+    panel.ui.fixedVolumeSelector.setCurrentNode(add_volume(scene, images[0], "one"))
+    assert (button.text, button.enabled) == ("Select a moving volume", False)
+    panel.ui.movingVolumeSelector.setCurrentNode(panel.ui.fixedVolumeSelector.currentNode())
+    assert (button.text, button.enabled) == ("Select two different volumes", False)
+    panel.ui.movingVolumeSelector.setCurrentNode(add_volume(scene, images[1], "two"))
+    assert (button.text, button.enabled) == ("Register", True)
+
+
+def test_two_volumes_in_the_scene_are_taken_as_fixed_and_moving(panel, pair):
+    panel.enter()
+    assert panel.ui.fixedVolumeSelector.currentNode() is pair[0]
+    assert panel.ui.movingVolumeSelector.currentNode() is pair[1]
+    assert panel.ui.registerButton.enabled
+
+
+def test_swap_exchanges_volumes_and_masks(panel, scene, pair):
+    panel.enter()
+    mask = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "brain")
+    panel.ui.fixedMaskSelector.setCurrentNode(mask)
+    panel.ui.swapButton.click()
+    ui = panel.ui
+    assert (ui.fixedVolumeSelector.currentNode(), ui.movingVolumeSelector.currentNode()) == (pair[1], pair[0])
+    assert (ui.fixedMaskSelector.currentNode(), ui.movingMaskSelector.currentNode()) == (None, mask)
+
+
+def test_the_cost_of_a_preset_is_said_in_one_line(panel):
+    qt.QSettings().remove("ULAERegistration")
+    panel.ui.presetComboBox.setCurrentText("Smooth")
+    assert panel.ui.costLabel.text.startswith("As accurate, and nothing folds. About ")
+    qt.QSettings().setValue("ULAERegistration/Seconds-Fast-auto", 17.4)
+    panel.ui.presetComboBox.setCurrentText("Fast")
+    assert panel.ui.costLabel.text == "The network alone. Took 17 s here last time."
+
+
+def choose_everything(panel, scene, pair):
+    """Changes every choice of the panel from its default."""
+    ui = panel.ui
+    ui.fixedVolumeSelector.setCurrentNode(pair[1])
+    ui.movingVolumeSelector.setCurrentNode(pair[0])
+    mask = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "brain")
+    for selector in (ui.fixedMaskSelector, ui.movingMaskSelector, ui.diceFixedSelector, ui.diceWarpedSelector):
+        selector.setCurrentNode(mask)
+    ui.initialTransformSelector.setCurrentNode(scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "start"))
+    ui.outputTransformSelector.setCurrentNode(scene.AddNewNodeByClass("vtkMRMLGridTransformNode", "out"))
+    ui.outputVolumeSelector.setCurrentNode(scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "warped"))
+    ui.carrySelector.check(mask)
+    ui.warpedCheckBox.click()
+    panel.parameterNode.SetParameter("FlowInSlices", "false")  # these boxes wait for steps to be shown
+    panel.parameterNode.SetParameter("FlowIn3D", "true")
+    ui.keepFilesCheckBox.click()
+    ui.presetComboBox.setCurrentText("Smooth")
+    ui.deviceComboBox.setCurrentText("cpu")
+    ui.flowComboBox.setCurrentText("cumulative")
+    ui.modeComboBox.setCurrentText("grid")
+    ui.alignmentComboBox.setCurrentText("rigid")
+    ui.precisionComboBox.setCurrentText("float32")
+    ui.refinementSpinBox.setValue(12)
+    ui.smoothnessSlider.setValue(2.5)
+    ui.opacitySlider.setValue(0.4)
+    ui.modelPathEdit.setCurrentPath("/models/mine.safetensors")
+
+
+def shown(panel) -> dict:
+    """What the panel shows, by widget."""
+    ui, values = panel.ui, {}
+    for name, widget in vars(ui).items():
+        if isinstance(widget, slicer.qMRMLCheckableNodeComboBox):
+            values[name] = [node.GetName() for node in widget.checkedNodes()]
+        elif isinstance(widget, slicer.qMRMLNodeComboBox):
+            values[name] = widget.currentNode().GetName() if widget.currentNode() else None
+        elif isinstance(widget, qt.QComboBox) and name.endswith("ComboBox"):
+            values[name] = widget.currentText
+        elif isinstance(widget, qt.QCheckBox):
+            values[name] = widget.checked
+        elif name in ("refinementSpinBox", "smoothnessSlider", "opacitySlider"):
+            values[name] = widget.value
+    values["model"] = ui.modelPathEdit.currentPath
+    return values
+
+
+def test_every_choice_survives_saving_closing_and_loading_the_scene(panel, scene, pair, tmp_path):
+    fresh = shown(panel)
+    choose_everything(panel, scene, pair)
+    chosen = shown(panel)
+    unchanged = [name for name in chosen if chosen[name] == fresh[name]]
+    assert unchanged == ["differenceComboBox"]  # what is looked at just now is no choice to keep
+    assert scene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    scene.Clear(0)
+    assert shown(panel) == fresh
+    assert scene.ReadFromMRB(str(tmp_path / "scene.mrb"))
+    assert shown(panel) == chosen
+    settings = panel.binding.settings()
+    assert settings == {
+        "preset": "smooth",
+        "device": "cpu",
+        "alignment": "rigid",
+        "precision": "float32",
+        "refinementIterations": 12,
+        "smoothness": 2.5,
+        "model": "/models/mine.safetensors",
+        "keepTemporaryFiles": True,
+    }
+
+
+def test_what_is_carried_along_follows_the_scene(panel, scene):
+    first = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "F")
+    panel.ui.carrySelector.check(first)
+    scene.AddNewNodeByClass("vtkMRMLModelNode", "M")
+    assert panel.binding.carried() == [first]
+    scene.RemoveNode(first)
+    assert panel.binding.carried() == []
+
+
+def test_reload_keeps_the_choices_and_leaves_one_panel(panel, pair, module, app):
+    panel.enter()
+    panel.ui.presetComboBox.setCurrentText("Fast")
+    slicer.modules.ULAERegistrationWidget.onReload()
+    again = module.widgetRepresentation().self()
+    assert again is not panel
+    assert again.ui.presetComboBox.currentText == "Fast"
+    assert again.ui.fixedVolumeSelector.currentNode() is pair[0]
+    pair[0].SetName("renamed")
+    app.processEvents()

@@ -1,0 +1,54 @@
+"""The panel and the self test with the real worker, the real network and the shipped weights."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import SimpleITK as sitk
+import slicer
+from standin.clicking import add_volume, leftovers, state_of, wait_until
+
+from ULAERegistrationLib.weights import SHIPPED
+
+pytestmark = pytest.mark.skipif(not SHIPPED.is_file(), reason=f"the shipped weights are not at {SHIPPED}")
+
+
+@pytest.fixture
+def real(panel, scene):
+    """The panel with its own worker, the shipped template and a simulated subject."""
+    import ULAERegistration
+
+    panel.logic.workerCommand = None
+    pair = ULAERegistration.sampleData.loadTemplate(), ULAERegistration.sampleData.loadSimulatedSubject()
+    panel.enter()
+    panel.ui.presetComboBox.setCurrentText("Fast")
+    panel.ui.deviceComboBox.setCurrentText("cpu")
+    return panel, pair
+
+
+def test_the_self_test_passes(module, scene):
+    slicer.selfTests["ULAERegistration"]()
+
+
+def test_a_real_registration_is_cancelled_in_the_network_within_two_seconds(real, scene, app):
+    panel, _ = real
+    before = state_of(scene)
+    panel.ui.registerButton.click()
+    wait_until(app, lambda: "step 1 of 3" in panel.ui.stageLabel.text)
+    began = time.monotonic()
+    panel.ui.registerButton.click()
+    assert not leftovers()[0]
+    assert time.monotonic() - began < 2.0
+    assert state_of(scene) == before
+
+
+def test_an_image_that_is_no_brain_is_refused_in_one_sentence(real, scene, app):
+    panel, _ = real
+    before = state_of(scene)
+    empty = sitk.Image(64, 64, 64, sitk.sitkInt16)
+    panel.ui.movingVolumeSelector.setCurrentNode(add_volume(scene, empty, "empty"))
+    panel.ui.registerButton.click()
+    wait_until(app, lambda: not panel.registerPanel.isRunning())
+    assert panel.ui.stageLabel.text.startswith("The moving image has the same value 0 everywhere")
+    assert before.items() <= state_of(scene).items()

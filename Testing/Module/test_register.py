@@ -1,0 +1,313 @@
+"""Clicking Register: done, cancelled, failed, closed, at every stage, with real processes."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import slicer
+from standin.clicking import WORKER, add_volume, behave, state_of, wait_until
+from standin.worker import STAGES, known_map
+
+from ULAERegistrationLib import mrml
+
+
+def click(panel) -> None:
+    panel.enter()
+    panel.ui.registerButton.click()
+
+
+def running(panel) -> bool:
+    return panel.registerPanel.isRunning()
+
+
+def finish(panel, app):
+    wait_until(app, lambda: not running(panel))
+    return panel.registerPanel.run
+
+
+def test_register_makes_the_transform_and_the_warped_volume(panel, pair, images, app):
+    click(panel)
+    assert panel.ui.registerButton.text == "Cancel"
+    messages = []
+    while running(panel):
+        app.processEvents()
+        messages.append((panel.ui.stageLabel.text, panel.ui.progressBar.value))
+    run = finish(panel, app)
+    assert run.state == "done", run.error + run.log
+    assert [value for _, value in messages] == sorted(value for _, value in messages)
+    assert panel.ui.registerButton.text == "Register"
+    assert (run.transformNode.GetName(), run.volumeNode.GetName()) == ("MRHead to Atlas", "MRHead to Atlas, warped")
+    assert run.transformNode.GetNodeReference("spatialRegistrationFixed") is pair[0]
+    assert run.transformNode.GetNodeReference("spatialRegistrationMoving") is pair[1]
+    true_map = known_map(*images)
+    for point in np.random.default_rng(0).normal(0, 20, (100, 3)) + _centre(images[0]):
+        ras = run.transformNode.GetTransformFromParent().TransformPoint(point * [-1, -1, 1])
+        assert np.linalg.norm(np.multiply(ras, [-1, -1, 1]) - true_map.TransformPoint(point)) < 0.1
+    warped = sitk.Resample(images[1], images[0], true_map, sitk.sitkLinear)
+    difference = slicer.util.arrayFromVolume(run.volumeNode) - sitk.GetArrayFromImage(warped)
+    assert np.abs(difference).mean() < 0.01 * sitk.GetArrayViewFromImage(warped).max()
+
+
+def _centre(image):
+    return np.array(image.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in image.GetSize()]))
+
+
+def test_the_new_outputs_are_selected_and_shown(panel, pair, scene, app):
+    composite = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    click(panel)
+    run = finish(panel, app)
+    assert panel.ui.outputTransformSelector.currentNode() is run.transformNode
+    assert panel.ui.outputVolumeSelector.currentNode() is run.volumeNode
+    assert composite.GetBackgroundVolumeID() == pair[0].GetID()
+    assert composite.GetForegroundVolumeID() == run.volumeNode.GetID()
+    assert panel.ui.stageLabel.text.startswith("Done in ")
+    assert "Took" in panel.ui.costLabel.text
+
+
+def test_everything_a_run_made_lies_in_one_folder(panel, pair, scene, app):
+    click(panel)
+    run = finish(panel, app)
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    folders = {tree.GetItemParent(tree.GetItemByDataNode(node)) for node in (run.transformNode, run.volumeNode)}
+    assert len(folders) == 1
+    assert tree.GetItemName(folders.pop()) == "MRHead to Atlas"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_cancel_at_every_stage_leaves_the_scene_as_it_was(panel, pair, scene, app, stage):
+    panel.enter()
+    before = state_of(scene)
+    behave(panel, "hang", stage)
+    click(panel)
+    wait_until(app, lambda: panel.ui.stageLabel.text.startswith(stage))
+    panel.ui.registerButton.click()
+    assert not running(panel)
+    assert panel.ui.stageLabel.text == "Cancelled; the scene is as it was."
+    assert panel.ui.registerButton.text == "Register"
+    app.processEvents()
+    assert state_of(scene) == before
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_failure_at_every_stage_leaves_the_scene_as_it_was(panel, pair, scene, app, stage):
+    panel.enter()
+    before = state_of(scene)
+    behave(panel, "fail", stage)
+    click(panel)
+    run = finish(panel, app)
+    assert run.state == "failed"
+    assert panel.ui.stageLabel.text == run.error
+    assert "ZeroDivisionError" in run.error
+    assert "Traceback" in panel.ui.logTextEdit.plainText
+    assert state_of(scene) == before
+
+
+def test_after_a_failure_the_next_registration_works(panel, pair, app):
+    behave(panel, "crash", "Step 2 of 3")
+    click(panel)
+    assert finish(panel, app).state == "failed"
+    behave(panel)
+    click(panel)
+    assert finish(panel, app).state == "done"
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "sentence"),
+    [("refuse", "no brain"), ("exhaust", "not enough memory"), ("crash", "SIGSEGV"), ("kill", "memory")],
+)
+def test_every_kind_of_failure_is_one_sentence_on_the_panel(panel, pair, app, behaviour, sentence):
+    behave(panel, behaviour, "Step 2 of 3")
+    click(panel)
+    finish(panel, app)
+    assert sentence in panel.ui.stageLabel.text
+    assert "\n" not in panel.ui.stageLabel.text
+
+
+def test_a_result_that_was_saved_and_loaded_is_the_same_map(panel, pair, scene, images, app, tmp_path):
+    click(panel)
+    name = finish(panel, app).transformNode.GetName()
+    points = np.random.default_rng(0).normal(0, 20, (200, 3)) + _centre(images[0])
+
+    def mapped():
+        transform = slicer.util.getNode(name).GetTransformFromParent()
+        return np.array([transform.TransformPoint(point * [-1, -1, 1]) for point in points])
+
+    before = mapped()
+    assert scene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    scene.Clear(0)
+    assert scene.ReadFromMRB(str(tmp_path / "scene.mrb"))
+    assert np.abs(mapped() - before).max() < 1e-4
+
+
+def test_existing_outputs_are_overwritten_only_on_success(panel, pair, scene, app):
+    click(panel)
+    first = finish(panel, app)
+    before = state_of(scene)
+    behave(panel, "fail", "Writing the report")
+    click(panel)
+    finish(panel, app)
+    assert state_of(scene) == before
+    behave(panel)
+    click(panel)
+    second = finish(panel, app)
+    after = state_of(scene)
+    assert second.transformNode is first.transformNode
+    assert second.volumeNode is first.volumeNode
+    assert after.keys() == before.keys()
+    changed = {key for key in after if after[key] != before[key]}
+    assert changed == {first.transformNode.GetID(), first.volumeNode.GetID()}
+
+
+def test_registering_twice_into_new_nodes_keeps_both_results(panel, pair, app):
+    click(panel)
+    first = finish(panel, app)
+    panel.ui.outputTransformSelector.setCurrentNode(None)
+    panel.ui.outputVolumeSelector.setCurrentNode(None)
+    click(panel)
+    second = finish(panel, app)
+    assert first.transformNode is not second.transformNode
+    assert first.transformNode.GetName() != second.transformNode.GetName()
+    assert first.volumeNode is not second.volumeNode
+
+
+def test_two_volumes_of_the_same_name_do_not_mix(panel, scene, images, app):
+    fixed, moving = add_volume(scene, images[0], "T1"), add_volume(scene, images[1], "T1")
+    click(panel)
+    run = finish(panel, app)
+    assert run.transformNode.GetNodeReference("spatialRegistrationFixed") is fixed
+    assert run.transformNode.GetNodeReference("spatialRegistrationMoving") is moving
+    assert run.volumeNode.GetImageData().GetDimensions() == images[0].GetSize()
+
+
+def test_what_belongs_to_the_moving_volume_is_carried_along_once(panel, pair, scene, images, app):
+    labels = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "regions")
+    mrml.set_volume(labels, sitk.Cast(images[1] > 200, sitk.sitkUInt8))
+    points = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "landmarks")
+    points.AddControlPoint(_centre(images[1]) * [-1, -1, 1])
+    panel.ui.carrySelector.check(labels)
+    panel.ui.carrySelector.check(points)
+    click(panel)
+    first = finish(panel, app)
+    assert [node.GetName() for node in first.carriedNodes] == ["regions to Atlas", "landmarks to Atlas"]
+    count = scene.GetNumberOfNodes()
+    click(panel)
+    second = finish(panel, app)
+    assert scene.GetNumberOfNodes() == count  # the earlier copies were replaced
+    assert panel.ui.diceWarpedSelector.currentNode() is second.carriedNodes[0]
+    assert [node.GetName() for node in second.carriedNodes] == ["regions to Atlas", "landmarks to Atlas"]
+    expected = sitk.Resample(
+        sitk.Cast(images[1] > 200, sitk.sitkUInt8), images[0], known_map(*images), sitk.sitkNearestNeighbor
+    )
+    same = slicer.util.arrayFromVolume(second.carriedNodes[0]) == sitk.GetArrayFromImage(expected)
+    assert same.mean() > 0.995
+
+
+def test_volumes_under_a_linear_parent_are_taken_where_they_are(panel, pair, scene, images, app):
+    parent = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")
+    matrix = np.eye(4)
+    matrix[:3, 3] = 30, -20, 10
+    parent.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    pair[1].SetAndObserveTransformNodeID(parent.GetID())
+    click(panel)
+    run = finish(panel, app)
+    centre = _centre(images[0])
+    there = run.transformNode.GetTransformFromParent().TransformPoint(centre * [-1, -1, 1])
+    expected = np.array(known_map(*images).TransformPoint(centre)) * [-1, -1, 1] + [30, -20, 10]
+    assert np.linalg.norm(np.subtract(there, expected)) < 0.1
+
+
+def test_a_non_linear_parent_is_a_message_before_anything_runs(panel, pair, scene, app):
+    click(panel)
+    run = finish(panel, app)
+    pair[1].SetAndObserveTransformNodeID(run.transformNode.GetID())
+    panel.ui.outputTransformSelector.setCurrentNode(None)
+    before = state_of(scene)
+    click(panel)
+    assert not running(panel)
+    assert "MRHead lies under the non-linear transform MRHead to Atlas" in panel.ui.stageLabel.text
+    assert state_of(scene) == before
+
+
+def test_an_output_that_is_an_input_is_a_message(panel, pair, app):
+    panel.enter()
+    panel.ui.outputVolumeSelector.setCurrentNode(pair[1])
+    click(panel)
+    assert not running(panel)
+    assert "would overwrite an input" in panel.ui.stageLabel.text
+
+
+def test_closing_the_scene_while_it_runs_ends_it(panel, pair, scene, app):
+    behave(panel, "hang", "Step 1 of 3")
+    click(panel)
+    wait_until(app, lambda: panel.ui.stageLabel.text.startswith("Step 1"))
+    run = panel.registerPanel.run
+    scene.Clear(0)
+    assert run.state == "cancelled"
+    assert (panel.ui.registerButton.text, panel.ui.registerButton.enabled) == ("Select a fixed volume", False)
+    app.processEvents()
+    assert scene.GetNumberOfNodesByClass("vtkMRMLGridTransformNode") == 0
+
+
+def test_deleting_the_inputs_while_it_runs_still_gives_the_result(panel, pair, scene, app):
+    click(panel)
+    for node in pair:
+        scene.RemoveNode(node)
+    run = finish(panel, app)
+    assert run.state == "done", run.error
+    assert run.transformNode.GetName() == "moving to fixed"
+
+
+def test_reloading_the_module_while_it_runs_ends_it(panel, pair, module, app):
+    behave(panel, "hang", "Step 1 of 3")
+    click(panel)
+    wait_until(app, lambda: panel.ui.stageLabel.text.startswith("Step 1"))
+    run = panel.registerPanel.run
+    slicer.modules.ULAERegistrationWidget.onReload()
+    assert run.state == "cancelled"
+    assert module.widgetRepresentation().self().ui.registerButton.text == "Register"
+
+
+def test_the_logic_registers_without_the_panel(module, scene, pair, app):
+
+    import ULAERegistration
+
+    logic = ULAERegistration.ULAERegistrationLogic()
+    logic.workerCommand = [sys.executable, str(WORKER), "go", "nowhere"]
+    heard = []
+    run = logic.register(*pair, preset="fast", makeVolume=False, progress=lambda run: heard.append(run.message))
+    assert run.state == "done"
+    assert run.volumeNode is None
+    assert run.quality["ncc_after"] == 0.55
+    assert heard
+    assert "fixedVolume" in logic.register.__doc__
+
+
+def test_closing_the_scene_ends_a_run_of_the_logic_too(module, scene, pair, app):
+    import ULAERegistration
+
+    logic = ULAERegistration.ULAERegistrationLogic()
+    logic.workerCommand = [sys.executable, str(WORKER), "go", "nowhere"]
+    ended = []
+    run = logic.register(*pair, waitForCompletion=False, finished=ended.append)
+    scene.Clear(0)
+    assert run.state == "cancelled"
+    for _ in range(30):
+        app.processEvents()
+        time.sleep(0.01)
+    assert scene.GetNumberOfNodesByClass("vtkMRMLGridTransformNode") == 0
+    assert not ended
+
+
+def test_the_logic_raises_one_sentence(module, scene, pair):
+    import ULAERegistration
+    from ULAERegistrationLib.errors import RegistrationError
+
+    logic = ULAERegistration.ULAERegistrationLogic()
+    with pytest.raises(RegistrationError, match="the same; select two different"):
+        logic.register(pair[0], pair[0])
+    with pytest.raises(RegistrationError, match="preset 'quick' is not known"):
+        logic.register(*pair, preset="quick")

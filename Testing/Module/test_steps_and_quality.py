@@ -1,0 +1,216 @@
+"""The Steps and Quality sections after a registration, and what they put into the scene."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import qt
+import SimpleITK as sitk
+import slicer
+from standin.clicking import state_of, wait_until
+from standin.worker import QUALITY, known_step
+
+from ULAERegistrationLib import mrml
+
+
+@pytest.fixture
+def done(panel, pair, app, scene):
+    """A finished registration, in three slice views."""
+    views = [scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode") for _ in range(3)]
+    panel.enter()
+    panel.ui.registerButton.click()
+    wait_until(app, lambda: not panel.registerPanel.isRunning())
+    run = panel.registerPanel.run
+    assert run.state == "done", run.error + run.log
+    return SimpleNamespace(run=run, views=views, ui=panel.ui)
+
+
+def stages_of(run):
+    from ULAERegistrationParts.stages import Stages
+
+    return Stages.find(run.transformNode)
+
+
+def test_the_steps_are_made_only_when_asked_for_and_removed_again(panel, done, scene):
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSequenceNode") == 0
+    before = state_of(scene)
+    done.ui.makeStepsButton.click()
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSequenceNode") == 2
+    assert done.ui.stageSlider.enabled
+    done.ui.makeStepsButton.click()
+    assert state_of(scene).keys() == before.keys()
+    assert not done.ui.stageSlider.enabled
+
+
+def test_the_slider_goes_from_moving_to_fixed(done, images):
+    ui = done.ui
+    ui.makeStepsButton.click()
+    stages = stages_of(done.run)
+    centre = np.array(images[0].TransformContinuousIndexToPhysicalPoint([n / 2 for n in images[0].GetSize()]))
+    found = []
+    for stage in range(5):
+        ui.stageSlider.setValue(stage)
+        transform = stages.proxy("total").GetTransformFromParent()
+        found.append(np.multiply(transform.TransformPoint(centre * [-1, -1, 1]), [-1, -1, 1]))
+        assert {view.GetForegroundVolumeID() for view in done.views} == {stages.volume.GetID()}
+        assert {view.GetForegroundOpacity() for view in done.views} == {0.0 if stage == 4 else 0.7}
+        assert ("Moving", "φ1", "φ2", "φ3", "Fixed")[stage] in ui.stageNameLabel.text.split("<b>")[1]
+    for stage in range(4):
+        assert np.allclose(found[stage], known_step(*images, stage).TransformPoint(centre), atol=1e-3)
+    assert {view.GetBackgroundVolumeID() for view in done.views} == {done.run.fixedVolumeID}
+
+
+def test_the_stage_shows_the_original_moving_voxels_warped_once(done, pair):
+    done.ui.makeStepsButton.click()
+    volume = stages_of(done.run).volume
+    assert volume.GetImageData() is pair[1].GetImageData()  # no copy
+    assert volume.GetParentTransformNode() is stages_of(done.run).proxy("total")
+
+
+@pytest.mark.parametrize(("flow", "kind"), [("own", "flow"), ("cumulative", "total")])
+@pytest.mark.parametrize("mode", ["arrows", "grid", "contours"])
+def test_a_flow_is_drawn_in_slices_and_in_3d(done, flow, kind, mode):
+    ui = done.ui
+    ui.makeStepsButton.click()
+    ui.flowComboBox.setCurrentText(flow)
+    ui.modeComboBox.setCurrentText(mode)
+    ui.threeDCheckBox.click()
+    display = stages_of(done.run).proxy(kind).GetDisplayNode()
+    assert (display.GetVisibility2D(), display.GetVisibility3D()) == (1, 1)
+    assert display.GetRegionNode().GetID() == done.run.fixedVolumeID
+    assert display.GetVisualizationMode() == ["arrows", "grid", "contours"].index(mode)
+    other = stages_of(done.run).proxy("total" if kind == "flow" else "flow").GetDisplayNode()
+    assert not other.GetVisibility()
+    ui.modeComboBox.setCurrentText("none")
+    assert not display.GetVisibility()
+
+
+def test_the_magnitude_of_a_flow_is_a_map_in_millimetres(done):
+    ui = done.ui
+    ui.makeStepsButton.click()
+    ui.modeComboBox.setCurrentText("magnitude")
+    node = stages_of(done.run).magnitude()
+    assert np.allclose(slicer.util.arrayFromVolume(node), 3.0, atol=1e-3)  # each step adds (1, 2, 2) mm
+    assert {view.GetForegroundVolumeID() for view in done.views} == {node.GetID()}
+    ui.stageSlider.setValue(0)
+    assert np.abs(slicer.util.arrayFromVolume(node)).max() == 0
+
+
+def test_flicker_switches_between_stage_and_fixed_volume(done, app):
+    done.ui.makeStepsButton.click()
+    done.ui.flickerButton.click()
+    seen = set()
+    wait_until(app, lambda: seen.add(done.views[0].GetForegroundOpacity()) or seen == {0.0, 0.7})
+    done.ui.flickerButton.click()
+    assert done.views[0].GetForegroundOpacity() == 0.7
+
+
+def test_difference_maps_are_those_of_figure_4(done, images):
+    ui = done.ui
+    ui.makeStepsButton.click()
+    ui.differenceComboBox.setCurrentText("|M2 - M1|")
+    shown = slicer.mrmlScene.GetNodeByID(done.views[0].GetForegroundVolumeID())
+    assert shown.GetName().endswith("|M2 - M1|")
+    moving = sitk.Cast(images[1], sitk.sitkFloat32)
+    first, second = (
+        sitk.GetArrayFromImage(sitk.Resample(moving, images[0], known_step(*images, step), sitk.sitkLinear))
+        for step in (1, 2)
+    )
+    ours = slicer.util.arrayFromVolume(shown)
+    assert np.abs(ours - np.abs(second - first)).mean() < 0.01 * first.max()
+    ui.differenceComboBox.setCurrentText("none")
+    assert done.views[0].GetForegroundVolumeID() == stages_of(done.run).volume.GetID()
+
+
+def test_the_steps_survive_saving_and_loading_the_scene(done, scene, tmp_path, panel):
+    done.ui.makeStepsButton.click()
+    done.ui.stageSlider.setValue(2)
+    name = done.run.transformNode.GetName()
+    assert scene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    scene.Clear(0)
+    assert not done.ui.makeStepsButton.enabled
+    assert scene.ReadFromMRB(str(tmp_path / "scene.mrb"))
+    assert panel.ui.outputTransformSelector.currentNode().GetName() == name
+    assert done.ui.stageSlider.enabled
+    done.ui.stageSlider.setValue(1)
+    from ULAERegistrationParts.stages import Stages
+
+    loaded = Stages.find(panel.ui.outputTransformSelector.currentNode())
+    assert loaded.browser.GetSelectedItemNumber() == 1
+
+
+def test_a_new_result_takes_the_old_steps_and_maps_away(done, scene, app, panel):
+    done.ui.makeStepsButton.click()
+    done.ui.jacobianButton.click()
+    panel.ui.registerButton.click()
+    wait_until(app, lambda: not panel.registerPanel.isRunning())
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSequenceNode") == 0
+    assert scene.GetFirstNodeByName("MRHead to Atlas, Jacobian determinant") is None
+
+
+def test_all_of_it_lies_in_the_folder_of_the_result(done, scene):
+    done.ui.makeStepsButton.click()
+    done.ui.jacobianButton.click()
+    done.ui.differenceComboBox.setCurrentIndex(1)
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    home = tree.GetItemParent(tree.GetItemByDataNode(done.run.transformNode))
+    from ULAERegistrationParts.outputs import derived
+
+    parts = derived(done.run.transformNode)
+    assert len(parts) == 10  # browser, two sequences, their two proxies, stage volume, Jacobian, three differences
+    assert {tree.GetItemParent(tree.GetItemByDataNode(node)) for node in parts} == {home}
+
+
+def test_the_table_shows_the_measures_and_the_verdict_in_words(done):
+    table = done.ui.qualityTable
+    rows = {table.item(row, 0).text(): table.item(row, 1).text() for row in range(table.rowCount)}
+    assert rows["Similarity (local NCC), before / after"] == "0.250 / 0.550"
+    assert rows["Folded, whole grid / brain"] == "0.010 % / 0.030 %"
+    assert rows["Displacement, mean / largest"] == "2.5 / 9.0 mm"
+    assert "Good" in done.ui.verdictLabel.text
+    assert QUALITY["reasons"][0] in done.ui.verdictLabel.text
+
+
+def test_the_jacobian_map_is_that_of_simpleitk_in_a_diverging_table(done):
+    done.ui.jacobianButton.click()
+    node = slicer.mrmlScene.GetNodeByID(done.views[0].GetForegroundVolumeID())
+    expected = mrml.jacobian_determinant(mrml.field_from_node(done.run.transformNode))
+    assert np.allclose(slicer.util.arrayFromVolume(node), sitk.GetArrayFromImage(expected))
+    table, colour = node.GetDisplayNode().GetColorNode(), [0.0] * 4
+    table.GetColor(128, colour)
+    assert min(colour[:3]) > 0.95  # a determinant of 1 is white
+    table.GetColor(0, colour)
+    assert tuple(colour[:3]) == (1.0, 0.0, 1.0)  # 0 and less is magenta
+    assert (node.GetDisplayNode().GetWindowLevelMin(), node.GetDisplayNode().GetWindowLevelMax()) == (0, 2)
+
+
+def test_dice_of_two_segmentations_is_that_of_simpleitk(done, scene, images, panel):
+    masks = [sitk.Cast(images[0] > limit, sitk.sitkUInt8) for limit in (30, 60)]
+    for mask, selector in zip(masks, (done.ui.diceFixedSelector, done.ui.diceWarpedSelector), strict=True):
+        node = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+        mrml.set_volume(node, mask)
+        selector.setCurrentNode(node)
+    done.ui.diceButton.click()
+    overlap = sitk.LabelOverlapMeasuresImageFilter()
+    overlap.Execute(*masks)
+    table = done.ui.qualityTable
+    assert table.item(0, 0).text() == "Dice, mean of 1 labels"
+    assert float(table.item(0, 1).text()) == pytest.approx(overlap.GetDiceCoefficient(), abs=6e-4)
+
+
+def test_the_report_is_saved_where_the_user_says(done, tmp_path):
+    qt.QFileDialog.answers.append(str(tmp_path / "report.html"))
+    done.ui.saveReportButton.click()
+    assert (tmp_path / "report.html").read_text() == "<html>report</html>"
+    qt.QFileDialog.answers.append("")  # the user thinks better of it
+    done.ui.saveReportButton.click()
+
+
+def test_quality_comes_back_with_the_transform_it_belongs_to(done, panel):
+    panel.ui.outputTransformSelector.setCurrentNode(None)
+    assert done.ui.verdictLabel.text == "No result yet."
+    assert done.ui.qualityTable.rowCount == 0
+    panel.ui.outputTransformSelector.setCurrentNode(done.run.transformNode)
+    assert "Good" in done.ui.verdictLabel.text

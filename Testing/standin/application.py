@@ -1,0 +1,93 @@
+"""`slicer.app`: the parts of the application object that scripted modules talk to."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tempfile
+
+import slicer
+import slicer.util
+from PySide6 import QtCore, QtWidgets
+from PySide6.QtCore import Property, Signal
+
+from . import i18n, mrml_scene
+
+
+class ModuleManager(QtCore.QObject):
+    """Tells modules that they are about to go."""
+
+    CXX = True
+    moduleAboutToBeUnloaded = Signal(str)
+    moduleLoaded = Signal(str)
+
+
+class LayoutManager(QtCore.QObject):
+    """The views; there are none here, only the slice logics that tests add to the application logic."""
+
+    CXX = True
+
+    def sliceViewNames(self) -> tuple:
+        return ()
+
+    def threeDViewCount(self) -> int:  # a property in Slicer's header; nothing here reads it
+        return 0
+
+    def mrmlSliceLogics(self):
+        return slicer.app.applicationLogic().GetSliceLogics()
+
+
+class Application(QtWidgets.QApplication):
+    """The one application: a scene, its logics, settings of its own, and no main window."""
+
+    CXX = True
+    startupCompleted = Signal()
+
+    def __init__(self):
+        self._folder = tempfile.TemporaryDirectory(prefix="standin-app-")
+        super().__init__(sys.argv[:1])
+        QtCore.QCoreApplication.setOrganizationName("ULAE-standin")
+        QtCore.QSettings.setPath(QtCore.QSettings.IniFormat, QtCore.QSettings.UserScope, self._folder.name)
+        QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)
+        self._mrml = mrml_scene.make_scene()
+        self._manager = ModuleManager()
+        self._layout = LayoutManager()
+        self._testing = True
+        slicer.app = self
+        sys.modules["slicer.i18n"] = slicer.i18n = i18n
+        from . import loader, qmrml  # noqa: F401 - qmrml adds its widgets to `slicer`
+
+        scripted = importlib.import_module(".scripted", __package__)
+        sys.modules["slicer.ScriptedLoadableModule"] = slicer.ScriptedLoadableModule = scripted
+        slicer.qSlicerScriptedLoadableModuleWidget = loader.qSlicerScriptedLoadableModuleWidget
+        slicer.qSlicerScriptedLoadableModule = loader.qSlicerScriptedLoadableModule
+
+    temporaryPath = Property(str, lambda self: self._folder.name)
+    applicationName = Property(str, lambda self: "Slicer stand-in")
+    slicerHome = Property(str, lambda self: "")
+
+    def mrmlScene(self):
+        return self._mrml.scene
+
+    def applicationLogic(self):
+        return self._mrml.application
+
+    def moduleManager(self):
+        return self._manager
+
+    def layoutManager(self):
+        return self._layout
+
+    def testingEnabled(self) -> bool:
+        return self._testing
+
+    def settings(self):
+        return QtCore.QSettings()
+
+    userSettings = settings
+
+    def pauseRender(self) -> None:
+        pass
+
+    def resumeRender(self) -> None:
+        pass

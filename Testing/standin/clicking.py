@@ -1,0 +1,59 @@
+"""What tests need to click through the panel and to see what it did."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import SimpleITK as sitk
+
+WORKER = Path(__file__).parent / "worker.py"
+WAIT_SECONDS = 400  # a real registration on a busy machine
+
+
+def behave(panel, behaviour: str = "go", stage: str = "nowhere") -> None:
+    """Tells the panel's next registrations what to do on reaching a stage."""
+    panel.logic.workerCommand = [sys.executable, str(WORKER), behaviour, stage]
+
+
+def add_volume(scene, image: sitk.Image, name: str):
+    from ULAERegistrationLib import mrml
+
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    mrml.set_volume(node, image)
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def wait_until(app, condition) -> None:
+    """Lets the application work until something is so."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        app.processEvents()
+        time.sleep(0.01)
+
+
+def state_of(scene) -> dict[str, tuple]:
+    """Everything of a scene that a cancelled or failed registration must leave alone."""
+    state = {}
+    for index in range(scene.GetNumberOfNodes()):
+        node = scene.GetNthNode(index)
+        if node.IsA("vtkMRMLScriptedModuleNode"):
+            continue
+        data = node.GetImageData() if node.IsA("vtkMRMLVolumeNode") else None
+        grid = node.GetTransformFromParent() if node.IsA("vtkMRMLTransformNode") else None
+        state[node.GetID()] = (node.GetName(), data and data.GetMTime(), grid and grid.GetMTime())
+    return state
+
+
+def leftovers() -> tuple[list[int], list[str]]:
+    """Processes and temporary folders of registrations that are still there."""
+    children = [
+        child.pid for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE
+    ]
+    folders = [str(path) for path in Path(tempfile.gettempdir()).glob("ulae-*")]
+    return children, folders

@@ -1,0 +1,205 @@
+"""Makes docs/images from real runs of the shipped module: `python -m standin.pictures` from Testing/, or see main().
+
+The panel before, during and after a registration of two people's scans, and slice views with the warped volume, the
+three flows, the steps of figure 4 and the Jacobian map. Needs the real volumes and the shipped weights.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "Testing"), str(ROOT)]
+
+import numpy as np  # noqa: E402
+
+import standin  # noqa: E402
+
+FIXED, MOVING = "nirep/na16", "oasis/1101"
+PANEL_WIDTH = 480
+VIEW = (440, 440)
+ZOOM = 1.2
+LOOK = (14.0, -4.0, 8.0)  # mm right, anterior, superior of the middle of the fixed volume
+GAP = 6  # pixels between the pictures of one row
+NAMES = ("Red", "Yellow", "Green")
+ORIENTATIONS = ("Axial", "Sagittal", "Coronal")
+
+
+class Pictures:
+    """The application with the panel and three slice views."""
+
+    def __init__(self, data: Path, out: Path, preset: str):
+        self.app = standin.start()
+        import slicer
+
+        from standin import loader, sliceview
+
+        self.slicer, self.out, self.preset = slicer, out, preset
+        self.frame = loader.load_module(ROOT / "ULAERegistration" / "ULAERegistration.py").widgetRepresentation()
+        self.frame._enter()
+        self.panel = self.frame.self()
+        self.ui = self.panel.ui
+        volumes = slicer.modules.volumes.logic()
+        self.nodes = []
+        for name in (FIXED, MOVING):
+            file = data / "raw" / f"{name}_t1.nii.gz"
+            node = volumes.AddArchetypeVolume(str(file), name.replace("/", " "), 0)
+            node.CreateDefaultDisplayNodes()
+            grey(node)
+            self.nodes.append(node)
+        logic = self.app.applicationLogic()
+        self.views = [sliceview.SliceView(logic, *one, VIEW) for one in zip(NAMES, ORIENTATIONS, strict=True)]
+        out.mkdir(parents=True, exist_ok=True)
+
+    def panel_picture(self, name: str, height: int = 1120) -> None:
+        """The panel as it is now."""
+        self.frame.resize(PANEL_WIDTH, height)
+        self.frame.show()
+        for _ in range(5):
+            self.app.processEvents()
+        self.frame.grab().save(str(self.out / f"{name}.png"))
+
+    def views_picture(self, name: str, views=None) -> np.ndarray:
+        """The slice views side by side."""
+        pixels = [view.pixels() for view in views or self.views]
+        save(row(pixels), self.out / f"{name}.png")
+        return pixels
+
+    def aim(self) -> None:
+        """Moves the views to where there is something to see in a brain."""
+        bounds = [0.0] * 6
+        self.nodes[0].GetRASBounds(bounds)
+        middle = [(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
+        for view in self.views:
+            view.fit()
+            node = view.logic.GetSliceNode()
+            node.SetFieldOfView(*(size / ZOOM for size in node.GetFieldOfView()))
+            node.JumpSliceByOffsetting(*(centre + more for centre, more in zip(middle, LOOK, strict=True)))
+
+    def register(self) -> None:
+        """Registers by a click, and takes a picture on the way."""
+        self.panel.enter()
+        self.ui.presetComboBox.setCurrentText(self.preset)
+        self.panel_picture("panel-before")
+        self.ui.registerButton.click()
+        taken = False
+        while self.panel.registerPanel.isRunning():
+            self.app.processEvents()
+            if not taken and "step 2" in self.ui.stageLabel.text.lower():
+                self.panel_picture("panel-during")
+                taken = True
+            time.sleep(0.05)
+        run = self.panel.registerPanel.run
+        if run.state != "done":
+            raise SystemExit(run.error + run.log)
+        self.run = run
+
+
+def tint(node, colour: str) -> None:
+    """Shows a volume in one of Slicer's plain colour tables."""
+    node.GetDisplayNode().SetAndObserveColorNodeID(f"vtkMRMLColorTableNode{colour}")
+
+
+def grey(node) -> None:
+    """Brain on black."""
+    display = node.GetDisplayNode()
+    tint(node, "Grey")
+    display.SetAutoWindowLevel(False)
+    import slicer
+
+    values = slicer.util.arrayFromVolume(node)
+    display.SetWindowLevelMinMax(0, float(np.percentile(values[values > 0], 99.5)))
+
+
+def row(pictures) -> np.ndarray:
+    gap = np.full((pictures[0].shape[0], GAP, 3), 255, np.uint8)
+    parts = [part for picture in pictures for part in (picture, gap)]
+    return np.concatenate(parts[:-1], axis=1)
+
+
+def column(pictures) -> np.ndarray:
+    gap = np.full((GAP, pictures[0].shape[1], 3), 255, np.uint8)
+    parts = [part for picture in pictures for part in (picture, gap)]
+    return np.concatenate(parts[:-1], axis=0)
+
+
+def save(pixels: np.ndarray, path: Path) -> None:
+    import qt
+
+    height, width = pixels.shape[:2]
+    data = np.ascontiguousarray(pixels[..., :3])
+    qt.QImage(data.data, width, height, 3 * width, qt.QImage.Format_RGB888).save(str(path))
+
+
+def main() -> None:
+    """python pictures.py [PRESET]: writes docs/images."""
+    data = Path(os.environ.get("ULAE_DATA", ROOT.parent / "shared" / "data"))
+    pictures = Pictures(data, ROOT / "docs" / "images", sys.argv[1] if len(sys.argv) > 1 else "Accurate")
+    ui, util = pictures.ui, pictures.slicer.util
+    pictures.register()
+    run = pictures.run
+
+    ui.makeStepsButton.click()
+    pictures.aim()
+    # Before and after, in complementary colours: grey where the brains agree.
+    stage = util.getNode(f"{run.transformNode.GetName()}, step by step")
+    ui.opacitySlider.setValue(0.5)
+    ui.stageSlider.setValue(0)
+    for node, colour in ((pictures.nodes[0], "Green"), (stage, "Magenta")):
+        tint(node, colour)
+    before = [view.pixels() for view in pictures.views]
+    ui.stageSlider.setValue(3)
+    after = [view.pixels() for view in pictures.views]
+    for node in (pictures.nodes[0], stage):
+        tint(node, "Grey")
+    blended = column([row(before), row(after)]).astype(int)
+    white = blended.min(axis=-1, keepdims=True) == 255  # the gaps
+    brighter = np.where(white, 255, np.minimum(255, 2 * blended))  # blending halves the brightness
+    save(brighter.astype(np.uint8), pictures.out / "overlay.png")
+
+    axial = pictures.views[:1]
+    ui.opacitySlider.setValue(1.0)
+    stages = []
+    for number in range(5):
+        ui.stageSlider.setValue(number)
+        stages.append(axial[0].pixels())
+    save(row(stages), pictures.out / "stages.png")
+
+    # The three flows, each as deformed grid, arrows and length, over its own stage, which is dimmed for that.
+    rows = []
+    brightest = stage.GetDisplayNode().GetWindowLevelMax()
+    stage.GetDisplayNode().SetWindowLevelMinMax(0, 2.5 * brightest)
+    for mode in ("grid", "arrows", "magnitude"):
+        ui.modeComboBox.setCurrentText(mode)
+        flows = []
+        for number in (1, 2, 3):
+            ui.stageSlider.setValue(number)
+            flows.append(axial[0].pixels())
+        rows.append(row(flows))
+    save(column(rows), pictures.out / "flows.png")
+    ui.modeComboBox.setCurrentText("none")
+    stage.GetDisplayNode().SetWindowLevelMinMax(0, brightest)
+
+    differences = []
+    for index in (1, 2, 3):
+        ui.differenceComboBox.setCurrentIndex(index)
+        differences.append(axial[0].pixels())
+    save(row(differences), pictures.out / "differences.png")
+    ui.differenceComboBox.setCurrentIndex(0)
+
+    ui.jacobianButton.click()
+    util.setSliceViewerLayers(foregroundOpacity=0.75)
+    pictures.views_picture("jacobian")
+    ui.opacitySlider.setValue(0.7)
+    ui.stageSlider.setValue(2)
+    ui.modeComboBox.setCurrentText("grid")
+    pictures.panel_picture("panel-after")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""The real worker process around a registration that takes no time and does as it is told.
+
+    python worker.py BEHAVIOUR STAGE job.json
+
+Everything but `register()` is the product's own: files, JSON lines, error sentences, exit status. The registration is a
+known smooth map (`known_map`), which tests can compute as well. On reaching STAGE (the beginning of a message), it
+behaves: "go" on, "hang", "refuse" (RegistrationError), "fail" (any other error), "exhaust" (MemoryError), "crash"
+(SIGSEGV), "kill" (SIGKILL), "spawn" (start a child that ignores signals, and hang).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import SimpleITK as sitk
+
+STAGES = (
+    "Aligning the brains",
+    "Starting the network",
+    "Step 1 of 3",
+    "Step 2 of 3",
+    "Step 3 of 3",
+    "Refining this pair",
+    "Composing the transform",
+    "Writing the transform",
+    "Writing the warped volume",
+    "Writing the steps",
+    "Writing the report",
+)
+OWN_STEP = (1.0, 2.0, 2.0)  # mm: what each of the three steps adds to the shift of the centres
+CHILD = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+FIELD_SPACING, STEP_SPACING = 4.0, 6.0  # mm, coarse to be quick
+QUALITY = {
+    "verdict": "good",
+    "reasons": ["The brains match better than before (0.25 to 0.55 of 1)"],
+    "ncc_before": 0.25,
+    "ncc_after": 0.55,
+    "mse_before": 0.02,
+    "mse_after": 0.01,
+    "folded_percent": 0.01,
+    "folded_percent_brain": 0.03,
+    "jacobian_min": 0.2,
+    "jacobian_max": 3.1,
+    "log_jacobian_sd": 0.3,
+    "displacement_mean_mm": 2.5,
+    "displacement_max_mm": 9.0,
+    "seconds": {"alignment": 1.0, "network": 2.0},
+}
+
+
+def known_map(fixed: sitk.Image, moving: sitk.Image) -> sitk.Transform:
+    """Fixed to moving world: the shift of the two centres, after a smooth waving of up to about 5 mm."""
+    from ULAERegistrationLib.field import covering_grid
+
+    # Wider than the field's own margin: where its grid ends a B-spline breaks off.
+    wave = sitk.BSplineTransformInitializer(covering_grid(fixed, 5.0, 30.0), [5, 5, 5])
+    count = len(wave.GetParameters())
+    wave.SetParameters([12.0 * (((index * 7919) % 199) / 99.0 - 1.0) for index in range(count)])
+    return sitk.CompositeTransform([_shift(fixed, moving), wave])
+
+
+def known_step(fixed: sitk.Image, moving: sitk.Image, step: int) -> sitk.Transform:
+    """Fixed to moving world after the alignment (0) and after each step."""
+    offset = _shift(fixed, moving).GetParameters()
+    return sitk.TranslationTransform(3, [one + step * own for one, own in zip(offset, OWN_STEP, strict=True)])
+
+
+def _shift(fixed: sitk.Image, moving: sitk.Image) -> sitk.Transform:
+    centres = [
+        one.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in one.GetSize()]) for one in (fixed, moving)
+    ]
+    return sitk.TranslationTransform(3, [b - a for a, b in zip(*centres, strict=True)])
+
+
+def behave(behaviour: str) -> None:
+    """Ends, fails or waits, as told."""
+    from ULAERegistrationLib.errors import RegistrationError
+
+    if behaviour == "hang":
+        time.sleep(600)
+    elif behaviour == "spawn":
+        child = subprocess.Popen([sys.executable, "-c", CHILD])
+        print(f"child {child.pid}", file=sys.stderr, flush=True)
+        time.sleep(600)
+    elif behaviour == "refuse":
+        raise RegistrationError("The fixed image has no brain; choose another volume.")
+    elif behaviour == "fail":
+        raise ZeroDivisionError("something unforeseen")
+    elif behaviour == "exhaust":
+        raise MemoryError
+    elif behaviour == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif behaviour == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def register(fixed, moving, settings, fixed_mask, moving_mask, initial_transform, progress):
+    """Stands for the library's `register`, with the same arguments and what the worker needs of its result."""
+    from ULAERegistrationLib.field import covering_grid, resample
+
+    fixed, moving = sitk.ReadImage(fixed), sitk.ReadImage(moving)
+    for number, stage in enumerate(STAGES[:7]):
+        progress(number / 7, stage)
+    grid = covering_grid(fixed, FIELD_SPACING)
+    total = known_map(fixed, moving)
+    place = grid.GetSize(), grid.GetOrigin(), grid.GetSpacing(), grid.GetDirection()
+    field = sitk.DisplacementFieldTransform(sitk.TransformToDisplacementField(total, sitk.sitkVectorFloat64, *place))
+    steps = [SimpleNamespace(transform=sitk.TranslationTransform(3, OWN_STEP)) for _ in range(3)]
+    return SimpleNamespace(
+        fixed=fixed,
+        transform=field,
+        warped=resample(moving, fixed, field),
+        quality=SimpleNamespace(to_dict=lambda: QUALITY),
+        alignment=SimpleNamespace(fixed_to_moving=_shift(fixed, moving)),
+        steps=steps,
+    )
+
+
+def main() -> int:
+    behaviour, stage = sys.argv[1:3]
+    import ULAERegistrationLib
+    from ULAERegistrationLib import worker
+
+    def write_report(registration, path: Path) -> None:
+        path.write_text("<html>report</html>", encoding="utf-8")
+
+    class Reporter(worker.Reporter):
+        def progress(self, fraction, message):
+            super().progress(fraction, message)
+            if message.startswith(stage):
+                behave(behaviour)
+
+    ULAERegistrationLib.register = register
+    sys.modules["ULAERegistrationLib.report"] = SimpleNamespace(write_report=write_report)
+    worker.Reporter, worker.STEP_SPACING = Reporter, STEP_SPACING
+    return worker.main([sys.argv[3]])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,353 @@
+"""ULAE Registration: deformable registration of two brain MR scans, as a 3D Slicer module.
+
+The mathematics is in ULAERegistrationLib, an ordinary Python package; here are panel and nodes only. Nothing of that
+package, torch or SimpleITK is imported before it is used, so that Slicer starts quickly and the panel always appears.
+"""
+
+# ruff: noqa: PT009 - Slicer's test case is unittest's
+import importlib.util
+import logging
+import sys
+import time
+from pathlib import Path
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+if importlib.util.find_spec("ULAERegistrationLib") is None:
+    # Run from the source tree: Slicer adds this folder only, the library lies beside it.
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from ULAERegistrationParts import dependencies, sampleData
+from ULAERegistrationParts.outputs import Outputs, restoreInterpolation
+from ULAERegistrationParts.parameters import ParameterBinding, setDefaults
+from ULAERegistrationParts.qualityPanel import QualityPanel
+from ULAERegistrationParts.registerPanel import RegisterPanel
+from ULAERegistrationParts.run import Run, pythonExecutable
+from ULAERegistrationParts.stepsPanel import StepsPanel
+
+POLL_MILLISECONDS = 100
+LABEL_CLASSES = ("vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode")
+
+
+class ULAERegistration(ScriptedLoadableModule):
+    """What Slicer shows of the module before it is opened."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("ULAE Registration")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Registration")]
+        self.parent.dependencies = []
+        self.parent.contributors = ["The ULAERegistration authors"]
+        self.parent.helpText = _(
+            "Deformable registration of two T1 brain MR scans with ULAE-net, a deep network that warps the moving brain"
+            " in three accumulating steps. Select a fixed and a moving volume and click Register; the steps and the"
+            " quality of the result can then be looked at. The shipped weights are for research, not for clinical use."
+        )
+        self.parent.acknowledgementText = _(
+            "The method: Y. Shu, H. Wang, B. Xiao, X. Bi, W. Li, Medical Image Registration Based on Uncoupled Learning"
+            " and Accumulative Enhancement, MICCAI 2021."
+        )
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData():
+    """Adds the module's data sets to Slicer's Sample Data module."""
+    try:
+        sampleData.register(Path(__file__).parent / "Resources" / "Icons")
+    except ImportError:  # a Slicer without the Sample Data module
+        logging.info("Sample Data module not found; the data sets of ULAE Registration are not offered.")
+
+
+class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self.parameterNode = None
+        self.binding = None
+
+    # --- life cycle ---
+
+    def setup(self):
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/ULAERegistration.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = ULAERegistrationLogic()
+        self.stepsPanel = StepsPanel(self.ui)
+        self.qualityPanel = QualityPanel(self.ui)
+        self.binding = ParameterBinding(self.ui, self.updatePanel)
+        requirements = self.resourcePath("requirements.txt")
+        self.registerPanel = RegisterPanel(self.ui, self.logic, self.binding, requirements, self.onDone)
+        self.ui.swapButton.connect("clicked()", self.onSwapButton)
+        self.ui.outputTransformSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onResultSelected)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
+        self.initializeParameterNode()
+
+    def enter(self):
+        self.initializeParameterNode()
+
+    def exit(self):
+        pass
+
+    def cleanup(self):
+        self.logic.cancelAll()
+        self.stepsPanel.cleanup()
+        self.setParameterNode(None)
+        self.removeObservers()
+
+    def onReload(self):
+        for name in list(sys.modules):
+            if name.partition(".")[0] in ("ULAERegistrationLib", "ULAERegistrationParts"):
+                del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    def onSceneStartClose(self, caller, event):
+        self.logic.cancelAll()
+        self.setParameterNode(None)
+        self.registerPanel.forget()
+        self.stepsPanel.setResult(None, {})
+        self.qualityPanel.setResult(None, "")
+
+    def onSceneEndImport(self, caller, event):
+        restoreInterpolation(slicer.mrmlScene)
+        self.onSceneEndClose(caller, event)
+
+    def onSceneEndClose(self, caller, event):
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def initializeParameterNode(self):
+        self.setParameterNode(self.logic.getParameterNode())
+
+    def setParameterNode(self, node):
+        if self.parameterNode is not None:
+            self.removeObserver(self.parameterNode, vtk.vtkCommand.ModifiedEvent, self.binding.toPanel)
+        self.parameterNode = node
+        if node is not None:
+            setDefaults(node)
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self.binding.toPanel)
+        self.binding.setNode(node)
+
+    # --- the panel's own ---
+
+    def updatePanel(self):
+        """Brings what depends on the choices in line with them."""
+        self.registerPanel.update()
+        self.qualityPanel.update()
+
+    def onSwapButton(self):
+        node = self.parameterNode
+        modifying = node.StartModify()
+        for one, other in (("FixedVolume", "MovingVolume"), ("FixedMask", "MovingMask")):
+            first, second = node.GetNodeReferenceID(one), node.GetNodeReferenceID(other)
+            node.SetNodeReferenceID(one, second)
+            node.SetNodeReferenceID(other, first)
+        node.EndModify(modifying)
+
+    def onResultSelected(self, node=None):
+        """Shows steps and quality of the chosen transform."""
+        run = self.registerPanel.run
+        own = run is not None and run.state == "done" and run.transformNode is node
+        self.stepsPanel.setResult(node, run.steps if own else {})
+        self.qualityPanel.setResult(node, run.report if own else "")
+
+    def onDone(self, run):
+        """Selects the outputs of a run that went well, and shows the warped volume over the fixed one."""
+        modifying = self.parameterNode.StartModify()
+        self.parameterNode.SetNodeReferenceID("OutputTransform", run.transformNode.GetID())
+        if run.volumeNode is not None:
+            self.parameterNode.SetNodeReferenceID("OutputVolume", run.volumeNode.GetID())
+        labels = [node for node in run.carriedNodes if node.GetClassName() in LABEL_CLASSES]
+        if labels:
+            self.parameterNode.SetNodeReferenceID("DiceWarped", labels[0].GetID())
+        self.parameterNode.EndModify(modifying)
+        self.onResultSelected(run.transformNode)
+        if run.volumeNode is not None:
+            fixed = slicer.mrmlScene.GetNodeByID(run.fixedVolumeID)
+            slicer.util.setSliceViewerLayers(
+                background=fixed, foreground=run.volumeNode, foregroundOpacity=0.5, fit=True
+            )
+
+
+class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
+    """Registration from Python, without the panel.
+
+    >>> logic = slicer.modules.ulaeregistration.widgetRepresentation().self().logic  # or ULAERegistrationLogic()
+    >>> run = logic.register(fixedVolume, movingVolume, preset="fast")
+    >>> run.transformNode, run.volumeNode, run.quality["ncc_after"]
+    """
+
+    def __init__(self):
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.workerCommand = None  # replaces the command of the computing process; for tests
+        self._runs = {}  # runs that are not waited for, and their timers
+
+    def register(
+        self,
+        fixedVolume,
+        movingVolume,
+        outputTransform=None,
+        outputVolume=None,
+        fixedMask=None,
+        movingMask=None,
+        preset="accurate",
+        *,
+        initialTransform=None,
+        makeVolume=True,
+        alsoTransform=(),
+        device="auto",
+        alignment="affine",
+        precision="auto",
+        refinementIterations=None,
+        smoothness=1.0,
+        model=None,
+        keepSteps=False,
+        keepReport=False,
+        keepTemporaryFiles=False,
+        waitForCompletion=True,
+        progress=None,
+        finished=None,
+    ):
+        """Registers the moving volume to the fixed one, in a process of its own.
+
+        Volumes are taken where they lie in the world, linear parent transforms included. Output nodes that exist are
+        overwritten only when all is computed; on failure and on cancel the scene stays exactly as it was.
+
+        :param fixedVolume: the T1 brain scan that stays where it is.
+        :param movingVolume: the T1 brain scan that is carried to the fixed one.
+        :param outputTransform: grid transform node for the result; a new one by default.
+        :param outputVolume: volume node for the warped moving volume; a new one by default.
+        :param fixedMask: the fixed brain as segmentation or label map; needed where the skull is still there.
+        :param movingMask: the moving brain likewise.
+        :param preset: "fast" (network alone), "accurate" (with refinement) or "smooth" (nothing folds).
+        :param initialTransform: linear transform node that carries the moving volume roughly to the fixed one.
+        :param makeVolume: whether the warped volume is wanted.
+        :param alsoTransform: nodes that belong to the moving volume, to be carried along: segmentations, label maps,
+            volumes, markups, models. Each gets a copy.
+        :param device: "auto", "cpu", "cuda" or "mps".
+        :param alignment: "affine", "rigid", "centre" or "none".
+        :param precision: "auto", "float32", "bfloat16" or "float16".
+        :param refinementIterations: most steps of the refinement; None takes the preset's number.
+        :param smoothness: weight of the smoothness term in the refinement.
+        :param model: path of other weights (.safetensors).
+        :param keepSteps: keep the fields of the three steps in the result's `steps`.
+        :param keepReport: keep the report in the result's `report`.
+        :param keepTemporaryFiles: leave the folder of the process where it is.
+        :param waitForCompletion: return when all is done, keeping the window alive; otherwise at once.
+        :param progress: called with the run whenever it has moved on.
+        :param finished: called with the run at its end, when it is not waited for.
+        :return: the run (see ULAERegistrationParts.run.Run): state, transformNode, volumeNode, carriedNodes, quality.
+        :raises RegistrationError: one sentence on what is wrong; when waited for, also for failures on the way.
+        """
+        from ULAERegistrationLib.errors import RegistrationError
+
+        settings = {
+            "preset": preset,
+            "device": device,
+            "alignment": alignment,
+            "precision": precision,
+            "refinement_iterations": refinementIterations,
+            "smoothness": smoothness,
+            "model": str(model) if model else None,
+        }
+        run = Run(
+            fixedVolume,
+            movingVolume,
+            Outputs(outputTransform, outputVolume, makeVolume, alsoTransform),
+            (fixedMask, movingMask),
+            initialTransform,
+            {
+                "settings": settings,
+                "steps": keepSteps,
+                "report": keepReport,
+                "keepTemporaryFiles": keepTemporaryFiles,
+                "python": pythonExecutable(),
+                "command": self.workerCommand,
+            },
+        )
+        if not waitForCompletion:
+            self._follow(run, progress, finished)
+            return run
+        try:
+            while run.poll() == "running":
+                if progress is not None:
+                    progress(run)
+                slicer.app.processEvents()
+                time.sleep(POLL_MILLISECONDS / 1000)
+        finally:
+            run.cancel()
+        if run.state == "failed":
+            raise RegistrationError(run.error)
+        return run
+
+    def cancelAll(self):
+        """Ends every run that is not waited for; harmless when there is none."""
+        for run, timer in list(self._runs.items()):
+            timer.stop()
+            run.cancel()
+        self._runs.clear()
+
+    def _follow(self, run, progress, finished):
+        timer = qt.QTimer()
+        timer.setInterval(POLL_MILLISECONDS)
+
+        def look():
+            if run.poll() == "running":
+                if progress is not None:
+                    progress(run)
+                return
+            timer.stop()
+            if self._runs.pop(run, None) is not None and run.state != "cancelled" and finished is not None:
+                finished(run)
+
+        timer.connect("timeout()", look)
+        self._runs[run] = timer
+        timer.start()
+
+
+class ULAERegistrationTest(ScriptedLoadableModuleTest):
+    """Runs in Slicer ("Reload and Test", CTest) and in the stand-in; needs no torch unless it is there."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear(0)
+
+    def test_panelSaysWhatIsMissing(self):
+        """A fresh panel asks for its inputs, in words, on the button."""
+        panel = slicer.modules.ulaeregistration.widgetRepresentation().self()
+        panel.enter()
+        self.assertFalse(panel.ui.registerButton.enabled)
+        self.assertEqual(panel.ui.registerButton.text, _("Select a fixed volume"))
+        sampleData.loadTemplate()
+        sampleData.loadSimulatedSubject()
+        panel.enter()
+        self.assertEqual(panel.ui.fixedVolumeSelector.currentNode().GetName(), "ULAETemplate")
+        self.assertEqual(panel.ui.movingVolumeSelector.currentNode().GetName(), "ULAESimulatedSubject")
+        self.assertTrue(panel.ui.registerButton.enabled)
+
+    def test_registersTheSimulatedSubject(self):
+        """The simulated subject comes closer to the template, and the warped volume lies on the template's grid."""
+        if dependencies.missing():
+            self.delayDisplay("Skipped: torch is not installed")
+            return
+        fixed, moving = sampleData.loadTemplate(), sampleData.loadSimulatedSubject()
+        run = ULAERegistrationLogic().register(fixed, moving, preset="fast")
+        self.assertEqual(run.state, "done")
+        self.assertGreater(run.quality["ncc_after"], run.quality["ncc_before"])
+        self.assertEqual(run.volumeNode.GetImageData().GetDimensions(), fixed.GetImageData().GetDimensions())

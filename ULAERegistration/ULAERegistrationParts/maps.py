@@ -1,0 +1,138 @@
+"""Maps of a result as volumes in the scene: Jacobian determinant, displacement, differences between steps; and Dice."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import vtk
+
+from .outputs import addDerived, showLike
+
+# Anchors of the colour tables: position, then red, green, blue.
+DIVERGING = (
+    (0.0, (0.13, 0.28, 0.65)),
+    (0.25, (0.45, 0.65, 0.88)),
+    (0.5, (1.0, 1.0, 1.0)),
+    (0.75, (0.93, 0.55, 0.4)),
+    (1.0, (0.65, 0.06, 0.13)),
+)
+SEQUENTIAL = (
+    (0.0, (0.0, 0.0, 0.0)),
+    (0.3, (0.35, 0.07, 0.43)),
+    (0.6, (0.85, 0.25, 0.25)),
+    (0.85, (0.98, 0.7, 0.2)),
+    (1.0, (1.0, 1.0, 0.85)),
+)
+FOLDED = (1.0, 0.0, 1.0)  # the lowest entry of the Jacobian's table: determinants of 0 and less
+COLORS = 256
+
+
+def jacobianMap(transformNode):
+    """The Jacobian determinant of a result as a volume: 1 keeps volume, folded voxels stand out in magenta.
+
+    :return: scalar volume on the grid of the displacement field.
+    """
+    from ULAERegistrationLib import mrml
+
+    image = mrml.jacobian_determinant(mrml.field_from_node(transformNode))
+    node = addDerived(transformNode, "vtkMRMLScalarVolumeNode", "jacobian", "Jacobian determinant")
+    mrml.set_volume(node, image)
+    table = colorTable(node.GetScene(), "ULAE Jacobian (blue 0, white 1, red 2)", DIVERGING, FOLDED)
+    _show(node, table, (0.0, 2.0))
+    return node
+
+
+def magnitudeMap(transformNode, field):
+    """The length of the displacement vectors, mm, as a volume.
+
+    :param field: SimpleITK vector image (LPS).
+    """
+    import SimpleITK as sitk
+
+    from ULAERegistrationLib import mrml
+
+    image = sitk.VectorMagnitude(field)
+    node = addDerived(transformNode, "vtkMRMLScalarVolumeNode", "magnitude", "displacement (mm)")
+    mrml.set_volume(node, image)
+    highest = max(1.0, float(np.percentile(sitk.GetArrayViewFromImage(image), 99.5)))
+    _show(node, colorTable(node.GetScene(), "ULAE displacement", SEQUENTIAL), (0.0, highest))
+    return node
+
+
+def differenceMaps(transformNode, fixed, moving, fields) -> list:
+    """What each step changed in the image, as in the paper's figure 4: |M1 - M|, |M2 - M1|, |W - M2|.
+
+    :param fields: total displacement after the alignment and after each step (SimpleITK, LPS).
+    :return: one volume for each step, on the fixed grid, all with the same grey scale.
+    """
+    import SimpleITK as sitk
+
+    from ULAERegistrationLib import mrml
+
+    like, image = mrml.image_from_volume(fixed), mrml.image_from_volume(moving)
+    warped = [mrml.warped_through(image, like, field) for field in fields]
+    differences = [sitk.Abs(after - before) for before, after in pairwise(warped)]
+    highest = max(float(np.percentile(sitk.GetArrayViewFromImage(one), 99.5)) for one in differences)
+    names = ("|M1 - M|", "|M2 - M1|", "|W - M2|")
+    nodes = []
+    for number, (name, difference) in enumerate(zip(names, differences, strict=True), 1):
+        node = addDerived(transformNode, "vtkMRMLScalarVolumeNode", f"difference{number}", name)
+        mrml.set_volume(node, difference)
+        _show(node, colorTable(node.GetScene(), "ULAE displacement", SEQUENTIAL), (0.0, highest or 1.0))
+        nodes.append(node)
+    return nodes
+
+
+def dice(first, second, fixedVolume) -> dict[str, float]:
+    """Overlap of the labels two segmentations or label maps have in common, on the fixed grid.
+
+    Segments are matched by name, labels of label maps by number; one that is empty in both is left out.
+
+    :raises RegistrationError: nothing in common.
+    """
+    from ULAERegistrationLib import mrml
+    from ULAERegistrationLib.errors import RegistrationError
+
+    like = mrml.image_from_volume(fixedVolume)
+    ours, theirs = mrml.labels_on_grid(first, like), mrml.labels_on_grid(second, like)
+    found = {}
+    for name in ours.keys() & theirs.keys():
+        total = np.count_nonzero(ours[name]) + np.count_nonzero(theirs[name])
+        if total:
+            found[name] = 2 * np.count_nonzero(ours[name] & theirs[name]) / total
+    if not found:
+        raise RegistrationError(
+            f"{first.GetName()} and {second.GetName()} have no label in common; give matching segments the same name."
+        )
+    return dict(sorted(found.items()))
+
+
+def colorTable(scene, name: str, anchors, lowest=None):
+    """A colour table of this module in the scene, made when it is not there.
+
+    :param anchors: position 0 to 1 and colour; linear between them.
+    :param lowest: colour of the first entry, where it is to stand out.
+    """
+    node = scene.GetFirstNodeByName(name)
+    if node is not None and node.IsA("vtkMRMLColorTableNode"):
+        return node
+    colors = vtk.vtkColorTransferFunction()
+    for position, color in anchors:
+        colors.AddRGBPoint(position, *color)
+    node = scene.AddNewNodeByClass("vtkMRMLColorTableNode", name)
+    node.SetTypeToUser()
+    node.SetNumberOfColors(COLORS)
+    for index in range(COLORS):
+        color = colors.GetColor(index / (COLORS - 1)) if index or lowest is None else lowest
+        node.SetColor(index, f"{index / (COLORS - 1):.2f}", *color, 1.0)
+    return node
+
+
+def _show(node, table, window) -> None:
+    showLike(node, None)
+    display = node.GetDisplayNode()
+    display.SetAndObserveColorNodeID(table.GetID())
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(*window)
+    display.SetInterpolate(True)

@@ -1,0 +1,230 @@
+"""What a registration leaves in the scene: checked before it starts, made or overwritten only when all is computed."""
+
+from __future__ import annotations
+
+import json
+
+import slicer
+import vtk
+
+QUALITY = "ULAERegistration.quality"  # attribute of the transform node: the measures as JSON
+SOURCE, RESULT = "ULAERegistrationSource", "ULAERegistrationTransform"  # references of a node that was carried along
+PART = "ULAERegistration.part"  # attribute of a node that shows something of a result: what it shows
+FOLDER = "ULAERegistration.folder"  # attribute of a result's folder in the subject hierarchy
+ROLE = {"fixed": "spatialRegistrationFixed", "moving": "spatialRegistrationMoving"}
+
+
+class Outputs:
+    """Where the results of one registration go.
+
+    Args:
+        transformNode: grid transform to overwrite, or None for a new one.
+        volumeNode: volume to overwrite, or None for a new one.
+        wantsVolume: whether the warped volume is wanted at all.
+        carry: nodes that belong to the moving volume and are to be carried along.
+    """
+
+    def __init__(self, transformNode=None, volumeNode=None, wantsVolume: bool = True, carry=()):
+        self.wantsVolume = wantsVolume
+        self._transformID = transformNode.GetID() if transformNode else None
+        self._volumeID = volumeNode.GetID() if volumeNode and wantsVolume else None
+        self._carryIDs = [node.GetID() for node in carry]
+
+    def check(self, fixed, moving) -> None:
+        """Refuses, before anything is computed, outputs that could not be written.
+
+        :raises RegistrationError: with the reason.
+        """
+        from ULAERegistrationLib import mrml
+        from ULAERegistrationLib.errors import RegistrationError
+
+        scene = fixed.GetScene()
+        if self._volumeID in (fixed.GetID(), moving.GetID()):
+            raise RegistrationError("The warped volume would overwrite an input; select another output volume.")
+        transform = scene.GetNodeByID(self._transformID) if self._transformID else None
+        if transform is not None and not transform.IsA("vtkMRMLGridTransformNode"):
+            raise RegistrationError(f"{transform.GetName()} is no grid transform; select another output transform.")
+        for node in (fixed, moving):
+            parent = node.GetParentTransformNode()
+            if transform is not None and parent is not None and transform in _chain(parent):
+                raise RegistrationError(
+                    f"{node.GetName()} lies under {transform.GetName()}, which would be overwritten; "
+                    f"select another output transform."
+                )
+        for node in filter(None, map(scene.GetNodeByID, self._carryIDs)):
+            mrml.world_matrix(node)
+
+    def commit(self, scene, fixed, moving, grid, field, warped, quality: dict):
+        """Puts the results into the scene.
+
+        Everything is computed first; if the scene then refuses a node, those already added are taken out again.
+
+        :param fixed: node, or None if it was deleted meanwhile; moving the same.
+        :param grid: the fixed image, field the displacement, warped the warped image or None (SimpleITK, LPS).
+        :return: transform node, volume node or None, carried nodes, notes.
+        """
+        import SimpleITK as sitk
+
+        from ULAERegistrationLib import mrml
+        from ULAERegistrationLib.errors import RegistrationError
+
+        vtkGrid = mrml.grid_transform(field)
+        carried, notes = [], []
+        sources = [node for node in map(scene.GetNodeByID, self._carryIDs) if node is not None]
+        if sources:
+            transform = sitk.DisplacementFieldTransform(sitk.Cast(field, sitk.sitkVectorFloat64))
+            for node in sources:
+                try:
+                    carried.append((node, mrml.carried_along(node, transform, vtkGrid, grid)))
+                except RegistrationError as error:
+                    notes.append(str(error))
+
+        name = f"{moving.GetName() if moving else 'moving'} to {fixed.GetName() if fixed else 'fixed'}"
+        added = []
+        try:
+            transformNode = _existing(scene, self._transformID) or _add(scene, "vtkMRMLGridTransformNode", name, added)
+            volumeNode = None
+            if warped is not None:
+                volumeNode = _existing(scene, self._volumeID)
+                volumeNode = volumeNode or _add(scene, "vtkMRMLScalarVolumeNode", f"{name}, warped", added)
+            replaced = []
+            carriedNodes = []
+            for node, copy in carried:
+                old = _earlierCopy(scene, node, copy, transformNode)
+                replaced += [old] if old is not None else []
+                carriedNodes.append(_addCarried(scene, node, copy, transformNode, fixed, old, added))
+            mrml.set_transform(transformNode, vtkGrid, fixed, moving)
+            transformNode.SetAttribute(QUALITY, json.dumps(quality))
+            if volumeNode is not None:
+                mrml.set_volume(volumeNode, warped)
+                showLike(volumeNode, moving)
+            putInFolder(transformNode, [transformNode, volumeNode, *carriedNodes])
+            for node in [*replaced, *derived(transformNode)]:  # what was made from an earlier result is no longer true
+                remove(node)
+        except BaseException:
+            for node in added:
+                remove(node)
+            raise
+        return transformNode, volumeNode, carriedNodes, notes
+
+
+def qualityOf(transformNode) -> dict:
+    """The measures kept with a result, also after the scene was saved and loaded; empty for other transforms."""
+    text = transformNode.GetAttribute(QUALITY) if transformNode is not None else None
+    return json.loads(text) if text else {}
+
+
+def restoreInterpolation(scene) -> None:
+    """Makes loaded results linear again: Slicer reads every grid transform as cubic, another map between the voxels."""
+    for node in slicer.util.getNodesByClass("vtkMRMLGridTransformNode", scene):
+        grid = node.GetTransformFromParentAs("vtkOrientedGridTransform", False, False) if qualityOf(node) else None
+        if grid is not None:
+            grid.SetInterpolationModeToLinear()
+
+
+def referenced(transformNode, which: str):
+    """The "fixed" or "moving" volume of a result, or None."""
+    return transformNode.GetNodeReference(ROLE[which])
+
+
+def putInFolder(transformNode, nodes) -> None:
+    """Puts nodes into the subject-hierarchy folder of a result, which is made when there is none."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(transformNode.GetScene())
+    item = hierarchy.GetItemByDataNode(transformNode)
+    folder = hierarchy.GetItemParent(item) if item else 0
+    if not folder or hierarchy.GetItemAttribute(folder, FOLDER) != "true":
+        folder = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), transformNode.GetName())
+        hierarchy.SetItemAttribute(folder, FOLDER, "true")
+    for node in filter(None, nodes):
+        item = hierarchy.GetItemByDataNode(node)
+        if item:
+            hierarchy.SetItemParent(item, folder)
+        else:
+            hierarchy.CreateItem(folder, node)
+
+
+def remove(node) -> None:
+    """Takes a node out of its scene together with the nodes that only serve it."""
+    scene = node.GetScene()
+    displays = [node.GetNthDisplayNode(index) for index in range(getattr(node, "GetNumberOfDisplayNodes", int)())]
+    storages = [node.GetNthStorageNode(index) for index in range(getattr(node, "GetNumberOfStorageNodes", int)())]
+    scene.RemoveNode(node)
+    for helper in filter(None, displays + storages):
+        scene.RemoveNode(helper)
+
+
+def derived(transformNode, part: str | None = None) -> list:
+    """The nodes that show something of a result, all or those of one part."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLNode", transformNode.GetScene())
+    nodes = [node for node in nodes if node.GetNodeReferenceID(RESULT) == transformNode.GetID()]
+    if part is not None:
+        return [node for node in nodes if node.GetAttribute(PART) == part]
+    found = [node for node in nodes if node.GetAttribute(PART)]
+    proxies = vtk.vtkCollection()
+    for browser in (node for node in found if node.IsA("vtkMRMLSequenceBrowserNode")):
+        browser.GetAllProxyNodes(proxies)  # sequences overwrite what a proxy says of itself
+    return found + [proxies.GetItemAsObject(index) for index in range(proxies.GetNumberOfItems())]
+
+
+def addDerived(transformNode, className: str, part: str, title: str):
+    """The node that shows one part of a result, in the result's folder: a new one, or the one that is there already."""
+    found = derived(transformNode, part)
+    if found:
+        return found[0]
+    scene = transformNode.GetScene()
+    node = scene.AddNewNodeByClass(className, scene.GenerateUniqueName(f"{transformNode.GetName()}, {title}"))
+    node.SetAttribute(PART, part)
+    node.SetNodeReferenceID(RESULT, transformNode.GetID())
+    putInFolder(transformNode, [node])
+    return node
+
+
+def _chain(transform):
+    while transform is not None:
+        yield transform
+        transform = transform.GetParentTransformNode()
+
+
+def _existing(scene, nodeID):
+    return scene.GetNodeByID(nodeID) if nodeID else None
+
+
+def _add(scene, className: str, name: str, added: list):
+    node = scene.AddNewNodeByClass(className, scene.GenerateUniqueName(name))
+    added.append(node)
+    return node
+
+
+def _earlierCopy(scene, source, copy, transformNode):
+    """What an earlier run made from the same source for the same transform, or None."""
+    for node in slicer.util.getNodesByClass(copy.GetClassName(), scene):
+        if (
+            node.GetNodeReferenceID(SOURCE) == source.GetID()
+            and node.GetNodeReferenceID(RESULT) == transformNode.GetID()
+        ):
+            return node
+    return None
+
+
+def _addCarried(scene, source, copy, transformNode, fixed, old, added: list):
+    name = f"{source.GetName()} to {fixed.GetName() if fixed else 'fixed'}"
+    copy.SetName(old.GetName() if old is not None else scene.GenerateUniqueName(name))
+    node = scene.AddNode(copy)
+    added.append(node)
+    node.SetNodeReferenceID(SOURCE, source.GetID())
+    node.SetNodeReferenceID(RESULT, transformNode.GetID())
+    showLike(node, source)
+    return node
+
+
+def showLike(node, like) -> None:
+    """Gives a new node the looks of another, unless it has looks of its own."""
+    if node.GetDisplayNode() is not None:
+        return
+    node.CreateDefaultDisplayNodes()
+    display, model = node.GetDisplayNode(), like.GetDisplayNode() if like is not None else None
+    if display is None or model is None or display.GetClassName() != model.GetClassName():
+        return
+    display.CopyContent(model)
+    if node.IsA("vtkMRMLVolumeNode"):
+        display.SetAndObserveColorNodeID(model.GetColorNodeID())

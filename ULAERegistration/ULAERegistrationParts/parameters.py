@@ -1,0 +1,136 @@
+"""The panel's choices in the parameter node, so that they are saved with the scene, and back."""
+
+from __future__ import annotations
+
+import slicer
+
+# Widget of the .ui file -> parameter (a value, or the reference of a node).
+PARAMETERS = {
+    "fixedVolumeSelector": "FixedVolume",
+    "movingVolumeSelector": "MovingVolume",
+    "fixedMaskSelector": "FixedMask",
+    "movingMaskSelector": "MovingMask",
+    "initialTransformSelector": "InitialTransform",
+    "outputTransformSelector": "OutputTransform",
+    "outputVolumeSelector": "OutputVolume",
+    "warpedCheckBox": "MakeWarpedVolume",
+    "presetComboBox": "Preset",
+    "deviceComboBox": "Device",
+    "opacitySlider": "Opacity",
+    "flowComboBox": "Flow",
+    "modeComboBox": "FlowMode",
+    "slicesCheckBox": "FlowInSlices",
+    "threeDCheckBox": "FlowIn3D",
+    "diceFixedSelector": "DiceFixed",
+    "diceWarpedSelector": "DiceWarped",
+    "alignmentComboBox": "Alignment",
+    "refinementSpinBox": "RefinementIterations",
+    "smoothnessSlider": "Smoothness",
+    "precisionComboBox": "Precision",
+    "keepFilesCheckBox": "KeepTemporaryFiles",
+}
+DEFAULTS = {
+    "MakeWarpedVolume": "true",
+    "Preset": "Accurate",
+    "Device": "auto",
+    "Opacity": "0.7",
+    "Flow": "own",
+    "FlowMode": "none",
+    "FlowInSlices": "true",
+    "FlowIn3D": "false",
+    "Alignment": "affine",
+    "RefinementIterations": "-1",
+    "Smoothness": "1.0",
+    "Precision": "auto",
+    "KeepTemporaryFiles": "false",
+    "Model": "",
+}
+CARRY = "AlsoTransform"  # a reference to any number of nodes
+
+
+def setDefaults(node) -> None:
+    """Fills in what a parameter node does not say yet; two volumes in the scene are taken as fixed and moving."""
+    for name, value in DEFAULTS.items():
+        if not node.GetParameter(name):
+            node.SetParameter(name, value)
+    if node.GetNodeReferenceID("FixedVolume") or node.GetNodeReferenceID("MovingVolume"):
+        return
+    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", node.GetScene())
+    volumes = [one for one in volumes if one.GetClassName() == "vtkMRMLScalarVolumeNode" and one.GetImageData()]
+    if len(volumes) >= 2:
+        node.SetNodeReferenceID("FixedVolume", volumes[0].GetID())
+        node.SetNodeReferenceID("MovingVolume", volumes[1].GetID())
+
+
+class ParameterBinding:
+    """Keeps the panel's widgets and the parameter node the same.
+
+    Args:
+        ui: the widgets by name.
+        changed: called after the panel was brought in line with the node.
+    """
+
+    def __init__(self, ui, changed):
+        self._ui = ui
+        self._changed = changed
+        self._node = None
+        self._updating = False
+        self._pairs = [(getattr(ui, widget), name) for widget, name in PARAMETERS.items()]
+        slicer.util.addParameterEditWidgetConnections(self._pairs, self.toNode)
+        ui.carrySelector.connect("checkedNodesChanged()", self.toNode)
+        ui.modelPathEdit.connect("currentPathChanged(QString)", self.toNode)
+
+    def setNode(self, node) -> None:
+        """Binds to another parameter node, or to none."""
+        self._node = node
+        self.toPanel()
+
+    def toPanel(self, caller=None, event=None) -> None:
+        """Shows what the parameter node says."""
+        if self._node is None or self._updating:
+            return
+        self._updating = True
+        try:
+            slicer.util.updateParameterEditWidgetsFromNode(self._pairs, self._node)
+            self._ui.modelPathEdit.currentPath = self._node.GetParameter("Model")
+            wanted = self.carried()
+            for index in range(self._ui.carrySelector.nodeCount()):
+                node = self._ui.carrySelector.nodeFromIndex(index)
+                (self._ui.carrySelector.check if node in wanted else self._ui.carrySelector.uncheck)(node)
+        finally:
+            self._updating = False
+        self._changed()
+
+    def toNode(self) -> None:
+        """Notes what the panel shows."""
+        if self._node is None or self._updating:
+            return
+        modifying = self._node.StartModify()
+        slicer.util.updateNodeFromParameterEditWidgets(self._pairs, self._node)
+        self._node.SetParameter("Model", self._ui.modelPathEdit.currentPath)
+        self._node.RemoveNodeReferenceIDs(CARRY)
+        for node in self._ui.carrySelector.checkedNodes():
+            self._node.AddNodeReferenceID(CARRY, node.GetID())
+        self._node.EndModify(modifying)
+        self._changed()
+
+    def carried(self) -> list:
+        """The nodes to carry along."""
+        count = self._node.GetNumberOfNodeReferences(CARRY) if self._node is not None else 0
+        nodes = [self._node.GetNthNodeReference(CARRY, index) for index in range(count)]
+        return [node for node in nodes if node is not None]
+
+    def settings(self) -> dict:
+        """The choices that `ULAERegistrationLogic.register` takes as they are."""
+        value = self._node.GetParameter
+        iterations = int(float(value("RefinementIterations")))
+        return {
+            "preset": value("Preset").lower(),
+            "device": value("Device"),
+            "alignment": value("Alignment"),
+            "precision": value("Precision"),
+            "refinementIterations": iterations if iterations >= 0 else None,
+            "smoothness": float(value("Smoothness")),
+            "model": value("Model") or None,
+            "keepTemporaryFiles": value("KeepTemporaryFiles") == "true",
+        }

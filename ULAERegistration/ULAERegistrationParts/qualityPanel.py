@@ -1,0 +1,123 @@
+"""The Quality section: verdict, measures, Jacobian map, Dice and the report of the current result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from . import maps
+from .outputs import qualityOf, referenced
+
+VERDICT_COLORS = {"good": "#2e7d32", "look at it": "#b26a00", "do not use": "#c62828"}
+
+
+class QualityPanel:
+    """Shows how good the current result is.
+
+    Args:
+        ui: the widgets by name.
+    """
+
+    def __init__(self, ui):
+        self._ui = ui
+        self._transformNode = None
+        self._report = ""
+        ui.jacobianButton.connect("clicked()", self.showJacobian)
+        ui.saveReportButton.connect("clicked()", self.saveReport)
+        ui.diceButton.connect("clicked()", self.measureDice)
+        ui.qualityTable.setColumnCount(2)
+        ui.qualityTable.setHorizontalHeaderLabels([_("Measure"), _("Value")])
+        ui.qualityTable.horizontalHeader().setStretchLastSection(True)
+        ui.qualityTable.verticalHeader().setVisible(False)
+        self.setResult(None, "")
+
+    def setResult(self, transformNode, report: str) -> None:
+        """Chooses the result that is judged.
+
+        :param report: its report as HTML, empty where it is no longer at hand.
+        """
+        self._transformNode = transformNode
+        self._report = report
+        quality = qualityOf(transformNode)
+        self._ui.verdictLabel.text = _verdict(quality)
+        self._fill(_rows(quality))
+        self._ui.jacobianButton.enabled = bool(quality)
+        self._ui.saveReportButton.enabled = bool(report)
+        self._ui.saveReportButton.toolTip = (
+            _("Save figures and measures of this result as one HTML file.")
+            if report
+            else _("Register first; the report is kept until the next registration or until the scene is closed.")
+        )
+        self.update()
+
+    def update(self) -> None:
+        """Brings the Dice button in line with the selectors."""
+        ui = self._ui
+        ready = self._transformNode is not None and ui.diceFixedSelector.currentNode() is not None
+        ui.diceButton.enabled = ready and ui.diceWarpedSelector.currentNode() is not None
+
+    def showJacobian(self) -> None:
+        """Makes the map of the Jacobian determinant and shows it over the fixed volume."""
+        with slicer.util.tryWithErrorDisplay(_("The Jacobian map could not be made."), waitCursor=True):
+            node = maps.jacobianMap(self._transformNode)
+            slicer.util.setSliceViewerLayers(
+                background=referenced(self._transformNode, "fixed"), foreground=node, foregroundOpacity=0.6
+            )
+
+    def measureDice(self) -> None:
+        """Adds the overlap of the labels that both segmentations have to the table."""
+        ui = self._ui
+        with slicer.util.tryWithErrorDisplay(_("Dice could not be measured."), waitCursor=True):
+            fixed = referenced(self._transformNode, "fixed")
+            found = maps.dice(ui.diceFixedSelector.currentNode(), ui.diceWarpedSelector.currentNode(), fixed)
+            mean = sum(found.values()) / len(found)
+            rows = [(_("Dice, mean of {count} labels").format(count=len(found)), f"{mean:.3f}")]
+            rows += [(_("Dice, {label}").format(label=label), f"{value:.3f}") for label, value in found.items()]
+            self._fill(rows + _rows(qualityOf(self._transformNode)))
+
+    def saveReport(self) -> None:
+        """Asks for a file and writes the report to it."""
+        name = f"{self._transformNode.GetName()}.html"
+        path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Save report"), name, "HTML (*.html)")
+        if not path:
+            return
+        with slicer.util.tryWithErrorDisplay(_("The report could not be written.")):
+            Path(path).write_text(self._report, encoding="utf-8")
+
+    def _fill(self, rows) -> None:
+        table = self._ui.qualityTable
+        table.setRowCount(len(rows))
+        for index, row in enumerate(rows):
+            for column, text in enumerate(row):
+                table.setItem(index, column, qt.QTableWidgetItem(text))
+        table.resizeColumnToContents(0)
+        table.resizeRowsToContents()
+
+
+def _verdict(quality: dict) -> str:
+    if not quality:
+        return _("No result yet.")
+    verdict = quality["verdict"]
+    reasons = "<br>".join(quality["reasons"])
+    return (
+        f'<span style="color:{VERDICT_COLORS.get(verdict, "gray")}"><b>{verdict.capitalize()}</b></span><br>{reasons}'
+    )
+
+
+def _rows(quality: dict) -> list[tuple[str, str]]:
+    """The measures in words, in the order they matter."""
+    if not quality:
+        return []
+    q = quality
+    return [
+        (_("Similarity (local NCC), before / after"), f"{q['ncc_before']:.3f} / {q['ncc_after']:.3f}"),
+        (_("Mean squared difference, before / after"), f"{q['mse_before']:.4f} / {q['mse_after']:.4f}"),
+        (_("Folded, whole grid / brain"), f"{q['folded_percent']:.3f} % / {q['folded_percent_brain']:.3f} %"),
+        (_("Jacobian determinant, least / largest"), f"{q['jacobian_min']:.2f} / {q['jacobian_max']:.2f}"),
+        (_("Spread of log Jacobian in the brain"), f"{q['log_jacobian_sd']:.3f}"),
+        (_("Displacement, mean / largest"), f"{q['displacement_mean_mm']:.1f} / {q['displacement_max_mm']:.1f} mm"),
+        (_("Time"), f"{sum(q['seconds'].values()):.0f} s"),
+    ]

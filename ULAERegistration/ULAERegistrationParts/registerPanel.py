@@ -1,0 +1,152 @@
+"""The Registration section: what a preset costs, the button that registers and cancels, progress and log."""
+
+from __future__ import annotations
+
+import os
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from . import dependencies
+
+# Seconds on two processors, measured; after the first run here the panel tells what that one took.
+TYPICAL_SECONDS = {"fast": 30, "accurate": 75, "smooth": 90}
+MOST_PROCESSORS = 8  # more of them help little
+
+
+class RegisterPanel:
+    """Starts, shows and ends one registration at a time.
+
+    Attributes:
+        run: the last one, or None.
+
+    Args:
+        ui: the widgets by name.
+        logic: the module's logic.
+        binding: the panel's choices.
+        requirementsFile: packages to install besides torch.
+        done: called with a run that went well.
+    """
+
+    def __init__(self, ui, logic, binding, requirementsFile: str, done):
+        self.run = None
+        self._ui, self._logic, self._binding = ui, logic, binding
+        self._requirementsFile, self._done = requirementsFile, done
+        ui.registerButton.connect("clicked()", self.onButton)
+        ui.progressBar.setVisible(False)
+        ui.stageLabel.setVisible(False)
+
+    def isRunning(self) -> bool:
+        return self.run is not None and self.run.state == "running"
+
+    def forget(self) -> None:
+        """The scene of the last run is gone."""
+        self.run = None
+        self._ui.stageLabel.setVisible(False)
+        self.update()
+
+    def update(self) -> None:
+        """Brings button, bar and cost line in line with the choices and with what runs."""
+        ui, running = self._ui, self.isRunning()
+        state = (_("Cancel"), _("End it now; the scene stays as it was."), True) if running else self._readiness()
+        ui.registerButton.text, ui.registerButton.toolTip, ui.registerButton.enabled = state
+        ui.progressBar.setVisible(running)
+        ui.outputVolumeSelector.enabled = ui.warpedCheckBox.checked
+        ui.costLabel.text = self._costLine()
+
+    def onButton(self) -> None:
+        """Registers, cancels, or installs what is missing: what the button says."""
+        if self.isRunning():
+            self.run.cancel()
+            self._onFinished(self.run)
+        elif dependencies.missing():
+            with slicer.util.tryWithErrorDisplay(_("The installation was not completed.")):
+                dependencies.install(self._requirementsFile)
+        else:
+            self._start()
+        self.update()
+
+    def _readiness(self):
+        """The button's text and tooltip, and whether it can be clicked: what is missing, if anything."""
+        fixed, moving = self._ui.fixedVolumeSelector.currentNode(), self._ui.movingVolumeSelector.currentNode()
+        if fixed is None:
+            return _("Select a fixed volume"), _("Choose the brain that stays where it is, under Inputs."), False
+        if moving is None:
+            return _("Select a moving volume"), _("Choose the brain that is carried along, under Inputs."), False
+        if fixed is moving:
+            return _("Select two different volumes"), _("Fixed and moving volume are the same."), False
+        names = ", ".join(dependencies.missing())
+        if names:
+            toolTip = _("{names} is not installed: click to install").format(names=names)
+            return _("Install {names}").format(names=names), toolTip, True
+        return _("Register"), _("Carry the moving volume to the fixed one."), True
+
+    def _costLine(self) -> str:
+        preset = self._ui.presetComboBox.currentText.lower()
+        what = {
+            "fast": _("The network alone."),
+            "accurate": _("The network, then refinement of this pair."),
+            "smooth": _("As accurate, and nothing folds."),
+        }[preset]
+        last = slicer.util.settingsValue(self._timeKey(), 0.0, float)
+        if last:
+            return what + " " + _("Took {seconds:.0f} s here last time.").format(seconds=last)
+        processors = os.cpu_count() or 2
+        seconds = TYPICAL_SECONDS[preset] * 2 / min(processors, MOST_PROCESSORS)
+        return f"{what} " + _("About {seconds:.0f} s with {processors} processors; not timed here yet.").format(
+            seconds=seconds, processors=processors
+        )
+
+    def _timeKey(self) -> str:
+        return f"ULAERegistration/Seconds-{self._ui.presetComboBox.currentText}-{self._ui.deviceComboBox.currentText}"
+
+    def _start(self) -> None:
+        ui = self._ui
+        self._show(_("Preparing"), 0.0)
+        try:
+            self.run = self._logic.register(
+                ui.fixedVolumeSelector.currentNode(),
+                ui.movingVolumeSelector.currentNode(),
+                ui.outputTransformSelector.currentNode(),
+                ui.outputVolumeSelector.currentNode(),
+                ui.fixedMaskSelector.currentNode(),
+                ui.movingMaskSelector.currentNode(),
+                initialTransform=ui.initialTransformSelector.currentNode(),
+                makeVolume=ui.warpedCheckBox.checked,
+                alsoTransform=self._binding.carried(),
+                keepSteps=True,
+                keepReport=True,
+                waitForCompletion=False,
+                progress=lambda run: self._show(run.message, run.fraction),
+                finished=self._onFinished,
+                **self._binding.settings(),
+            )
+        except Exception as error:
+            self.run = None
+            self._fail(str(error))
+
+    def _onFinished(self, run) -> None:
+        """The run has ended, in whatever way."""
+        lines = [run.log, *run.notes]
+        if self._ui.keepFilesCheckBox.checked:
+            lines.append(_("Temporary files: {folder}").format(folder=run.folder))
+        self._ui.logTextEdit.setPlainText("\n".join(filter(None, lines)))
+        if run.state == "done":
+            self._show(_("Done in {seconds:.0f} s.").format(seconds=run.seconds), 1.0)
+            qt.QSettings().setValue(self._timeKey(), run.seconds)
+            self._done(run)
+        elif run.state == "cancelled":
+            self._show(_("Cancelled; the scene is as it was."), 0.0)
+        else:
+            self._fail(run.error, run.log)
+        self.update()
+
+    def _show(self, message: str, fraction: float) -> None:
+        self._ui.stageLabel.setVisible(True)
+        self._ui.stageLabel.text = message
+        self._ui.progressBar.value = round(100 * fraction)
+
+    def _fail(self, sentence: str, details: str = "") -> None:
+        self._show(sentence, 0.0)
+        slicer.util.errorDisplay(sentence, detailedText=details or sentence)

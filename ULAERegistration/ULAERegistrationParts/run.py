@@ -1,0 +1,163 @@
+"""One registration from nodes to nodes: inputs written for a process of its own, outputs put into the scene."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+
+from .outputs import Outputs
+
+
+class Run:
+    """A registration under way, and its result. Made by `ULAERegistrationLogic.register`.
+
+    The scene is not touched before everything is computed: on cancel and on failure it stays exactly as it was.
+
+    Attributes:
+        state: "running", "done", "failed" or "cancelled".
+        fraction: of the work done, 0 to 1.
+        message: the stage in words.
+        error: one sentence, where it failed.
+        log: what the process wrote beside its progress.
+        transformNode: the result, fixed to moving as its from-parent transform; None until done.
+        volumeNode: the warped moving volume, or None.
+        carriedNodes: what else was carried along, in the order given.
+        quality: the measures, as `Registration.quality`.
+        steps: displacement fields of the steps (SimpleITK, LPS), by the names of `worker`; empty unless asked for.
+        report: the report as HTML, or an empty string.
+        notes: sentences on what could not be done though the registration itself could.
+        seconds: what it took.
+    """
+
+    def __init__(self, fixedVolume, movingVolume, outputs: Outputs, masks, initialTransform, options: dict):
+        """Writes the inputs and starts the process.
+
+        :param masks: segmentation or label map of the fixed and of the moving volume, each may be None.
+        :param options: settings (fields of RegistrationSettings), steps, report, keepTemporaryFiles, python, command.
+        :raises RegistrationError: an input cannot be registered; nothing was started and nothing is left behind.
+        """
+        import SimpleITK as sitk
+
+        from ULAERegistrationLib import mrml
+        from ULAERegistrationLib.errors import RegistrationError
+        from ULAERegistrationLib.jobs import Job
+        from ULAERegistrationLib.settings import RegistrationSettings
+
+        RegistrationSettings(**options.get("settings", {}))  # refuses what it does not know
+        if fixedVolume is None or movingVolume is None:
+            raise RegistrationError("Select a fixed and a moving volume.")
+        if fixedVolume is movingVolume:
+            raise RegistrationError("Fixed and moving volume are the same; select two different volumes.")
+        outputs.check(fixedVolume, movingVolume)
+        self.fixedVolumeID, self.movingVolumeID = fixedVolume.GetID(), movingVolume.GetID()
+        self.transformNode = self.volumeNode = None
+        self.carriedNodes, self.notes = [], []
+        self.quality, self.steps = {}, {}
+        self.error = self.report = ""
+        self.seconds = 0.0
+        self.state = "running"
+        self._outputs = outputs
+        self._started = time.monotonic()
+        self._scene = fixedVolume.GetScene()
+        self._fixed = mrml.image_from_volume(fixedVolume)
+        images = {"fixed": self._fixed, "moving": mrml.image_from_volume(movingVolume)}
+        for name, mask in zip(("fixed", "moving"), masks, strict=True):
+            if mask is not None:
+                images[f"{name}_mask"] = mrml.mask_image(mask, images[name])
+        start = mrml.linear_transform(initialTransform) if initialTransform is not None else None
+
+        self._job = Job(keep_files=options.get("keepTemporaryFiles", False))
+        try:
+            description = {name: f"{name}.nrrd" for name in images}
+            for name, image in images.items():
+                sitk.WriteImage(image, str(self._job.folder / f"{name}.nrrd"))
+            if start is not None:
+                description["initial_transform"] = "start.tfm"
+                sitk.WriteTransform(start, str(self._job.folder / "start.tfm"))
+            description["settings"] = options.get("settings", {})
+            description["warped"] = outputs.wantsVolume
+            description["steps"] = options.get("steps", False)
+            description["report"] = options.get("report", False)
+            self._job.start(description, python=options.get("python"), command=options.get("command"))
+        except BaseException:
+            self._job.close()
+            raise
+        # Whoever closes the scene is done with it; a result must not fall into the next one.
+        self._closeObserver = self._scene.AddObserver(self._scene.StartCloseEvent, lambda caller, event: self.cancel())
+
+    @property
+    def folder(self):
+        """Where the temporary files lie while it runs, and stay if they are to be kept."""
+        return self._job.folder
+
+    @property
+    def fraction(self) -> float:
+        return self._job.fraction
+
+    @property
+    def message(self) -> str:
+        return self._job.message
+
+    @property
+    def log(self) -> str:
+        return self._job.log
+
+    def poll(self) -> str:
+        """Looks how far it is, and puts the result into the scene when it is done; returns the state. Never waits."""
+        if self.state != "running":
+            return self.state
+        jobState = self._job.poll()
+        if jobState == "running":
+            return self.state
+        try:
+            if jobState == "done":
+                self._finish()
+            else:
+                self.error = self._job.error
+            self.state = jobState
+        except Exception as error:
+            logging.exception("The result could not be put into the scene")
+            self.state, self.error = "failed", f"The result could not be put into the scene: {error}"
+        finally:
+            self.seconds = time.monotonic() - self._started
+            self._close()
+        return self.state
+
+    def cancel(self) -> None:
+        """Ends the process at once and leaves the scene as it is. Harmless at any time."""
+        if self.state == "running":
+            self.state = "cancelled"
+            self._close()
+
+    def _close(self) -> None:
+        self._job.close()
+        self._scene.RemoveObserver(self._closeObserver)
+
+    def _finish(self) -> None:
+        import json
+
+        import SimpleITK as sitk
+
+        folder = self._job.folder / "result"
+        field = sitk.ReadImage(str(folder / "field.nrrd"))
+        warped = sitk.ReadImage(str(folder / "warped.nrrd")) if self._outputs.wantsVolume else None
+        self.quality = json.loads((folder / "quality.json").read_text(encoding="utf-8"))
+        self.steps = {file.stem: sitk.ReadImage(str(file)) for file in sorted(folder.glob("steps/*.nrrd"))}
+        report = folder / "report.html"
+        self.report = report.read_text(encoding="utf-8") if report.is_file() else ""
+        made = self._outputs.commit(
+            self._scene,
+            self._scene.GetNodeByID(self.fixedVolumeID),
+            self._scene.GetNodeByID(self.movingVolumeID),
+            self._fixed,
+            field,
+            warped,
+            self.quality,
+        )
+        self.transformNode, self.volumeNode, self.carriedNodes, self.notes = made
+
+
+def pythonExecutable() -> str | None:
+    """Slicer's own Python interpreter, or None to use the running one."""
+    return shutil.which("PythonSlicer")
