@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicer
-from standin.clicking import WORKER, add_volume, behave, state_of, wait_until
+from standin.clicking import add_volume, behave, state_of, wait_for_stage, wait_until, worker_command
 from standin.worker import STAGES, known_map
 
 from ULAERegistrationLib import mrml
@@ -83,7 +82,7 @@ def test_cancel_at_every_stage_leaves_the_scene_as_it_was(panel, pair, scene, ap
     before = state_of(scene)
     behave(panel, "hang", stage)
     click(panel)
-    wait_until(app, lambda: panel.ui.stageLabel.text.startswith(stage))
+    wait_for_stage(app, panel, stage)
     panel.ui.registerButton.click()
     assert not running(panel)
     assert panel.ui.stageLabel.text == "Cancelled; the scene is as it was."
@@ -243,7 +242,7 @@ def test_an_output_that_is_an_input_is_a_message(panel, pair, app):
 def test_closing_the_scene_while_it_runs_ends_it(panel, pair, scene, app):
     behave(panel, "hang", "Step 1 of 3")
     click(panel)
-    wait_until(app, lambda: panel.ui.stageLabel.text.startswith("Step 1"))
+    wait_for_stage(app, panel, "Step 1 of 3")
     run = panel.registerPanel.run
     scene.Clear(0)
     assert run.state == "cancelled"
@@ -264,7 +263,7 @@ def test_deleting_the_inputs_while_it_runs_still_gives_the_result(panel, pair, s
 def test_reloading_the_module_while_it_runs_ends_it(panel, pair, module, app):
     behave(panel, "hang", "Step 1 of 3")
     click(panel)
-    wait_until(app, lambda: panel.ui.stageLabel.text.startswith("Step 1"))
+    wait_for_stage(app, panel, "Step 1 of 3")
     run = panel.registerPanel.run
     slicer.modules.ULAERegistrationWidget.onReload()
     assert run.state == "cancelled"
@@ -276,7 +275,7 @@ def test_the_logic_registers_without_the_panel(module, scene, pair, app):
     import ULAERegistration
 
     logic = ULAERegistration.ULAERegistrationLogic()
-    logic.workerCommand = [sys.executable, str(WORKER), "go", "nowhere"]
+    logic.workerCommand = worker_command()
     heard = []
     run = logic.register(*pair, preset="fast", makeVolume=False, progress=lambda run: heard.append(run.message))
     assert run.state == "done"
@@ -290,7 +289,7 @@ def test_closing_the_scene_ends_a_run_of_the_logic_too(module, scene, pair, app)
     import ULAERegistration
 
     logic = ULAERegistration.ULAERegistrationLogic()
-    logic.workerCommand = [sys.executable, str(WORKER), "go", "nowhere"]
+    logic.workerCommand = worker_command()
     ended = []
     run = logic.register(*pair, waitForCompletion=False, finished=ended.append)
     scene.Clear(0)

@@ -27,7 +27,7 @@ def started(images, behaviour: str, stage: str, **kwargs) -> Job:
     for name, image in images.items():
         sitk.WriteImage(image, str(job.folder / f"{name}.nrrd"))
     description = {"fixed": "fixed.nrrd", "moving": "moving.nrrd", "warped": True, "steps": True, "report": True}
-    job.start(description, command=[sys.executable, str(WORKER), behaviour, stage])
+    job.start(description, command=[sys.executable, str(WORKER), "known", behaviour, stage])
     return job
 
 

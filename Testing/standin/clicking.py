@@ -11,12 +11,17 @@ import psutil
 import SimpleITK as sitk
 
 WORKER = Path(__file__).parent / "worker.py"
-WAIT_SECONDS = 400  # a real registration on a busy machine
+WAIT_SECONDS = 200  # a real registration on a busy machine
 
 
-def behave(panel, behaviour: str = "go", stage: str = "nowhere") -> None:
-    """Tells the panel's next registrations what to do on reaching a stage."""
-    panel.logic.workerCommand = [sys.executable, str(WORKER), behaviour, stage]
+def worker_command(behaviour: str = "go", stage: str = "nowhere", registration: str = "known") -> list[str]:
+    """The command of a computing process that does as it is told (see `worker`)."""
+    return [sys.executable, str(WORKER), registration, behaviour, stage]
+
+
+def behave(panel, *told: str) -> None:
+    """Tells the panel's next registrations what to do, with the arguments of `worker_command`."""
+    panel.logic.workerCommand = worker_command(*told)
 
 
 def add_volume(scene, image: sitk.Image, name: str):
@@ -35,6 +40,13 @@ def wait_until(app, condition) -> None:
         assert time.monotonic() < deadline, "waited too long"
         app.processEvents()
         time.sleep(0.01)
+
+
+def wait_for_stage(app, panel, stage: str) -> None:
+    """Lets the panel's registration come to a stage; it must be told to stay there, for others are seen by chance."""
+    run = panel.registerPanel.run
+    wait_until(app, lambda: run.state != "running" or panel.ui.stageLabel.text.startswith(stage))
+    assert run.state == "running", f"it did not stay at {stage}: {run.state}. {run.error} {run.log}"
 
 
 def state_of(scene) -> dict[str, tuple]:

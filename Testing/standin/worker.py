@@ -1,11 +1,12 @@
-"""The real worker process around a registration that takes no time and does as it is told.
+"""The real worker process, which does as it is told, around a registration that takes no time or around the real one.
 
-    python worker.py BEHAVIOUR STAGE job.json
+    python worker.py known|real BEHAVIOUR STAGE job.json
 
-Everything but `register()` is the product's own: files, JSON lines, error sentences, exit status. The registration is a
-known smooth map (`known_map`), which tests can compute as well. On reaching STAGE (the beginning of a message), it
+Everything is the product's own: files, JSON lines, error sentences, exit status. Only "known" replaces `register()` by
+a known smooth map (`known_map`), which tests can compute as well. On reaching STAGE (the beginning of a message), it
 behaves: "go" on, "hang", "refuse" (RegistrationError), "fail" (any other error), "exhaust" (MemoryError), "crash"
-(SIGSEGV), "kill" (SIGKILL), "spawn" (start a child that ignores signals, and hang).
+(SIGSEGV), "kill" (SIGKILL), "spawn" (start a child that ignores signals, and hang). So a test that waits for a stage is
+sure to see it: stages that go by may come in one batch, of which the panel shows the last.
 """
 
 from __future__ import annotations
@@ -123,12 +124,8 @@ def register(fixed, moving, settings, fixed_mask, moving_mask, initial_transform
 
 
 def main() -> int:
-    behaviour, stage = sys.argv[1:3]
-    import ULAERegistrationLib
+    registration, behaviour, stage, job_file = sys.argv[1:]
     from ULAERegistrationLib import worker
-
-    def write_report(registration, path: Path) -> None:
-        path.write_text("<html>report</html>", encoding="utf-8")
 
     class Reporter(worker.Reporter):
         def progress(self, fraction, message):
@@ -136,10 +133,21 @@ def main() -> int:
             if message.startswith(stage):
                 behave(behaviour)
 
+    worker.Reporter = Reporter
+    if registration == "known":
+        _replace_registration(worker)
+    return worker.main([job_file])
+
+
+def _replace_registration(worker) -> None:
+    import ULAERegistrationLib
+
+    def write_report(registration, path: Path) -> None:
+        path.write_text("<html>report</html>", encoding="utf-8")
+
     ULAERegistrationLib.register = register
     sys.modules["ULAERegistrationLib.report"] = SimpleNamespace(write_report=write_report)
-    worker.Reporter, worker.STEP_SPACING = Reporter, STEP_SPACING
-    return worker.main([sys.argv[3]])
+    worker.STEP_SPACING = STEP_SPACING
 
 
 if __name__ == "__main__":
