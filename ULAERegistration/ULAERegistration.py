@@ -28,7 +28,7 @@ if importlib.util.find_spec("ULAERegistrationLib") is None:
     # Run from the source tree: Slicer adds this folder only, the library lies beside it.
     sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from ULAERegistrationParts import dependencies, sampleData
+from ULAERegistrationParts import dependencies, maps, sampleData
 from ULAERegistrationParts.outputs import Outputs, restoreInterpolation
 from ULAERegistrationParts.parameters import ParameterBinding, setDefaults
 from ULAERegistrationParts.qualityPanel import QualityPanel
@@ -98,6 +98,7 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
+        restoreInterpolation(slicer.mrmlScene)  # of a scene that was loaded before the module was opened
         self.initializeParameterNode()
 
     def enter(self):
@@ -179,11 +180,11 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.parameterNode.SetNodeReferenceID("DiceWarped", labels[0].GetID())
         self.parameterNode.EndModify(modifying)
         self.onResultSelected(run.transformNode)
+        if labels and self.ui.diceFixedSelector.currentNode() is not None:
+            self.qualityPanel.measureDice()
         if run.volumeNode is not None:
             fixed = slicer.mrmlScene.GetNodeByID(run.fixedVolumeID)
-            slicer.util.setSliceViewerLayers(
-                background=fixed, foreground=run.volumeNode, foregroundOpacity=0.5, fit=True
-            )
+            maps.showLayers(background=fixed, foreground=run.volumeNode, foregroundOpacity=0.5, fit=True)
 
 
 class ULAERegistrationLogic(ScriptedLoadableModuleLogic):

@@ -169,13 +169,20 @@ def _end_with_parent(folder: Path | None) -> None:
 
     That program holds the other end of standard input, which closes when it ends, in whatever way.
     """
+    if sys.stdin is None or sys.stdin.isatty():
+        return
+    # Under another number: on Windows, libraries that look at standard input while they load would wait for the reader.
+    other_end = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
 
     def wait() -> None:
-        sys.stdin.read()
+        while os.read(other_end, 1024):
+            pass
         _leave(folder)
 
-    if sys.stdin is not None and not sys.stdin.isatty():
-        threading.Thread(target=wait, daemon=True).start()
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _leave(folder: Path | None) -> None:

@@ -1,12 +1,14 @@
-"""What a result looks like in a slice view: the warped volume, the deformed grid and the arrows are really drawn."""
+"""What a result looks like in slice and 3D views: warped volume, flows and colour legend are really drawn."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import slicer
 from standin.sliceview import SliceView
-from ULAERegistrationParts import stages
+from standin.threedview import ThreeDView
+from ULAERegistrationParts import maps, stages
 from ULAERegistrationParts.outputs import referenced
 
 from ULAERegistrationLib import mrml as room
@@ -19,6 +21,13 @@ def view(mrml):
     """One axial view; like Slicer's own it outlives closing the scene."""
     mrml.scene.Clear(0)
     return SliceView(mrml.application, "Red", "Axial", SIZE)
+
+
+@pytest.fixture(scope="module")
+def space(mrml):
+    """One 3D view."""
+    mrml.scene.Clear(0)
+    return ThreeDView(mrml.application, size=SIZE)
 
 
 @pytest.fixture
@@ -81,3 +90,33 @@ def test_a_flow_is_drawn_for_the_step_that_moves_and_for_no_other(shown, mode):
     assert moving_step > 300
     assert still_step < 0.05 * moving_step
     assert coloured(view.pixels()) == 0
+
+
+@pytest.mark.parametrize("mode", ["grid", "arrows", "contours"])
+def test_a_flow_is_drawn_in_3d_where_it_is_asked_for(space, shown, mode):
+    made, _ = shown
+    made.goTo(2)
+    made.showFlow("flow", mode, in2D=True, in3D=False)
+    assert coloured(space.pixels()) == 0
+    made.showFlow("flow", mode, in2D=False, in3D=True)
+    space.look_from(1, 1, 0.5)
+    assert coloured(space.pixels()) > 300
+
+
+def test_a_map_is_drawn_with_its_legend(shown):
+    made, view = shown
+    made.goTo(2)
+    made.showFlow("flow", "magnitude", in2D=True, in3D=False)
+    maps.showLayers(foreground=made.magnitude(), foregroundOpacity=1.0)
+    with_legend = view.pixels()
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(made.magnitude())
+    assert legend.GetTitleText() == "mm"
+    legend.SetVisibility(False)
+    changed = np.any(with_legend != view.pixels(), axis=-1)
+    assert changed[:, SIZE[0] // 2 :].sum() > 300  # on the right, where Slicer puts legends
+    assert not changed[:, : SIZE[0] // 2].any()
+    legend.SetVisibility(True)
+    maps.showLayers(foreground=made.volume)
+    without = view.pixels()
+    legend.SetVisibility(False)
+    assert np.array_equal(without, view.pixels())  # it went with its map

@@ -67,6 +67,36 @@ def test_without_the_pytorch_extension_the_user_is_told_where_to_get_it(panel, p
     assert "install it with the Extensions Manager" in str(pythonqt.slot_errors.pop()[1])
 
 
+@pytest.mark.parametrize(
+    ("agreed", "succeeds", "sentence"),
+    [
+        (True, True, "Restart Slicer to complete the installation"),
+        (True, False, "could not be installed"),
+        (False, True, "is not installed; install it with the Extensions Manager"),
+    ],
+)
+def test_the_pytorch_extension_is_installed_when_the_user_agrees(
+    panel, pair, no_torch, monkeypatch, agreed, succeeds, sentence
+):
+    import slicer
+
+    asked, installed = [], []
+
+    def install(name):
+        installed.append(name)
+        return succeeds
+
+    manager = types.SimpleNamespace(installExtensionFromServer=install)
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
+    monkeypatch.setattr(type(slicer.app), "extensionsManagerModel", lambda app: manager, raising=False)
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda question: asked.append(question) or agreed)
+    panel.enter()
+    panel.ui.registerButton.click()
+    assert sentence in str(pythonqt.slot_errors.pop()[1])
+    assert len(asked) == 1
+    assert installed == (["PyTorch"] if agreed else [])
+
+
 def test_other_packages_come_from_the_requirements_file(panel, pair, no_torch, monkeypatch):
     import slicer
     from ULAERegistrationParts import dependencies

@@ -73,6 +73,8 @@ def test_the_cost_of_a_preset_is_said_in_one_line(panel):
     qt.QSettings().setValue("ULAERegistration/Seconds-Fast-auto", 17.4)
     panel.ui.presetComboBox.setCurrentText("Fast")
     assert panel.ui.costLabel.text == "The network alone. Took 17 s here last time."
+    panel.ui.deviceComboBox.setCurrentText("cuda")  # no processor's time is said of a graphics card
+    assert panel.ui.costLabel.text == "The network alone. Not timed here yet."
 
 
 def choose_everything(panel, scene, pair):

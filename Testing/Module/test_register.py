@@ -205,6 +205,22 @@ def test_what_belongs_to_the_moving_volume_is_carried_along_once(panel, pair, sc
     assert same.mean() > 0.995
 
 
+def test_dice_is_measured_when_both_volumes_have_labels(panel, pair, scene, images, app):
+    panel.enter()
+    for image, name, selector in zip(images, ("a", "b"), (panel.ui.diceFixedSelector, None), strict=True):
+        labels = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", name)
+        mrml.set_volume(labels, sitk.Cast(image > 100, sitk.sitkUInt8))
+        selector.setCurrentNode(labels) if selector else panel.ui.carrySelector.check(labels)
+    click(panel)
+    run = finish(panel, app)
+    like = sitk.Cast(images[0] > 100, sitk.sitkUInt8)
+    overlap = sitk.LabelOverlapMeasuresImageFilter()
+    overlap.Execute(like, sitk.Cast(mrml.image_from_volume(run.carriedNodes[0]), sitk.sitkUInt8))
+    table = panel.ui.qualityTable
+    assert table.item(0, 0).text() == "Dice, mean of 1 labels"
+    assert float(table.item(0, 1).text()) == pytest.approx(overlap.GetDiceCoefficient(), abs=6e-4)
+
+
 def test_volumes_under_a_linear_parent_are_taken_where_they_are(panel, pair, scene, images, app):
     parent = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")
     matrix = np.eye(4)

@@ -131,14 +131,30 @@ def test_the_steps_survive_saving_and_loading_the_scene(done, scene, tmp_path, p
     assert scene.WriteToMRB(str(tmp_path / "scene.mrb"))
     scene.Clear(0)
     assert not done.ui.makeStepsButton.enabled
+    done.ui.stageSlider.setValue(0)
     assert scene.ReadFromMRB(str(tmp_path / "scene.mrb"))
     assert panel.ui.outputTransformSelector.currentNode().GetName() == name
     assert done.ui.stageSlider.enabled
+    assert done.ui.stageSlider.value == 2
     done.ui.stageSlider.setValue(1)
     from ULAERegistrationParts.stages import Stages
 
     loaded = Stages.find(panel.ui.outputTransformSelector.currentNode())
     assert loaded.browser.GetSelectedItemNumber() == 1
+
+
+@pytest.mark.parametrize("part", ["browser", "volume", "total sequence"])
+def test_steps_of_which_the_user_deleted_a_part_can_be_made_anew(done, scene, part):
+    from ULAERegistrationParts.outputs import derived
+
+    done.ui.makeStepsButton.click()
+    scene.RemoveNode(derived(done.run.transformNode, part)[0])
+    done.ui.stageSlider.setValue(1)
+    assert stages_of(done.run) is None
+    done.ui.makeStepsButton.click()
+    done.ui.stageSlider.setValue(2)
+    assert stages_of(done.run).current == 2
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSequenceNode") == 2
 
 
 def test_a_new_result_takes_the_old_steps_and_maps_away(done, scene, app, panel):
@@ -184,6 +200,9 @@ def test_the_jacobian_map_is_that_of_simpleitk_in_a_diverging_table(done):
     table.GetColor(0, colour)
     assert tuple(colour[:3]) == (1.0, 0.0, 1.0)  # 0 and less is magenta
     assert (node.GetDisplayNode().GetWindowLevelMin(), node.GetDisplayNode().GetWindowLevelMax()) == (0, 2)
+    assert slicer.modules.colors.logic().GetColorLegendDisplayNode(node).GetTitleText() == "Jacobian"
+    done.ui.jacobianButton.click()
+    assert node.GetNumberOfDisplayNodes() == 2  # itself and one legend
 
 
 def test_dice_of_two_segmentations_is_that_of_simpleitk(done, scene, images, panel):
@@ -201,9 +220,11 @@ def test_dice_of_two_segmentations_is_that_of_simpleitk(done, scene, images, pan
 
 
 def test_the_report_is_saved_where_the_user_says(done, tmp_path):
+    done.run.transformNode.SetName("3: T1/T2")
     qt.QFileDialog.answers.append(str(tmp_path / "report.html"))
     done.ui.saveReportButton.click()
     assert (tmp_path / "report.html").read_text() == "<html>report</html>"
+    assert qt.QFileDialog.proposed == "3_ T1_T2.html"
     qt.QFileDialog.answers.append("")  # the user thinks better of it
     done.ui.saveReportButton.click()
 

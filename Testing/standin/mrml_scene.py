@@ -60,7 +60,7 @@ def make_scene() -> MRML:
     application = slicer.vtkSlicerApplicationLogic()
     application.SetMRMLScene(scene)
     mrml = MRML(scene, application)
-    colors = application.GetColorLogic()
+    colors = slicer.vtkSlicerColorLogic()
     colors.SetMRMLScene(scene)
     colors.AddDefaultColorNodes()
     application.SetModuleLogic("Colors", colors)

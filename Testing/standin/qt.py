@@ -62,12 +62,17 @@ class QUiLoader(QtUiTools.QUiLoader):
 
 
 class QFileDialog(QtWidgets.QFileDialog):
-    """PythonQt returns the path alone. `answers` is what the next dialogs return, since nobody is there to choose."""
+    """PythonQt returns the path alone. `answers` is what the next dialogs return, since nobody is there to choose.
+
+    `proposed` is what the last one proposed.
+    """
 
     answers: list[str] = []  # noqa: RUF012 - shared on purpose, tests fill it
+    proposed = ""
 
     @staticmethod
     def getSaveFileName(parent=None, caption="", directory="", name_filter=""):
+        QFileDialog.proposed = directory
         return QFileDialog.answers.pop(0)
 
     getOpenFileName = getExistingDirectory = getSaveFileName

@@ -10,7 +10,11 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
-MANAGERS = ("vtkMRMLTransformsDisplayableManager2D", "vtkMRMLSegmentationsDisplayableManager2D")
+MANAGERS = (
+    "vtkMRMLTransformsDisplayableManager2D",
+    "vtkMRMLSegmentationsDisplayableManager2D",
+    "vtkMRMLColorLegendDisplayableManager",
+)
 
 
 class SliceView:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+import slicer
 import vtk
 
 from .outputs import addDerived, showLike
@@ -39,7 +40,7 @@ def jacobianMap(transformNode):
     node = addDerived(transformNode, "vtkMRMLScalarVolumeNode", "jacobian", "Jacobian determinant")
     mrml.set_volume(node, image)
     table = colorTable(node.GetScene(), "ULAE Jacobian (blue 0, white 1, red 2)", DIVERGING, FOLDED)
-    _show(node, table, (0.0, 2.0))
+    _show(node, table, (0.0, 2.0), "Jacobian")
     return node
 
 
@@ -56,7 +57,7 @@ def magnitudeMap(transformNode, field):
     node = addDerived(transformNode, "vtkMRMLScalarVolumeNode", "magnitude", "displacement (mm)")
     mrml.set_volume(node, image)
     highest = max(1.0, float(np.percentile(sitk.GetArrayViewFromImage(image), 99.5)))
-    _show(node, colorTable(node.GetScene(), "ULAE displacement", SEQUENTIAL), (0.0, highest))
+    _show(node, colorTable(node.GetScene(), "ULAE displacement", SEQUENTIAL), (0.0, highest), "mm")
     return node
 
 
@@ -79,9 +80,19 @@ def differenceMaps(transformNode, fixed, moving, fields) -> list:
     for number, (name, difference) in enumerate(zip(names, differences, strict=True), 1):
         node = addDerived(transformNode, "vtkMRMLScalarVolumeNode", f"difference{number}", name)
         mrml.set_volume(node, difference)
-        _show(node, colorTable(node.GetScene(), "ULAE displacement", SEQUENTIAL), (0.0, highest or 1.0))
+        _show(node, colorTable(node.GetScene(), "ULAE displacement", SEQUENTIAL), (0.0, highest or 1.0), name)
         nodes.append(node)
     return nodes
+
+
+def showLayers(**layers) -> None:
+    """Shows volumes in the slice views, as `slicer.util.setSliceViewerLayers`, each map with its legend.
+
+    A legend does not notice by itself that its volume was put into a view or taken out of it.
+    """
+    slicer.util.setSliceViewerLayers(**layers)
+    for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode"):
+        legend.Modified()
 
 
 def dice(first, second, fixedVolume) -> dict[str, float]:
@@ -129,10 +140,14 @@ def colorTable(scene, name: str, anchors, lowest=None):
     return node
 
 
-def _show(node, table, window) -> None:
+def _show(node, table, window, title: str) -> None:
+    """Gives a map its colours, their range, and a legend that says what they mean."""
     showLike(node, None)
     display = node.GetDisplayNode()
     display.SetAndObserveColorNodeID(table.GetID())
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(*window)
     display.SetInterpolate(True)
+    legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(node)
+    legend.SetTitleText(title)
+    legend.SetNumberOfLabels(5)

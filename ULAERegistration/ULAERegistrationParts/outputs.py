@@ -213,6 +213,8 @@ def _addCarried(scene, source, copy, transformNode, fixed, old, added: list):
     added.append(node)
     node.SetNodeReferenceID(SOURCE, source.GetID())
     node.SetNodeReferenceID(RESULT, transformNode.GetID())
+    if node.IsA("vtkMRMLSegmentationNode") and fixed is not None:
+        node.SetReferenceImageGeometryParameterFromVolumeNode(fixed)  # whoever edits it goes on on the fixed grid
     showLike(node, source)
     return node
 

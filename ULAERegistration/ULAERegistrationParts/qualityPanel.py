@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import qt
@@ -63,24 +64,18 @@ class QualityPanel:
         """Makes the map of the Jacobian determinant and shows it over the fixed volume."""
         with slicer.util.tryWithErrorDisplay(_("The Jacobian map could not be made."), waitCursor=True):
             node = maps.jacobianMap(self._transformNode)
-            slicer.util.setSliceViewerLayers(
-                background=referenced(self._transformNode, "fixed"), foreground=node, foregroundOpacity=0.6
-            )
+            maps.showLayers(background=referenced(self._transformNode, "fixed"), foreground=node, foregroundOpacity=0.6)
 
     def measureDice(self) -> None:
         """Adds the overlap of the labels that both segmentations have to the table."""
-        ui = self._ui
         with slicer.util.tryWithErrorDisplay(_("Dice could not be measured."), waitCursor=True):
-            fixed = referenced(self._transformNode, "fixed")
+            ui, fixed = self._ui, referenced(self._transformNode, "fixed")
             found = maps.dice(ui.diceFixedSelector.currentNode(), ui.diceWarpedSelector.currentNode(), fixed)
-            mean = sum(found.values()) / len(found)
-            rows = [(_("Dice, mean of {count} labels").format(count=len(found)), f"{mean:.3f}")]
-            rows += [(_("Dice, {label}").format(label=label), f"{value:.3f}") for label, value in found.items()]
-            self._fill(rows + _rows(qualityOf(self._transformNode)))
+            self._fill(_diceRows(found) + _rows(qualityOf(self._transformNode)))
 
     def saveReport(self) -> None:
         """Asks for a file and writes the report to it."""
-        name = f"{self._transformNode.GetName()}.html"
+        name = re.sub(r'[\\/:*?"<>|]', "_", self._transformNode.GetName()) + ".html"
         path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Save report"), name, "HTML (*.html)")
         if not path:
             return
@@ -105,6 +100,12 @@ def _verdict(quality: dict) -> str:
     return (
         f'<span style="color:{VERDICT_COLORS.get(verdict, "gray")}"><b>{verdict.capitalize()}</b></span><br>{reasons}'
     )
+
+
+def _diceRows(found: dict[str, float]) -> list[tuple[str, str]]:
+    mean = sum(found.values()) / len(found)
+    rows = [(_("Dice, mean of {count} labels").format(count=len(found)), f"{mean:.3f}")]
+    return rows + [(_("Dice, {label}").format(label=label), f"{value:.3f}") for label, value in found.items()]
 
 
 def _rows(quality: dict) -> list[tuple[str, str]]:

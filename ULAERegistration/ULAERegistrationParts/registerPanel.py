@@ -92,6 +92,8 @@ class RegisterPanel:
         last = slicer.util.settingsValue(self._timeKey(), 0.0, float)
         if last:
             return what + " " + _("Took {seconds:.0f} s here last time.").format(seconds=last)
+        if self._ui.deviceComboBox.currentText not in ("auto", "cpu"):
+            return what + " " + _("Not timed here yet.")
         processors = os.cpu_count() or 2
         seconds = TYPICAL_SECONDS[preset] * 2 / min(processors, MOST_PROCESSORS)
         return f"{what} " + _("About {seconds:.0f} s with {processors} processors; not timed here yet.").format(

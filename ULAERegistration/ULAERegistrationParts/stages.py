@@ -15,6 +15,7 @@ from .outputs import PART, addDerived, derived, putInFolder, referenced, remove,
 STAGES = ("Moving", "φ1", "φ2", "φ3", "Fixed")
 FIXED = 4
 KINDS = {"flow": "own flow of each step", "total": "cumulative flow"}
+PARTS = ("browser", *(f"{kind} sequence" for kind in KINDS), "volume")
 ARROW_SCALE = 3  # arrows are drawn this many times longer than the displacement
 MODES = ("none", "arrows", "grid", "contours", "magnitude")
 
@@ -28,8 +29,11 @@ class Stages:
 
     @classmethod
     def find(cls, transformNode) -> Stages | None:
-        """The steps of a result, or None when they were never made."""
-        return cls(transformNode) if transformNode is not None and derived(transformNode, "browser") else None
+        """The steps of a result, or None when they were never made or the user has taken a part of them away."""
+        if transformNode is None or not all(derived(transformNode, part) for part in PARTS):
+            return None
+        found = cls(transformNode)
+        return found if all(found.proxy(kind) for kind in KINDS) else None
 
     @classmethod
     def make(cls, transformNode, steps: dict) -> Stages:
@@ -43,6 +47,7 @@ class Stages:
         fixed, moving = referenced(transformNode, "fixed"), referenced(transformNode, "moving")
         if fixed is None or moving is None:
             raise RegistrationError("The fixed or the moving volume of this result is no longer in the scene.")
+        removeSteps(transformNode)  # what is left of earlier ones
         before = set(_ids(transformNode.GetScene()))
         try:
             cls._make(transformNode, steps, moving)
@@ -101,6 +106,11 @@ class Stages:
             proxy.GetDisplayNode().SetVisibility(False)
         return proxy.GetDisplayNode()
 
+    @property
+    def current(self) -> int:
+        """The current stage, 0 to 3."""
+        return self.browser.GetSelectedItemNumber()
+
     def goTo(self, stage: int) -> None:
         """Makes a stage current, 0 (moving) to 4 (fixed, which looks as the third step does)."""
         self.browser.SetSelectedItemNumber(min(stage, FIXED - 1))
@@ -149,11 +159,12 @@ class Stages:
         fixed, moving = referenced(self.transformNode, "fixed"), referenced(self.transformNode, "moving")
         return maps.differenceMaps(self.transformNode, fixed, moving, self.fields("total"))
 
-    def remove(self) -> None:
-        """Takes all of it out of the scene again; the Jacobian map is no step and stays."""
-        for node in derived(self.transformNode):
-            if node.GetAttribute(PART) != "jacobian":
-                remove(node)
+
+def removeSteps(transformNode) -> None:
+    """Takes all steps of a result out of the scene again; the Jacobian map is no step and stays."""
+    for node in derived(transformNode):
+        if node.GetAttribute(PART) != "jacobian":
+            remove(node)
 
 
 def _updateProxies(browser) -> None:

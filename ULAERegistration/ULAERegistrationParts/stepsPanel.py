@@ -6,8 +6,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from . import maps
 from .outputs import derived, referenced
-from .stages import FIXED, STAGES, Stages
+from .stages import FIXED, STAGES, Stages, removeSteps
 
 FLICKER_MILLISECONDS = 450
 FLOWS = {"own": "flow", "cumulative": "total"}
@@ -56,15 +57,14 @@ class StepsPanel:
 
     def makeSteps(self) -> None:
         """Puts the steps into the scene, or takes them out again."""
-        stages = self._stages()
-        if stages is not None:
-            stages.remove()
+        if self._stages() is not None:
+            removeSteps(self._transformNode)
             self._update()
             return
         with slicer.util.tryWithErrorDisplay(_("The steps could not be shown."), waitCursor=True):
             stages = Stages.make(self._transformNode, self._fields)
         self._update()
-        slicer.util.setSliceViewerLayers(
+        maps.showLayers(
             background=referenced(self._transformNode, "fixed"),
             foreground=stages.volume,
             foregroundOpacity=self._ui.opacitySlider.value,
@@ -92,6 +92,10 @@ class StepsPanel:
             widget.enabled = stages is not None
         if stages is None:
             ui.differenceComboBox.setCurrentIndex(0)
+        else:
+            blocked = ui.stageSlider.blockSignals(True)  # show what is there, move nothing
+            ui.stageSlider.value = stages.current
+            ui.stageSlider.blockSignals(blocked)
         self._nameStage()
 
     def _nameStage(self) -> None:
@@ -113,7 +117,7 @@ class StepsPanel:
         if self._stages() is None:
             return
         fixedOnly = int(self._ui.stageSlider.value) == FIXED or self._hidden
-        slicer.util.setSliceViewerLayers(foregroundOpacity=0.0 if fixedOnly else float(self._ui.opacitySlider.value))
+        maps.showLayers(foregroundOpacity=0.0 if fixedOnly else float(self._ui.opacitySlider.value))
 
     def _onFlicker(self, on: bool) -> None:
         self._hidden = False
@@ -133,7 +137,7 @@ class StepsPanel:
         atEnd = int(ui.stageSlider.value) == FIXED
         stages.showFlow(kind, "none" if atEnd else mode, ui.slicesCheckBox.checked, ui.threeDCheckBox.checked)
         shown = stages.magnitude() if mode == "magnitude" and not atEnd else stages.volume
-        slicer.util.setSliceViewerLayers(foreground=shown)
+        maps.showLayers(foreground=shown)
 
     def _onDifference(self, index: int) -> None:
         stages = self._stages()
@@ -145,4 +149,4 @@ class StepsPanel:
         with slicer.util.tryWithErrorDisplay(_("The difference maps could not be made."), waitCursor=True):
             made = derived(self._transformNode, f"difference{index}")
             shown = made[0] if made else stages.differences()[index - 1]
-            slicer.util.setSliceViewerLayers(foreground=shown, foregroundOpacity=float(self._ui.opacitySlider.value))
+            maps.showLayers(foreground=shown, foregroundOpacity=float(self._ui.opacitySlider.value))
