@@ -28,6 +28,7 @@ from .field import (
 from .flows import compose_all, grown, shrunk, warp
 from .images import Source, brain_mask, check_output_folder, read_labels, read_mask, read_volume
 from .inference import predict_flows
+from .network import ULAENet
 from .quality import NCC_WINDOW, Quality, measure
 from .refinement import refine
 from .settings import RegistrationSettings
@@ -178,7 +179,7 @@ def register(
     if isinstance(initial_transform, (str, Path)):
         initial_transform = read_transform(initial_transform)
     network, card = load_network(settings.model)
-    stages = _Stages(progress)
+    stages = Stages(progress)
 
     stages.begin("alignment", 0.0, "Aligning the brains")
     alignment = align(
@@ -188,25 +189,10 @@ def register(
     moving_canonical = sample_on_canonical(moving, alignment.moving_to_canonical, moving_mask)
     brain = fixed_canonical > 0
 
-    stages.begin("network", 0.2, "Starting the network")
-    images = _tensor(moving_canonical), _tensor(fixed_canonical)
-    found = predict_flows(
-        network,
-        *(shrunk(image, card.shrink) for image in images),
-        settings.device,
-        settings.precision,
-        stages.within(0.2, 0.45),
+    flows, left_out = canonical_flows(
+        _tensor(moving_canonical), _tensor(fixed_canonical), network, card, settings, stages
     )
-    flows = [grown(flow, card.shrink, brain.shape) for flow in found]
-    warnings = alignment.warnings
-    if _matches_less(*images, compose_all(flows)):
-        # Two scans of one person, or one image twice: what is already in place must not be moved by a guess.
-        flows = [torch.zeros_like(flow) for flow in flows]
-        warnings += ("The brains matched better before the network than after it, so its steps were left out.",)
-
-    if settings.preset != "fast":
-        stages.begin("refinement", 0.45, "Refining this pair")
-        flows = refine(*images, flows, settings, progress=stages.within(0.45, 0.85))
+    warnings = alignment.warnings + left_out
 
     stages.begin("field", 0.85, "Composing the transform")
     arrays = [flow[0].numpy() for flow in flows]
@@ -240,6 +226,47 @@ def register(
     )
 
 
+def canonical_flows(
+    moving: Tensor,
+    fixed: Tensor,
+    network: ULAENet,
+    card: Card,
+    settings: RegistrationSettings,
+    stages: Stages | None = None,
+) -> tuple[list[Tensor], tuple[str, ...]]:
+    """What the steps between alignment and transform find: the network's flows, left out where they harm, refined.
+
+    Args:
+        moving, fixed: float32 `[1, 1, L, P, S]` in [0, 1] on one grid, moving linearly aligned.
+        network, card: as `load_network` gives them.
+        settings: preset, device, precision and those of the refinement are used.
+        stages: told where it is; may stop it.
+
+    Returns:
+        phi1, phi2, phi3 of equation 2, float32 `[1, 3, L, P, S]` in voxels of the grid, on the CPU; and what the user
+        should know, one sentence each.
+    """
+    stages = stages or Stages(None)
+    stages.begin("network", 0.2, "Starting the network")
+    found = predict_flows(
+        network,
+        *(shrunk(image, card.shrink) for image in (moving, fixed)),
+        settings.device,
+        settings.precision,
+        stages.within(0.2, 0.45),
+    )
+    flows = [grown(flow, card.shrink, fixed.shape[2:]) for flow in found]
+    warnings: tuple[str, ...] = ()
+    if _matches_less(moving, fixed, compose_all(flows)):
+        # Two scans of one person, or one image twice: what is already in place must not be moved by a guess.
+        flows = [torch.zeros_like(flow) for flow in flows]
+        warnings = ("The brains matched better before the network than after it, so its steps were left out.",)
+    if settings.preset != "fast":
+        stages.begin("refinement", 0.45, "Refining this pair")
+        flows = refine(moving, fixed, flows, settings, progress=stages.within(0.45, 0.85))
+    return flows, warnings
+
+
 def _matches_less(moving: Tensor, fixed: Tensor, flow: Tensor) -> bool:
     """Whether a flow makes two images correlate less than they did, in windows as quality reports them."""
     ncc = LocalNCC(fixed, NCC_WINDOW)
@@ -251,7 +278,7 @@ def _tensor(image: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image))[None, None]
 
 
-class _Stages:
+class Stages:
     """Tells the caller where the registration is, and keeps the time of each stage."""
 
     def __init__(self, progress: Progress | None) -> None:
