@@ -1,0 +1,58 @@
+"""What others offer, on the same pairs: the affine alone, and SyN of ANTs."""
+
+from __future__ import annotations
+
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from torch import Tensor
+
+from ..errors import RegistrationError
+
+
+def affine_only(moving: Tensor, fixed: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+    """No flow: the brains as they lie in the common frame."""
+    return fixed.new_zeros(1, 3, *fixed.shape[2:]), ()
+
+
+def check_syn() -> None:
+    """Refuse SyN where its package is missing.
+
+    Raises:
+        RegistrationError: with how to install it.
+    """
+    if find_spec("ants") is None:
+        raise RegistrationError(
+            "The method 'syn' needs antspyx, which is not installed; run `pip install ulae-registration[baselines]` or "
+            "leave it out of --methods."
+        )
+
+
+def syn(moving: Tensor, fixed: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+    """SyN with antspyx's defaults: an affine of its own, then mutual information; one composed flow."""
+    import ants
+
+    with tempfile.TemporaryDirectory(prefix="ulae-syn-") as folder:
+        result = ants.registration(
+            *(ants.from_numpy(image[0, 0].numpy()) for image in (fixed, moving)),
+            type_of_transform="SyN",
+            outprefix=f"{folder}/",
+            random_seed=1,
+        )
+        # A point of fixed goes through ANTs' list from its front, through SimpleITK's composite from its back.
+        parts = [_read_transform(Path(file)) for file in reversed(result["fwdtransforms"])]
+    field = sitk.TransformToDisplacementField(
+        sitk.CompositeTransform(parts), sitk.sitkVectorFloat32, tuple(fixed.shape[2:])
+    )
+    flow = np.ascontiguousarray(sitk.GetArrayFromImage(field).transpose(3, 2, 1, 0))
+    return torch.from_numpy(flow)[None], ()
+
+
+def _read_transform(file: Path) -> sitk.Transform:
+    if file.suffix == ".mat":
+        return sitk.ReadTransform(str(file))
+    return sitk.DisplacementFieldTransform(sitk.ReadImage(str(file), sitk.sitkVectorFloat64))

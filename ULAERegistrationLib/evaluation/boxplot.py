@@ -1,0 +1,54 @@
+"""An evaluation as a picture: how the labels' Dice spreads, by region and method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from .methods import TITLES
+from .protocol import Evaluation
+from .regions import NUMBERINGS, REGIONS
+
+BOX_SHARE = 0.8  # of the room between two regions
+
+
+def draw(evaluation: Evaluation, path: Path) -> None:
+    """One panel for each source: a box holds the Dice of a region's labels in every pair, the last those of all."""
+    sources, methods = evaluation.sources, evaluation.methods
+    colours = matplotlib.colormaps["tab10"].colors
+    figure = Figure(figsize=(10, 3.4 * len(sources)), layout="constrained")
+    panels = figure.subplots(len(sources), 1, sharex=True, squeeze=False)[:, 0]
+    for panel, source in zip(panels, sources, strict=True):
+        for number, method in enumerate(methods):
+            _boxes(panel, evaluation, source, method, (number + 0.5) / len(methods) - 0.5, colours[number % 10])
+        pairs = len(evaluation.select(source, methods[0]))
+        panel.set(
+            title=f"{NUMBERINGS[source].name}, {pairs} ordered pairs", ylabel="Dice of a label in a pair", ylim=(0, 1)
+        )
+        panel.set_xticks(range(len(REGIONS) + 1), [*REGIONS, "all cortical"])
+        panel.grid(axis="y", alpha=0.3)
+    handles = [Patch(facecolor=colours[n % 10], label=TITLES[m]) for n, m in enumerate(methods)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(methods), frameon=False)
+    figure.savefig(path, dpi=110, format="png")
+
+
+def _boxes(panel: Axes, evaluation: Evaluation, source: str, method: str, shift: float, colour: tuple) -> None:
+    labels = [*NUMBERINGS[source].regions.values(), NUMBERINGS[source].cortical]
+    rows = [row.measures.label_dice for row in evaluation.select(source, method)]
+    values = [[dice for scores in rows for label, dice in scores.items() if label in group] for group in labels]
+    panel.boxplot(
+        values,
+        positions=[place + BOX_SHARE * shift for place in range(len(values))],
+        widths=0.85 * BOX_SHARE / len(evaluation.methods),
+        patch_artist=True,
+        manage_ticks=False,
+        showmeans=True,
+        boxprops={"facecolor": colour, "alpha": 0.7},
+        medianprops={"color": "black"},
+        meanprops={"marker": ".", "markerfacecolor": "white", "markeredgecolor": "black"},
+        flierprops={"marker": ".", "markersize": 3},
+    )

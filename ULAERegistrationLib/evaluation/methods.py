@@ -1,0 +1,69 @@
+"""The methods that are compared: each finds a flow between two brains that already share the canonical frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..errors import RegistrationError
+from .baselines import affine_only, check_syn, syn
+
+# The flow [1, 3, L, P, S] in voxels, fixed to moving, and what there is to say, one sentence each; from moving and
+# fixed [1, 1, L, P, S] in [0, 1].
+Method = Callable[[Tensor, Tensor], tuple[Tensor, tuple[str, ...]]]
+
+BASELINES: dict[str, Method] = {"affine": affine_only, "syn": syn}
+# Ours, and the preset of `register` each stands for.
+OURS = {"network": "fast", "accurate": "accurate", "smooth": "smooth"}
+METHODS = (*BASELINES, *OURS)
+TITLES = {
+    "affine": "affine only",
+    "syn": "SyN (ANTs)",
+    "network": "ours, network only",
+    "accurate": "ours, accurate",
+    "smooth": "ours, smooth",
+}
+
+
+def check_methods(names: list[str]) -> None:
+    """Refuse methods that cannot be run here.
+
+    Raises:
+        RegistrationError: for none, a repeated or an unknown name, or a package that is not installed.
+    """
+    for name in names:
+        if name not in METHODS:
+            raise RegistrationError(f"The method {name!r} is not known; choose among {', '.join(METHODS)}.")
+    if not names or len(set(names)) < len(names):
+        raise RegistrationError("The methods are none or one of them twice; name each once, separated by commas.")
+    if "syn" in names:
+        check_syn()
+
+
+def prepare(name: str, model: str | None = None, device: str = "auto", precision: str = "auto") -> Method:
+    """A method ready to run: what can be done before the images are there is done.
+
+    Args:
+        name: one of `METHODS`.
+        model, device, precision: of ours, as in `RegistrationSettings`.
+    """
+    if name in BASELINES:
+        return BASELINES[name]
+    from ..devices import choose_device, choose_precision
+    from ..flows import compose_all
+    from ..registration import canonical_flows
+    from ..settings import RegistrationSettings
+    from ..weights import load_network
+
+    network, card = load_network(model)
+    settings = RegistrationSettings(preset=OURS[name], device=device, precision=precision, model=model)
+    choose_precision(choose_device(device), precision)  # tries the device's convolutions once and remembers
+
+    def run(moving: Tensor, fixed: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+        flows, warnings = canonical_flows(moving, fixed, network, card, settings)
+        with torch.no_grad():
+            return compose_all(flows), warnings
+
+    return run

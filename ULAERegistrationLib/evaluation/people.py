@@ -1,0 +1,115 @@
+"""The people a method is measured on: read, checked and paired before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from torch import Tensor
+
+from ..errors import RegistrationError
+from ..images import read_any, read_labels
+from .regions import NUMBERINGS, source_of
+
+
+@dataclass(frozen=True)
+class Person:
+    """One labelled brain on the canonical grid.
+
+    Attributes:
+        name: "nirep-na04": the source before the first hyphen.
+        image, labels: uint8 and whole numbers, `[L, P, S]`.
+        spacing: mm along L, P, S.
+    """
+
+    name: str
+    image: np.ndarray = field(repr=False)
+    labels: np.ndarray = field(repr=False)
+    spacing: tuple[float, float, float]
+
+    def tensor(self) -> Tensor:
+        """The image as the network takes it, float32 `[1, 1, L, P, S]` in [0, 1]."""
+        return torch.from_numpy(self.image / np.float32(255))[None, None]
+
+    def labels_tensor(self) -> Tensor:
+        """float32 `[1, 1, L, P, S]`, which holds whole numbers up to 2^24 exactly."""
+        return torch.from_numpy(self.labels.astype(np.float32))[None, None]
+
+
+def image_file(data: Path, person: str) -> Path:
+    return data / f"{person}_t1.nii.gz"
+
+
+def label_file(data: Path, person: str) -> Path:
+    return data / f"{person}_seg.nii.gz"
+
+
+def read_image(file: Path) -> np.ndarray:
+    """A brain of the canonical grid, uint8 `[L, P, S]`."""
+    return np.ascontiguousarray(sitk.GetArrayFromImage(sitk.ReadImage(str(file))).T)
+
+
+def ordered_pairs(people: Sequence[str]) -> list[tuple[str, str]]:
+    """(fixed, moving): all ordered pairs within a source, as labels only compare there."""
+    return [(f, m) for f in people for m in people if f != m and source_of(f) == source_of(m)]
+
+
+def read_people(data: Path, names: Sequence[str]) -> dict[str, Person]:
+    """Everyone who is to be paired.
+
+    Raises:
+        RegistrationError: a missing folder, image or label map, a source whose labels are not known, somebody who has
+            no partner, or images that do not share one frame.
+    """
+    if not data.is_dir():
+        raise RegistrationError(f"The folder {data} does not exist; give the folder of brains.")
+    for name in names:
+        _check_name(data, name)
+    paired = {name for pair in ordered_pairs(names) for name in pair}
+    if alone := [name for name in names if name not in paired]:
+        raise RegistrationError(f"{alone[0]} has no partner; choose two people or more of each source.")
+    people: dict[str, Person] = {}
+    first: sitk.Image | None = None
+    for name in names:
+        image = read_any(image_file(data, name), "The image")
+        first = first or image
+        _check_image(image, first, name)
+        labels = read_labels(label_file(data, name), image, name)
+        people[name] = _person(name, image, labels)
+    return people
+
+
+def _check_name(data: Path, name: str) -> None:
+    if not image_file(data, name).is_file():
+        raise RegistrationError(f"{name} is not in {data}; a person is named by a file such as nirep-na04_t1.nii.gz.")
+    if source_of(name) not in NUMBERINGS:
+        known = ", ".join(NUMBERINGS)
+        raise RegistrationError(f"The labels of {name} are of no known numbering; choose people of {known}.")
+    if not label_file(data, name).is_file():
+        raise RegistrationError(f"{name} has no labels ({label_file(data, name).name}); choose people who have.")
+
+
+def _check_image(image: sitk.Image, first: sitk.Image, name: str) -> None:
+    if image.GetPixelID() != sitk.sitkUInt8:
+        raise RegistrationError(f"The image of {name} is not of 8 bits; scale it to 0 to 255 on the canonical grid.")
+    if not sitk.GetArrayViewFromImage(image).any():
+        raise RegistrationError(f"The image of {name} is empty; choose people who have a brain in theirs.")
+    size = image.GetSize()
+    frames = [(i.GetSize(), i.GetOrigin(), i.GetSpacing(), i.GetDirection()) for i in (image, first)]
+    if frames[0] != frames[1] or any(side % 16 for side in size):
+        raise RegistrationError(
+            f"The image of {name} ({' x '.join(map(str, size))} voxels) is not on one grid with the others, of sides "
+            f"that divide by 16; give brains that are aligned to the canonical frame."
+        )
+
+
+def _person(name: str, image: sitk.Image, labels: sitk.Image) -> Person:
+    values = np.ascontiguousarray(sitk.GetArrayFromImage(labels).T)
+    cortical = NUMBERINGS[source_of(name)].cortical
+    if not ((values >= cortical.start) & (values < cortical.stop)).any():
+        raise RegistrationError(f"The label map of {name} has no cortical label; choose people who have.")
+    return Person(name, np.ascontiguousarray(sitk.GetArrayFromImage(image).T), values, image.GetSpacing())

@@ -1,0 +1,106 @@
+"""An evaluation as a folder: everything as JSON, a table to read, a box plot to look at."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..images import whole_or_nothing
+from ..training.sources import VALIDATION_PEOPLE
+from .boxplot import draw
+from .methods import TITLES
+from .protocol import Evaluation
+from .regions import NUMBERINGS, REGIONS
+from .summary import FEWEST_PEOPLE, Summary
+
+# Measure, column title and decimals.
+COLUMNS = (
+    ("dice", "Dice", 3),
+    ("five_regions", "five regions", 3),
+    ("union", "union", 3),
+    ("hd95_mm", "HD95, mm", 2),
+    ("folded_percent", "folded, %", 3),
+    ("folded_central_percent", "folded (central), %", 3),
+    ("log_jacobian_sd", "SD log J", 3),
+    ("seconds", "s", 1),
+    ("memory_gb", "GB", 2),
+    ("gpu_memory_gb", "GPU GB", 2),
+)
+
+
+def save(evaluation: Evaluation, folder: Path) -> None:
+    """Write `evaluation.json`, `table.md` and `boxplot.png`, each whole or not at all.
+
+    Raises:
+        RegistrationError: where the folder cannot be written.
+    """
+    with whole_or_nothing(folder / "boxplot.png") as partial:
+        draw(evaluation, partial)
+    with whole_or_nothing(folder / "table.md") as partial:
+        partial.write_text(table(evaluation), encoding="utf-8")
+    with whole_or_nothing(folder / "evaluation.json") as partial:
+        partial.write_text(json.dumps(evaluation.to_dict(), indent=1) + "\n", encoding="utf-8")
+
+
+def table(evaluation: Evaluation) -> str:
+    """The summaries as Markdown: for each source the measures, then the Dice of the regions."""
+    parts = [
+        f"Weights {evaluation.card.name} ({evaluation.card.licence}). Mean ± standard deviation over ordered pairs"
+        f"{' [95 % interval by bootstrap over people]' if _with_intervals(evaluation) else ''}."
+    ]
+    for source in evaluation.sources:
+        people = [name for name in evaluation.about["people"] if name.startswith(f"{source}-")]
+        pairs = len(people) * (len(people) - 1)
+        parts.append(f"**{NUMBERINGS[source].name}**: {pairs} ordered pairs of {', '.join(people)}.")
+        parts.append(_rows(evaluation, source, COLUMNS))
+        parts.append(_rows(evaluation, source, [(name, f"{name} Dice", 3) for name in REGIONS]))
+    parts.extend(_notes(evaluation))
+    return "\n\n".join(parts) + "\n"
+
+
+def _rows(evaluation: Evaluation, source: str, columns) -> str:
+    """One table; a column that no method has a value for is left out."""
+    methods = evaluation.methods
+    cells = {name: [evaluation.summary(source, method, name) for method in methods] for name, _, _ in columns}
+    columns = [column for column in columns if any(cells[column[0]])]
+    lines = ["| method | " + " | ".join(title for _, title, _ in columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for number, method in enumerate(methods):
+        values = [_cell(cells[name][number], decimals) for name, _, decimals in columns]
+        lines.append(f"| {TITLES[method]} | " + " | ".join(values) + " |")
+    return "\n".join(lines)
+
+
+def _cell(summary: Summary | None, decimals: int) -> str:
+    if summary is None:
+        return "-"
+    text = f"{summary.mean:.{decimals}f}"
+    if summary.sd is not None:
+        text += f" ± {summary.sd:.{decimals}f}"
+    if summary.interval is not None:
+        low, high = summary.interval
+        text += f" [{low:.{decimals}f}, {high:.{decimals}f}]"
+    return text
+
+
+def _with_intervals(evaluation: Evaluation) -> bool:
+    summaries = (evaluation.summary(source, evaluation.methods[0], "dice") for source in evaluation.sources)
+    return any(summary.interval is not None for summary in summaries)
+
+
+def _notes(evaluation: Evaluation) -> list[str]:
+    """What must be known to read the figures rightly."""
+    notes = []
+    for source in evaluation.sources:
+        count = sum(name.startswith(f"{source}-") for name in evaluation.about["people"])
+        if count < FEWEST_PEOPLE:
+            notes.append(
+                f"{NUMBERINGS[source].name}: no interval, as the two pairs of two people are the same in every draw; "
+                f"the spread says how alike the two directions are, not how other people would do."
+            )
+    if trained := [name for name in evaluation.about["people"] if name not in VALIDATION_PEOPLE]:
+        notes.append(
+            f"Not of the frozen validation set, so weights made here may have been trained on them: "
+            f"{', '.join(trained)}."
+        )
+    notes += [f"{TITLES[r.method]}, {r.fixed} <- {r.moving}: {text}" for r in evaluation.rows for text in r.warnings]
+    return notes
