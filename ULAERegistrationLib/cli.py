@@ -6,13 +6,14 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import __version__
+from .cli_training import add_evaluate, add_train
 from .errors import Cancelled, RegistrationError
 from .settings import ALIGNMENTS, DEVICES, PRECISIONS, PRESETS
+from .terminal import add_command, progress_bar
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,18 +41,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_apply(commands)
     _add_info(commands)
     _add_demo(commands)
-    _add_train(commands)
+    add_train(commands)
+    add_evaluate(commands)
     return parser
 
 
-def _command(commands: argparse._SubParsersAction, name: str, run: Callable, text: str) -> argparse.ArgumentParser:
-    command = commands.add_parser(name, help=text, description=text)
-    command.set_defaults(run=run)
-    return command
-
-
 def _add_register(commands: argparse._SubParsersAction) -> None:
-    command = _command(commands, "register", _register, "Register a moving brain scan to a fixed one.")
+    command = add_command(commands, "register", _register, "Register a moving brain scan to a fixed one.")
     command.add_argument("fixed", metavar="FIXED", help="the scan that stays")
     command.add_argument("moving", metavar="MOVING", help="the scan that is warped")
     command.add_argument("-o", "--output", metavar="FOLDER", help="write everything here, with a report")
@@ -100,7 +96,7 @@ def _register(options: argparse.Namespace) -> None:
 
     from .registration import register
 
-    with _progress_bar(options.quiet or options.json) as progress:
+    with progress_bar(options.quiet or options.json) as progress:
         registration = register(
             fixed,
             moving,
@@ -172,7 +168,7 @@ def _tell(registration, measures: dict) -> None:
 
 
 def _add_apply(commands: argparse._SubParsersAction) -> None:
-    command = _command(commands, "apply", _apply, "Warp another image, or a label map, with a transform.")
+    command = add_command(commands, "apply", _apply, "Warp another image, or a label map, with a transform.")
     command.add_argument("transform", metavar="TRANSFORM", help=".h5 or .nii.gz, as `ulae register` writes it")
     command.add_argument("moving", metavar="MOVING", help="what is warped")
     command.add_argument("--like", required=True, metavar="FIXED", help="the image whose grid the result has")
@@ -194,7 +190,9 @@ def _apply(options: argparse.Namespace) -> None:
 
 
 def _add_info(commands: argparse._SubParsersAction) -> None:
-    command = _command(commands, "info", _info, "Say what is installed: version, devices, weights and their licence.")
+    command = add_command(
+        commands, "info", _info, "Say what is installed: version, devices, weights and their licence."
+    )
     command.add_argument("--model", metavar="FILE", help="weights (.safetensors) instead of the shipped ones")
     command.add_argument("--json", action="store_true", help="as JSON, with the whole card of the weights")
 
@@ -232,7 +230,7 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _add_demo(commands: argparse._SubParsersAction) -> None:
-    command = _command(commands, "demo", _demo, "Register a simulated subject whose deformation is known.")
+    command = add_command(commands, "demo", _demo, "Register a simulated subject whose deformation is known.")
     command.add_argument("-o", "--output", default="demo", metavar="FOLDER", help="default: demo")
     command.add_argument("--preset", choices=PRESETS, default="accurate", help="default: accurate")
 
@@ -240,7 +238,7 @@ def _add_demo(commands: argparse._SubParsersAction) -> None:
 def _demo(options: argparse.Namespace) -> None:
     from .demo import run, true_error
 
-    with _progress_bar(False) as progress:
+    with progress_bar(False) as progress:
         pair, registration = run(Path(options.output), options.preset, progress)
     import SimpleITK as sitk
 
@@ -252,61 +250,3 @@ def _demo(options: argparse.Namespace) -> None:
         print(f"  {name:11} {error.mean():6.2f} {sorted(error)[int(0.95 * len(error))]:6.2f}")
     _tell(registration, {})
     print(f"pictures and report: {Path(options.output) / 'report.html'}")
-
-
-def _add_train(commands: argparse._SubParsersAction) -> None:
-    command = _command(commands, "train", _train, "Train the network, or pack a folder of brains for it.")
-    command.add_argument("data", metavar="DATA", help="the packed file (.npz); with --pack, the folder of brains")
-    command.add_argument("-o", "--output", required=True, metavar="OUT", help="the run's folder; with --pack, the file")
-    command.add_argument("--pack", action="store_true", help="pack DATA into one file instead of training")
-    command.add_argument("--settings", metavar="FILE", help="a recipe (JSON) as a run writes it")
-    command.add_argument("--start", metavar="FILE", help="begin a new run from these weights (.safetensors)")
-    command.add_argument("--minutes", type=float, metavar="N", help="stop after so long; the same command goes on")
-    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-
-
-def _train(options: argparse.Namespace) -> None:
-    import torch
-
-    from .training.data import Brains, pack
-    from .training.trainer import Trainer, TrainingSettings
-    from .weights import load_network
-
-    if options.pack:
-        print(json.dumps(pack(Path(options.data), Path(options.output))))
-        return
-    device = options.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if not Path(options.data).is_file():
-        raise RegistrationError(f"The packed data {options.data} does not exist; make it with `ulae train --pack`.")
-    text = Path(options.settings).read_text() if options.settings else None
-    settings = TrainingSettings.from_json(text) if text else TrainingSettings()
-    start = load_network(options.start)[0].requires_grad_(True) if options.start else None
-    trainer = Trainer(Path(options.output), Brains(Path(options.data), device), settings, device, start)
-    trainer.train(60 * options.minutes if options.minutes else float("inf"))
-
-
-@contextmanager
-def _progress_bar(silent: bool):
-    """A bar on stderr that says what is going on; yields the callback, or None."""
-    if silent:
-        yield None
-        return
-    from tqdm import tqdm
-
-    bar = None
-
-    def progress(fraction: float, message: str) -> None:
-        nonlocal bar
-        if bar is None:  # not before the input has been found good: a refusal is one line
-            bar = tqdm(total=100, bar_format="{percentage:3.0f}% |{bar:30}| {elapsed} {desc}", file=sys.stderr)
-        bar.set_description_str(message, refresh=False)
-        bar.n = round(100 * fraction)
-        bar.refresh()
-
-    try:
-        yield progress
-    finally:
-        if bar is not None:
-            bar.close()
