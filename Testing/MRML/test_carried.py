@@ -13,7 +13,7 @@ from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.field import displacement_field
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def oblique(data_folder):
     """An oblique moving scan, the fixed grid and a smooth map between them, as transform and as grid transform."""
     from standin.worker import known_map

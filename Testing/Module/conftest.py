@@ -71,6 +71,20 @@ def images(tmp_path_factory) -> tuple[sitk.Image, sitk.Image]:
     return tuple(sitk.BinShrink(sitk.ReadImage(str(folder / name)), [4, 4, 4]) for name in names)
 
 
+@pytest.fixture(scope="session")
+def simulated():
+    """What the library simulates, made once; it takes seconds."""
+    from ULAERegistrationLib.demo import simulate
+
+    return simulate()
+
+
+@pytest.fixture
+def simulated_once(module, simulated, monkeypatch):
+    """Lets the sample data take the simulation that is there."""
+    monkeypatch.setattr("ULAERegistrationLib.demo.simulate", lambda: simulated)
+
+
 @pytest.fixture
 def pair(scene, images):
     """A fixed and a moving volume in the scene."""

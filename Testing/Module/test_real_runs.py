@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not SHIPPED.is_file(), reason=f"the shipped weig
 
 
 @pytest.fixture
-def real(panel, scene):
+def real(panel, scene, simulated_once):
     """The panel with its own worker, the shipped template and a simulated subject."""
     import ULAERegistration
 
@@ -27,7 +27,7 @@ def real(panel, scene):
     return panel, pair
 
 
-def test_the_self_test_passes(module, scene):
+def test_the_self_test_passes(module, scene, simulated_once):
     slicer.selfTests["ULAERegistration"]()
 
 

@@ -44,7 +44,7 @@ def test_the_template_is_the_shipped_one(sources, scene):
     assert np.array_equal(slicer.util.arrayFromVolume(node), sitk.GetArrayFromImage(template()))
 
 
-def test_the_subject_is_somebody_else_in_another_place(sources, scene):
+def test_the_subject_is_somebody_else_in_another_place(sources, scene, simulated_once):
     node = sources["ULAE simulated subject"][2](None)
     assert node.GetName() == "ULAESimulatedSubject"
     assert node.GetImageData().GetDimensions() != template().GetSize()

@@ -60,7 +60,7 @@ def make_scene() -> MRML:
     application = slicer.vtkSlicerApplicationLogic()
     application.SetMRMLScene(scene)
     mrml = MRML(scene, application)
-    colors = slicer.vtkSlicerColorLogic()
+    colors = _color_logic(application, mrml.keep)
     colors.SetMRMLScene(scene)
     colors.AddDefaultColorNodes()
     application.SetModuleLogic("Colors", colors)
@@ -80,7 +80,6 @@ def make_scene() -> MRML:
         mrml.logics[name] = logic
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
     _add_caches(mrml)
-
     _keep_hierarchy(scene)
     slicer.mrmlScene = scene
     slicer.modules = types.ModuleType("slicer.modules")
@@ -123,6 +122,18 @@ def _keep_hierarchy(scene) -> None:
 
     scene.AddObserver(scene.NodeAddedEvent, added)
     scene.AddObserver(scene.NodeAboutToBeRemovedEvent, removed)
+
+
+def _color_logic(application, keep: list):
+    """The logic of the Colors module, with an empty folder for the colour files that come with the application."""
+    folder = tempfile.TemporaryDirectory(prefix="standin-home-")
+    keep.append(folder)
+    (Path(folder.name) / "share" / "ColorFiles").mkdir(parents=True)
+    application.SetHomeDirectory(folder.name)
+    application.SetShareDirectory("share")
+    logic = slicer.vtkSlicerColorLogic()
+    logic.SetMRMLApplicationLogic(application)
+    return logic
 
 
 def _add_caches(mrml: MRML) -> None:

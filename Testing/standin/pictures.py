@@ -1,14 +1,14 @@
 """Makes docs/images from real runs of the shipped module: `python -m standin.pictures` from Testing/, or see main().
 
-The panel before, during and after a registration of two people's scans, and slice views with the warped volume, the
-three flows, the steps of figure 4 and the Jacobian map. Needs the real volumes and the shipped weights.
+The panel before, during and after a registration of two people's scans, and slice views with the warped volume over
+the fixed one, the three flows in slices and in 3D, the steps of figure 4 and the Jacobian map. Needs the real volumes
+and the shipped weights.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -22,7 +22,7 @@ import standin  # noqa: E402
 
 FIXED, MOVING = "nirep/na16", "oasis/1101"
 PANEL_WIDTH = 480
-VIEW = (440, 440)
+VIEW = (420, 420)
 ZOOM = 1.2
 LOOK = (14.0, -4.0, 8.0)  # mm right, anterior, superior of the middle of the fixed volume
 GAP = 6  # pixels between the pictures of one row
@@ -37,7 +37,7 @@ class Pictures:
         self.app = standin.start()
         import slicer
 
-        from standin import loader, sliceview
+        from standin import loader, sliceview, threedview
 
         self.slicer, self.out, self.preset = slicer, out, preset
         self.frame = loader.load_module(ROOT / "ULAERegistration" / "ULAERegistration.py").widgetRepresentation()
@@ -54,6 +54,7 @@ class Pictures:
             self.nodes.append(node)
         logic = self.app.applicationLogic()
         self.views = [sliceview.SliceView(logic, *one, VIEW) for one in zip(NAMES, ORIENTATIONS, strict=True)]
+        self.space = threedview.ThreeDView(logic, size=VIEW)
         out.mkdir(parents=True, exist_ok=True)
 
     def panel_picture(self, name: str, height: int = 1120) -> None:
@@ -64,11 +65,10 @@ class Pictures:
             self.app.processEvents()
         self.frame.grab().save(str(self.out / f"{name}.png"))
 
-    def views_picture(self, name: str, views=None) -> np.ndarray:
-        """The slice views side by side."""
-        pixels = [view.pixels() for view in views or self.views]
-        save(row(pixels), self.out / f"{name}.png")
-        return pixels
+    def slices(self, *texts: str) -> np.ndarray:
+        """The three slice views side by side, with a caption each and the sides of the patient."""
+        pairs = zip(self.views, texts, strict=False)
+        return row([captioned(view.pixels(), text, sides(view)) for view, text in pairs])
 
     def aim(self) -> None:
         """Moves the views to where there is something to see in a brain."""
@@ -83,18 +83,17 @@ class Pictures:
 
     def register(self) -> None:
         """Registers by a click, and takes a picture on the way."""
+        from standin.clicking import behave, wait_until
+
         self.panel.enter()
         self.ui.presetComboBox.setCurrentText(self.preset)
         self.panel_picture("panel-before")
+        behave(self.panel, "pause", "Network, step 2 of 3", "real")
         self.ui.registerButton.click()
-        taken = False
-        while self.panel.registerPanel.isRunning():
-            self.app.processEvents()
-            if not taken and "step 2" in self.ui.stageLabel.text.lower():
-                self.panel_picture("panel-during")
-                taken = True
-            time.sleep(0.05)
         run = self.panel.registerPanel.run
+        wait_until(self.app, lambda: "step 2" in self.ui.stageLabel.text or run.state != "running")
+        self.panel_picture("panel-during")
+        wait_until(self.app, lambda: run.state != "running")
         if run.state != "done":
             raise SystemExit(run.error + run.log)
         self.run = run
@@ -114,6 +113,37 @@ def grey(node) -> None:
 
     values = slicer.util.arrayFromVolume(node)
     display.SetWindowLevelMinMax(0, float(np.percentile(values[values > 0], 99.5)))
+
+
+def sides(view) -> tuple[str, str]:
+    """The letters of the patient's sides at the left and the right border of a view."""
+    matrix = view.logic.GetSliceNode().GetSliceToRAS()
+    to_right = [matrix.GetElement(axis, 0) for axis in range(3)]
+    axis = int(np.argmax(np.abs(to_right)))
+    letters = ("LPI"[axis], "RAS"[axis])
+    return letters if to_right[axis] > 0 else letters[::-1]
+
+
+def captioned(pixels: np.ndarray, text: str, letters: tuple[str, str] = ("", "")) -> np.ndarray:
+    """A picture with a text on top and a letter at the left and the right border."""
+    import qt
+
+    height, width = pixels.shape[:2]
+    data = np.ascontiguousarray(pixels[..., :3])
+    image = qt.QImage(data.data, width, height, 3 * width, qt.QImage.Format_RGB888).convertToFormat(
+        qt.QImage.Format_RGBA8888
+    )
+    painter = qt.QPainter(image)
+    font = painter.font()
+    font.setPixelSize(15)
+    painter.setFont(font)
+    middle = height // 2
+    for place, words in (((8, 21), text), ((6, middle), letters[0]), ((width - 18, middle), letters[1])):
+        for shift, colour in ((1, "black"), (0, "white")):
+            painter.setPen(qt.QColor(colour))
+            painter.drawText(place[0] + shift, place[1] + shift, words)
+    painter.end()
+    return np.frombuffer(image.constBits(), np.uint8).reshape(height, width, 4)[..., :3].copy()
 
 
 def row(pictures) -> np.ndarray:
@@ -152,22 +182,21 @@ def main() -> None:
     ui.stageSlider.setValue(0)
     for node, colour in ((pictures.nodes[0], "Green"), (stage, "Magenta")):
         tint(node, colour)
-    before = [view.pixels() for view in pictures.views]
-    ui.stageSlider.setValue(3)
-    after = [view.pixels() for view in pictures.views]
+    rows = []
+    for number, name in ((0, "before: fixed green, moving magenta"), (3, "after")):
+        ui.stageSlider.setValue(number)
+        bright = [np.minimum(255, 2 * view.pixels().astype(int)).astype(np.uint8) for view in pictures.views]
+        texts = (name, "", "")  # blending has halved the brightness
+        rows.append(row([captioned(*one) for one in zip(bright, texts, map(sides, pictures.views), strict=True)]))
+    save(column(rows), pictures.out / "overlay.png")
     for node in (pictures.nodes[0], stage):
         tint(node, "Grey")
-    blended = column([row(before), row(after)]).astype(int)
-    white = blended.min(axis=-1, keepdims=True) == 255  # the gaps
-    brighter = np.where(white, 255, np.minimum(255, 2 * blended))  # blending halves the brightness
-    save(brighter.astype(np.uint8), pictures.out / "overlay.png")
 
-    axial = pictures.views[:1]
     ui.opacitySlider.setValue(1.0)
     stages = []
-    for number in range(5):
+    for number, name in enumerate(("moving, aligned", "after φ1", "after φ2", "after φ3", "fixed")):
         ui.stageSlider.setValue(number)
-        stages.append(axial[0].pixels())
+        stages.append(pictures.slices(name))
     save(row(stages), pictures.out / "stages.png")
 
     # The three flows, each as deformed grid, arrows and length, over its own stage, which is dimmed for that.
@@ -179,22 +208,32 @@ def main() -> None:
         flows = []
         for number in (1, 2, 3):
             ui.stageSlider.setValue(number)
-            flows.append(axial[0].pixels())
+            flows.append(pictures.slices(f"φ{number}, {mode}"))
         rows.append(row(flows))
     save(column(rows), pictures.out / "flows.png")
+    ui.slicesCheckBox.click()
+    ui.threeDCheckBox.click()
+    flows = []
+    for number, mode in ((2, "grid"), (2, "arrows"), (2, "contours")):
+        ui.stageSlider.setValue(number)
+        ui.modeComboBox.setCurrentText(mode)
+        pictures.space.look_from(0.6, 1, 0.4)
+        flows.append(captioned(pictures.space.pixels(), f"φ{number}, {mode} in 3D"))
+    save(row(flows), pictures.out / "flows-3d.png")
+    ui.threeDCheckBox.click()
+    ui.slicesCheckBox.click()
     ui.modeComboBox.setCurrentText("none")
     stage.GetDisplayNode().SetWindowLevelMinMax(0, brightest)
 
     differences = []
-    for index in (1, 2, 3):
+    for index, name in enumerate(("|M1 - M|", "|M2 - M1|", "|W - M2|"), 1):
         ui.differenceComboBox.setCurrentIndex(index)
-        differences.append(axial[0].pixels())
+        differences.append(pictures.slices(name))
     save(row(differences), pictures.out / "differences.png")
     ui.differenceComboBox.setCurrentIndex(0)
 
     ui.jacobianButton.click()
-    util.setSliceViewerLayers(foregroundOpacity=0.75)
-    pictures.views_picture("jacobian")
+    save(pictures.slices("Jacobian determinant", "", ""), pictures.out / "jacobian.png")
     ui.opacitySlider.setValue(0.7)
     ui.stageSlider.setValue(2)
     ui.modeComboBox.setCurrentText("grid")

@@ -54,7 +54,6 @@ class ThreeDView:
         camera.SetPosition(right, anterior, superior)
         camera.SetViewUp(0, 0, 1)
         self._renderer.ResetCamera()
-        camera.Zoom(1.4)
         self._renderer.ResetCameraClippingRange()
 
     def pixels(self) -> np.ndarray:

@@ -4,9 +4,9 @@
 
 Everything is the product's own: files, JSON lines, error sentences, exit status. Only "known" replaces `register()` by
 a known smooth map (`known_map`), which tests can compute as well. On reaching STAGE (the beginning of a message), it
-behaves: "go" on, "hang", "refuse" (RegistrationError), "fail" (any other error), "exhaust" (MemoryError), "crash"
-(SIGSEGV), "kill" (SIGKILL), "spawn" (start a child that ignores signals, and hang). So a test that waits for a stage is
-sure to see it: stages that go by may come in one batch, of which the panel shows the last.
+behaves: "go" on, "pause" for a second, "hang", "refuse" (RegistrationError), "fail" (any other error), "exhaust"
+(MemoryError), "crash" (SIGSEGV), "kill" (SIGKILL), "spawn" (start a child that ignores signals, and hang). So a test
+that waits for a stage is sure to see it: stages that go by may come in one batch, of which the panel shows the last.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ STAGES = (
 )
 OWN_STEP = (1.0, 2.0, 2.0)  # mm: what each of the three steps adds to the shift of the centres
 CHILD = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+PAUSE_SECONDS = 1.0
 FIELD_SPACING, STEP_SPACING = 4.0, 6.0  # mm, coarse to be quick
 QUALITY = {
     "verdict": "good",
@@ -83,7 +84,9 @@ def behave(behaviour: str) -> None:
     """Ends, fails or waits, as told."""
     from ULAERegistrationLib.errors import RegistrationError
 
-    if behaviour == "hang":
+    if behaviour == "pause":
+        time.sleep(PAUSE_SECONDS)
+    elif behaviour == "hang":
         time.sleep(600)
     elif behaviour == "spawn":
         child = subprocess.Popen([sys.executable, "-c", CHILD])

@@ -27,6 +27,7 @@ SEQUENTIAL = (
 )
 FOLDED = (1.0, 0.0, 1.0)  # the lowest entry of the Jacobian's table: determinants of 0 and less
 COLORS = 256
+LEGEND_SIZE = (0.1, 0.35)  # of the view: what it says is scaled to its width, and must not hide the brain
 
 
 def jacobianMap(transformNode):
@@ -80,7 +81,7 @@ def differenceMaps(transformNode, fixed, moving, fields) -> list:
     for number, (name, difference) in enumerate(zip(names, differences, strict=True), 1):
         node = addDerived(transformNode, "vtkMRMLScalarVolumeNode", f"difference{number}", name)
         mrml.set_volume(node, difference)
-        _show(node, colorTable(node.GetScene(), "ULAE displacement", SEQUENTIAL), (0.0, highest or 1.0), name)
+        _show(node, colorTable(node.GetScene(), "ULAE displacement", SEQUENTIAL), (0.0, highest or 1.0), "difference")
         nodes.append(node)
     return nodes
 
@@ -150,4 +151,5 @@ def _show(node, table, window, title: str) -> None:
     display.SetInterpolate(True)
     legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(node)
     legend.SetTitleText(title)
-    legend.SetNumberOfLabels(5)
+    legend.SetSize(*LEGEND_SIZE)
+    legend.SetNumberOfLabels(3)

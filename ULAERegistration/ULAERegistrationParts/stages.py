@@ -17,6 +17,9 @@ FIXED = 4
 KINDS = {"flow": "own flow of each step", "total": "cumulative flow"}
 PARTS = ("browser", *(f"{kind} sequence" for kind in KINDS), "volume")
 ARROW_SCALE = 3  # arrows are drawn this many times longer than the displacement
+ARROW_DIAMETER = 2.0  # mm, in 3D
+LEAST_ARROW = 0.5  # mm: shorter displacements are no arrows but dots all over the view
+CONTOURS = "1 2 3 5 8 12"  # mm; one step moves a few millimetres, Slicer's own begin at 2 and go on by 2
 MODES = ("none", "arrows", "grid", "contours", "magnitude")
 
 
@@ -145,7 +148,10 @@ class Stages:
             )
             display.SetGlyphSpacingMm(8)
             display.SetGlyphScalePercent(100 * ARROW_SCALE)
-            display.SetGridSpacingMm(6)
+            display.SetGlyphDiameterMm(ARROW_DIAMETER)
+            display.SetGlyphDisplayRangeMinMm(LEAST_ARROW)
+            display.SetContourLevelsMmFromString(CONTOURS)
+            display.SetGridSpacingMm(6 if in2D else 12)  # in 3D a narrow grid hides what is behind it
         if mode == "magnitude":
             maps.magnitudeMap(self.transformNode, _field(self.proxy(kind)))
 
