@@ -26,22 +26,26 @@ def _train(options: argparse.Namespace) -> None:
     import torch
 
     from .training.data import Brains, pack
-    from .training.trainer import Trainer, TrainingSettings
+    from .training.parallel import processes
+    from .training.recipe import TrainingSettings
+    from .training.trainer import Trainer
     from .weights import load_network
 
     if options.pack:
         print(json.dumps(pack(Path(options.data), Path(options.output))))
         return
+    if not Path(options.data).is_file():
+        raise RegistrationError(f"The packed data {options.data} does not exist; make it with `ulae train --pack`.")
+    text = Path(options.settings).read_text() if options.settings else "{}"
+    settings = TrainingSettings.from_json(text)
+    start = load_network(options.start)[0].requires_grad_(True) if options.start else None
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if not Path(options.data).is_file():
-        raise RegistrationError(f"The packed data {options.data} does not exist; make it with `ulae train --pack`.")
-    text = Path(options.settings).read_text() if options.settings else None
-    settings = TrainingSettings.from_json(text) if text else TrainingSettings()
-    start = load_network(options.start)[0].requires_grad_(True) if options.start else None
-    trainer = Trainer(Path(options.output), Brains(Path(options.data), device), settings, device, start)
-    trainer.train(60 * options.minutes if options.minutes else float("inf"))
+    with processes(device) as (all_processes, device):
+        brains = Brains(Path(options.data), device)
+        trainer = Trainer(Path(options.output), brains, settings, device, start, all_processes)
+        trainer.train(60 * options.minutes if options.minutes else float("inf"))
 
 
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -52,7 +56,6 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     command.add_argument("-o", "--output", required=True, metavar="FOLDER", help="for the JSON, the table, the picture")
     command.add_argument(
         "--methods",
-        default="affine,network,accurate,smooth",
         metavar="A,B",
         help="of affine, syn, network, accurate, smooth; default: all but syn, which needs antspyx",
     )
@@ -66,14 +69,14 @@ def _evaluate(options: argparse.Namespace) -> None:
     from .images import check_output_folder
 
     folder = check_output_folder(options.output)
-    from .evaluation.protocol import evaluate
+    from .evaluation.protocol import DEFAULT_METHODS, evaluate
     from .evaluation.tables import save, table
     from .training.sources import VALIDATION_PEOPLE
 
     with progress_bar(False) as progress:
         evaluation = evaluate(
             Path(options.data),
-            [name for name in options.methods.split(",") if name],
+            options.methods.split(",") if options.methods else DEFAULT_METHODS,
             options.people or VALIDATION_PEOPLE,
             options.model,
             options.device,

@@ -1,8 +1,10 @@
-"""Training lowers the loss, goes on from where it stopped, and is the same run twice with one seed."""
+"""Training lowers the loss, goes on from where it stopped, is the same run twice with one seed, and one run in two."""
 
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,11 +14,15 @@ import torch
 import torch.nn.functional as F
 from monai.losses import DiffusionLoss
 
+from ULAERegistrationLib.alignment import template
+from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.flows import compose_all, warp
 from ULAERegistrationLib.training.augmentation import Augmentation
 from ULAERegistrationLib.training.data import GRID, VALIDATION_PEOPLE, Brains, pack
-from ULAERegistrationLib.training.losses import folding, multi_window_loss, smoothness
-from ULAERegistrationLib.training.trainer import Stage, Trainer, TrainingSettings
+from ULAERegistrationLib.training.losses import flow_error, folding, multi_window_loss, smoothness
+from ULAERegistrationLib.training.recipe import Stage, TrainingSettings
+from ULAERegistrationLib.training.synthesis import TISSUES, synthesise, tissues
+from ULAERegistrationLib.training.trainer import Trainer
 from ULAERegistrationLib.weights import load_network
 
 SETTINGS = TrainingSettings(
@@ -25,12 +31,22 @@ SETTINGS = TrainingSettings(
     precision="float32",
 )
 STILL = Augmentation(
-    identical=0.0, residual_rotation=0, residual_scale=0, residual_shift=0, elastic=0, gamma=0, bias=0, noise=0
+    identical=0,
+    known=0,
+    synthetic=0,
+    residual_rotation=0,
+    residual_scale=0,
+    residual_shift=0,
+    elastic=0,
+    gamma=0,
+    bias=0,
+    noise=0,
+    blur=0,
 )
 
 
 @pytest.fixture(scope="module")
-def brains(tmp_path_factory) -> Brains:
+def packed(tmp_path_factory):
     """Five people who are one set of blobs, each bent another way: three to train on, two with labels to validate."""
     folder = tmp_path_factory.mktemp("brains")
     generator = torch.Generator().manual_seed(5)
@@ -38,14 +54,20 @@ def brains(tmp_path_factory) -> Brains:
     for person in ("made-up1", "made-up2", "made-up3", "nirep-na04", "nirep-na16"):
         bend = F.interpolate(6 * torch.randn(1, 3, 4, 4, 4, generator=generator), size=GRID, mode="trilinear")
         bent = warp(blobs, bend, "border")[0, 0]
-        image = sitk.GetImageFromArray((bent * 255).to(torch.uint8).permute(2, 1, 0).numpy())
+        grey = 16 * (bent * 15).to(torch.uint8)  # few grey values: quick to pack
+        image = sitk.GetImageFromArray(grey.permute(2, 1, 0).numpy())
         sitk.WriteImage(image, str(folder / f"{person}_t1.nii.gz"))
         if person in VALIDATION_PEOPLE:
             sitk.WriteImage(image > 128, str(folder / f"{person}_seg.nii.gz"))
     file = folder / "pack.npz"
     counts = pack(folder, file)
-    assert (counts["training"], counts["validation"]) == (3, 2)
-    return Brains(file)
+    assert (counts["training"], counts["validation"], counts["heads"]) == (3, 2, 0)
+    return file
+
+
+@pytest.fixture(scope="module")
+def brains(packed) -> Brains:
+    return Brains(packed)
 
 
 def train(folder, brains, settings=SETTINGS, **kwargs) -> Trainer:
@@ -61,6 +83,21 @@ def test_the_pack_holds_the_brains_and_keeps_validation_people_apart(brains):
     assert image.shape == (1, 1, *GRID)
     assert 0.8 < image.max() <= 1
     assert brains.validation_pairs() == [("nirep-na04", "nirep-na16"), ("nirep-na16", "nirep-na04")]
+
+
+def test_training_needs_torch_and_numpy_alone():
+    """A lent machine with a GPU has no SimpleITK and no matplotlib, and nothing can be installed there."""
+    program = """
+import sys
+for name in ("SimpleITK", "matplotlib", "tqdm", "vtk", "slicer"):
+    sys.modules[name] = None
+from ULAERegistrationLib.cli import main
+from ULAERegistrationLib.training import augmentation, data, parallel, recipe, trainer
+sys.exit(main(["train", "nowhere.npz", "-o", "run"]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "ulae: The packed data nowhere.npz does not exist; make it with `ulae train --pack`.\n"
 
 
 def test_the_real_brains_split_by_person(data_folder):
@@ -131,27 +168,125 @@ def test_one_seed_is_one_run(tmp_path, brains):
     assert runs[0] == runs[1]
 
 
+def test_two_processes_train_one_run_and_go_on_with_it(tmp_path, packed):
+    """Both see their own pairs, end with the same weights, write once, and resume from their own states."""
+    settings = replace(SETTINGS, stages=(replace(SETTINGS.stages[0], steps=2),))
+    (tmp_path / "recipe.json").write_text(settings.to_json())
+    run = tmp_path / "run"
+    program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    program += ["-m", "ULAERegistrationLib", "train", packed, "-o", run, "--device", "cpu"]
+    program += ["--settings", tmp_path / "recipe.json"]
+    done = subprocess.run([*map(str, program), "--minutes", "0.0001"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    checkpoint = torch.load(run / "checkpoint.pt", weights_only=True)
+    assert checkpoint["step"] == 1
+    first, second = checkpoint["random"]
+    assert not torch.equal(first, second)
+    done = subprocess.run([*map(str, program)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("going on from stage 0, step 1") == 1
+    with (run / "curve.csv").open() as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["2"]
+    with pytest.raises(RegistrationError, match="trained by 2 processes; go on with as many, not 1"):
+        Trainer(run, Brains(packed), settings, log=lambda line: None)
+
+
+def test_two_processes_take_the_mean_of_their_gradients(tmp_path, packed):
+    """What two processes make of two pairs is what one makes of the mean of both losses."""
+    script = tmp_path / "mean.py"
+    script.write_text(GRADIENTS.format(file=str(packed)))
+    program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("the same") == 2
+
+
+GRADIENTS = """
+import torch
+from torch import distributed
+from pathlib import Path
+from ULAERegistrationLib.network import ULAENet
+from ULAERegistrationLib.training.parallel import processes
+
+with processes("cpu") as (together, device):
+    torch.manual_seed(0)
+    alone = ULAENet()
+    shared = ULAENet()
+    shared.load_state_dict(alone.state_dict())
+    call = together.share(shared)
+    pairs = torch.rand(2, 2, 1, 1, 32, 32, 32)
+    sum(flow.pow(2).sum() for flow in call(*pairs[together.rank])).backward()
+    sum(flow.pow(2).sum() / 2 for pair in pairs for flow in alone(*pair)).backward()
+    for mine, other in zip(shared.parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-3, atol=1e-5 * float(other.grad.abs().max()))
+    print("the same", flush=True)
+"""
+
+
 def test_augmentation_moves_flips_and_recolours_but_keeps_the_range():
     generator = torch.Generator().manual_seed(3)
     image = F.interpolate(torch.rand(1, 1, 6, 6, 6, generator=generator), size=(48, 48, 48), mode="trilinear")
     flips = 0
     for _ in range(12):
-        moving, fixed = Augmentation(identical=0, noise=0)(image, image, generator)
-        assert moving.shape == fixed.shape == image.shape
-        assert min(moving.min(), fixed.min()) >= 0
-        assert max(moving.max(), fixed.max()) <= 1
-        assert not torch.equal(moving, fixed)
+        pair = Augmentation(noise=0)(image, image.clone(), generator)
+        assert pair.flow is None
+        assert pair.moving.shape == pair.fixed.shape == image.shape
+        assert min(pair.moving.min(), pair.fixed.min()) >= 0
+        assert max(pair.moving.max(), pair.fixed.max()) <= 1
+        assert not torch.equal(pair.moving, pair.fixed)
         correlation = [
-            torch.corrcoef(torch.stack([fixed.flatten(), x.flatten()]))[0, 1] for x in (image, image.flip(2))
+            torch.corrcoef(torch.stack([pair.fixed.flatten(), x.flatten()]))[0, 1] for x in (image, image.flip(2))
         ]
         flips += int(correlation[1] > correlation[0])
     assert 2 <= flips <= 10
 
 
-def test_identical_pairs_are_one_person():
+def test_identical_pairs_are_one_person_who_keeps_still():
     generator = torch.Generator().manual_seed(3)
-    moving, fixed = replace(STILL, identical=1.0)(torch.rand(1, 1, 16, 16, 16), torch.rand(1, 1, 16, 16, 16), generator)
-    torch.testing.assert_close(moving, fixed)
+    image = torch.rand(1, 1, 16, 16, 16, generator=generator)
+    pair = replace(STILL, identical=1, elastic=0.02)(image, image, generator)
+    torch.testing.assert_close(pair.moving, pair.fixed)
+    assert not pair.flow.any()
+
+
+def test_the_known_flow_of_one_brain_warps_it_onto_its_deformation():
+    generator = torch.Generator().manual_seed(4)
+    image = F.interpolate(torch.rand(1, 1, 8, 9, 8, generator=generator), size=(48, 64, 48), mode="trilinear")
+    pair = replace(STILL, known=1, elastic=0.04, residual_rotation=6, residual_shift=0.05)(image, image, generator)
+    inner = (slice(None), slice(None), *[slice(8, -8)] * 3)
+    before = (pair.moving - pair.fixed)[inner].abs().mean()
+    after = (warp(pair.moving, pair.flow) - pair.fixed)[inner].abs().mean()
+    assert pair.flow.abs().max() > 1
+    assert after < 0.1 * before
+
+
+def test_flow_error_counts_the_brain_alone():
+    flow = torch.zeros(1, 3, 8, 8, 8)
+    brain = torch.zeros(1, 1, 8, 8, 8, dtype=torch.bool)
+    brain[..., :4] = True
+    known = torch.where(brain, 2.0, 50.0).expand(1, 3, 8, 8, 8)
+    assert flow_error(flow, known, brain).item() == pytest.approx(3 * 2.0**2)
+
+
+def test_a_real_head_becomes_a_stripped_t1_brain_in_the_canonical_frame(data_folder):
+    """It correlates with the average brain, its tissues rank as in T1, and no two paintings are the same."""
+    head = sitk.ReadImage(str(data_folder / "labelmaps" / "head_01.nii.gz"))
+    tissue = torch.from_numpy(np.ascontiguousarray(tissues(head)))
+    assert tissue.shape == GRID
+    generator = torch.Generator().manual_seed(1)
+    image = synthesise(tissue, generator)[0, 0]
+    average = torch.from_numpy(sitk.GetArrayFromImage(template()).transpose(2, 1, 0).astype(np.float32))
+    assert torch.corrcoef(torch.stack([image.flatten(), average.flatten()]))[0, 1] > 0.85
+    white, cortex, ventricle = (image[tissue == n].mean() for n in (1, 2, 3))
+    assert white > cortex + 0.15
+    assert cortex > ventricle + 0.1
+    assert image[tissue == 0].mean() < 0.02
+    assert not torch.equal(image, synthesise(tissue, generator)[0, 0])
+
+
+def test_no_label_is_two_tissues():
+    members = [label for _, labels in TISSUES for label in labels]
+    assert len(members) == len(set(members))
 
 
 def test_smoothness_is_the_mean_squared_forward_difference():

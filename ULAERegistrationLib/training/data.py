@@ -1,6 +1,6 @@
 """The training set: one packed file, small enough to carry to a machine with a GPU, read with numpy alone.
 
-`pack` needs SimpleITK and the folder of `.nii.gz` volumes; `Brains` needs neither.
+`pack` needs SimpleITK and the folders of `.nii.gz` volumes; `Brains` needs neither.
 """
 
 from __future__ import annotations
@@ -15,25 +15,29 @@ from torch import Tensor
 
 from ..flows import shrunk
 from .sources import VALIDATION_PEOPLE
+from .synthesis import tissues
 
 GRID = (160, 192, 160)
 
 
 def pack(brains_folder: Path, file: Path) -> dict[str, int]:
-    """Write every brain, and the validation people's labels, into one `.npz`.
+    """Write every brain, the validation people's labels and what brains are painted from into one `.npz`.
 
     Args:
-        brains_folder: `<person>_t1.nii.gz` on the canonical grid, `<person>_seg.nii.gz` where labels exist.
+        brains_folder: `<person>_t1.nii.gz` on the canonical grid, `<person>_seg.nii.gz` where labels exist. Whole heads
+            as label maps (FreeSurfer's numbers, `*.nii.gz`) are taken from the folder `labelmaps` beside it, if it is
+            there.
         file: the packed file. Intensities keep 7 of their 8 bits: half the size, below the scans' noise.
 
     Returns:
-        How many people train and validate, and the file's bytes.
+        How many people train and validate, how many heads there are, and the file's bytes.
     """
     import SimpleITK as sitk
 
     def array(path: Path) -> np.ndarray:
         return sitk.GetArrayFromImage(sitk.ReadImage(str(path))).transpose(2, 1, 0)
 
+    heads = sorted((Path(brains_folder).parent / "labelmaps").glob("*.nii.gz"))
     people = sorted(path.name.removesuffix("_t1.nii.gz") for path in Path(brains_folder).glob("*_t1.nii.gz"))
     temporary = file.with_suffix(".part")
     with zipfile.ZipFile(temporary, "w", compression=zipfile.ZIP_LZMA) as archive:
@@ -49,10 +53,17 @@ def pack(brains_folder: Path, file: Path) -> dict[str, int]:
             add(f"{person}_t1", (image >> 1).astype(np.uint8))
             if person in VALIDATION_PEOPLE:
                 add(f"{person}_seg", array(Path(brains_folder) / f"{person}_seg.nii.gz").astype(np.uint8))
+        for head in heads:
+            add(f"{head.name.removesuffix('.nii.gz')}_tissues", tissues(sitk.ReadImage(str(head))))
         archive.writestr("people.json", json.dumps(people))
     temporary.replace(file)
     training = [p for p in people if p not in VALIDATION_PEOPLE]
-    return {"training": len(training), "validation": len(people) - len(training), "bytes": file.stat().st_size}
+    return {
+        "training": len(training),
+        "validation": len(people) - len(training),
+        "heads": len(heads),
+        "bytes": file.stat().st_size,
+    }
 
 
 class Brains:
@@ -61,6 +72,9 @@ class Brains:
     Args:
         file: what `pack` wrote.
         device: where the training images live; they fit a GPU whole.
+
+    Attributes:
+        tissues: of each head that brains are painted from, uint8 `[L, P, S]` (see `synthesis`); may be none.
     """
 
     def __init__(self, file: Path, device: str = "cpu") -> None:
@@ -71,6 +85,8 @@ class Brains:
         with np.load(file) as arrays:
             self._images = {p: torch.from_numpy(arrays[f"{p}_t1"]) for p in people}
             self._labels = {p: torch.from_numpy(arrays[f"{p}_seg"]) for p in people if f"{p}_seg" in arrays}
+            heads = [name for name in arrays.files if name.endswith("_tissues")]
+            self.tissues = [torch.from_numpy(arrays[name]).to(device) for name in heads]
 
     def training_set(self, shrink: int) -> Tensor:
         """All training people on the grid shrunk by 1, 2 or 4: `[N, 1, L, P, S]` in [0, 1]."""

@@ -1,4 +1,6 @@
-"""What the network is trained on: the paper's equations 3 to 5, and a penalty where the map folds."""
+"""What the network is trained on: the paper's equations 3 to 5, a penalty where the map folds,
+and the error of the flow where it is known.
+"""
 
 from __future__ import annotations
 
@@ -26,3 +28,13 @@ def smoothness(flow: Tensor) -> Tensor:
 def folding(flow: Tensor) -> Tensor:
     """How far the corner Jacobian determinants of `id + flow` are below zero, averaged over voxels and corners."""
     return torch.relu(-corner_jacobians(flow)).mean()
+
+
+def flow_error(flow: Tensor, known: Tensor, brain: Tensor) -> Tensor:
+    """Mean squared distance to a known flow inside the brain, voxels squared.
+
+    Args:
+        flow, known: `[B, 3, L, P, S]`.
+        brain: bool `[B, 1, L, P, S]`.
+    """
+    return (((flow - known) ** 2).sum(1, keepdim=True) * brain).sum() / brain.sum().clamp_min(1)

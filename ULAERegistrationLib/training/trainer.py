@@ -7,77 +7,29 @@ A run is a folder: `settings.json`, `checkpoint.pt` (for going on, never for shi
 from __future__ import annotations
 
 import csv
-import json
+import ctypes
 import math
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ..flows import compose_all, warp
+from ..errors import RegistrationError
+from ..flows import compose_all, shrunk, warp
 from ..network import ULAENet
 from ..weights import save_network
-from .augmentation import Augmentation
+from .augmentation import Pair
 from .data import Brains
-from .losses import folding, multi_window_loss, smoothness
+from .losses import flow_error, folding, multi_window_loss, smoothness
+from .parallel import Processes
+from .recipe import Stage, TrainingSettings
+from .synthesis import synthesise
 from .validation import validate
 
 CHECKPOINT_SECONDS = 60
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stretch of training on one grid.
-
-    Attributes:
-        shrink: 4, 2 or 1: the grid's voxels in mm.
-        steps: optimiser steps.
-        learning_rate: at the start; falls to `final_rate` of itself along a cosine.
-        windows: sides of the NCC windows in voxels of this grid, largest first (equation 3).
-    """
-
-    shrink: int
-    steps: int
-    learning_rate: float
-    windows: tuple[int, ...]
-    final_rate: float = 0.1
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """A recipe; it lies beside the weights it made.
-
-    Attributes:
-        smoothness: the paper's lambda (equation 5).
-        folding: weight of the penalty on negative Jacobian determinants.
-        average: decay of the running average of the weights, which is what is validated and kept.
-        precision: "bfloat16" runs the convolutions in it; flows, grids and NCC are float32 always.
-    """
-
-    stages: tuple[Stage, ...] = (
-        Stage(shrink=4, steps=4000, learning_rate=1e-3, windows=(5, 5, 3)),
-        Stage(shrink=2, steps=4000, learning_rate=4e-4, windows=(7, 5, 3)),
-    )
-    smoothness: float = 1.0
-    folding: float = 10.0
-    average: float = 0.995
-    precision: str = "bfloat16"
-    seed: int = 1
-    validate_every: int = 500
-    augmentation: Augmentation = field(default_factory=Augmentation)
-
-    @classmethod
-    def from_json(cls, text: str) -> TrainingSettings:
-        values = json.loads(text)
-        values["stages"] = tuple(Stage(**{**s, "windows": tuple(s["windows"])}) for s in values["stages"])
-        values["augmentation"] = Augmentation(**values["augmentation"])
-        return cls(**values)
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2)
 
 
 class Trainer:
@@ -87,8 +39,9 @@ class Trainer:
         folder: the run's folder; where it holds a checkpoint, training goes on from it to the same state.
         brains: the packed set.
         settings: the recipe.
-        device: "cpu" or "cuda".
+        device: "cpu", "cuda" or "cuda:1".
         start: weights to begin from, for a new run.
+        processes: those that train this run together, a pair each at every step.
         log: takes one line of text at a time.
     """
 
@@ -99,25 +52,30 @@ class Trainer:
         settings: TrainingSettings,
         device: str = "cpu",
         start: ULAENet | None = None,
+        processes: Processes | None = None,
         log: Callable[[str], None] = print,
     ) -> None:
+        _keep_freed_memory()
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.brains = brains
         self.settings = settings
-        self.device = device
+        self.device = torch.device(device)
+        self.processes = processes or Processes()
         self.log = log
         torch.manual_seed(settings.seed)
         self.network = (start or ULAENet()).to(device).train()
+        self._shared_network = self.processes.share(self.network)
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=settings.stages[0].learning_rate)
-        self.random = torch.Generator().manual_seed(settings.seed)
+        self.random = torch.Generator().manual_seed(settings.seed + 1000 * self.processes.rank)
         self.stage_index, self.step, self.best = 0, 0, -1.0
         self.seconds, self.cpu_seconds = 0.0, -time.process_time()
         self._rows: list[dict] = []
         if (self.folder / "checkpoint.pt").exists():
             self._resume()
-        (self.folder / "settings.json").write_text(settings.to_json())
+        if self.processes.first:
+            (self.folder / "settings.json").write_text(settings.to_json())
 
     def train(self, seconds: float = math.inf) -> None:
         """Train to the end of the last stage, or for so many seconds; the checkpoint then lets a next call go on."""
@@ -131,34 +89,33 @@ class Trainer:
                 now = time.monotonic()
                 if self.step % self.settings.validate_every == 0 or self.step == stage.steps:
                     self._validate(stage, loss, self.seconds + now - began)
-                if now - began > seconds or now - checkpointed > CHECKPOINT_SECONDS:
+                out_of_time = self.processes.agree(now - began > seconds)
+                if out_of_time or self.processes.agree(now - checkpointed > CHECKPOINT_SECONDS):
                     self._checkpoint(self.seconds + now - began)
                     checkpointed = now
-                if now - began > seconds:
+                if out_of_time:
                     return
             self.stage_index, self.step = self.stage_index + 1, 0
         self._checkpoint(self.seconds + time.monotonic() - began)
 
     def _step(self, images: Tensor, stage: Stage) -> dict[str, float]:
-        moving, fixed = self._pair(images)
+        pair = self._pair(images, stage.shrink)
         progress = self.step / stage.steps
         rate = stage.final_rate + (1 - stage.final_rate) * (1 + math.cos(math.pi * progress)) / 2
         for group in self.optimiser.param_groups:
             group["lr"] = stage.learning_rate * rate * min(1, (self.step + 1) / 50)
         mixed = self.settings.precision != "float32"
-        with torch.autocast(self.device, dtype=torch.bfloat16, enabled=mixed):
-            flows = self.network(moving, fixed)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=mixed):
+            flows = self._shared_network(pair.moving, pair.fixed)
         flow = compose_all(flows)
         terms = {
-            "similarity": multi_window_loss(fixed, warp(moving, flow), stage.windows),
+            "similarity": multi_window_loss(pair.fixed, warp(pair.moving, flow), stage.windows),
             "smoothness": smoothness(flow),
             "folding": folding(flow),
+            "known": flow.new_zeros(()) if pair.flow is None else flow_error(flow, pair.flow, pair.fixed > 0),
         }
-        loss = (
-            terms["similarity"]
-            + self.settings.smoothness * terms["smoothness"]
-            + self.settings.folding * terms["folding"]
-        )
+        weights = {"similarity": 1.0} | {name: getattr(self.settings, name) for name in list(terms)[1:]}
+        loss = sum(weights[name] * term for name, term in terms.items())
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -168,9 +125,20 @@ class Trainer:
                 self.average[name].lerp_(value, 1 - self.settings.average)
         return {"loss": loss.item(), **{name: value.item() for name, value in terms.items()}}
 
-    def _pair(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def _pair(self, images: Tensor, shrink: int) -> Pair:
+        augmentation = self.settings.augmentation
         i, j = torch.randperm(len(images), generator=self.random)[:2].tolist()
-        return self.settings.augmentation(images[i : i + 1], images[j : j + 1], self.random)
+        moving = self._brain(images, i, shrink)
+        one_brain = torch.rand((), generator=self.random) < augmentation.one_brain
+        return augmentation(moving, moving if one_brain else self._brain(images, j, shrink), self.random)
+
+    def _brain(self, images: Tensor, index: int, shrink: int) -> Tensor:
+        """A training person, or now and then a brain that never was."""
+        heads = self.brains.tissues
+        if not heads or torch.rand((), generator=self.random) >= self.settings.augmentation.synthetic:
+            return images[index : index + 1]
+        head = heads[torch.randint(len(heads), (), generator=self.random)]
+        return shrunk(synthesise(head, self.random), shrink)
 
     def averaged_network(self) -> ULAENet:
         network = ULAENet().to(self.device).eval()
@@ -178,6 +146,8 @@ class Trainer:
         return network
 
     def _validate(self, stage: Stage, loss: dict[str, float], seconds: float) -> None:
+        if not self.processes.first:
+            return
         network = self.averaged_network()
         scores = validate(network, self.brains, stage.shrink, self.settings.precision)
         row = {"stage": self.stage_index, "shrink": stage.shrink, "step": self.step, "seconds": round(seconds)}
@@ -207,7 +177,7 @@ class Trainer:
             "network": self.network.state_dict(),
             "average": self.average,
             "optimiser": self.optimiser.state_dict(),
-            "random": self.random.get_state(),
+            "random": self.processes.gather(self.random.get_state()),
             "stage": self.stage_index,
             "step": self.step,
             "best": self.best,
@@ -215,6 +185,8 @@ class Trainer:
             "cpu_seconds": self.cpu_seconds + time.process_time(),
             "rows": self._rows,
         }
+        if not self.processes.first:
+            return
         temporary = self.folder / "checkpoint.part"
         torch.save(state, temporary)
         temporary.replace(self.folder / "checkpoint.pt")
@@ -224,8 +196,26 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.average = state["average"]
         self.optimiser.load_state_dict(state["optimiser"])
-        self.random.set_state(state["random"].cpu())
+        if len(state["random"]) != self.processes.count:
+            raise RegistrationError(
+                f"The run was trained by {len(state['random'])} processes; go on with as many, not "
+                f"{self.processes.count}."
+            )
+        self.random.set_state(state["random"][self.processes.rank].cpu())
         self.stage_index, self.step, self.best = state["stage"], state["step"], state["best"]
         self.seconds, self.cpu_seconds, self._rows = state["seconds"], state["cpu_seconds"], state["rows"]
         self.cpu_seconds -= time.process_time()
-        self.log(f"going on from stage {self.stage_index}, step {self.step}")
+        if self.processes.first:
+            self.log(f"going on from stage {self.stage_index}, step {self.step}")
+
+
+def _keep_freed_memory() -> None:
+    """Make glibc keep the large tensors a step frees for the next step's.
+
+    It hands them back to the kernel otherwise, and the pages that come back have to be cleared every time: a fifth of a
+    step on the CPU.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        most_mapped, trim_threshold = -4, -1
+        libc.mallopt(most_mapped, 0)
+        libc.mallopt(trim_threshold, -1)

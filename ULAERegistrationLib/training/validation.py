@@ -21,7 +21,7 @@ def validate(network: ULAENet, brains: Brains, shrink: int, precision: str = "fl
     scores: dict[str, list[float]] = {}
     for moving, fixed in brains.validation_pairs():
         images = [brains.image(p, shrink).to(brains.device) for p in (moving, fixed)]
-        with torch.autocast(brains.device, dtype=torch.bfloat16, enabled=precision != "float32"):
+        with torch.autocast(torch.device(brains.device).type, dtype=torch.bfloat16, enabled=precision != "float32"):
             flows = network(*images)
         moving_labels, fixed_labels = (brains.labels(p) for p in (moving, fixed))
         flow = grown(compose_all(flows), shrink, tuple(fixed_labels.shape))
