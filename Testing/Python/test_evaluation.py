@@ -223,7 +223,7 @@ def test_the_command_leaves_everything_as_json_a_table_and_a_picture(brains, tmp
         "interval": None
     }
     assert f"| ours, smooth | {np.mean(both):.3f} ± {np.std(both, ddof=1):.3f} |" in text
-    assert "no interval" in text
+    assert "No interval for NIREP and BrainCOLOR" in text
     assert "CC BY-NC" in text
     assert (out / "boxplot.png").read_bytes().startswith(b"\x89PNG")
 

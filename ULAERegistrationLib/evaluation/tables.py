@@ -90,14 +90,14 @@ def _with_intervals(evaluation: Evaluation) -> bool:
 def _notes(evaluation: Evaluation) -> list[str]:
     """What must be known to read the figures rightly."""
     notes = []
-    for source in evaluation.sources:
-        count = sum(name.startswith(f"{source}-") for name in evaluation.about["people"])
-        if count < FEWEST_PEOPLE:
-            notes.append(
-                f"{NUMBERINGS[source].name}: no interval, as the two pairs of two people are the same in every draw; "
-                f"the spread says how alike the two directions are, not how other people would do."
-            )
-    if trained := [name for name in evaluation.about["people"] if name not in VALIDATION_PEOPLE]:
+    people = evaluation.about["people"]
+    counts = {source: sum(name.startswith(f"{source}-") for name in people) for source in evaluation.sources}
+    if few := [NUMBERINGS[source].name for source, count in counts.items() if count < FEWEST_PEOPLE]:
+        notes.append(
+            f"No interval for {' and '.join(few)}: two people drawn from two make the same two pairs every time. The "
+            f"deviation there says how alike the two directions are, not how other people would do."
+        )
+    if trained := [name for name in people if name not in VALIDATION_PEOPLE]:
         notes.append(
             f"Not of the frozen validation set, so weights made here may have been trained on them: "
             f"{', '.join(trained)}."
