@@ -15,6 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .errors import RegistrationError
+from .nifti import NOT_FINITE, check_nifti
 
 IMAGE_EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".mha")
 SPACING_LIMITS = (0.1, 10.0)  # mm; the network's own grid is 1 mm
@@ -41,7 +42,7 @@ def read_volume(source: Source, role: str) -> sitk.Image:
             an impossible spacing or brain volume.
     """
     name = f"The {role} image"
-    image = _three_dimensional(_read(source, name), name)
+    image = _three_dimensional(_read(source, name, finite=True), name)
     if min(image.GetSize()) < FEWEST_VOXELS:
         raise RegistrationError(f"{name} has {_size(image)} voxels; every side must have at least {FEWEST_VOXELS}.")
     low, high = SPACING_LIMITS
@@ -50,7 +51,7 @@ def read_volume(source: Source, role: str) -> sitk.Image:
         raise RegistrationError(f"{name} has voxels of {spacing} mm; correct its spacing to {low:g} to {high:g} mm.")
     values = sitk.GetArrayViewFromImage(image)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise RegistrationError(f"{name} has voxels that are NaN or infinite; replace them by its background value.")
+        raise RegistrationError(f"{name} {NOT_FINITE}")
     if values.min() == values.max():
         raise RegistrationError(f"{name} has the same value {values.flat[0]:g} everywhere; choose another volume.")
     _check_volume(image, name)
@@ -234,19 +235,21 @@ def write_image(image: sitk.Image, path: str | os.PathLike) -> None:
         sitk.WriteImage(image, str(partial), useCompression=True)
 
 
-def _read(source: Source, name: str) -> sitk.Image:
-    """The image behind a path; an image comes back as it is."""
+def _read(source: Source, name: str, finite: bool = False) -> sitk.Image:
+    """The image behind a path, refused where its file is cut short, or not finite; an image comes back as it is."""
     if isinstance(source, sitk.Image):
         return source
     path = Path(source)
     if not path.is_file():
         raise RegistrationError(f"{name} {path} does not exist; give the path of a file.")
     try:
-        return sitk.ReadImage(str(path))
+        image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise RegistrationError(
             f"{name} {path} cannot be read ({_last_line(error)}); give a volume such as .nii.gz, .nrrd or .mha."
         ) from None
+    check_nifti(path, name, finite)
+    return image
 
 
 def _three_dimensional(image: sitk.Image, name: str) -> sitk.Image:

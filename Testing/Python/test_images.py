@@ -91,6 +91,28 @@ def test_missing_and_foreign_files_are_refused(tmp_path) -> None:
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
+@pytest.mark.parametrize("kind", [sitk.sitkFloat32, sitk.sitkFloat64])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_itks_nifti_reader_hides_are_refused(tmp_path, ending: str, kind: int, value: float) -> None:
+    path = tmp_path / f"scan{ending}"
+    sitk.WriteImage(sitk.Cast(with_voxel(value), kind), str(path))
+    assert sitk.ReadImage(str(path))[20, 20, 20] == 0  # hence the look into the file itself
+    with pytest.raises(RegistrationError, match="NaN or infinite"):
+        images.read_volume(path, "fixed")
+    assert images.read_any(path, "The image").GetSize() == (48, 48, 48)  # a statistical map may have them
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
+def test_a_file_that_is_cut_short_is_refused(tmp_path, ending: str) -> None:
+    path = tmp_path / f"scan{ending}"
+    sitk.WriteImage(ball(), str(path))
+    assert images.read_volume(path, "moving").GetSize() == (48, 48, 48)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(RegistrationError, match=r"cut short or damaged|cannot be read"):
+        images.read_volume(path, "moving")
+
+
 def test_a_spacing_that_lies_is_told_from_a_large_head(data_folder) -> None:
     brain = sitk.ReadImage(str(data_folder / "raw/nirep/na16_t1.nii.gz"))
     assert images.read_volume(brain, "fixed") is brain
