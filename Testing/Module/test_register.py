@@ -221,18 +221,23 @@ def test_dice_is_measured_when_both_volumes_have_labels(panel, pair, scene, imag
     assert float(table.item(0, 1).text()) == pytest.approx(overlap.GetDiceCoefficient(), abs=6e-4)
 
 
-def test_volumes_under_a_linear_parent_are_taken_where_they_are(panel, pair, scene, images, app):
+@pytest.mark.parametrize("which", [0, 1])
+def test_volumes_under_a_linear_parent_are_taken_where_they_are(panel, pair, scene, images, app, which):
     parent = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")
     matrix = np.eye(4)
-    matrix[:3, 3] = 30, -20, 10
+    matrix[:3, 3] = moved = (30, -20, 10)
     parent.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
-    pair[1].SetAndObserveTransformNodeID(parent.GetID())
+    pair[which].SetAndObserveTransformNodeID(parent.GetID())
     click(panel)
     run = finish(panel, app)
+    moves = [np.array(moved) if which == index else np.zeros(3) for index in (0, 1)]
     centre = _centre(images[0])
-    there = run.transformNode.GetTransformFromParent().TransformPoint(centre * [-1, -1, 1])
-    expected = np.array(known_map(*images).TransformPoint(centre)) * [-1, -1, 1] + [30, -20, 10]
+    there = run.transformNode.GetTransformFromParent().TransformPoint(centre * [-1, -1, 1] + moves[0])
+    expected = np.array(known_map(*images).TransformPoint(centre)) * [-1, -1, 1] + moves[1]
     assert np.linalg.norm(np.subtract(there, expected)) < 0.1
+    origin = np.array(images[0].GetOrigin()) * [-1, -1, 1] + moves[0]
+    assert np.allclose(run.volumeNode.GetOrigin(), origin, atol=1e-4)  # in the world, under no transform
+    assert run.volumeNode.GetParentTransformNode() is None
 
 
 def test_a_non_linear_parent_is_a_message_before_anything_runs(panel, pair, scene, app):
