@@ -146,19 +146,28 @@ def mask_image(node: slicer.vtkMRMLDisplayableNode, like: sitk.Image) -> sitk.Im
     return total
 
 
-def labels_on_grid(node: slicer.vtkMRMLDisplayableNode, like: sitk.Image) -> dict[str, np.ndarray]:
-    """Where each label of a segmentation (by segment name) or label map (by number) lies on a grid, as bool arrays."""
+def label_layers(node: slicer.vtkMRMLDisplayableNode, like: sitk.Image) -> list[tuple[np.ndarray, dict[str, int]]]:
+    """The labels of a segmentation (by segment name) or label map (by number) on a grid.
+
+    Returns:
+        Label arrays, in `like`'s (z, y, x), each with its labels' names and values. Segments that overlap lie in
+        different ones.
+    """
     if not node.IsA("vtkMRMLSegmentationNode"):
-        values = sitk.GetArrayFromImage(_nearest(image_from_volume(node), like))
-        return {f"{label:g}": values == label for label in np.unique(values) if label != 0}
+        values = sitk.GetArrayFromImage(_nearest(image_from_volume(node), like)).astype(np.int32)
+        return [(values, {str(label): label for label in np.unique(values[values != 0]).tolist()})]
     segmentation = _labelmaps(node)
-    found = {}
+    layers = []
     for index, layer in enumerate(_layers(segmentation, node)):
-        values = sitk.GetArrayFromImage(_nearest(layer, like))
-        for segment_id in segmentation.GetSegmentIDsForLayer(index, LABELMAP):
-            segment = segmentation.GetSegment(segment_id)
-            found[segment.GetName()] = values == segment.GetLabelValue()
-    return found
+        segments = map(segmentation.GetSegment, segmentation.GetSegmentIDsForLayer(index, LABELMAP))
+        names = {segment.GetName(): segment.GetLabelValue() for segment in segments}
+        layers.append((sitk.GetArrayFromImage(_nearest(layer, like)).astype(np.int32), names))
+    return layers
+
+
+def labels_on_grid(node: slicer.vtkMRMLDisplayableNode, like: sitk.Image) -> dict[str, np.ndarray]:
+    """Where each label of `label_layers` lies, as bool arrays."""
+    return {name: values == value for values, names in label_layers(node, like) for name, value in names.items()}
 
 
 def _labelmaps(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkSegmentation:

@@ -205,18 +205,28 @@ def test_the_jacobian_map_is_that_of_simpleitk_in_a_diverging_table(done):
     assert node.GetNumberOfDisplayNodes() == 2  # itself and one legend
 
 
-def test_dice_of_two_segmentations_is_that_of_simpleitk(done, scene, images, panel):
-    masks = [sitk.Cast(images[0] > limit, sitk.sitkUInt8) for limit in (30, 60)]
-    for mask, selector in zip(masks, (done.ui.diceFixedSelector, done.ui.diceWarpedSelector), strict=True):
+@pytest.mark.parametrize("kind", ["label maps", "segmentations"])
+def test_dice_of_two_segmentations_is_that_of_simpleitk(done, scene, images, panel, kind):
+    both = [
+        sitk.Cast(images[0] > low, sitk.sitkUInt8) + sitk.Cast(images[0] > high, sitk.sitkUInt8)
+        for low, high in ((30, 90), (60, 120))
+    ]
+    for labels, selector in zip(both, (done.ui.diceFixedSelector, done.ui.diceWarpedSelector), strict=True):
         node = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
-        mrml.set_volume(node, mask)
+        mrml.set_volume(node, labels)
+        if kind == "segmentations":
+            segments = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "segments")
+            slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(node, segments)
+            node = segments
         selector.setCurrentNode(node)
     done.ui.diceButton.click()
     overlap = sitk.LabelOverlapMeasuresImageFilter()
-    overlap.Execute(*masks)
+    overlap.Execute(*both)
+    expected = [overlap.GetDiceCoefficient(label) for label in (1, 2)]
     table = done.ui.qualityTable
-    assert table.item(0, 0).text() == "Dice, mean of 1 labels"
-    assert float(table.item(0, 1).text()) == pytest.approx(overlap.GetDiceCoefficient(), abs=6e-4)
+    assert table.item(0, 0).text() == "Dice, mean of 2 labels"
+    assert float(table.item(0, 1).text()) == pytest.approx(np.mean(expected), abs=6e-4)
+    assert [float(table.item(row, 1).text()) for row in (1, 2)] == pytest.approx(expected, abs=6e-4)
 
 
 def test_the_report_is_saved_where_the_user_says(done, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import slicer
@@ -107,17 +107,33 @@ def dice(first, second, fixedVolume) -> dict[str, float]:
     from ULAERegistrationLib.errors import RegistrationError
 
     like = mrml.image_from_volume(fixedVolume)
-    ours, theirs = mrml.labels_on_grid(first, like), mrml.labels_on_grid(second, like)
     found = {}
-    for name in ours.keys() & theirs.keys():
-        total = np.count_nonzero(ours[name]) + np.count_nonzero(theirs[name])
-        if total:
-            found[name] = 2 * np.count_nonzero(ours[name] & theirs[name]) / total
+    for ours, theirs in product(mrml.label_layers(first, like), mrml.label_layers(second, like)):
+        found |= _overlap(*ours, *theirs)
     if not found:
         raise RegistrationError(
             f"{first.GetName()} and {second.GetName()} have no label in common; give matching segments the same name."
         )
     return dict(sorted(found.items()))
+
+
+def _overlap(ours, ourNames: dict[str, int], theirs, theirNames: dict[str, int]) -> dict[str, float]:
+    """Dice of the names two label arrays have in common; all of them are counted in one go, for there may be many."""
+
+    def counts(values) -> dict[int, int]:
+        labels, numbers = np.unique(values, return_counts=True)
+        return dict(zip(labels.tolist(), numbers.tolist(), strict=True))
+
+    both = (ours != 0) & (theirs != 0)
+    inOurs, inTheirs = counts(ours[ours != 0]), counts(theirs[theirs != 0])
+    pairs = counts(ours[both].astype(np.int64) << 32 | theirs[both])
+    found = {}
+    for name in ourNames.keys() & theirNames.keys():
+        our, their = ourNames[name], theirNames[name]
+        total = inOurs.get(our, 0) + inTheirs.get(their, 0)
+        if total:
+            found[name] = 2 * pairs.get(our << 32 | their, 0) / total
+    return found
 
 
 def colorTable(scene, name: str, anchors, lowest=None):
