@@ -187,17 +187,21 @@ def test_what_belongs_to_the_moving_volume_is_carried_along_once(panel, pair, sc
     mrml.set_volume(labels, sitk.Cast(images[1] > 200, sitk.sitkUInt8))
     points = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "landmarks")
     points.AddControlPoint(_centre(images[1]) * [-1, -1, 1])
-    panel.ui.carrySelector.check(labels)
-    panel.ui.carrySelector.check(points)
+    segments = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "segments")
+    slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(labels, segments)
+    for node in (labels, points, segments):
+        panel.ui.carrySelector.check(node)
+    names = ["regions to Atlas", "landmarks to Atlas", "segments to Atlas"]
     click(panel)
     first = finish(panel, app)
-    assert [node.GetName() for node in first.carriedNodes] == ["regions to Atlas", "landmarks to Atlas"]
+    assert [node.GetName() for node in first.carriedNodes] == names
     count = scene.GetNumberOfNodes()
     click(panel)
     second = finish(panel, app)
     assert scene.GetNumberOfNodes() == count  # the earlier copies were replaced
     assert panel.ui.diceWarpedSelector.currentNode() is second.carriedNodes[0]
-    assert [node.GetName() for node in second.carriedNodes] == ["regions to Atlas", "landmarks to Atlas"]
+    assert [node.GetName() for node in second.carriedNodes] == names
+    assert second.carriedNodes[2].GetNodeReference("referenceImageGeometryRef") is pair[0]
     expected = sitk.Resample(
         sitk.Cast(images[1] > 200, sitk.sitkUInt8), images[0], known_map(*images), sitk.sitkNearestNeighbor
     )

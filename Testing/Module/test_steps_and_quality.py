@@ -164,6 +164,7 @@ def test_a_new_result_takes_the_old_steps_and_maps_away(done, scene, app, panel)
     wait_until(app, lambda: not panel.registerPanel.isRunning())
     assert scene.GetNumberOfNodesByClass("vtkMRMLSequenceNode") == 0
     assert scene.GetFirstNodeByName("MRHead to Atlas, Jacobian determinant") is None
+    assert scene.GetNumberOfNodesByClass("vtkMRMLColorLegendDisplayNode") == 0
 
 
 def test_all_of_it_lies_in_the_folder_of_the_result(done, scene):
