@@ -21,6 +21,7 @@ from ULAERegistrationLib.training.augmentation import Augmentation
 from ULAERegistrationLib.training.data import GRID, VALIDATION_PEOPLE, Brains, pack
 from ULAERegistrationLib.training.losses import flow_error, folding, multi_window_loss, smoothness
 from ULAERegistrationLib.training.recipe import Stage, TrainingSettings
+from ULAERegistrationLib.training.ship import ship
 from ULAERegistrationLib.training.synthesis import TISSUES, synthesise, tissues
 from ULAERegistrationLib.training.trainer import Trainer
 from ULAERegistrationLib.weights import load_network
@@ -113,7 +114,7 @@ def test_training_makes_brains_match_better(tmp_path, brains):
         stages=(replace(SETTINGS.stages[0], steps=12),),
         augmentation=STILL,
     )
-    trainer = Trainer(tmp_path, brains, settings, start=load_network()[0].requires_grad_(True), log=lambda line: None)
+    trainer = Trainer(tmp_path, brains, settings, start=load_network()[0], log=lambda line: None)
     generator = torch.Generator().manual_seed(5)
 
     def bumps(channels: int, controls: int) -> torch.Tensor:
@@ -138,6 +139,7 @@ def test_training_makes_brains_match_better(tmp_path, brains):
 def test_a_run_leaves_weights_that_load_its_curve_and_its_recipe(tmp_path, brains):
     settings = replace(SETTINGS, stages=(replace(SETTINGS.stages[0], steps=1),))
     train(tmp_path, brains, settings)
+    (tmp_path / "start.json").write_text('{"runs": [{"cpu_hours": 7.5}]}')
     network, card = load_network(tmp_path / "weights.safetensors")
     assert card.shrink == 4
     assert "dice_nirep" in card.details["scores"]
@@ -147,6 +149,10 @@ def test_a_run_leaves_weights_that_load_its_curve_and_its_recipe(tmp_path, brain
     assert float(row["loss"]) < 0
     assert (tmp_path / "curve.png").stat().st_size > 5000
     assert TrainingSettings.from_json((tmp_path / "settings.json").read_text()) == settings
+    shipped = ship(tmp_path, tmp_path / "shipped.safetensors")
+    assert load_network(tmp_path / "shipped.safetensors")[1].details["accuracy"] == card.details["scores"]
+    assert len(shipped["runs"]) == 2
+    assert 7.5 <= shipped["cpu_hours"] < 8
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path, brains):

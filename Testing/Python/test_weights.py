@@ -46,7 +46,7 @@ def test_the_shipped_weights_load_and_say_what_they_are():
     network, card = load_network()
     assert sum(p.numel() for p in network.parameters()) == 789_561
     assert card.licence.startswith("CC BY-NC 4.0")
-    assert {"training_data", "accuracy", "recipe", "limits", "sha256"} <= card.details.keys()
+    assert {"training_data", "accuracy", "runs", "limits", "sha256"} <= card.details.keys()
     assert SHIPPED.stat().st_size < 3.5e6
 
 

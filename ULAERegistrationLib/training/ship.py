@@ -15,7 +15,7 @@ from .sources import CITATIONS, LICENCE, VALIDATION_PEOPLE
 
 LIMITS = [
     "T1-weighted, skull-stripped scans of adults; other contrasts, infants and large lesions were never seen.",
-    "Trained on few people and on CPUs only; accuracy was still rising when training stopped.",
+    "Trained on few people, so far on CPUs only; accuracy was still rising when training stopped.",
     "Not a medical device.",
 ]
 
@@ -24,7 +24,8 @@ def ship(run: Path, target: Path = SHIPPED) -> dict:
     """Copy the weights of a run and write their card.
 
     Args:
-        run: the folder of a finished or stopped run.
+        run: the folder of a finished or stopped run; the card of the weights it began from, `start.json` in it, tells
+            of the runs before.
         target: the shipped file.
 
     Returns:
@@ -36,18 +37,28 @@ def ship(run: Path, target: Path = SHIPPED) -> dict:
     network, card = load_network(run / "weights.safetensors")
     with (run / "curve.csv").open() as file:
         last = list(csv.DictReader(file))[-1]
+    beginning = run / "start.json"
+    runs = json.loads(beginning.read_text())["runs"] if beginning.is_file() else []
+    runs.append(
+        {
+            "recipe": json.loads((run / "settings.json").read_text()),
+            "cpu_hours": round(float(last["cpu_seconds"]) / 3600, 2),
+            "accuracy": card.details["scores"],
+        }
+    )
     details = {
         "what": "ULAE-net (Shu et al., MICCAI 2021), an implementation of its own, trained from nothing.",
         "licence": LICENCE,
         "shrink": card.shrink,
         "preprocessing": "affine to the template's frame, 1 mm, background 0, intensity / 99.9th percentile, in [0, 1]",
-        "training_data": "34 people, one T1 scan each: NIREP 8, OASIS 17, 1000 Functional Connectomes 6, three singles",
+        "training_data": "34 people, one T1 scan each: NIREP 8, OASIS 17, 1000 Functional Connectomes 6, three "
+        "singles; and brains painted from 6 label maps of heads",
         "validation_people": list(VALIDATION_PEOPLE),
         "accuracy": card.details["scores"],
         "accuracy_is": "network alone, mean Dice of cortical labels and folding % (central differences), over the "
         "ordered pairs of the validation people, by which this checkpoint was picked",
-        "cpu_hours": round(float(last["cpu_seconds"]) / 3600, 2),
-        "recipe": json.loads((run / "settings.json").read_text()),
+        "cpu_hours": round(sum(one["cpu_hours"] for one in runs), 2),
+        "runs": runs,
         "limits": LIMITS,
         "citations": CITATIONS,
     }

@@ -15,5 +15,6 @@ CITATIONS = [
     "PNAS 107(10), 2010 (Beijing, Cambridge, ICBM).",
     "JHU Eve atlas: Oishi K et al., Atlas-based whole brain white matter analysis using LDDMM, NeuroImage 46, 2009.",
     "MNE sample: Gramfort A et al., MNE software for processing MEG and EEG data, NeuroImage 86, 2014.",
+    "Label maps of heads: Billot B et al., SynthSeg, Medical Image Analysis 86, 2023 (Apache-2.0).",
     "brainchop sample: Masoud M et al., Brainchop: in-browser MRI volumetric segmentation and rendering, JOSS 2023.",
 ]

@@ -64,7 +64,7 @@ class Trainer:
         self.processes = processes or Processes()
         self.log = log
         torch.manual_seed(settings.seed)
-        self.network = (start or ULAENet()).to(device).train()
+        self.network = (start or ULAENet()).to(device).train().requires_grad_(True)
         self._shared_network = self.processes.share(self.network)
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=settings.stages[0].learning_rate)
