@@ -249,6 +249,8 @@ class qMRMLCheckableNodeComboBox(qMRMLNodeComboBox):
 
     def _fill(self) -> None:
         super()._fill()
+        # The mark goes with the node: a later one may get its ID.
+        self._checked = [node.GetID() for node in self._nodes() if node.GetID() in self._checked]
         self._show_checked()
 
     def _show_checked(self) -> None:
