@@ -135,7 +135,7 @@ def with_fallback(
             torch.cuda.empty_cache()
         try:
             return run(place, choose_precision(place) if kind is None else kind)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not _recoverable(error, place):
                 raise
             # Only the sentence is kept: the exception would hold the tensors that filled the memory.
@@ -143,8 +143,8 @@ def with_fallback(
     raise RegistrationError(f"there is not enough memory for the network ({reason}); close other programs.")
 
 
-def _recoverable(error: RuntimeError, device: torch.device) -> bool:
+def _recoverable(error: RuntimeError | MemoryError, device: torch.device) -> bool:
     """Out of memory; on MPS anything, as operations are missing there from one torch to the next."""
     if device.type == "cpu":
-        return "allocate memory" in str(error)
+        return isinstance(error, MemoryError) or "allocate memory" in str(error)
     return device.type == "mps" or isinstance(error, torch.cuda.OutOfMemoryError)

@@ -24,6 +24,7 @@ from .slabs import (
     convolved,
     joined,
     normalised_block,
+    room,
     slabs,
     statistics,
     stored,
@@ -182,7 +183,7 @@ class FoldedNetwork:
         size = torch.Size(2 * n for n in x.size)
         images = [self._pooled(image, size) for image in (moving, work.image)]
         x = convolved(joined(upsampled(x, size), *map(stored, images)), self.finish)
-        flow = torch.empty((1, 3, *size), device=self.device)
+        flow = room((1, 3, *size), torch.float32, self.device)
         for start, stop in slabs(size, x.raw.shape[1], x.raw):
             y = head.rows(x, start, stop).permute(0, 2, 3, 4, 1)
             y = y.reshape(1, stop - start, size[1], size[2], 3).permute(0, 4, 1, 2, 3)
@@ -205,12 +206,12 @@ class FoldedNetwork:
                 for n, (dilation, weight) in enumerate(level.kernels.items())
             ]
             mixed = work.mixed[number - 1]
-            out = torch.empty_like(mixed)
+            out = room(mixed.shape, mixed.dtype, mixed.device, channels_last=True)
             for start, stop in slabs(out.shape[2:], out.shape[1], out):
                 y = first(start, stop).add_(mixed[:, :, start:stop])
                 for kernel in others:
                     y += kernel(start, stop)
-                out[:, :, start:stop] = F.leaky_relu_(y, LEAK)
+                torch.ops.aten.leaky_relu.out(y, LEAK, out=out[:, :, start:stop])
             x = out
             if number >= needed:
                 features[number] = fused(x, work.fused[number - 1], self.fusions_moving[number - 1])
@@ -227,8 +228,8 @@ def advance(moving: Tensor, flows: list[Tensor], flow: Tensor) -> Tensor:
     scale = torch.tensor([n / m for n, m in zip(size, flow.shape[2:], strict=True)], device=flow.device)
     flow = flow * scale.view(1, 3, 1, 1, 1)
     source = upsampled(stored(flow), size)
-    full = flow.new_empty((1, 3, *size))
-    warped = torch.empty_like(moving)
+    full = room((1, 3, *size), flow.dtype, flow.device)
+    warped = room(moving.shape, moving.dtype, moving.device)
     for start, stop in slabs(size, 6, flow):
         u = source.rows(start, stop)
         full[:, :, start:stop] = u

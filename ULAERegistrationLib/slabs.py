@@ -7,9 +7,10 @@ Exact: only the order of operations differs from the plain network's. Batch size
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -75,6 +76,22 @@ class Kernel:
         return F.conv3d(planes, self.weight, self.bias, self.stride, padding, self.dilation)
 
 
+def room(size: Sequence[int], dtype: torch.dtype, device: torch.device, channels_last: bool = False) -> Tensor:
+    """An uninitialised tensor of that size; MPS knows the plain layout only.
+
+    On the CPU numpy allocates it: it asks Linux for large pages, where torch is served small ones, and the first touch
+    of every 4 KB costs a page fault.
+    """
+    last = channels_last and device.type != "mps"
+    order = (0, *range(2, len(size)), 1) if last else tuple(range(len(size)))
+    laid = [size[axis] for axis in order]
+    if device.type == "cpu":
+        raw = torch.from_numpy(np.empty(laid, np.dtype(f"i{dtype.itemsize}"))).view(dtype)
+    else:
+        raw = torch.empty(laid, dtype=dtype, device=device)
+    return raw.permute(*(order.index(axis) for axis in range(len(size))))
+
+
 def stored(x: Tensor) -> Source:
     """A tensor as a source."""
     return Source(x.shape[2:], lambda start, stop: x[:, :, start:stop])
@@ -82,7 +99,14 @@ def stored(x: Tensor) -> Source:
 
 def joined(*sources: Source | Normalised) -> Source:
     """Several sources' channels together."""
-    return Source(sources[0].size, lambda start, stop: torch.cat([source.rows(start, stop) for source in sources], 1))
+
+    def rows(start: int, stop: int) -> Tensor:
+        parts = [source.rows(start, stop) for source in sources]
+        # Left to itself, torch joins single channels in another layout, and the convolution copies everything again.
+        size = (1, sum(part.shape[1] for part in parts), *parts[0].shape[2:])
+        return torch.cat(parts, 1, out=room(size, parts[0].dtype, parts[0].device, channels_last=True))
+
+    return Source(sources[0].size, rows)
 
 
 def upsampled(source: Source | Normalised, size: torch.Size) -> Source:
@@ -100,11 +124,7 @@ def upsampled(source: Source | Normalised, size: torch.Size) -> Source:
         # In the plane first, on the few coarse planes; then between them.
         planes = F.interpolate(planes[0].transpose(0, 1), size=tuple(size[1:]), mode="bilinear", align_corners=True)
         channels_last = planes.is_contiguous(memory_format=torch.channels_last)
-        out = torch.empty(
-            (1, planes.shape[1], stop - start, *size[1:]),
-            dtype=planes.dtype,
-            memory_format=torch.channels_last_3d if channels_last else torch.contiguous_format,
-        )
+        out = room((1, planes.shape[1], stop - start, *size[1:]), planes.dtype, planes.device, channels_last)
         for n, low in enumerate(below):
             torch.lerp(planes[low - base], planes[low - base + 1], (start + n) * ratio - low, out=out[0, :, n])
         return out
@@ -132,8 +152,7 @@ def normalised_block(produce: Callable[[int, int], Tensor], size: torch.Size, we
         size: its output grid.
         weight: its weight, for type, device and channel numbers.
     """
-    layout = torch.contiguous_format if weight.device.type == "mps" else torch.channels_last_3d
-    raw = torch.empty((1, len(weight), *size), dtype=weight.dtype, device=weight.device, memory_format=layout)
+    raw = room((1, len(weight), *size), weight.dtype, weight.device, channels_last=True)
     thickness, means, variances = [], [], []
     for start, stop in slabs(size, max(weight.shape[:2]), weight):
         y = produce(start, stop)
