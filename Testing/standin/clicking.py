@@ -33,9 +33,9 @@ def add_volume(scene, image: sitk.Image, name: str):
     return node
 
 
-def wait_until(app, condition) -> None:
+def wait_until(app, condition, seconds: float = WAIT_SECONDS) -> None:
     """Lets the application work until something is so."""
-    deadline = time.monotonic() + WAIT_SECONDS
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         app.processEvents()
