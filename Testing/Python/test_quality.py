@@ -16,6 +16,7 @@ from ULAERegistrationLib.alignment import Alignment
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.folding import corner_jacobians, smallest_jacobian
 from ULAERegistrationLib.quality import DO_NOT_USE, GOOD, LOOK, Quality, dice, folded, jacobian_determinant, measure
+from ULAERegistrationLib.similarity import LocalNCC
 
 SIZE = (24, 30, 27)
 
@@ -36,6 +37,10 @@ def image_pair() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def as_itk_field(flow: np.ndarray) -> sitk.Image:
     return sitk.GetImageFromArray(flow.transpose(3, 2, 1, 0).astype(np.float64), isVector=True)
+
+
+def as_tensor(image: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(image)[None, None]
 
 
 @pytest.fixture
@@ -147,6 +152,20 @@ def test_similarity_is_monais_and_numpys() -> None:
     assert quality.ncc_all_before == pytest.approx(monai.mean(), abs=1e-4)
     assert quality.mse_before == pytest.approx(((fixed - moving) ** 2).mean(), rel=1e-4)
     assert quality.ncc_after == pytest.approx(quality.ncc_before, abs=1e-5)
+
+
+def test_local_correlation_is_simpleitks() -> None:
+    fixed, moving, brain = (np.pad(array, 6) for array in image_pair())
+    itk = sitk.ImageRegistrationMethod()
+    itk.SetMetricAsANTSNeighborhoodCorrelation(4)
+    itk.SetInterpolator(sitk.sitkLinear)
+    itk.SetInitialTransform(sitk.TranslationTransform(3))
+    found = -itk.MetricEvaluate(*(sitk.GetImageFromArray(image.T) for image in (fixed, moving)))
+    # ITK counts a window in which nothing varies as a full match, the paper and MONAI as none.
+    empty = (LocalNCC(as_tensor(fixed)).map(as_tensor(moving)) == 0).float().mean().item()
+    quality = measure(fixed, moving, np.zeros((3, *fixed.shape), np.float32), brain)
+    assert 0.05 < quality.ncc_all_before < 0.95
+    assert quality.ncc_all_before == pytest.approx(found - empty, abs=1e-5)
 
 
 def test_undoing_a_known_shift_is_measured_as_such() -> None:
