@@ -154,8 +154,8 @@ def draw(registration: Registration) -> list[Picture]:
             "deformation",
             "The deformation",
             "Top: Jacobian determinant of the non-linear map. Red: the moving brain is larger there and is compressed; "
-            "blue: it is smaller and is stretched; yellow: the map folds. Bottom: how far each point moves, without "
-            "the linear part.",
+            "blue: it is smaller and is stretched; beyond 4 and ¼ the colours stay the same; yellow: the map folds. "
+            "Bottom: how far each point moves, without the linear part.",
             "Maps of the Jacobian determinant and of the displacement in three slices.",
             png(deformation(slices)),
         ),

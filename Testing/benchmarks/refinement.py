@@ -126,7 +126,8 @@ def curve(options: argparse.Namespace) -> None:
                     label=f"{pair.name}, from the {start}",
                 )
     axes[0].set(xlabel="refinement steps, all levels", ylabel="mean Dice, cortical labels")
-    axes[0].axvline(ITERATIONS, color="0.7", zorder=0)
+    axes[0].axvline(ITERATIONS, color="0.7", zorder=0, label="the preset's own number")
+    axes[0].legend(handles=axes[0].lines[-1:], fontsize=8, loc="lower right")
     axes[1].set(xlabel="CPU seconds of refinement (all threads together)")
     axes[1].legend(fontsize=8, loc="lower right")
     for axis in axes:
