@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from . import dependencies
 
 # Seconds on two processors, measured; after the first run here the panel tells what that one took.
-TYPICAL_SECONDS = {"fast": 30, "accurate": 75, "smooth": 90}
+TYPICAL_SECONDS = {"fast": 30, "accurate": 80, "smooth": 60}
 MOST_PROCESSORS = 8  # more of them help little
 
 
