@@ -255,22 +255,26 @@ def canonical_flows(
         settings.precision,
         stages.within(0.2, 0.45),
     )
-    flows = [grown(flow, card.shrink, fixed.shape[2:]) for flow in found]
+    flows = _unless_harmful(moving, fixed, [grown(flow, card.shrink, fixed.shape[2:]) for flow in found])
     warnings: tuple[str, ...] = ()
-    if _matches_less(moving, fixed, compose_all(flows)):
-        # Two scans of one person, or one image twice: what is already in place must not be moved by a guess.
-        flows = [torch.zeros_like(flow) for flow in flows]
+    if not any(flow.any() for flow in flows):
         warnings = ("The brains matched better before the network than after it, so its steps were left out.",)
     if settings.preset != "fast":
         stages.begin("refinement", 0.45, "Refining this pair")
-        flows = refine(moving, fixed, flows, settings, progress=stages.within(0.45, 0.85))
+        refined = refine(moving, fixed, flows, settings, progress=stages.within(0.45, 0.85))
+        flows = _unless_harmful(moving, fixed, refined)
     return flows, warnings
 
 
-def _matches_less(moving: Tensor, fixed: Tensor, flow: Tensor) -> bool:
-    """Whether a flow makes two images correlate less than they did, in windows as quality reports them."""
+def _unless_harmful(moving: Tensor, fixed: Tensor, flows: list[Tensor]) -> list[Tensor]:
+    """The flows, or zeros where they make two images correlate less than they did, in windows as quality reports them.
+
+    Two scans of one person, or one image twice: what is already in place must not be moved by a guess.
+    """
     ncc = LocalNCC(fixed, NCC_WINDOW)
-    return bool(ncc(warp(moving, flow)) < ncc(moving))
+    if ncc(warp(moving, compose_all(flows))) < ncc(moving):
+        return [torch.zeros_like(flow) for flow in flows]
+    return flows
 
 
 def _tensor(image: np.ndarray) -> Tensor:

@@ -127,6 +127,16 @@ def test_the_order_of_storage_changes_nothing(pair, aligned, axes, flips) -> Non
     assert apart(mapped(found.fixed_to_canonical, points), mapped(aligned.fixed_to_canonical, points)) <= 0.05
 
 
+def test_the_search_sees_the_same_in_all_48_orders_of_storage(pair) -> None:
+    """So it finds the same, in every order, as the test above shows the whole way for two of them."""
+    scan = sitk.BinShrink(pair[1], [2, 2, 2])
+    searched = alignment._Brain.of(scan, None)
+    for axes, flips in ORDERS:
+        found = alignment._Brain.of(sitk.Flip(sitk.PermuteAxes(scan, axes), flips), None)
+        assert np.array_equal(sitk.GetArrayViewFromImage(found.image), sitk.GetArrayViewFromImage(searched.image))
+        np.testing.assert_allclose(found.to_world, searched.to_world, atol=1e-6)
+
+
 def test_an_oblique_header_far_away_changes_only_what_it_means(pair, aligned) -> None:
     (fixed, turn_fixed), (moving, turn_moving) = tilted(pair[0], (0.2, -0.25, 0.5)), tilted(pair[1], (-0.3, 0.1, 0.4))
     found, points = align(fixed, moving), brain_points(pair[0])
