@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import __version__
+from .allocator import keep_freed_memory
 from .cli_training import add_evaluate, add_train
 from .errors import Cancelled, RegistrationError
 from .settings import ALIGNMENTS, DEVICES, PRECISIONS, PRESETS
@@ -19,6 +20,7 @@ from .terminal import add_command, progress_bar
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     options = _parser().parse_args(arguments)
+    keep_freed_memory()
     try:
         options.run(options)
     except RegistrationError as error:
@@ -140,20 +142,20 @@ def _settings(options: argparse.Namespace):
     )
 
 
-def _overlap(registration, fixed_labels, labels, warped_labels) -> dict[str, float]:
-    """Mean Dice of all labels, after the alignment alone and after registration."""
+def _overlap(registration, fixed_labels, labels, warped_labels) -> dict:
+    """Dice of every label after the alignment alone and after registration, and the means over all labels."""
     import SimpleITK as sitk
 
     from .field import resample
     from .quality import dice
 
     aligned = resample(labels, registration.fixed, registration.alignment.fixed_to_moving, labels=True)
-
-    def mean(image) -> float:
+    measures = {}
+    for when, image in (("before", aligned), ("after", warped_labels)):
         overlap = dice(sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(fixed_labels))
-        return sum(overlap.values()) / len(overlap)
-
-    return {"dice_before": mean(aligned), "dice_after": mean(warped_labels)}
+        measures[f"dice_{when}"] = sum(overlap.values()) / len(overlap)
+        measures[f"dice_{when}_by_label"] = {str(label): value for label, value in overlap.items()}
+    return measures
 
 
 def _tell(registration, measures: dict) -> None:

@@ -235,7 +235,8 @@ def read_transform(path: str | os.PathLike) -> sitk.Transform:
     """
     path = Path(path)
     if not path.is_file():
-        raise RegistrationError(f"The transform {path} does not exist; give the path of a file.")
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise RegistrationError(f"The transform {path} {what}; give the path of a file.")
     try:
         if not path.name.lower().endswith(".nii.gz"):
             return sitk.ReadTransform(str(path)).Downcast()

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 
 import SimpleITK as sitk
 
+from .allocator import keep_freed_memory
 from .errors import RegistrationError
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Reporter:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the job; returns the exit status."""
+    keep_freed_memory()
     job_file = Path((arguments or sys.argv[1:])[0]).resolve()
     report = Reporter()
     try:

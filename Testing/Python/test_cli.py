@@ -53,6 +53,8 @@ def test_a_pair_is_registered_and_its_labels_come_along(brains, tmp_path, capsys
     assert main([str(a) for a in arguments]) == 0
     measures = json.loads(capsys.readouterr().out)
     assert measures["dice_after"] > measures["dice_before"] + 0.1
+    by_label = measures["dice_after_by_label"]
+    assert measures["dice_after"] == pytest.approx(sum(by_label.values()) / len(by_label))
     assert {path.name for path in tmp_path.iterdir()} == {"w.nii.gz", "t.nii.gz", "l.nii.gz"}
 
     applied = ["apply", tmp_path / "t.nii.gz", brains / "nirep-na04_seg.nii.gz", "--labels"]

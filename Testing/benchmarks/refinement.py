@@ -11,23 +11,25 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import SimpleITK as sitk
 import torch
 from torch import Tensor
 
+from ULAERegistrationLib.evaluation.people import image_file, label_file, ordered_pairs, read_image
+from ULAERegistrationLib.evaluation.regions import mean_dice, source_of
 from ULAERegistrationLib.flows import compose_all, grown, shrunk, warp
 from ULAERegistrationLib.folding import folded, jacobian
 from ULAERegistrationLib.inference import predict_flows
 from ULAERegistrationLib.refinement import ITERATIONS, refine
 from ULAERegistrationLib.settings import RegistrationSettings
+from ULAERegistrationLib.training.sources import VALIDATION_PEOPLE
 from ULAERegistrationLib.weights import load_network
 
 ROOT = Path(__file__).parents[2]
 BRAINS = ROOT.parent / "shared" / "data" / "brains"
-PEOPLE = {"nirep": ("nirep-na04", "nirep-na16"), "oasis": ("oasis-1113", "oasis-1125")}
+SOURCES = ("nirep", "oasis")
 SHARES = (0, 0.1, 0.3, 1)
 
 
@@ -35,31 +37,22 @@ class Pair:
     """A validation pair, fixed <- moving, with its labels."""
 
     def __init__(self, fixed: str, moving: str) -> None:
-        self.name = f"{fixed} <- {moving}"
-        self.fixed, self.moving = (read(f"{person}_t1") / 255 for person in (fixed, moving))
-        self.fixed_labels, self.moving_labels = (read(f"{person}_seg") for person in (fixed, moving))
-        self.nirep = fixed.startswith("nirep")
+        self.name, self.source = f"{fixed} <- {moving}", source_of(fixed)
+        self.fixed, self.moving = (read(image_file, person) / 255 for person in (fixed, moving))
+        self.fixed_labels, self.moving_labels = (read(label_file, person) for person in (fixed, moving))
 
     def dice(self, flow: Tensor) -> float:
-        """Mean over the cortical labels present in either: NIREP 1-32, OASIS from 100."""
-        warped = warp(self.moving_labels, flow, mode="nearest").numpy().ravel().astype(int)
-        fixed = self.fixed_labels.numpy().ravel().astype(int)
-        length = max(warped.max(), fixed.max()) + 1
-        sizes = np.bincount(warped, minlength=length) + np.bincount(fixed, minlength=length)
-        common = np.bincount(fixed[fixed == warped], minlength=length)
-        label = np.arange(length)
-        scored = (sizes > 0) & ((label >= 1) & (label <= 32) if self.nirep else label >= 100)
-        return float((2 * common[scored] / sizes[scored]).mean())
+        """Mean over the cortical labels."""
+        warped = warp(self.moving_labels, flow, mode="nearest")
+        return mean_dice(warped.byte().numpy(), self.fixed_labels.byte().numpy(), self.source)
 
 
-def read(name: str) -> Tensor:
-    array = sitk.GetArrayFromImage(sitk.ReadImage(BRAINS / f"{name}.nii.gz")).T
-    return torch.from_numpy(array.astype(np.float32))[None, None]
+def read(kind: Callable[[Path, str], Path], person: str) -> Tensor:
+    return torch.from_numpy(read_image(kind(BRAINS, person)))[None, None].float()
 
 
 def ordered(source: str) -> list[tuple[str, str]]:
-    first, second = PEOPLE[source]
-    return [(first, second), (second, first)]
+    return [pair for pair in ordered_pairs(VALIDATION_PEOPLE) if source_of(pair[0]) == source]
 
 
 def starts(pair: Pair, model: str | None) -> dict[str, list[Tensor]]:
@@ -140,7 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("table", "curve"))
     parser.add_argument("--model", help="weights (.safetensors); default: the shipped ones")
-    parser.add_argument("--pairs", nargs="+", choices=tuple(PEOPLE), default=list(PEOPLE))
+    parser.add_argument("--pairs", nargs="+", choices=SOURCES, default=SOURCES)
     parser.add_argument("--picture", type=Path, default=ROOT / "docs" / "images" / "refinement.png")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()

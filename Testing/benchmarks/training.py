@@ -23,18 +23,19 @@ def measure(data: Path, device: str, shrink: int, precision: str, memory: str, s
     """Mean seconds of a step after two others, and the process's peak memory in GB (on CUDA: what torch held)."""
     import torch
 
+    from ULAERegistrationLib.allocator import keep_freed_memory
     from ULAERegistrationLib.evaluation.memory import peak_gb
-    from ULAERegistrationLib.training import trainer
     from ULAERegistrationLib.training.data import Brains
     from ULAERegistrationLib.training.recipe import Stage, TrainingSettings
+    from ULAERegistrationLib.training.trainer import Trainer
 
-    if memory == "given back":
-        trainer._keep_freed_memory = lambda: None
+    if memory == "kept":
+        keep_freed_memory()
     stage = Stage(shrink, steps + 2, 1e-4, WINDOWS[shrink])
     settings = TrainingSettings(stages=(stage,), precision=precision)
     with tempfile.TemporaryDirectory() as folder:
         brains = Brains(data, device)
-        run = trainer.Trainer(Path(folder), brains, settings, device, log=lambda line: None)
+        run = Trainer(Path(folder), brains, settings, device, log=lambda line: None)
         images = brains.training_set(shrink)
         for _ in range(2):
             run._step(images, stage)

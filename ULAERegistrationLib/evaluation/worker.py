@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..allocator import keep_freed_memory
 from ..errors import RegistrationError
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Worker:
 
 def _serve(connection: Connection, method: str, options: dict[str, str | None]) -> None:
     """The process: answers pairs of files until nobody asks any more."""
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller hears Ctrl-C too, and ends this process
     try:
         import numpy as np

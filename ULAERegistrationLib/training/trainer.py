@@ -7,9 +7,7 @@ A run is a folder: `settings.json`, `checkpoint.pt` (for going on, never for shi
 from __future__ import annotations
 
 import csv
-import ctypes
 import math
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -55,7 +53,6 @@ class Trainer:
         processes: Processes | None = None,
         log: Callable[[str], None] = print,
     ) -> None:
-        _keep_freed_memory()
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.brains = brains
@@ -207,15 +204,3 @@ class Trainer:
         self.cpu_seconds -= time.process_time()
         if self.processes.first:
             self.log(f"going on from stage {self.stage_index}, step {self.step}")
-
-
-def _keep_freed_memory() -> None:
-    """Make glibc keep the large tensors a step frees for the next step's.
-
-    It hands them back to the kernel otherwise, and the pages that come back have to be cleared every time: a fifth of a
-    step on the CPU.
-    """
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        most_mapped, trim_threshold = -4, -1
-        libc.mallopt(most_mapped, 0)
-        libc.mallopt(trim_threshold, -1)
