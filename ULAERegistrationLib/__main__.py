@@ -1,8 +1,16 @@
-"""`python -m ULAERegistrationLib` is `ulae`."""
+"""`ulae`, and `python -m ULAERegistrationLib`: a process of its own for the command line."""
 
 import sys
 
+from .allocator import keep_freed_memory
 from .cli import main
 
+
+def run() -> int:
+    """Run the command line; returns the exit status."""
+    keep_freed_memory()
+    return main()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

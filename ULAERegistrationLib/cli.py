@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import __version__
-from .allocator import keep_freed_memory
 from .cli_training import add_evaluate, add_train
 from .errors import Cancelled, RegistrationError
 from .settings import ALIGNMENTS, DEVICES, PRECISIONS, PRESETS
@@ -20,7 +19,6 @@ from .terminal import add_command, progress_bar
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     options = _parser().parse_args(arguments)
-    keep_freed_memory()
     try:
         options.run(options)
     except RegistrationError as error:
