@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import __version__
+from .cli_batch import add_batch
 from .cli_training import add_evaluate, add_train
 from .errors import Cancelled, RegistrationError
-from .settings import ALIGNMENTS, DEVICES, PRECISIONS, PRESETS
-from .terminal import add_command, progress_bar
+from .settings import PRESETS
+from .terminal import add_command, add_settings, progress_bar, settings_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_apply(commands)
     _add_info(commands)
     _add_demo(commands)
+    add_batch(commands)
     add_train(commands)
     add_evaluate(commands)
     return parser
@@ -59,15 +61,7 @@ def _add_register(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--warped-labels", metavar="FILE", help="where to write it (default: in the output folder)")
     command.add_argument("--fixed-labels", metavar="FILE", help="a label map of the fixed scan: reports Dice")
     command.add_argument("--initial-transform", metavar="FILE", help="where the alignment starts (fixed to moving)")
-    command.add_argument("--preset", choices=PRESETS, default="accurate", help="default: accurate")
-    command.add_argument("--alignment", choices=ALIGNMENTS, default="affine", help="default: affine")
-    command.add_argument("--no-affine", action="store_const", dest="alignment", const="none", help="--alignment none")
-    command.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
-    command.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the convolutions; default: auto")
-    command.add_argument("--model", metavar="FILE", help="weights (.safetensors) instead of the shipped ones")
-    command.add_argument("--iterations", type=int, metavar="N", help="most refinement steps (default: the preset's)")
-    command.add_argument("--smoothness", type=float, default=1.0, metavar="X", help="of the refinement; default: 1")
-    command.add_argument("--quiet", action="store_true", help="say nothing unless it fails")
+    add_settings(command)
     command.add_argument("--json", action="store_true", help="print the measures as JSON")
 
 
@@ -100,7 +94,7 @@ def _register(options: argparse.Namespace) -> None:
         registration = register(
             fixed,
             moving,
-            _settings(options),
+            settings_of(options),
             fixed_mask=options.fixed_mask,
             moving_mask=options.moving_mask,
             initial_transform=options.initial_transform,
@@ -124,20 +118,6 @@ def _register(options: argparse.Namespace) -> None:
         print(json.dumps(measures, indent=2))
     elif not options.quiet:
         _tell(registration, measures)
-
-
-def _settings(options: argparse.Namespace):
-    from .settings import RegistrationSettings
-
-    return RegistrationSettings(
-        preset=options.preset,
-        alignment=options.alignment,
-        device=options.device,
-        precision=options.precision,
-        model=options.model,
-        refinement_iterations=options.iterations,
-        smoothness=options.smoothness,
-    )
 
 
 def _overlap(registration, fixed_labels, labels, warped_labels) -> dict:

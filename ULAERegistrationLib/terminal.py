@@ -1,4 +1,4 @@
-"""What the commands of `ulae` share: how one is declared, and the bar that says how far it is."""
+"""What the commands of `ulae` share: how one is declared, the settings of a registration, the bar of its progress."""
 
 from __future__ import annotations
 
@@ -7,12 +7,44 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from .settings import ALIGNMENTS, DEVICES, PRECISIONS, PRESETS, RegistrationSettings
+
 
 def add_command(commands: argparse._SubParsersAction, name: str, run: Callable, text: str) -> argparse.ArgumentParser:
     """A command of that name, which calls `run` with its options."""
     command = commands.add_parser(name, help=text, description=text)
     command.set_defaults(run=run)
     return command
+
+
+def add_settings(command: argparse.ArgumentParser) -> None:
+    """The options that `settings_of` reads."""
+    command.add_argument("--preset", choices=PRESETS, default="accurate", help="default: accurate")
+    command.add_argument("--alignment", choices=ALIGNMENTS, default="affine", help="default: affine")
+    command.add_argument("--no-affine", action="store_const", dest="alignment", const="none", help="--alignment none")
+    command.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
+    command.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the convolutions; default: auto")
+    command.add_argument("--model", metavar="FILE", help="weights (.safetensors) instead of the shipped ones")
+    command.add_argument("--iterations", type=int, metavar="N", help="most refinement steps (default: the preset's)")
+    command.add_argument("--smoothness", type=float, default=1.0, metavar="X", help="of the refinement; default: 1")
+    command.add_argument("--quiet", action="store_true", help="say nothing unless it fails")
+
+
+def settings_of(options: argparse.Namespace) -> RegistrationSettings:
+    """How to register, as the options say.
+
+    Raises:
+        RegistrationError: for a value that is out of range.
+    """
+    return RegistrationSettings(
+        preset=options.preset,
+        alignment=options.alignment,
+        device=options.device,
+        precision=options.precision,
+        model=options.model,
+        refinement_iterations=options.iterations,
+        smoothness=options.smoothness,
+    )
 
 
 @contextmanager

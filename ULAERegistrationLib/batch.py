@@ -1,0 +1,167 @@
+"""A cohort: many pairs named in one table, each registered into a folder of its own.
+
+What is done already is left as it is, so the same call goes on after an interruption; a pair that fails is one line of
+the summary and does not stop the others.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import Cancelled, RegistrationError
+from .images import check_output_folder, read_labels, read_volume, whole_or_nothing, write_image
+
+if TYPE_CHECKING:
+    from .settings import RegistrationSettings
+
+REQUIRED = ("name", "fixed", "moving")
+OPTIONAL = ("fixed_mask", "moving_mask", "initial_transform", "moving_labels")
+SUMMARY = ("name", "status", "verdict", "ncc_before", "ncc_after", "folded_percent", "displacement_mean_mm", "message")
+DONE, FAILED = "done", "failed"
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the table.
+
+    Attributes:
+        name: of the case, and of its folder.
+        files: the other columns that are filled in.
+    """
+
+    name: str
+    files: dict[str, Path]
+
+
+def read_cases(table: str | Path) -> list[Case]:
+    """The lines of a table (CSV): columns `name`, `fixed`, `moving`, and any of `OPTIONAL`.
+
+    Files are taken from the table's folder on, where their paths are not absolute; empty cells are left out.
+
+    Raises:
+        RegistrationError: a table that cannot be read, columns that are missing or not known, no line, a name that
+            comes twice or is no name for a folder, or a file that does not exist.
+    """
+    table = Path(table)
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns, lines = reader.fieldnames or [], list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RegistrationError(f"The table {table} cannot be read ({error}); give a CSV file.") from None
+    if missing := [name for name in REQUIRED if name not in columns]:
+        raise RegistrationError(f"The table {table} has no column {missing[0]!r}; it needs {', '.join(REQUIRED)}.")
+    if unknown := [name for name in columns if name not in (*REQUIRED, *OPTIONAL)]:
+        known = ", ".join((*REQUIRED, *OPTIONAL))
+        raise RegistrationError(f"The column {unknown[0]!r} of {table} is not known; its columns may be {known}.")
+    if not lines:
+        raise RegistrationError(f"The table {table} names no pair; write a line for each.")
+    cases = [_case(line, number, table) for number, line in enumerate(lines, start=2)]
+    names = [case.name for case in cases]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise RegistrationError(f"The name {twice[0]!r} comes twice in {table}; each pair needs a name of its own.")
+    return cases
+
+
+def _case(line: dict[str, str], number: int, table: Path) -> Case:
+    name = (line["name"] or "").strip()
+    if not name or name != Path(name).name or name.startswith("."):
+        raise RegistrationError(f"Line {number} of {table} has the name {name!r}, which is no name for a folder.")
+    files = {
+        key: table.parent / value.strip() for key, value in line.items() if key != "name" and (value or "").strip()
+    }
+    for key in REQUIRED[1:]:
+        if key not in files:
+            raise RegistrationError(f"{name}, line {number} of {table}, names no {key} image; fill it in.")
+    for key, file in files.items():
+        if not file.is_file():
+            raise RegistrationError(f"The {key} of {name}, {file}, does not exist (line {number} of {table}).")
+    return Case(name, files)
+
+
+def run_batch(
+    cases: Sequence[Case], folder: str | Path, settings: RegistrationSettings, progress: Progress | None = None
+) -> list[dict[str, str]]:
+    """Register every case into `folder/<name>/`, and keep `folder/summary.csv` true after each.
+
+    Args:
+        cases: as `read_cases` gives them.
+        folder: of the cohort; a case whose folder is complete is not registered again.
+        settings: for all of them.
+        progress: told the fraction done and what is going on; what it raises ends the batch after nothing half-written.
+
+    Returns:
+        The rows of the summary, `SUMMARY` by name.
+
+    Raises:
+        RegistrationError: a folder that cannot be written.
+    """
+    folder = check_output_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    report = progress or (lambda fraction, message: None)
+    rows: list[dict[str, str]] = []
+    for number, case in enumerate(cases):
+
+        def within(fraction: float, message: str, number: int = number, name: str = case.name) -> None:
+            report((number + fraction) / len(cases), f"{name}: {message}")
+
+        target = folder / case.name
+        if not (target / "quality.json").is_file():
+            try:
+                _register(case, target, settings, within)
+            except Cancelled:
+                raise
+            except Exception as error:  # one bad pair must not cost the others
+                rows.append({"name": case.name, "status": FAILED, "message": _sentence(error)})
+                _write_summary(rows, folder)
+                continue
+        quality = json.loads((target / "quality.json").read_text(encoding="utf-8"))
+        rows.append({"name": case.name, "status": DONE, "message": " ".join(quality["reasons"]), **_figures(quality)})
+        _write_summary(rows, folder)
+    report(1.0, "Done")
+    return rows
+
+
+def _register(case: Case, target: Path, settings: RegistrationSettings, progress: Progress) -> None:
+    from .registration import register
+
+    files = dict(case.files)
+    fixed, moving = read_volume(files.pop("fixed"), "fixed"), read_volume(files.pop("moving"), "moving")
+    labels = files.pop("moving_labels", None)
+    labels = labels and read_labels(labels, moving, "moving")
+    began = time.monotonic()
+    registration = register(fixed, moving, settings, **files, progress=lambda part, what: progress(0.8 * part, what))
+    if labels:
+        write_image(registration.warp_labels(labels), target / "warped_labels.nii.gz")
+    progress(0.8, f"Writing ({time.monotonic() - began:.0f} s so far)")
+    registration.save(target)  # last of all: its quality.json says that the case is done
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, RegistrationError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "There is not enough memory for this registration; close other programs and try again."
+    traceback.print_exception(error)
+    return f"The registration failed unexpectedly ({type(error).__name__}: {error})."
+
+
+def _figures(quality: dict) -> dict[str, str]:
+    figures = {name: quality[name] for name in SUMMARY if name in quality}
+    return {name: f"{value:.4f}" if isinstance(value, float) else str(value) for name, value in figures.items()}
+
+
+def _write_summary(rows: Sequence[dict[str, str]], folder: Path) -> None:
+    with whole_or_nothing(folder / "summary.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, SUMMARY, restval="")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,37 @@
+"""The command for a cohort."""
+
+from __future__ import annotations
+
+import argparse
+
+from .errors import RegistrationError
+from .terminal import add_command, add_settings, progress_bar, settings_of
+
+
+def add_batch(commands: argparse._SubParsersAction) -> None:
+    command = add_command(commands, "batch", _batch, "Register every pair of a table; the same call goes on later.")
+    command.add_argument(
+        "table",
+        metavar="TABLE",
+        help="CSV with the columns name, fixed, moving, and any of fixed_mask, moving_mask, initial_transform, "
+        "moving_labels",
+    )
+    command.add_argument("-o", "--output", required=True, metavar="FOLDER", help="a folder for each pair, summary.csv")
+    add_settings(command)
+
+
+def _batch(options: argparse.Namespace) -> None:
+    from .batch import DONE, read_cases, run_batch
+
+    cases, settings = read_cases(options.table), settings_of(options)
+    with progress_bar(options.quiet) as progress:
+        rows = run_batch(cases, options.output, settings, progress)
+    failed = [row for row in rows if row["status"] != DONE]
+    if not options.quiet:
+        for row in rows:
+            print(f"{row['name']}: {row.get('verdict', row['status'])}. {row['message']}")
+    if failed:
+        names = ", ".join(row["name"] for row in failed)
+        raise RegistrationError(
+            f"{len(failed)} of {len(rows)} pairs failed ({names}); see {options.output}/summary.csv."
+        )
