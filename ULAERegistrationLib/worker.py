@@ -33,11 +33,11 @@ import SimpleITK as sitk
 
 from .allocator import keep_freed_memory
 from .errors import RegistrationError
+from .saving import STEP_SPACING
 
 if TYPE_CHECKING:
     from .registration import Registration
 
-STEP_SPACING = 2.0  # mm; the fields of the steps are looked at, never used to warp a result
 REGISTERING = 0.9  # the share of the bar that register() has; the rest is writing
 
 
