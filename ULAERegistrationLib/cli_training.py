@@ -17,7 +17,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     command.add_argument("-o", "--output", required=True, metavar="OUT", help="the run's folder; with --pack, the file")
     command.add_argument("--pack", action="store_true", help="pack DATA into one file instead of training")
     command.add_argument("--settings", metavar="FILE", help="a recipe (JSON) as a run writes it")
-    command.add_argument("--start", metavar="FILE", help="begin a new run from these weights (.safetensors)")
+    command.add_argument("--start-from", metavar="FILE", help="begin a new run from these weights (.safetensors)")
     command.add_argument("--minutes", type=float, metavar="N", help="stop after so long; the same command goes on")
     command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
@@ -38,7 +38,7 @@ def _train(options: argparse.Namespace) -> None:
         raise RegistrationError(f"The packed data {options.data} does not exist; make it with `ulae train --pack`.")
     text = Path(options.settings).read_text() if options.settings else "{}"
     settings = TrainingSettings.from_json(text)
-    start, card = load_network(options.start) if options.start else (None, None)
+    start, card = load_network(options.start_from) if options.start_from else (None, None)
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -24,7 +25,7 @@ from ULAERegistrationLib.training.recipe import Stage, TrainingSettings
 from ULAERegistrationLib.training.ship import ship
 from ULAERegistrationLib.training.synthesis import TISSUES, synthesise, tissues
 from ULAERegistrationLib.training.trainer import Trainer
-from ULAERegistrationLib.weights import load_network
+from ULAERegistrationLib.weights import SHIPPED, load_network
 
 SETTINGS = TrainingSettings(
     stages=(Stage(shrink=4, steps=4, learning_rate=1e-3, windows=(5, 3)),),
@@ -181,11 +182,13 @@ def test_two_processes_train_one_run_and_go_on_with_it(tmp_path, packed):
     run = tmp_path / "run"
     program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     program += ["-m", "ULAERegistrationLib", "train", packed, "-o", run, "--device", "cpu"]
-    program += ["--settings", tmp_path / "recipe.json"]
+    # Every option of the documented command: torchrun takes for its own what abbreviates one of its options.
+    program += ["--settings", tmp_path / "recipe.json", "--start-from", SHIPPED]
     done = subprocess.run([*map(str, program), "--minutes", "0.0001"], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     checkpoint = torch.load(run / "checkpoint.pt", weights_only=True)
     assert checkpoint["step"] == 1
+    assert json.loads((run / "start.json").read_text())["architecture"] == "ULAE-net"
     first, second = checkpoint["random"]
     assert not torch.equal(first, second)
     done = subprocess.run([*map(str, program)], capture_output=True, text=True, timeout=300)
