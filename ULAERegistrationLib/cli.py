@@ -11,6 +11,7 @@ from pathlib import Path
 
 from . import __version__
 from .cli_batch import add_batch
+from .cli_benchmark import add_benchmark
 from .cli_training import add_evaluate, add_train
 from .errors import Cancelled, RegistrationError
 from .settings import PRESETS
@@ -42,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_apply(commands)
     _add_info(commands)
     _add_demo(commands)
+    add_benchmark(commands)
     add_batch(commands)
     add_train(commands)
     add_evaluate(commands)

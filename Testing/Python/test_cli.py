@@ -160,6 +160,16 @@ def test_info_names_the_weights_and_their_licence(capsys):
     assert "cpu" in facts["devices"]
 
 
+def test_benchmark_times_every_stage_of_a_preset(capsys):
+    assert main(["benchmark", "--presets", "fast", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)["fast"]
+    stages = ("alignment", "network", "field", "quality")
+    assert set(figures) == {*stages, "all", "mean error, mm"}
+    assert min(figures[stage] for stage in stages) > 0
+    assert figures["all"] == pytest.approx(sum(figures[stage] for stage in stages), abs=0.01)
+    assert figures["mean error, mm"] < 3
+
+
 def test_the_module_is_the_same_program():
     command = [sys.executable, "-m", "ULAERegistrationLib", "--version"]
     result = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)

@@ -1,0 +1,48 @@
+"""The command that says how long a registration takes on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from .settings import DEVICES, PRECISIONS, PRESETS
+from .terminal import add_command, progress_bar
+
+
+def add_benchmark(commands: argparse._SubParsersAction) -> None:
+    command = add_command(
+        commands, "benchmark", _benchmark, "Time every preset on this machine, on the simulated pair of `ulae demo`."
+    )
+    command.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS), help="default: all")
+    command.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
+    command.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the convolutions; default: auto")
+    command.add_argument("--model", metavar="FILE", help="weights (.safetensors) instead of the shipped ones")
+    command.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def _benchmark(options: argparse.Namespace) -> None:
+    from .demo import simulate, true_error
+    from .registration import register
+
+    pair = simulate()
+    figures = {}
+    for preset in options.presets:
+        with progress_bar(options.json) as progress:
+            found = register(
+                pair.subject,
+                pair.template,
+                preset=preset,
+                device=options.device,
+                precision=options.precision,
+                model=options.model,
+                progress=progress,
+            )
+        seconds = found.quality.seconds
+        error = float(true_error(pair, found.transform).mean())
+        figures[preset] = {**seconds, "all": round(sum(seconds.values()), 2), "mean error, mm": round(error, 2)}
+    if options.json:
+        print(json.dumps(figures, indent=2))
+        return
+    print(f"{'seconds':16}" + "".join(f"{preset:>10}" for preset in figures))
+    for row in max(figures.values(), key=len):  # the network alone has no refinement to time
+        print(f"{row:16}" + "".join(f"{column.get(row, 0):10.2f}" for column in figures.values()))
