@@ -38,15 +38,16 @@ def _train(options: argparse.Namespace) -> None:
         raise RegistrationError(f"The packed data {options.data} does not exist; make it with `ulae train --pack`.")
     text = Path(options.settings).read_text() if options.settings else "{}"
     settings = TrainingSettings.from_json(text)
-    start, card = load_network(options.start_from) if options.start_from else (None, None)
+    start, history = None, []
+    if options.start_from:
+        start, card = load_network(options.start_from)
+        history = card.details.get("runs", [])
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     with processes(device) as (all_processes, device):
         brains = Brains(Path(options.data), device)
-        trainer = Trainer(Path(options.output), brains, settings, device, start, all_processes)
-        if card and all_processes.first:
-            (Path(options.output) / "start.json").write_text(json.dumps(card.details, indent=2))
+        trainer = Trainer(Path(options.output), brains, settings, device, start, history, all_processes)
         trainer.train(60 * options.minutes if options.minutes else float("inf"))
 
 

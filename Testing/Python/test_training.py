@@ -139,11 +139,13 @@ def test_training_makes_brains_match_better(tmp_path, brains):
 
 def test_a_run_leaves_weights_that_load_its_curve_and_its_recipe(tmp_path, brains):
     settings = replace(SETTINGS, stages=(replace(SETTINGS.stages[0], steps=1),))
-    train(tmp_path, brains, settings)
-    (tmp_path / "start.json").write_text('{"runs": [{"cpu_hours": 7.5}]}')
+    train(tmp_path, brains, settings, history=[{"cpu_hours": 7.5}])
     network, card = load_network(tmp_path / "weights.safetensors")
     assert card.shrink == 4
-    assert "dice_nirep" in card.details["scores"]
+    before, run = card.details["runs"]
+    assert before == {"cpu_hours": 7.5}
+    assert "dice_nirep" in run["accuracy"]
+    assert TrainingSettings.from_json(json.dumps(run["recipe"])) == settings
     assert not network.training
     with (tmp_path / "curve.csv").open() as file:
         (row,) = csv.DictReader(file)
@@ -151,7 +153,7 @@ def test_a_run_leaves_weights_that_load_its_curve_and_its_recipe(tmp_path, brain
     assert (tmp_path / "curve.png").stat().st_size > 5000
     assert TrainingSettings.from_json((tmp_path / "settings.json").read_text()) == settings
     shipped = ship(tmp_path, tmp_path / "shipped.safetensors")
-    assert load_network(tmp_path / "shipped.safetensors")[1].details["accuracy"] == card.details["scores"]
+    assert load_network(tmp_path / "shipped.safetensors")[1].details["accuracy"] == run["accuracy"]
     assert len(shipped["runs"]) == 2
     assert 7.5 <= shipped["cpu_hours"] < 8
 
@@ -188,7 +190,7 @@ def test_two_processes_train_one_run_and_go_on_with_it(tmp_path, packed):
     assert done.returncode == 0, done.stderr
     checkpoint = torch.load(run / "checkpoint.pt", weights_only=True)
     assert checkpoint["step"] == 1
-    assert json.loads((run / "start.json").read_text())["architecture"] == "ULAE-net"
+    assert checkpoint["history"] == load_network()[1].details["runs"]
     first, second = checkpoint["random"]
     assert not torch.equal(first, second)
     done = subprocess.run([*map(str, program)], capture_output=True, text=True, timeout=300)

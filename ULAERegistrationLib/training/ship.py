@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from pathlib import Path
 
@@ -24,8 +23,7 @@ def ship(run: Path, target: Path = SHIPPED) -> dict:
     """Copy the weights of a run and write their card.
 
     Args:
-        run: the folder of a finished or stopped run; the card of the weights it began from, `start.json` in it, tells
-            of the runs before.
+        run: the folder of a finished or stopped run.
         target: the shipped file.
 
     Returns:
@@ -35,17 +33,7 @@ def ship(run: Path, target: Path = SHIPPED) -> dict:
         RegistrationError: where the run holds no usable weights.
     """
     network, card = load_network(run / "weights.safetensors")
-    with (run / "curve.csv").open() as file:
-        last = list(csv.DictReader(file))[-1]
-    beginning = run / "start.json"
-    runs = json.loads(beginning.read_text())["runs"] if beginning.is_file() else []
-    runs.append(
-        {
-            "recipe": json.loads((run / "settings.json").read_text()),
-            "cpu_hours": round(float(last["cpu_seconds"]) / 3600, 2),
-            "accuracy": card.details["scores"],
-        }
-    )
+    runs = card.details["runs"]
     details = {
         "what": "ULAE-net (Shu et al., MICCAI 2021), an implementation of its own, trained from nothing.",
         "licence": LICENCE,
@@ -54,7 +42,7 @@ def ship(run: Path, target: Path = SHIPPED) -> dict:
         "training_data": "34 people, one T1 scan each: NIREP 8, OASIS 17, 1000 Functional Connectomes 6, three "
         "singles; and brains painted from 6 label maps of heads",
         "validation_people": list(VALIDATION_PEOPLE),
-        "accuracy": card.details["scores"],
+        "accuracy": runs[-1]["accuracy"],
         "accuracy_is": "network alone, mean Dice of cortical labels and folding % (central differences), over the "
         "ordered pairs of the validation people, by which this checkpoint was picked",
         "cpu_hours": round(sum(one["cpu_hours"] for one in runs), 2),

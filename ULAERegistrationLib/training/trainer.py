@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -39,6 +40,7 @@ class Trainer:
         settings: the recipe.
         device: "cpu", "cuda" or "cuda:1".
         start: weights to begin from, for a new run.
+        history: the runs before this one, as the card of those weights tells them.
         processes: those that train this run together, a pair each at every step.
         log: takes one line of text at a time.
     """
@@ -50,6 +52,7 @@ class Trainer:
         settings: TrainingSettings,
         device: str = "cpu",
         start: ULAENet | None = None,
+        history: Sequence[dict] = (),
         processes: Processes | None = None,
         log: Callable[[str], None] = print,
     ) -> None:
@@ -58,6 +61,7 @@ class Trainer:
         self.brains = brains
         self.settings = settings
         self.device = torch.device(device)
+        self.history = list(history)
         self.processes = processes or Processes()
         self.log = log
         torch.manual_seed(settings.seed)
@@ -156,7 +160,10 @@ class Trainer:
         mean = sum(value for name, value in scores.items() if name.startswith("dice"))
         if mean > self.best:
             self.best = mean
-            save_network(network, self.folder / "weights.safetensors", {"shrink": stage.shrink, "scores": scores})
+            cpu_hours = round(row["cpu_seconds"] / 3600, 2)
+            run = {"recipe": asdict(self.settings), "cpu_hours": cpu_hours, "accuracy": scores}
+            card = {"shrink": stage.shrink, "runs": [*self.history, run]}
+            save_network(network, self.folder / "weights.safetensors", card)
 
     def _write_curve(self) -> None:
         with (self.folder / "curve.csv").open("w", newline="") as file:
@@ -181,6 +188,7 @@ class Trainer:
             "seconds": seconds,
             "cpu_seconds": self.cpu_seconds + time.process_time(),
             "rows": self._rows,
+            "history": self.history,
         }
         if not self.processes.first:
             return
@@ -202,5 +210,6 @@ class Trainer:
         self.stage_index, self.step, self.best = state["stage"], state["step"], state["best"]
         self.seconds, self.cpu_seconds, self._rows = state["seconds"], state["cpu_seconds"], state["rows"]
         self.cpu_seconds -= time.process_time()
+        self.history = state["history"]
         if self.processes.first:
             self.log(f"going on from stage {self.stage_index}, step {self.step}")
