@@ -1,21 +1,28 @@
-"""The course of a training run as a picture."""
+"""The course of training as a picture: of one run while it goes, or of several, each begun from the one before.
+
+python -m ULAERegistrationLib.training.curve first.csv second.csv -o curve.png
+"""
 
 from __future__ import annotations
 
+import argparse
+import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 
-def draw_curve(rows: list[dict], path: Path) -> None:
+def draw_curve(rows: list[dict], path: Path, hours_of: str = "seconds") -> None:
     """Loss, validation Dice and folding against hours of training.
 
     Args:
         rows: the lines of `curve.csv`, in order.
+        hours_of: the column of the time: "seconds" on the clock or "cpu_seconds".
     """
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     panels = figure.subplots(1, 3)
-    hours = [row["seconds"] / 3600 for row in rows]
+    hours = [row[hours_of] / 3600 for row in rows]
     for panel, prefix, title in zip(
         panels, ("loss", "dice_", "folding_"), ("loss (last step)", "validation Dice", "folding, %"), strict=True
     ):
@@ -25,7 +32,26 @@ def draw_curve(rows: list[dict], path: Path) -> None:
         for before, after, x in zip(rows, rows[1:], hours[1:], strict=False):
             if before["stage"] != after["stage"]:
                 panel.axvline(x, color="0.8", linewidth=1)
-        panel.set(title=title, xlabel="hours")
+        panel.set(title=title, xlabel="hours of CPU time" if hours_of == "cpu_seconds" else "hours")
         panel.grid(alpha=0.3)
     panels[1].legend(frameon=False)
     figure.savefig(path, dpi=110)
+
+
+def joined(files: Sequence[Path]) -> list[dict]:
+    """The lines of several runs' `curve.csv` as if they were one run's: stages and CPU time count on."""
+    rows: list[dict] = []
+    for file in files:
+        with Path(file).open() as lines:
+            found = [{name: float(value) for name, value in line.items()} for line in csv.DictReader(lines)]
+        stages, seconds = (rows[-1]["stage"] + 1, rows[-1]["cpu_seconds"]) if rows else (0, 0)
+        rows += [row | {"stage": row["stage"] + stages, "cpu_seconds": row["cpu_seconds"] + seconds} for row in found]
+    return rows
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    options = parser.parse_args()
+    draw_curve(joined(options.runs), options.output, "cpu_seconds")

@@ -14,7 +14,7 @@ from .sources import CITATIONS, LICENCE, VALIDATION_PEOPLE
 
 LIMITS = [
     "T1-weighted, skull-stripped scans of adults; other contrasts, infants and large lesions were never seen.",
-    "Trained on few people, so far on CPUs only; accuracy was still rising when training stopped.",
+    "Trained on few people (34), on CPUs only.",
     "Not a medical device.",
 ]
 
