@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from .settings import DEVICES, PRECISIONS, PRESETS
-from .terminal import add_command, progress_bar
+from .settings import PRESETS
+from .terminal import add_command, add_network, progress_bar
 
 
 def add_benchmark(commands: argparse._SubParsersAction) -> None:
@@ -14,9 +14,7 @@ def add_benchmark(commands: argparse._SubParsersAction) -> None:
         commands, "benchmark", _benchmark, "Time every preset on this machine, on the simulated pair of `ulae demo`."
     )
     command.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS), help="default: all")
-    command.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
-    command.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the convolutions; default: auto")
-    command.add_argument("--model", metavar="FILE", help="weights (.safetensors) instead of the shipped ones")
+    add_network(command)
     command.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 

@@ -7,8 +7,7 @@ import json
 from pathlib import Path
 
 from .errors import RegistrationError
-from .settings import DEVICES, PRECISIONS
-from .terminal import add_command, progress_bar
+from .terminal import add_command, add_network, progress_bar
 
 
 def add_train(commands: argparse._SubParsersAction) -> None:
@@ -63,9 +62,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         help="of affine, syn, network, accurate, smooth; default: all but syn, which needs antspyx",
     )
     command.add_argument("--people", nargs="+", metavar="PERSON", help="default: the validation people of the split")
-    command.add_argument("--model", metavar="FILE", help="weights (.safetensors) instead of the shipped ones")
-    command.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
-    command.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the convolutions; default: auto")
+    add_network(command)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -17,14 +17,19 @@ def add_command(commands: argparse._SubParsersAction, name: str, run: Callable, 
     return command
 
 
+def add_network(command: argparse.ArgumentParser) -> None:
+    """The options that say which weights run where: --device, --precision, --model."""
+    command.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
+    command.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the convolutions; default: auto")
+    command.add_argument("--model", metavar="FILE", help="weights (.safetensors) instead of the shipped ones")
+
+
 def add_settings(command: argparse.ArgumentParser) -> None:
     """The options that `settings_of` reads."""
     command.add_argument("--preset", choices=PRESETS, default="accurate", help="default: accurate")
     command.add_argument("--alignment", choices=ALIGNMENTS, default="affine", help="default: affine")
     command.add_argument("--no-affine", action="store_const", dest="alignment", const="none", help="--alignment none")
-    command.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
-    command.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the convolutions; default: auto")
-    command.add_argument("--model", metavar="FILE", help="weights (.safetensors) instead of the shipped ones")
+    add_network(command)
     command.add_argument("--iterations", type=int, metavar="N", help="most refinement steps (default: the preset's)")
     command.add_argument("--smoothness", type=float, default=1.0, metavar="X", help="of the refinement; default: 1")
     command.add_argument("--quiet", action="store_true", help="say nothing unless it fails")
