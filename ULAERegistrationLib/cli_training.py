@@ -46,8 +46,8 @@ def _train(options: argparse.Namespace) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     with processes(device) as (all_processes, device):
         brains = Brains(Path(options.data), device)
-        trainer = Trainer(Path(options.output), brains, settings, device, start, history, all_processes)
-        trainer.train(60 * options.minutes if options.minutes else float("inf"))
+        seconds = 60 * options.minutes if options.minutes else float("inf")
+        Trainer(Path(options.output), brains, settings, device, start, history, all_processes).train(seconds)
 
 
 def add_evaluate(commands: argparse._SubParsersAction) -> None:

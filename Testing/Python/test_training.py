@@ -203,7 +203,10 @@ def test_two_processes_train_one_run_and_go_on_with_it(tmp_path, packed):
 
 
 def test_two_processes_take_the_mean_of_their_gradients(tmp_path, packed):
-    """What two processes make of two pairs is what one makes of the mean of both losses."""
+    """What two processes make of two pairs is what one makes of the mean of both losses.
+
+    Nothing of the group is left then: one of its threads would now and then abort Python as it ends.
+    """
     script = tmp_path / "mean.py"
     script.write_text(GRADIENTS.format(file=str(packed)))
     program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
@@ -214,12 +217,12 @@ def test_two_processes_take_the_mean_of_their_gradients(tmp_path, packed):
 
 GRADIENTS = """
 import torch
-from torch import distributed
 from pathlib import Path
 from ULAERegistrationLib.network import ULAENet
 from ULAERegistrationLib.training.parallel import processes
 
-with processes("cpu") as (together, device):
+
+def compare(together):
     torch.manual_seed(0)
     alone = ULAENet()
     shared = ULAENet()
@@ -231,6 +234,12 @@ with processes("cpu") as (together, device):
     for mine, other in zip(shared.parameters(), alone.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, other.grad, rtol=1e-3, atol=1e-5 * float(other.grad.abs().max()))
     print("the same", flush=True)
+
+
+with processes("cpu") as (together, device):
+    compare(together)
+threads = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+assert not [thread for thread in threads if "gloo" in thread], threads
 """
 
 

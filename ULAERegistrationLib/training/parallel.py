@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.distributed as distributed
+import torch.distributed.nn.functional  # now: its defaults hold for ever whatever group there is when it is imported
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -62,6 +64,8 @@ class Processes:
 def processes(device: str) -> Iterator[tuple[Processes, str]]:
     """Join the run that `torchrun` started, if one did: gloo on CPUs, nccl on GPUs, one GPU a process.
 
+    What shares a network must be gone when the block ends: it holds the group.
+
     Args:
         device: "cpu" or "cuda".
 
@@ -78,4 +82,6 @@ def processes(device: str) -> Iterator[tuple[Processes, str]]:
     try:
         yield Processes(), device
     finally:
+        # A group that something still holds keeps its threads, and one of those aborts Python as it ends.
+        gc.collect()
         distributed.destroy_process_group()
