@@ -22,14 +22,13 @@ from .slabs import (
     Kernel,
     Normalised,
     convolved,
-    joined,
     normalised_block,
     room,
     slabs,
     statistics,
     stored,
-    upsampled,
 )
+from .upsampling import convolved_finer, upsampled
 
 # How many neighbouring voxels' flow one head convolution puts out: 3 channels alone would leave most of the CPU's
 # vector lanes empty.
@@ -177,12 +176,12 @@ class FoldedNetwork:
         x = convolved(features[4], self.bottom)
         for level in range(levels):
             skip = features[3 - level]
-            x = convolved(joined(upsampled(x, skip.size), skip), self.ascents[level])
+            x = convolved_finer(x, skip, weight=self.ascents[level])
         for weight in self.smooth:
             x = convolved(x, weight)
         size = torch.Size(2 * n for n in x.size)
         images = [self._pooled(image, size) for image in (moving, work.image)]
-        x = convolved(joined(upsampled(x, size), *map(stored, images)), self.finish)
+        x = convolved_finer(x, *map(stored, images), weight=self.finish)
         flow = room((1, 3, *size), torch.float32, self.device)
         for start, stop in slabs(size, x.raw.shape[1], x.raw):
             y = head.rows(x, start, stop).permute(0, 2, 3, 4, 1)

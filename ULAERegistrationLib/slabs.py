@@ -1,4 +1,4 @@
-"""Convolution, normalisation and upsampling a slab of planes at a time, so that what is in work stays in the cache.
+"""Convolution and normalisation a slab of planes at a time, so that what is in work stays in the cache.
 
 A slab is a run of planes along the first grid axis. A convolution reads its slab with the halo it needs from a source;
 the source normalises, upsamples or concatenates just these planes, so none of that is ever held for the whole grid.
@@ -70,10 +70,22 @@ class Kernel:
             padding = [0, *padding]
             if first < 0 or last > depth:
                 planes = F.pad(planes, (0, 0, 0, 0, max(-first, 0), max(last - depth, 0)))
-        if planes.device.type == "cpu" and torch.backends.mkldnn.is_available():
-            # Asked for by name: F.conv3d leaves small float32 inputs to a slow kernel.
-            return torch.mkldnn_convolution(planes, self.weight, self.bias, padding, self.stride, self.dilation, 1)
-        return F.conv3d(planes, self.weight, self.bias, self.stride, padding, self.dilation)
+        return convolve(planes, self.weight, self.bias, self.stride, padding, self.dilation)
+
+
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> Tensor:
+    """A convolution in two or three dimensions by the fastest kernel."""
+    if x.device.type == "cpu" and torch.backends.mkldnn.is_available():
+        # Asked for by name: F.conv3d leaves small float32 inputs to a slow kernel.
+        return torch.mkldnn_convolution(x, weight, bias, padding, stride, dilation, 1)
+    return torch.convolution(x, weight, bias, stride, padding, dilation, False, [0] * len(padding), 1)
 
 
 def room(size: Sequence[int], dtype: torch.dtype, device: torch.device, channels_last: bool = False) -> Tensor:
@@ -97,8 +109,10 @@ def stored(x: Tensor) -> Source:
     return Source(x.shape[2:], lambda start, stop: x[:, :, start:stop])
 
 
-def joined(*sources: Source | Normalised) -> Source:
+def joined(*sources: Source | Normalised) -> Source | Normalised:
     """Several sources' channels together."""
+    if len(sources) == 1:
+        return sources[0]
 
     def rows(start: int, stop: int) -> Tensor:
         parts = [source.rows(start, stop) for source in sources]
@@ -107,29 +121,6 @@ def joined(*sources: Source | Normalised) -> Source:
         return torch.cat(parts, 1, out=room(size, parts[0].dtype, parts[0].device, channels_last=True))
 
     return Source(sources[0].size, rows)
-
-
-def upsampled(source: Source | Normalised, size: torch.Size) -> Source:
-    """Trilinear upsampling (align_corners) to a finer grid."""
-    coarse = source.size[0]
-    ratio = (coarse - 1) / (size[0] - 1)
-
-    def rows(start: int, stop: int) -> Tensor:
-        below = [min(int(n * ratio), coarse - 2) for n in range(start, stop)]
-        base = below[0]
-        planes = source.rows(base, below[-1] + 2)
-        if planes.device.type != "cpu":
-            whole = F.interpolate(source.rows(0, coarse), size=tuple(size), mode="trilinear", align_corners=True)
-            return whole[:, :, start:stop]
-        # In the plane first, on the few coarse planes; then between them.
-        planes = F.interpolate(planes[0].transpose(0, 1), size=tuple(size[1:]), mode="bilinear", align_corners=True)
-        channels_last = planes.is_contiguous(memory_format=torch.channels_last)
-        out = room((1, planes.shape[1], stop - start, *size[1:]), planes.dtype, planes.device, channels_last)
-        for n, low in enumerate(below):
-            torch.lerp(planes[low - base], planes[low - base + 1], (start + n) * ratio - low, out=out[0, :, n])
-        return out
-
-    return Source(size, rows)
 
 
 def slabs(size: torch.Size, channels: int, like: Tensor) -> Iterator[tuple[int, int]]:

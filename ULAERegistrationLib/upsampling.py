@@ -1,0 +1,99 @@
+"""Trilinear upsampling (align_corners), a few planes at a time, alone or inside the block that convolves the result."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .slabs import Kernel, Normalised, Source, combined, convolve, convolved, joined, room, slabs, statistics
+
+# How many coarse planes before a new one an output plane that waited for it is made of: its own, the one before
+# and the one after lie between two coarse planes each.
+EARLIER = 2
+
+
+def upsampled(source: Source | Normalised, size: torch.Size) -> Source:
+    """Features on a finer grid, as a source."""
+    coarse = source.size[0]
+    ratio = (coarse - 1) / (size[0] - 1)
+
+    def rows(start: int, stop: int) -> Tensor:
+        below = [min(int(n * ratio), coarse - 2) for n in range(start, stop)]
+        base = below[0]
+        planes = source.rows(base, below[-1] + 2)
+        if planes.device.type != "cpu":
+            whole = F.interpolate(source.rows(0, coarse), size=tuple(size), mode="trilinear", align_corners=True)
+            return whole[:, :, start:stop]
+        # In the plane first, on the few coarse planes; then between them.
+        planes = upsampled_in_plane(planes, size)
+        channels_last = planes.is_contiguous(memory_format=torch.channels_last)
+        out = room((1, planes.shape[1], stop - start, *size[1:]), planes.dtype, planes.device, channels_last)
+        for n, low in enumerate(below):
+            torch.lerp(planes[low - base], planes[low - base + 1], (start + n) * ratio - low, out=out[0, :, n])
+        return out
+
+    return Source(size, rows)
+
+
+def upsampled_in_plane(planes: Tensor, size: torch.Size) -> Tensor:
+    """Planes `[1, C, n, h, w]` as a batch of finer ones, `[n, C, H, W]`."""
+    return F.interpolate(planes[0].transpose(0, 1), size=tuple(size[1:]), mode="bilinear", align_corners=True)
+
+
+def convolved_finer(coarse: Normalised, *fine: Source | Normalised, weight: Tensor) -> Normalised:
+    """A block on coarse features, upsampled, and on fine ones: what the decoder does at every level.
+
+    Interpolating between planes and convolving within them can change places. So each of the kernel's three planes is
+    applied to the coarse planes, half as many, and every output plane is a weighted sum of what they gave.
+
+    Args:
+        coarse: features on half the grid.
+        fine: the others, on the grid itself.
+        weight: `[out, coarse channels + fine channels, 3, 3, 3]`.
+    """
+    size, depth, outputs, channels = fine[0].size, coarse.size[0], len(weight), coarse.raw.shape[1]
+    if weight.device.type != "cpu":
+        return convolved(joined(upsampled(coarse, size), *fine), weight)
+    within = [weight[:, :channels, n].contiguous(memory_format=torch.channels_last) for n in range(3)]
+    kernel = Kernel(weight[:, channels:].contiguous(memory_format=torch.channels_last_3d))
+    shares = plane_shares(depth, size[0])
+    last_needed = [int(share.nonzero()[:, 0].max()) for share in shares]
+    shares = shares.to(weight.dtype)
+
+    raw = room((1, outputs, *size), weight.dtype, weight.device, channels_last=True)
+    chunks = list(slabs(torch.Size((depth, *size[1:])), 3 * outputs, weight))
+    window = room((EARLIER + chunks[0][1], 3, *size[1:], outputs), weight.dtype, weight.device)
+    parts, thickness, done = [], [], 0
+    for start, stop in chunks:
+        if start:
+            window[:EARLIER] = window[-EARLIER:].clone()
+        new = upsampled_in_plane(coarse.rows(start, stop), size)
+        for n, plane_weight in enumerate(within):
+            planes = convolve(new, plane_weight, None, (1, 1), (1, 1), (1, 1))
+            window[EARLIER : EARLIER + stop - start, n] = planes.permute(0, 2, 3, 1)
+        first = max(start - EARLIER, 0)
+        held = window[EARLIER + first - start : EARLIER + stop - start]
+        ready = sum(plane < stop for plane in last_needed)
+        torch.addmm(
+            by_plane(kernel.rows(joined(*fine), done, ready)),
+            shares[done:ready, first:stop].flatten(1),
+            held.view(3 * (stop - first), -1),
+            out=by_plane(raw)[done:ready],
+        )
+        parts.append(statistics(raw[:, :, done:ready]))
+        thickness.append(ready - done)
+        done = ready
+    return Normalised(raw, *combined(parts, thickness))
+
+
+def plane_shares(coarse: int, fine: int) -> Tensor:
+    """`[fine, coarse, 3]`: how much of what the kernel's planes gave on each coarse plane a fine plane is made of."""
+    between = F.interpolate(torch.eye(coarse)[None], size=fine, mode="linear", align_corners=True)[0].T
+    beyond = F.pad(between, (0, 0, 1, 1))  # convolutions take the planes outside the grid as zero
+    return torch.stack([beyond[n : n + fine] for n in range(3)], -1)
+
+
+def by_plane(x: Tensor) -> Tensor:
+    """`[1, C, D, H, W]`, channels last, as a matrix of a row a plane."""
+    return x.permute(0, 2, 3, 4, 1).reshape(x.shape[2], -1)
