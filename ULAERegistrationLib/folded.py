@@ -21,6 +21,7 @@ from .network import LEAK, ULAENet, UncoupledBlock
 from .slabs import (
     Kernel,
     Normalised,
+    convolve,
     convolved,
     normalised_block,
     room,
@@ -30,9 +31,6 @@ from .slabs import (
 )
 from .upsampling import convolved_finer, upsampled
 
-# How many neighbouring voxels' flow one head convolution puts out: 3 channels alone would leave most of the CPU's
-# vector lanes empty.
-HEAD_RUN = 4
 STEP_SHARES = {1: 0.2, 2: 0.25, 3: 0.55}
 
 
@@ -76,7 +74,6 @@ class FoldedNetwork:
         self.device, self.dtype = torch.device(device), dtype
         # MPS has no 3-D sampling in the older torch releases: flows stay on the CPU there.
         self.flow_device = torch.device("cpu") if self.device.type == "mps" else self.device
-        self.layout = torch.contiguous_format if self.device.type == "mps" else torch.channels_last_3d
         self.steps = list(network.steps)
         with torch.no_grad():
             self.fixed_path = [self._weight(block.convolution.weight) for block in network.fixed_path]
@@ -89,12 +86,14 @@ class FoldedNetwork:
             self.smooth = [self._weight(block.convolution.weight) for block in network.smooth]
             self.finish = self._weight(network.finish.convolution.weight)
             self.heads = [
-                (Kernel(self._weight(head_run(head.weight)), stride=(1, 1, HEAD_RUN)), head.bias.to(self.device))
+                (self._weight(torch.cat(head.weight.unbind(2))), head.bias.to(self.device))
                 for head in network.flow_heads
             ]
 
     def _weight(self, weight: Tensor) -> Tensor:
-        return weight.to(self.device, self.dtype).contiguous(memory_format=self.layout)
+        last = torch.channels_last if weight.ndim == 4 else torch.channels_last_3d
+        layout = torch.contiguous_format if self.device.type == "mps" else last
+        return weight.to(self.device, self.dtype).contiguous(memory_format=layout)
 
     def _fold(self, block: UncoupledBlock) -> MovingLevel:
         """Multiply the mixing matrix into every branch, and merge the taps that meet."""
@@ -160,17 +159,17 @@ class FoldedNetwork:
         warped = moving
         flows: list[Tensor] = []
         done = 0.0
-        for number, (levels, (kernel, bias)) in enumerate(zip(self.steps, self.heads, strict=True), start=1):
+        for number, (levels, head) in enumerate(zip(self.steps, self.heads, strict=True), start=1):
             progress(done, f"Network, step {number} of {len(self.steps)}")
             done += STEP_SHARES[levels]
-            flow = self._step(warped, work, levels, kernel, bias).to(self.flow_device)
+            flow = self._step(warped, work, levels, *head).to(self.flow_device)
             if number == len(self.steps):
                 flows.append(resize_flow(flow, moving.shape[2:]))
             else:
                 warped = advance(moving, flows, flow)
         return [flow.cpu() for flow in flows]
 
-    def _step(self, moving: Tensor, work: FixedWork, levels: int, head: Kernel, bias: Tensor) -> Tensor:
+    def _step(self, moving: Tensor, work: FixedWork, levels: int, head: Tensor, bias: Tensor) -> Tensor:
         """One accumulative step's flow on its own grid, in that grid's voxels."""
         features = self._encode(moving, work, 4 - levels)
         x = convolved(features[4], self.bottom)
@@ -182,12 +181,7 @@ class FoldedNetwork:
         size = torch.Size(2 * n for n in x.size)
         images = [self._pooled(image, size) for image in (moving, work.image)]
         x = convolved_finer(x, *map(stored, images), weight=self.finish)
-        flow = room((1, 3, *size), torch.float32, self.device)
-        for start, stop in slabs(size, x.raw.shape[1], x.raw):
-            y = head.rows(x, start, stop).permute(0, 2, 3, 4, 1)
-            y = y.reshape(1, stop - start, size[1], size[2], 3).permute(0, 4, 1, 2, 3)
-            flow[:, :, start:stop].copy_(y).add_(bias.view(1, 3, 1, 1, 1))
-        return flow
+        return head_flow(x, head, bias)
 
     def _pooled(self, image: Tensor, size: torch.Size) -> Tensor:
         pool = image.shape[2] // size[0]
@@ -266,6 +260,30 @@ def fused(moving: Tensor, fixed_half: Tensor, weight: Tensor) -> Normalised:
     )
 
 
+def head_flow(x: Normalised, weight: Tensor, bias: Tensor) -> Tensor:
+    """The flow of a head: a 3x3x3 convolution with 3 outputs, which alone leave most of a CPU's vector lanes empty.
+
+    So the kernel's three planes are applied side by side, and what each gave is added where it belongs.
+
+    Args:
+        weight: `[9, channels, 3, 3]`: 3 outputs of the kernel's first plane, then of its second and third.
+        bias: `[3]` float32.
+
+    Returns:
+        `[1, 3, *grid]` float32.
+    """
+    size = x.size
+    flow = room((1, 3, *size), torch.float32, weight.device)
+    flow[:] = bias.view(1, 3, 1, 1, 1)
+    for start, stop in slabs(size, x.raw.shape[1], x.raw):
+        y = convolve(x.rows(start, stop)[0].transpose(0, 1), weight, None, (1, 1), (1, 1), (1, 1)).float()
+        for n, part in enumerate(y.split(3, 1)):
+            shift = 1 - n  # the kernel's first plane reads the plane before
+            first, last = max(start + shift, 0), min(stop + shift, size[0])
+            flow[0, :, first:last] += part[first - start - shift : last - start - shift].transpose(0, 1)
+    return flow
+
+
 def halving(x: Tensor, weight: Tensor, dilation: int, bias: Tensor | None = None) -> Callable[[int, int], Tensor]:
     """The planes of a 3x3x3 convolution with stride 2, padded by its dilation.
 
@@ -285,11 +303,3 @@ def halving(x: Tensor, weight: Tensor, dilation: int, bias: Tensor | None = None
     kernel = Kernel(pairs, bias, stride, (reach, reach, reach))
     source = stored(x.contiguous().view(*x.shape[:1], *x.shape[2:4], -1, 2).permute(0, 4, 1, 2, 3))
     return lambda start, stop: kernel.rows(source, start, stop)
-
-
-def head_run(weight: Tensor) -> Tensor:
-    """A flow head's weight, spread so that HEAD_RUN neighbours along the last axis come out of one application."""
-    run = weight.new_zeros(HEAD_RUN, *weight.shape[:4], HEAD_RUN + 2)
-    for n in range(HEAD_RUN):
-        run[n, ..., n : n + 3] = weight
-    return run.flatten(0, 1)
