@@ -152,7 +152,8 @@ def test_a_run_leaves_weights_that_load_its_curve_and_its_recipe(tmp_path, brain
     assert float(row["loss"]) < 0
     assert (tmp_path / "curve.png").stat().st_size > 5000
     assert TrainingSettings.from_json((tmp_path / "settings.json").read_text()) == settings
-    shipped = ship(tmp_path, tmp_path / "shipped.safetensors")
+    assert load_network(tmp_path / "last.safetensors")[1].details["runs"] == card.details["runs"]
+    shipped = ship(tmp_path / "weights.safetensors", tmp_path / "shipped.safetensors")
     assert load_network(tmp_path / "shipped.safetensors")[1].details["accuracy"] == run["accuracy"]
     assert len(shipped["runs"]) == 2
     assert 7.5 <= shipped["cpu_hours"] < 8

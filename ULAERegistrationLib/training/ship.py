@@ -1,6 +1,7 @@
-"""Make a run's best weights the shipped ones, with a card that says how they came about.
+"""Make a run's weights the shipped ones, with a card that says how they came about.
 
-`python -m ULAERegistrationLib.training.ship RUN` copies `RUN/weights.safetensors` to `models/` and writes its card.
+`python -m ULAERegistrationLib.training.ship FILE` copies a run's `weights.safetensors`, its best match, or
+`last.safetensors`, its end, to `models/` and writes the card.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ LIMITS = [
 ]
 
 
-def ship(run: Path, target: Path = SHIPPED) -> dict:
+def ship(weights: Path, target: Path = SHIPPED) -> dict:
     """Copy the weights of a run and write their card.
 
     Args:
-        run: the folder of a finished or stopped run.
+        weights: a file of a finished or stopped run.
         target: the shipped file.
 
     Returns:
         The card.
 
     Raises:
-        RegistrationError: where the run holds no usable weights.
+        RegistrationError: where the file holds no usable weights.
     """
-    network, card = load_network(run / "weights.safetensors")
+    network, card = load_network(weights)
     runs = card.details["runs"]
     details = {
         "what": "ULAE-net (Shu et al., MICCAI 2021), an implementation of its own, trained from nothing.",
@@ -56,5 +57,5 @@ def ship(run: Path, target: Path = SHIPPED) -> dict:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    print(json.dumps(ship(parser.parse_args().run)["accuracy"]))
+    parser.add_argument("weights", type=Path, metavar="FILE")
+    print(json.dumps(ship(parser.parse_args().weights)["accuracy"]))
