@@ -97,7 +97,7 @@ def test_the_composed_flow_is_the_chain_too(registration, points):
     apart = np.linalg.norm(mapped(composed, points) - mapped(registration.transform, points), axis=1)
     # Equal at voxel centres; between them both interpolate, and the network alone makes rough flows.
     assert np.median(apart) < 0.03
-    assert np.percentile(apart, 99) < 0.2
+    assert np.percentile(apart, 99) < 0.15
 
 
 def test_the_warped_image_is_simpleitks_resampling_through_the_stored_files(registration, scans, tmp_path):
@@ -134,13 +134,10 @@ def test_each_step_brings_the_images_closer(registration):
 
 def test_quality_says_what_happened(registration):
     quality = registration.quality
-    assert 1 < quality.folded_percent_brain < 5
-    assert quality.verdict == "look at it"
-    (reason,) = quality.reasons
-    assert reason.endswith('of the brain; the preset "smooth" folds nowhere.')
+    assert quality.verdict == "good", quality.reasons
     assert quality.ncc_after > quality.ncc_before + 0.2
     assert quality.mse_after < 0.5 * quality.mse_before
-    assert quality.folded_percent < 1
+    assert quality.folded_percent < 0.3
     assert set(quality.seconds) == {"alignment", "network", "field", "quality"}
 
 
