@@ -21,6 +21,7 @@ from .network import LEAK, ULAENet, UncoupledBlock
 from .slabs import (
     Kernel,
     Normalised,
+    Source,
     convolve,
     convolved,
     normalised_block,
@@ -130,15 +131,13 @@ class FoldedNetwork:
             fixed: `[1, 1, L, P, S]` in [0, 1].
         """
         fixed = fixed.to(self.flow_device, torch.float32)
-        x = fixed.to(self.device, self.dtype)
+        x = stored(fixed.to(self.device, self.dtype))
         mixed, fused = [], []
         for weight, level, fusion in zip(self.fixed_path, self.moving_path, self.fusions_fixed, strict=True):
-            size = torch.Size(n // 2 for n in x.shape[2:])
-            features = normalised_block(halving(x, weight, 1), size, weight)
-            x = features.rows(0, size[0])
-            bias = level.bias.to(self.dtype)
-            mixed.append(Kernel(level.fixed_weight, bias).rows(stored(x), 0, size[0]))
-            fused.append(Kernel(fusion).rows(stored(x), 0, size[0]))
+            size = torch.Size(n // 2 for n in x.size)
+            x = normalised_block(halving(x, weight, 1), size, weight, reads=8)
+            mixed.append(Kernel(level.fixed_weight, level.bias.to(self.dtype)).whole(x))
+            fused.append(Kernel(fusion).whole(x))
         return FixedWork(fixed, mixed, fused)
 
     @torch.no_grad()
@@ -193,9 +192,10 @@ class FoldedNetwork:
         features = {}
         for number, level in enumerate(self.moving_path, start=1):
             means = x.float().mean().view(1) if number == 1 else statistics(x)[0]
+            source = stored(x)
             constant = (level.mean_weight @ means).to(self.dtype)
             first, *others = [
-                halving(x, weight, dilation, None if n else constant)
+                halving(source, weight, dilation, None if n else constant)
                 for n, (dilation, weight) in enumerate(level.kernels.items())
             ]
             mixed = work.mixed[number - 1]
@@ -284,14 +284,17 @@ def head_flow(x: Normalised, weight: Tensor, bias: Tensor) -> Tensor:
     return flow
 
 
-def halving(x: Tensor, weight: Tensor, dilation: int, bias: Tensor | None = None) -> Callable[[int, int], Tensor]:
+def halving(
+    source: Source | Normalised, weight: Tensor, dilation: int, bias: Tensor | None = None
+) -> Callable[[int, int], Tensor]:
     """The planes of a 3x3x3 convolution with stride 2, padded by its dilation.
 
     A single channel, which convolutions compute slowly, is read as two: even and odd voxels along the last axis.
     """
-    if x.shape[1] > 1:
-        kernel, source = Kernel(weight, bias, (2, 2, 2), (dilation,) * 3), stored(x)
+    if weight.shape[1] > 1:
+        kernel = Kernel(weight, bias, (2, 2, 2), (dilation,) * 3)
         return lambda start, stop: kernel.rows(source, start, stop)
+    x = source.rows(0, source.size[0])
     pairs = weight.new_zeros(len(weight), 2, 3, 3, 3)
     if dilation % 2 == 0:
         pairs[:, 0] = weight[:, 0]
@@ -301,5 +304,5 @@ def halving(x: Tensor, weight: Tensor, dilation: int, bias: Tensor | None = None
         pairs[:, 1, :, :, 0], pairs[:, 0, :, :, 1], pairs[:, 1, :, :, 1] = weight[:, 0].unbind(-1)
         reach, stride = 1, (2, 2, 1)
     kernel = Kernel(pairs, bias, stride, (reach, reach, reach))
-    source = stored(x.contiguous().view(*x.shape[:1], *x.shape[2:4], -1, 2).permute(0, 4, 1, 2, 3))
-    return lambda start, stop: kernel.rows(source, start, stop)
+    paired = stored(x.contiguous().view(*x.shape[:1], *x.shape[2:4], -1, 2).permute(0, 4, 1, 2, 3))
+    return lambda start, stop: kernel.rows(paired, start, stop)

@@ -72,6 +72,13 @@ class Kernel:
                 planes = F.pad(planes, (0, 0, 0, 0, max(-first, 0), max(last - depth, 0)))
         return convolve(planes, self.weight, self.bias, self.stride, padding, self.dilation)
 
+    def whole(self, source: Source | Normalised) -> Tensor:
+        """All output planes, the source on the same grid."""
+        out = room((1, len(self.weight), *source.size), self.weight.dtype, self.weight.device, channels_last=True)
+        for start, stop in slabs(source.size, max(self.weight.shape[:2]), self.weight):
+            out[:, :, start:stop] = self.rows(source, start, stop)
+        return out
+
 
 def convolve(
     x: Tensor,
@@ -135,17 +142,20 @@ def slabs(size: torch.Size, channels: int, like: Tensor) -> Iterator[tuple[int, 
         yield start, min(start + thickness, depth)
 
 
-def normalised_block(produce: Callable[[int, int], Tensor], size: torch.Size, weight: Tensor) -> Normalised:
+def normalised_block(
+    produce: Callable[[int, int], Tensor], size: torch.Size, weight: Tensor, reads: int = 1
+) -> Normalised:
     """A block (convolution, instance normalisation, leaky ReLU) from what produces the convolution's output planes.
 
     Args:
         produce: the convolution's output planes start..stop-1.
         size: its output grid.
         weight: its weight, for type, device and channel numbers.
+        reads: how many voxels it reads for one that it gives, 8 where it halves the grid.
     """
     raw = room((1, len(weight), *size), weight.dtype, weight.device, channels_last=True)
     parts, thickness = [], []
-    for start, stop in slabs(size, max(weight.shape[:2]), weight):
+    for start, stop in slabs(size, max(len(weight), reads * weight.shape[1]), weight):
         y = produce(start, stop)
         raw[:, :, start:stop] = y
         parts.append(statistics(y))
