@@ -7,7 +7,7 @@ Exact: only the order of operations differs from the plain network's. Batch size
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -154,11 +154,25 @@ def normalised_block(
         reads: how many voxels it reads for one that it gives, 8 where it halves the grid.
     """
     raw = room((1, len(weight), *size), weight.dtype, weight.device, channels_last=True)
+
+    def filled() -> Iterator[tuple[int, int]]:
+        for start, stop in slabs(size, max(len(weight), reads * weight.shape[1]), weight):
+            raw[:, :, start:stop] = produce(start, stop)
+            yield start, stop
+
+    return normalised(raw, filled())
+
+
+def normalised(raw: Tensor, filled: Iterable[tuple[int, int]]) -> Normalised:
+    """Features that are filled in a slab at a time, with their statistics, taken while a slab is in the cache.
+
+    Args:
+        raw: `[1, C, *grid]`.
+        filled: (start, stop) of each slab, yielded once its planes are in `raw`.
+    """
     parts, thickness = [], []
-    for start, stop in slabs(size, max(len(weight), reads * weight.shape[1]), weight):
-        y = produce(start, stop)
-        raw[:, :, start:stop] = y
-        parts.append(statistics(y))
+    for start, stop in filled:
+        parts.append(statistics(raw[:, :, start:stop]))
         thickness.append(stop - start)
     return Normalised(raw, *combined(parts, thickness))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .slabs import Kernel, Normalised, Source, combined, convolve, convolved, joined, room, slabs, statistics
+from .slabs import Kernel, Normalised, Source, convolve, convolved, joined, normalised, room, slabs
 
 # How many coarse planes before a new one an output plane that waited for it is made of: its own, the one before
 # and the one after lie between two coarse planes each.
@@ -57,34 +59,37 @@ def convolved_finer(coarse: Normalised, *fine: Source | Normalised, weight: Tens
         return convolved(joined(upsampled(coarse, size), *fine), weight)
     within = [weight[:, :channels, n].contiguous(memory_format=torch.channels_last) for n in range(3)]
     kernel = Kernel(weight[:, channels:].contiguous(memory_format=torch.channels_last_3d))
+    source = joined(*fine)
     shares = plane_shares(depth, size[0])
     last_needed = [int(share.nonzero()[:, 0].max()) for share in shares]
     shares = shares.to(weight.dtype)
-
     raw = room((1, outputs, *size), weight.dtype, weight.device, channels_last=True)
-    chunks = list(slabs(torch.Size((depth, *size[1:])), 3 * outputs, weight))
-    window = room((EARLIER + chunks[0][1], 3, *size[1:], outputs), weight.dtype, weight.device)
-    parts, thickness, done = [], [], 0
-    for start, stop in chunks:
-        if start:
-            window[:EARLIER] = window[-EARLIER:].clone()
-        new = upsampled_in_plane(coarse.rows(start, stop), size)
-        for n, plane_weight in enumerate(within):
-            planes = convolve(new, plane_weight, None, (1, 1), (1, 1), (1, 1))
-            window[EARLIER : EARLIER + stop - start, n] = planes.permute(0, 2, 3, 1)
-        first = max(start - EARLIER, 0)
-        held = window[EARLIER + first - start : EARLIER + stop - start]
-        ready = sum(plane < stop for plane in last_needed)
-        torch.addmm(
-            by_plane(kernel.rows(joined(*fine), done, ready)),
-            shares[done:ready, first:stop].flatten(1),
-            held.view(3 * (stop - first), -1),
-            out=by_plane(raw)[done:ready],
-        )
-        parts.append(statistics(raw[:, :, done:ready]))
-        thickness.append(ready - done)
-        done = ready
-    return Normalised(raw, *combined(parts, thickness))
+
+    def filled() -> Iterator[tuple[int, int]]:
+        chunks = list(slabs(torch.Size((depth, *size[1:])), 3 * outputs, weight))
+        # The coarse planes of a chunk and those just before it, what each plane of the kernel gave side by side.
+        window = room((EARLIER + chunks[0][1], 3, *size[1:], outputs), weight.dtype, weight.device)
+        done = 0
+        for start, stop in chunks:
+            if start:
+                window[:EARLIER] = window[-EARLIER:].clone()
+            new = upsampled_in_plane(coarse.rows(start, stop), size)
+            for n, plane_weight in enumerate(within):
+                planes = convolve(new, plane_weight, None, (1, 1), (1, 1), (1, 1))
+                window[EARLIER : EARLIER + stop - start, n] = planes.permute(0, 2, 3, 1)
+            first = max(start - EARLIER, 0)
+            held = window[EARLIER + first - start : EARLIER + stop - start]
+            ready = sum(plane < stop for plane in last_needed)
+            torch.addmm(
+                by_plane(kernel.rows(source, done, ready)),
+                shares[done:ready, first:stop].flatten(1),
+                held.view(3 * (stop - first), -1),
+                out=by_plane(raw)[done:ready],
+            )
+            yield done, ready
+            done = ready
+
+    return normalised(raw, filled())
 
 
 def plane_shares(coarse: int, fine: int) -> Tensor:

@@ -6,11 +6,11 @@ import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import torch
 import torch.distributed as distributed
-import torch.distributed.nn.functional  # now: its defaults hold for ever whatever group there is when it is imported
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -78,6 +78,9 @@ def processes(device: str) -> Iterator[tuple[Processes, str]]:
     if device == "cuda":
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
+    # Before there is a group: its functions' defaults hold for ever the group of the moment they are imported, which
+    # DistributedDataParallel does.
+    import_module("torch.distributed.nn.functional")
     distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
         yield Processes(), device
