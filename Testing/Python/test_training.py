@@ -20,7 +20,7 @@ from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.flows import compose_all, warp
 from ULAERegistrationLib.training.augmentation import Augmentation
 from ULAERegistrationLib.training.data import GRID, VALIDATION_PEOPLE, Brains, pack
-from ULAERegistrationLib.training.losses import flow_error, folding, multi_window_loss, smoothness
+from ULAERegistrationLib.training.losses import flow_error, folding, label_distance, multi_window_loss, smoothness
 from ULAERegistrationLib.training.recipe import Stage, TrainingSettings
 from ULAERegistrationLib.training.ship import ship
 from ULAERegistrationLib.training.synthesis import TISSUES, synthesise, tissues
@@ -49,17 +49,17 @@ STILL = Augmentation(
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory):
-    """Five people who are one set of blobs, each bent another way: three to train on, two with labels to validate."""
+    """Five people who are one set of blobs, each bent another way: three train, two of them labelled; two validate."""
     folder = tmp_path_factory.mktemp("brains")
     generator = torch.Generator().manual_seed(5)
     blobs = F.interpolate(torch.rand(1, 1, 14, 17, 14, generator=generator), size=GRID, mode="trilinear")
-    for person in ("made-up1", "made-up2", "made-up3", "nirep-na04", "nirep-na16"):
+    for person in ("made-up1", "nirep-na01", "nirep-na02", "nirep-na04", "nirep-na16"):
         bend = F.interpolate(6 * torch.randn(1, 3, 4, 4, 4, generator=generator), size=GRID, mode="trilinear")
         bent = warp(blobs, bend, "border")[0, 0]
         grey = 16 * (bent * 15).to(torch.uint8)  # few grey values: quick to pack
         image = sitk.GetImageFromArray(grey.permute(2, 1, 0).numpy())
         sitk.WriteImage(image, str(folder / f"{person}_t1.nii.gz"))
-        if person in VALIDATION_PEOPLE:
+        if person.startswith("nirep"):
             sitk.WriteImage(image > 128, str(folder / f"{person}_seg.nii.gz"))
     file = folder / "pack.npz"
     counts = pack(folder, file)
@@ -79,7 +79,8 @@ def train(folder, brains, settings=SETTINGS, **kwargs) -> Trainer:
 
 
 def test_the_pack_holds_the_brains_and_keeps_validation_people_apart(brains):
-    assert brains.training_people == ["made-up1", "made-up2", "made-up3"]
+    assert brains.training_people == ["made-up1", "nirep-na01", "nirep-na02"]
+    assert brains.labelled == {"nirep": [1, 2]}
     assert brains.training_set(4).shape == (3, 1, 48, 48, 48)
     image = brains.image("made-up1")
     assert image.shape == (1, 1, *GRID)
@@ -105,7 +106,7 @@ sys.exit(main(["train", "nowhere.npz", "-o", "run"]))
 def test_the_real_brains_split_by_person(data_folder):
     people = {path.name.removesuffix("_t1.nii.gz") for path in (data_folder / "brains").glob("*_t1.nii.gz")}
     assert set(VALIDATION_PEOPLE) <= people
-    assert len(people) == 38
+    assert len(people) == 82
 
 
 def test_training_makes_brains_match_better(tmp_path, brains):
@@ -332,3 +333,49 @@ def test_only_a_fold_is_penalised():
     fold = torch.zeros(1, 3, 8, 8, 8)
     fold[:, 0, 4] = -2.5
     assert folding(fold) > 0
+
+
+def test_label_distance_is_one_minus_dice_of_the_warped_labels():
+    """Two boxes overlap by half, and wholly after the right shift; a label in neither map is matched by nothing."""
+    moving, fixed = torch.zeros(2, 1, 1, 32, 32, 32).unbind(0)
+    moving[..., 8:16, 8:16, 8:16] = 7
+    fixed[..., 12:20, 8:16, 8:16] = 7
+    still = torch.zeros(1, 3, 32, 32, 32)
+    assert label_distance(still, moving, fixed, [7]).item() == pytest.approx(0.5)
+    right = still.clone()
+    right[:, 0] = -4
+    assert label_distance(right, moving, fixed, [7]).item() == pytest.approx(0, abs=1e-5)
+    assert label_distance(right, moving, fixed, [7, 9]).item() == pytest.approx(0.5, abs=1e-5)
+
+
+def test_the_label_term_pulls_the_flow_where_labels_meet():
+    moving, fixed = torch.zeros(2, 1, 1, 32, 32, 32).unbind(0)
+    moving[..., 8:18, 8:18, 8:18] = 3
+    fixed[..., 10:20, 8:18, 8:18] = 3
+    flow = torch.zeros(1, 3, 32, 32, 32, requires_grad=True)
+    label_distance(flow, moving, fixed, [3]).backward()
+    pull = -flow.grad.sum((0, 2, 3, 4))
+    assert pull[0] < 0
+    assert abs(pull[0]) > 3 * max(abs(pull[1]), abs(pull[2]))
+
+
+def test_augmentation_moves_labels_as_it_moves_their_image():
+    generator = torch.Generator().manual_seed(4)
+    blobs = F.interpolate(torch.rand(1, 1, 6, 6, 6, generator=generator), size=(48, 64, 48), mode="trilinear")
+    image, labels = blobs, (blobs > 0.5).float()
+    augmentation = Augmentation(gamma=0, bias=0, noise=0, blur=0, identical=0, known=0)
+    pair = augmentation(image, image.clone(), generator, (labels, labels))
+    for warped, warped_labels in ((pair.moving, pair.moving_labels), (pair.fixed, pair.fixed_labels)):
+        agreement = ((warped > 0.5) == (warped_labels > 0)).float().mean()
+        assert agreement > 0.98
+    assert not torch.equal(pair.moving_labels, pair.fixed_labels)
+
+
+def test_labels_teach_only_where_they_are_asked_for_and_there(tmp_path, brains):
+    images = brains.training_set(4)
+    taught = Trainer(tmp_path / "a", brains, replace(SETTINGS, labels=1.5, one_protocol=1.0), log=lambda line: None)
+    assert taught._pair(images, 4).moving_labels is not None
+    assert 0 < taught._step(images, SETTINGS.stages[0])["labels"] < 1
+    plain = Trainer(tmp_path / "b", brains, SETTINGS, log=lambda line: None)
+    assert all(plain._pair(images, 4).moving_labels is None for _ in range(5))
+    assert plain._step(images, SETTINGS.stages[0])["labels"] == 0

@@ -22,11 +22,14 @@ class Pair:
     Attributes:
         moving, fixed: `[1, 1, L, P, S]` in [0, 1].
         flow: the flow from fixed to moving where it is known, `[1, 3, L, P, S]` in voxels, else None.
+        moving_labels, fixed_labels: label maps of both where they have comparable ones, `[1, 1, L, P, S]`, else None.
     """
 
     moving: Tensor
     fixed: Tensor
     flow: Tensor | None = None
+    moving_labels: Tensor | None = None
+    fixed_labels: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,15 @@ class Augmentation:
     noise: float = 0.01
     blur: float = 0.3
 
-    def __call__(self, moving: Tensor, fixed: Tensor, random: torch.Generator) -> Pair:
+    def __call__(
+        self, moving: Tensor, fixed: Tensor, random: torch.Generator, labels: tuple[Tensor, Tensor] | None = None
+    ) -> Pair:
         """A variant of a pair, or of one image and itself.
 
         Args:
             moving, fixed: `[1, 1, L, P, S]` in [0, 1]; the same object twice for a pair whose flow shall be known.
             random: the only source of chance, on the CPU, so that a run can be resumed to the same state.
+            labels: label maps of moving and fixed, `[1, 1, L, P, S]`, to be moved with them.
         """
         shared = _affine(random, self.shared_rotation, self.shared_scale, self.shared_shift)
         if torch.rand((), generator=random) < 0.5:
@@ -81,7 +87,11 @@ class Augmentation:
             self._intensity(_sample(image, shared, own), random)
             for image, own in ((moving, own_moving), (fixed, own_fixed))
         ]
-        return Pair(*pair, flow=_in_voxels(own_fixed) if one_brain else None)
+        label_maps = [
+            _sample(label_map, shared, own, "nearest")
+            for label_map, own in zip(labels or (), (own_moving, own_fixed), strict=False)
+        ]
+        return Pair(*pair, _in_voxels(own_fixed) if one_brain else None, *label_maps)
 
     @property
     def one_brain(self) -> float:
@@ -117,12 +127,12 @@ def _grid(matrix: Tensor, size: torch.Size) -> Tensor:
     return F.affine_grid(matrix[[2, 1, 0]][:, [2, 1, 0, 3]][None], [1, 1, *size], align_corners=True)
 
 
-def _sample(image: Tensor, shared: Tensor, own: Tensor) -> Tensor:
+def _sample(image: Tensor, shared: Tensor, own: Tensor, mode: str = "bilinear") -> Tensor:
     """`image(shared(p + own(p)))`, `own` as `[1, L, P, S, 3]` in normalised coordinates."""
     size = image.shape[2:]
     points = _grid(torch.eye(4), size).to(own.device) + own
     matrix = shared[[2, 1, 0]][:, [2, 1, 0, 3]].to(own.device)
-    return F.grid_sample(image, points @ matrix[:, :3].t() + matrix[:, 3], align_corners=True)
+    return F.grid_sample(image, points @ matrix[:, :3].t() + matrix[:, 3], mode=mode, align_corners=True)
 
 
 def _in_voxels(own: Tensor) -> Tensor:

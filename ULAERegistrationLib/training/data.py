@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..evaluation.regions import NUMBERINGS, source_of
 from ..flows import shrunk
 from .sources import VALIDATION_PEOPLE
 from .synthesis import tissues
@@ -21,7 +22,7 @@ GRID = (160, 192, 160)
 
 
 def pack(brains_folder: Path, file: Path) -> dict[str, int]:
-    """Write every brain, the validation people's labels and what brains are painted from into one `.npz`.
+    """Write every brain, the manual labels of those who have them, and what brains are painted from, into one `.npz`.
 
     Args:
         brains_folder: `<person>_t1.nii.gz` on the canonical grid, `<person>_seg.nii.gz` where labels exist. Whole heads
@@ -51,8 +52,9 @@ def pack(brains_folder: Path, file: Path) -> dict[str, int]:
             if image.shape != GRID:
                 raise ValueError(f"{person} is {image.shape}, not on the canonical grid {GRID}")
             add(f"{person}_t1", (image >> 1).astype(np.uint8))
-            if person in VALIDATION_PEOPLE:
-                add(f"{person}_seg", array(Path(brains_folder) / f"{person}_seg.nii.gz").astype(np.uint8))
+            labels = Path(brains_folder) / f"{person}_seg.nii.gz"
+            if labels.exists():
+                add(f"{person}_seg", array(labels).astype(np.uint8))
         for head in heads:
             add(f"{head.name.removesuffix('.nii.gz')}_tissues", tissues(sitk.ReadImage(str(head))))
         archive.writestr("people.json", json.dumps(people))
@@ -74,6 +76,9 @@ class Brains:
         device: where the training images live; they fit a GPU whole.
 
     Attributes:
+        training_people: those who are trained on, in the order of `training_set`.
+        labelled: the training people who have manual labels, by source ("nirep", "oasis"), as places in
+            `training_people`; the labels of two people compare only within a source.
         tissues: of each head that brains are painted from, uint8 `[L, P, S]` (see `synthesis`); may be none.
     """
 
@@ -87,6 +92,10 @@ class Brains:
             self._labels = {p: torch.from_numpy(arrays[f"{p}_seg"]) for p in people if f"{p}_seg" in arrays}
             heads = [name for name in arrays.files if name.endswith("_tissues")]
             self.tissues = [torch.from_numpy(arrays[name]).to(device) for name in heads]
+        self.labelled: dict[str, list[int]] = {}
+        for index, person in enumerate(self.training_people):
+            if person in self._labels and source_of(person) in NUMBERINGS:
+                self.labelled.setdefault(source_of(person), []).append(index)
 
     def training_set(self, shrink: int) -> Tensor:
         """All training people on the grid shrunk by 1, 2 or 4: `[N, 1, L, P, S]` in [0, 1]."""
@@ -97,8 +106,13 @@ class Brains:
         return shrunk(self._images[person].float()[None, None] / 127, shrink)
 
     def labels(self, person: str) -> Tensor:
-        """A validation person's label map, uint8 `[L, P, S]`."""
+        """A labelled person's label map, uint8 `[L, P, S]`."""
         return self._labels[person]
+
+    def label_map(self, person: str, shrink: int = 1) -> Tensor:
+        """The same as an image to be sampled beside `image`, float32 `[1, 1, L, P, S]`: nearest voxels, no means."""
+        middle = slice(shrink // 2, None, shrink)
+        return shrunk(self._labels[person][middle, middle, middle].to(self.device).float()[None, None], 1)
 
     def validation_pairs(self) -> list[tuple[str, str]]:
         """All ordered (moving, fixed) pairs of validation people of one source, as labels only compare there."""

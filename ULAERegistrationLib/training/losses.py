@@ -1,5 +1,5 @@
-"""What the network is trained on: the paper's equations 3 to 5, a penalty where the map folds,
-and the error of the flow where it is known.
+"""What the network is trained on: the paper's equations 3 to 5, a penalty where the map folds, the error of the flow
+where it is known, and the overlap of warped labels where there are labels.
 """
 
 from __future__ import annotations
@@ -7,8 +7,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from ..flows import warp
 from ..folding import corner_jacobians
 from ..similarity import local_ncc
 
@@ -38,3 +40,18 @@ def flow_error(flow: Tensor, known: Tensor, brain: Tensor) -> Tensor:
         brain: bool `[B, 1, L, P, S]`.
     """
     return (((flow - known) ** 2).sum(1, keepdim=True) * brain).sum() / brain.sum().clamp_min(1)
+
+
+def label_distance(flow: Tensor, moving_labels: Tensor, fixed_labels: Tensor, chosen: Sequence[int]) -> Tensor:
+    """One minus the mean soft Dice of some labels, the moving ones warped; computed on half the grid.
+
+    Args:
+        flow: `[1, 3, L, P, S]`, voxels of the label maps' grid; gradients go to it alone.
+        moving_labels, fixed_labels: label maps `[1, 1, L, P, S]`.
+        chosen: the labels that count; one that neither map holds counts as matched by nothing.
+    """
+    numbers = torch.tensor(list(chosen), device=flow.device).view(1, -1, 1, 1, 1)
+    moving, fixed = (F.avg_pool3d((labels == numbers).float(), 2) for labels in (moving_labels, fixed_labels))
+    warped = warp(moving, F.avg_pool3d(flow, 2) / 2)
+    overlap = 2 * (warped * fixed).sum((2, 3, 4)) / (warped + fixed).sum((2, 3, 4)).clamp_min(1)
+    return 1 - overlap.mean()

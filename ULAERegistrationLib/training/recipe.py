@@ -35,6 +35,10 @@ class TrainingSettings:
         smoothness: the paper's lambda (equation 5).
         folding: weight of the penalty on negative Jacobian determinants.
         known: weight of the error of the flow, where a pair's true flow is known (see `Augmentation.known`).
+        labels: weight of the label term, one minus the soft Dice of warped manual labels of training people; 0 trains
+            without labels, and so does a pack that holds none.
+        labels_a_step: how many labels, drawn anew, count in one step.
+        one_protocol: share of pairs drawn from people whose labels compare, where labels count at all.
         average: decay of the running average of the weights, which is what is validated and kept.
         precision: "bfloat16" runs the convolutions in it; flows, grids and NCC are float32 always.
         seed: of all chance; with several processes each has its own share of it.
@@ -49,6 +53,9 @@ class TrainingSettings:
     smoothness: float = 0.5
     folding: float = 10.0
     known: float = 0.1
+    labels: float = 0.0
+    labels_a_step: int = 12
+    one_protocol: float = 0.8
     average: float = 0.997
     precision: str = "bfloat16"
     seed: int = 1

@@ -1,4 +1,4 @@
-"""Train ULAE-net on brains, unsupervised, from a coarse grid to the full one.
+"""Train ULAE-net on brains, from a coarse grid to the full one, with or without the labels of the training people.
 
 A run is a folder: `settings.json`, `checkpoint.pt` (for going on, never for shipping), `curve.csv`, `curve.png`, and
 the weights' running average: `weights.safetensors`, where it matched the validation pairs best, and `last.safetensors`,
@@ -18,12 +18,13 @@ import torch
 from torch import Tensor
 
 from ..errors import RegistrationError
+from ..evaluation.regions import NUMBERINGS
 from ..flows import compose_all, shrunk, warp
 from ..network import ULAENet
 from ..weights import save_network
 from .augmentation import Pair
 from .data import Brains
-from .losses import flow_error, folding, multi_window_loss, smoothness
+from .losses import flow_error, folding, label_distance, multi_window_loss, smoothness
 from .parallel import Processes
 from .recipe import Stage, TrainingSettings
 from .synthesis import synthesise
@@ -115,6 +116,7 @@ class Trainer:
             "smoothness": smoothness(flow),
             "folding": folding(flow),
             "known": flow.new_zeros(()) if pair.flow is None else flow_error(flow, pair.flow, pair.fixed > 0),
+            "labels": self._label_term(pair, flow),
         }
         weights = {"similarity": 1.0} | {name: getattr(self.settings, name) for name in list(terms)[1:]}
         loss = sum(weights[name] * term for name, term in terms.items())
@@ -129,10 +131,33 @@ class Trainer:
 
     def _pair(self, images: Tensor, shrink: int) -> Pair:
         augmentation = self.settings.augmentation
+        if self._teaches_labels and torch.rand((), generator=self.random) < self.settings.one_protocol:
+            return self._labelled_pair(images, shrink)
         i, j = torch.randperm(len(images), generator=self.random)[:2].tolist()
         moving = self._brain(images, i, shrink)
         one_brain = torch.rand((), generator=self.random) < augmentation.one_brain
         return augmentation(moving, moving if one_brain else self._brain(images, j, shrink), self.random)
+
+    @property
+    def _teaches_labels(self) -> bool:
+        return self.settings.labels > 0 and bool(self.brains.labelled)
+
+    def _labelled_pair(self, images: Tensor, shrink: int) -> Pair:
+        """Two training people whose labels compare, with their label maps."""
+        groups = list(self.brains.labelled.values())
+        group = groups[torch.randint(len(groups), (), generator=self.random)]
+        i, j = (group[k] for k in torch.randperm(len(group), generator=self.random)[:2])
+        label_maps = tuple(self.brains.label_map(self.brains.training_people[k], shrink) for k in (i, j))
+        return self.settings.augmentation(images[i : i + 1], images[j : j + 1], self.random, label_maps)
+
+    def _label_term(self, pair: Pair, flow: Tensor) -> Tensor:
+        """The label distance of a few cortical labels that both images hold; 0 where a pair has no labels."""
+        if pair.moving_labels is None:
+            return flow.new_zeros(())
+        held = set(pair.moving_labels.unique().int().tolist()) & set(pair.fixed_labels.unique().int().tolist())
+        cortical = sorted(label for label in held if any(label in n.cortical for n in NUMBERINGS.values()))
+        drawn = torch.randperm(len(cortical), generator=self.random)[: self.settings.labels_a_step]
+        return label_distance(flow, pair.moving_labels, pair.fixed_labels, [cortical[k] for k in drawn])
 
     def _brain(self, images: Tensor, index: int, shrink: int) -> Tensor:
         """A training person, or now and then a brain that never was."""
