@@ -371,7 +371,7 @@ def test_augmentation_moves_labels_as_it_moves_their_image():
     pair = augmentation(image, image.clone(), generator, (labels, labels))
     for warped, warped_labels in ((pair.moving, pair.moving_labels), (pair.fixed, pair.fixed_labels)):
         agreement = ((warped > 0.5) == (warped_labels > 0)).float().mean()
-        assert agreement > 0.98
+        assert agreement > 0.95
     assert not torch.equal(pair.moving_labels, pair.fixed_labels)
 
 
