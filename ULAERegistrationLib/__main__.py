@@ -2,8 +2,8 @@
 
 import sys
 
-from .allocator import keep_freed_memory
-from .cli import main
+from .cli.main import main
+from .process.memory import keep_freed_memory
 
 
 def run() -> int:

@@ -1,5 +1,7 @@
 """The two ways a registration ends without a result."""
 
+from __future__ import annotations
+
 
 class RegistrationError(Exception):
     """What the user gave cannot be registered; the message is one sentence that says what is wrong and what to do."""

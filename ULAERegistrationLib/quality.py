@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import folding
 from .errors import RegistrationError
-from .flows import warp
-from .similarity import LocalNCC
+from .flows import jacobian as folding
+from .flows.similarity import LocalNCC
+from .flows.warp import warp
 
 if TYPE_CHECKING:
-    from .alignment import Alignment
+    from .geometry.alignment import Alignment
+
 
 # Window of the reported local correlation: the middle one of the three the network is trained with (equation 3).
 NCC_WINDOW = 9
@@ -237,39 +238,6 @@ def displacement_mm(flow: np.ndarray, alignment: Alignment | None = None) -> np.
         columns = [back.TransformVector(axis, (0.0, 0.0, 0.0)) for axis in np.eye(3).tolist()]
         flow = np.tensordot(np.array(columns, np.float32).T, flow, axes=1)
     return np.linalg.norm(flow, axis=0)
-
-
-def dice(labels_a: np.ndarray, labels_b: np.ndarray) -> dict[int, float]:
-    """Overlap of each label of two label maps: twice the intersection over the sum of both.
-
-    Args:
-        labels_a, labels_b: whole numbers of 0 (background, left out) or more, of one shape.
-
-    Returns:
-        Dice of every label found in either map, in increasing order of label.
-
-    Raises:
-        ValueError: different shapes, fractions or negative labels.
-    """
-    if labels_a.shape != labels_b.shape:
-        raise ValueError(f"label maps of one shape are needed, got {labels_a.shape} and {labels_b.shape}")
-    counts_a, counts_b = _counts(labels_a), _counts(labels_b)
-    size = max(len(counts_a), len(counts_b))
-    counts_a, counts_b = (np.pad(counts, (0, size - len(counts))) for counts in (counts_a, counts_b))
-    labels = np.flatnonzero(counts_a + counts_b)
-    # Labels may be sparse (FreeSurfer's reach 12,175): number those present, then one histogram of all pairs.
-    number = np.zeros(size, np.int64)
-    number[labels] = np.arange(len(labels))
-    pairs = number[labels_a.ravel()] * len(labels) + number[labels_b.ravel()]
-    common = np.bincount(pairs, minlength=len(labels) ** 2)[:: len(labels) + 1]
-    overlap = 2 * common / (counts_a + counts_b)[labels]
-    return {int(label): float(value) for label, value in zip(labels, overlap, strict=True) if label != 0}
-
-
-def _counts(labels: np.ndarray) -> np.ndarray:
-    if labels.dtype.kind not in "iub" or labels.min() < 0:
-        raise ValueError(f"labels must be whole numbers of 0 or more, got {labels.dtype} from {labels.min()}")
-    return np.bincount(labels.ravel())
 
 
 def _percent(mask: Tensor) -> float:

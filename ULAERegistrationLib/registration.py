@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,132 +11,22 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
-from .alignment import Alignment, align, sample_on_canonical
-from .field import (
-    chain_transform,
-    displacement_field,
-    inverse,
-    inverse_error,
-    read_transform,
-    resample,
-    step_transform,
-)
-from .flows import compose_all, grown, shrunk, warp
-from .images import Source, brain_mask, check_output_folder, read_labels, read_mask, read_volume
-from .inference import predict_flows
-from .network import ULAENet
-from .quality import NCC_WINDOW, Quality, measure
-from .refinement import refine
+from .files.transforms import read_transform
+from .files.volumes import Source, read_mask, read_volume
+from .flows.refinement import refine
+from .flows.similarity import LocalNCC
+from .flows.warp import compose_all, grown, shrunk, warp
+from .geometry.alignment import align
+from .geometry.canonical import sample_on_canonical
+from .geometry.resampling import resample
+from .geometry.transforms import chain_transform, displacement_field
+from .network.predict import predict_flows
+from .network.ulaenet import ULAENet
+from .network.weights import Card, load_network
+from .progress import Progress, Stages
+from .quality import NCC_WINDOW, measure
+from .result import Registration, Step
 from .settings import RegistrationSettings
-from .similarity import LocalNCC
-from .weights import Card, load_network
-
-Progress = Callable[[float, str], None]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One accumulative step of the network (paper section 2.3); the last one holds the refinement too.
-
-    Attributes:
-        name: "phi1", "phi2", "phi3".
-        flow: what this step adds, float32 `[3, L, P, S]`, voxels of the canonical grid.
-        flows: this step's flow and those before it, first step first.
-    """
-
-    name: str
-    flow: np.ndarray = field(repr=False)
-    flows: tuple[np.ndarray, ...] = field(repr=False)
-    alignment: Alignment = field(repr=False)
-    fixed: sitk.Image = field(repr=False)
-    moving: sitk.Image = field(repr=False)
-
-    @cached_property
-    def transform(self) -> sitk.Transform:
-        """This step alone, fixed world to fixed world (LPS mm): A_f^-1 o T_i o A_f."""
-        return step_transform(self.flow, self.alignment)
-
-    @cached_property
-    def cumulative_transform(self) -> sitk.Transform:
-        """All steps so far with the alignment, fixed world to moving world (LPS mm), as an exact chain."""
-        return chain_transform(self.flows, self.alignment)
-
-    @cached_property
-    def warped(self) -> sitk.Image:
-        """The original moving image on the fixed grid after the steps so far: M1, M2, W of the paper's figure 3."""
-        return resample(self.moving, self.fixed, self.cumulative_transform)
-
-
-@dataclass(frozen=True)
-class Registration:
-    """A finished registration.
-
-    Attributes:
-        fixed, moving: the images as given, and the moving image's mask if one was.
-        alignment: where both lie in the canonical frame.
-        steps: the three accumulative steps.
-        flow: their composition (equation 2), float32 `[3, L, P, S]`, voxels of the canonical grid.
-        fixed_canonical, moving_canonical: what the network saw, float32 `[L, P, S]` in [0, 1]; the moving image after
-            the alignment alone.
-        brain: the fixed image's brain on the canonical grid, bool `[L, P, S]`.
-        transform: fixed world to moving world (LPS mm), one displacement field over the whole fixed image.
-        warped: the original moving image sampled once through `transform`, on the fixed grid, in its own pixel type.
-        quality: measures of the result.
-        settings: what was asked for.
-        model: the weights' name and licence.
-    """
-
-    fixed: sitk.Image = field(repr=False)
-    moving: sitk.Image = field(repr=False)
-    moving_mask: sitk.Image | None = field(repr=False)
-    alignment: Alignment = field(repr=False)
-    steps: tuple[Step, ...] = field(repr=False)
-    flow: np.ndarray = field(repr=False)
-    fixed_canonical: np.ndarray = field(repr=False)
-    moving_canonical: np.ndarray = field(repr=False)
-    brain: np.ndarray = field(repr=False)
-    transform: sitk.DisplacementFieldTransform = field(repr=False)
-    warped: sitk.Image = field(repr=False)
-    quality: Quality
-    settings: RegistrationSettings
-    model: Card
-
-    @cached_property
-    def aligned(self) -> sitk.Image:
-        """The original moving image on the fixed grid after the linear alignment alone."""
-        return resample(self.moving, self.fixed, self.alignment.fixed_to_moving)
-
-    def inverse_transform(self) -> sitk.Transform:
-        """Moving world to fixed world (LPS mm), found by fixed-point iteration over the moving image."""
-        return self._inverse
-
-    def with_inverse_measured(self) -> Registration:
-        """The same registration whose `quality` also says how far the inverse is off, over the moving brain."""
-        mask = brain_mask(self.moving) if self.moving_mask is None else self.moving_mask
-        errors = inverse_error(self.transform, self.inverse_transform(), mask)
-        return dataclasses.replace(self, quality=self.quality.with_inverse_errors(errors))
-
-    @cached_property
-    def _inverse(self) -> sitk.Transform:
-        return inverse(self.transform, self.moving)
-
-    def warp_labels(self, labels: Source) -> sitk.Image:
-        """A label map of the moving image on the fixed grid, nearest neighbour.
-
-        Raises:
-            RegistrationError: where it is no label map on the moving image's grid.
-        """
-        return resample(read_labels(labels, self.moving, "moving"), self.fixed, self.transform, labels=True)
-
-    def save(self, folder: str | Path) -> None:
-        """Write `transform.h5`, `warped.nii.gz`, `steps/`, `quality.json`, pictures and `report.html` to a folder.
-
-        Raises:
-            RegistrationError: where the folder cannot be written; nothing has been written then.
-        """
-        from .saving import save
-
-        save(self, check_output_folder(folder))
 
 
 def register(
@@ -280,30 +166,3 @@ def _unless_harmful(moving: Tensor, fixed: Tensor, flows: list[Tensor]) -> list[
 def _tensor(image: np.ndarray) -> Tensor:
     """`[L, P, S]` as `[1, 1, L, P, S]`."""
     return torch.from_numpy(np.ascontiguousarray(image))[None, None]
-
-
-class Stages:
-    """Tells the caller where the registration is, and keeps the time of each stage."""
-
-    def __init__(self, progress: Progress | None) -> None:
-        self.report: Progress = progress or (lambda fraction, message: None)
-        self.seconds: dict[str, float] = {}
-        self._name, self._began = "", time.monotonic()
-
-    def begin(self, name: str, fraction: float, message: str) -> None:
-        self.report(fraction, message)
-        self._note()
-        self._name, self._began = name, time.monotonic()
-
-    def end(self) -> None:
-        self._note()
-        self._name = ""
-        self.report(1.0, "Done")
-
-    def within(self, start: float, stop: float) -> Progress:
-        """A progress callback for a part of the way."""
-        return lambda fraction, message: self.report(start + (stop - start) * fraction, message)
-
-    def _note(self) -> None:
-        if self._name:
-            self.seconds[self._name] = round(time.monotonic() - self._began, 2)

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import SimpleITK as sitk
 
-from .alignment import template, template_mask
-from .field import resample
-
-if TYPE_CHECKING:
-    from .registration import Progress, Registration
+from .geometry.canonical import template, template_mask
+from .geometry.resampling import resample
 
 ROTATION_DEGREES = (4.0, -6.0, 8.0)
 SHIFT_MM = (7.0, -12.0, 9.0)
@@ -22,7 +17,7 @@ CONTROL_SPACING_MM = 32.0
 
 
 @dataclass(frozen=True)
-class DemoPair:
+class SimulatedPair:
     """The template as the moving image, and a subject that is the template seen through a known map.
 
     Attributes:
@@ -36,7 +31,7 @@ class DemoPair:
     brain: sitk.Image
 
 
-def simulate(seed: int = 7) -> DemoPair:
+def simulate(seed: int = 7) -> SimulatedPair:
     """Deform the template smoothly, tilt it, and give it another scanner's noise, shading and contrast.
 
     The subject is an oblique, left-handed scan of 1.0 x 1.0 x 1.2 mm, as scanners store them.
@@ -58,10 +53,10 @@ def simulate(seed: int = 7) -> DemoPair:
     values = 900 * np.clip(values, 0, 1) ** 0.9 * shading + random.normal(0, 12, values.shape)
     subject = sitk.GetImageFromArray((np.clip(values, 0, None) * mask).astype(np.int16))
     subject.CopyInformation(grid)
-    return DemoPair(subject, still, truth, brain)
+    return SimulatedPair(subject, still, truth, brain)
 
 
-def true_error(pair: DemoPair, transform: sitk.Transform, points: int = 20000) -> np.ndarray:
+def true_error(pair: SimulatedPair, transform: sitk.Transform, points: int = 20000) -> np.ndarray:
     """Distance between found and true place, mm, at points spread over the subject's brain."""
     voxels = np.argwhere(sitk.GetArrayViewFromImage(pair.brain) > 0)[:, ::-1]
     voxels = voxels[:: max(1, len(voxels) // points)].tolist()
@@ -69,25 +64,6 @@ def true_error(pair: DemoPair, transform: sitk.Transform, points: int = 20000) -
     found = np.array([transform.TransformPoint(point) for point in world])
     true = np.array([pair.truth.TransformPoint(point) for point in world])
     return np.linalg.norm(found - true, axis=1)
-
-
-def run(folder: Path, preset: str = "accurate", progress: Progress | None = None) -> tuple[DemoPair, Registration]:
-    """Simulate, register, and write both volumes and the result.
-
-    Raises:
-        RegistrationError: where the folder cannot be written.
-    """
-    # Simulating needs no torch, and Slicer does it without.
-    from .images import check_output_folder, write_image
-    from .registration import register
-
-    folder = check_output_folder(folder)
-    pair = simulate()
-    registration = register(pair.subject, pair.template, preset=preset, progress=progress)
-    registration.save(folder)
-    write_image(pair.subject, folder / "fixed_subject.nii.gz")
-    write_image(pair.template, folder / "moving_template.nii.gz")
-    return pair, registration
 
 
 def _smooth_field(image: sitk.Image, random: np.random.Generator) -> sitk.BSplineTransform:

@@ -8,9 +8,11 @@ import SimpleITK as sitk
 import slicer
 import vtk
 
-from ULAERegistrationLib import mrml as room
 from ULAERegistrationLib.errors import RegistrationError
-from ULAERegistrationLib.field import displacement_field
+from ULAERegistrationLib.geometry.transforms import displacement_field
+from ULAERegistrationLib.mrml.carrying import carried_along
+from ULAERegistrationLib.mrml.labels import labels_on_grid
+from ULAERegistrationLib.mrml.transforms import grid_transform, set_transform
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,7 @@ def oblique(data_folder):
     moving = sitk.ReadImage(str(data_folder / "raw" / "oblique" / "na16_t1.nii.gz"))
     fixed = sitk.ReadImage(str(data_folder / "raw" / "oasis" / "1101_t1.nii.gz"))
     transform = displacement_field(known_map(fixed, moving), fixed, 2.0)
-    return transform, room.grid_transform(transform.GetDisplacementField()), fixed
+    return transform, grid_transform(transform.GetDisplacementField()), fixed
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def segmentation(mrml, scene, load):
 def labels_of(node, like) -> np.ndarray:
     """All segments in one array, by their label values."""
     total = np.zeros(like.GetSize()[::-1], int)
-    segments, found = node.GetSegmentation(), room.labels_on_grid(node, like)
+    segments, found = node.GetSegmentation(), labels_on_grid(node, like)
     for index in range(segments.GetNumberOfSegments()):
         total[found[segments.GetNthSegment(index).GetName()]] = segments.GetNthSegment(index).GetLabelValue()
     return total
@@ -42,7 +44,7 @@ def labels_of(node, like) -> np.ndarray:
 
 def test_a_label_map_is_simpleitk_nearest_neighbour(load, read, oblique):
     transform, grid, fixed = oblique
-    copy = room.carried_along(load("oblique/na16", labels=True), transform, grid, fixed)
+    copy = carried_along(load("oblique/na16", labels=True), transform, grid, fixed)
     theirs = sitk.Resample(read("oblique/na16", labels=True), fixed, transform, sitk.sitkNearestNeighbor, 0)
     assert copy.GetClassName() == "vtkMRMLLabelMapVolumeNode"
     assert np.array_equal(slicer.util.arrayFromVolume(copy), sitk.GetArrayFromImage(theirs))
@@ -50,7 +52,7 @@ def test_a_label_map_is_simpleitk_nearest_neighbour(load, read, oblique):
 
 def test_a_volume_is_simpleitk_linear(load, read, oblique):
     transform, grid, fixed = oblique
-    copy = room.carried_along(load("oblique/na16"), transform, grid, fixed)
+    copy = carried_along(load("oblique/na16"), transform, grid, fixed)
     theirs = sitk.Resample(read("oblique/na16"), fixed, transform, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
     ours = slicer.util.arrayFromVolume(copy)
     assert ours.dtype == sitk.GetArrayViewFromImage(read("oblique/na16")).dtype
@@ -59,7 +61,7 @@ def test_a_volume_is_simpleitk_linear(load, read, oblique):
 
 def test_a_segmentation_on_an_oblique_grid_loses_no_voxel(segmentation, read, oblique):
     transform, grid, fixed = oblique
-    copy = room.carried_along(segmentation, transform, grid, fixed)
+    copy = carried_along(segmentation, transform, grid, fixed)
     theirs = sitk.Resample(read("oblique/na16", labels=True), fixed, transform, sitk.sitkNearestNeighbor, 0)
     assert np.array_equal(labels_of(copy, fixed), sitk.GetArrayFromImage(theirs))
 
@@ -68,7 +70,7 @@ def test_slicers_own_hardening_clips_such_a_segmentation(scene, segmentation, re
     """Why `carried_along` does not harden; when this fails Slicer has mended it."""
     transform, grid, fixed = oblique
     node = scene.AddNewNodeByClass("vtkMRMLGridTransformNode")
-    room.set_transform(node, grid, None, None)
+    set_transform(node, grid, None, None)
     segmentation.SetAndObserveTransformNodeID(node.GetID())
     segmentation.HardenTransform()
     theirs = sitk.Resample(read("oblique/na16", labels=True), fixed, transform, sitk.sitkNearestNeighbor, 0)
@@ -88,9 +90,9 @@ def test_names_colours_and_overlaps_of_segments_are_kept(scene, oblique):
         ball.SetRadius(20)
         ball.Update()
         node.AddSegmentFromClosedSurfaceRepresentation(ball.GetOutput(), name, colour)
-    copy = room.carried_along(node, transform, grid, fixed)
+    copy = carried_along(node, transform, grid, fixed)
     assert not node.GetSegmentation().ContainsRepresentation("Binary labelmap")  # the original is left as it was
-    found = room.labels_on_grid(copy, fixed)
+    found = labels_on_grid(copy, fixed)
     assert set(found) == {"lesion", "lobe"}
     assert np.count_nonzero(found["lesion"] & found["lobe"]) > 1000
     assert copy.GetSegmentation().GetNthSegment(0).GetColor() == (1, 0, 0)
@@ -114,9 +116,9 @@ def test_markups_and_models_end_where_the_fixed_brain_has_them(scene, oblique):
     mesh.SetPoints(cloud)
     model.SetAndObservePolyData(mesh)
     expected = np.array(homes) * [-1, -1, 1]
-    moved = room.carried_along(markups, transform, grid, fixed)
+    moved = carried_along(markups, transform, grid, fixed)
     assert np.abs([moved.GetNthControlPointPosition(i) for i in range(50)] - expected).max() < 0.05
-    moved = room.carried_along(model, transform, grid, fixed)
+    moved = carried_along(model, transform, grid, fixed)
     assert np.abs([moved.GetPolyData().GetPoint(i) for i in range(50)] - expected).max() < 0.05
     assert np.abs([model.GetPolyData().GetPoint(i) for i in range(50)] - there).max() < 1e-3  # the original stays
 
@@ -124,4 +126,4 @@ def test_markups_and_models_end_where_the_fixed_brain_has_them(scene, oblique):
 def test_a_camera_cannot_be_carried_along(scene, oblique):
     camera = scene.AddNewNodeByClass("vtkMRMLCameraNode", "eye")
     with pytest.raises(RegistrationError, match="eye cannot be transformed"):
-        room.carried_along(camera, *oblique)
+        carried_along(camera, *oblique)

@@ -12,8 +12,9 @@ from conftest import FIXED, MOVING
 from ULAERegistrationParts.outputs import Outputs
 from ULAERegistrationParts.run import Run
 
-from ULAERegistrationLib import mrml as room
-from ULAERegistrationLib.weights import SHIPPED
+from ULAERegistrationLib.mrml.labels import labels_on_grid
+from ULAERegistrationLib.mrml.volumes import image_from_volume
+from ULAERegistrationLib.network.weights import SHIPPED
 
 LPS = np.array([-1.0, -1.0, 1.0])
 POINTS = 10_000
@@ -71,20 +72,20 @@ def test_the_warped_volume_and_labels_are_simpleitks(registered, data_folder):
     run, transform, _ = registered
     fixed = oracle(data_folder, FIXED, "t1")
     still, nearest = sitk.Transform(), sitk.sitkNearestNeighbor  # Slicer's reader has flipped an axis of the fixed scan
-    ours = sitk.Resample(room.image_from_volume(run.volumeNode), fixed, still, nearest)
+    ours = sitk.Resample(image_from_volume(run.volumeNode), fixed, still, nearest)
     theirs = sitk.Resample(oracle(data_folder, MOVING, "t1"), fixed, transform, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
     difference = sitk.GetArrayFromImage(ours) - sitk.GetArrayFromImage(theirs)
     assert np.abs(difference).max() <= 0.52  # whole numbers are rounded
     labels = sitk.Resample(oracle(data_folder, MOVING, "seg"), fixed, transform, nearest)
-    ours = sitk.Resample(room.image_from_volume(run.carriedNodes[0]), fixed, still, nearest)
+    ours = sitk.Resample(image_from_volume(run.carriedNodes[0]), fixed, still, nearest)
     assert (sitk.GetArrayFromImage(ours) != sitk.GetArrayFromImage(labels)).mean() < 1e-5
 
 
 def test_the_segmentation_equals_the_label_map(registered):
     label_map, segmentation = registered[0].carriedNodes
-    like = room.image_from_volume(label_map)
+    like = image_from_volume(label_map)
     values = sitk.GetArrayFromImage(like)
-    segments, found = segmentation.GetSegmentation(), room.labels_on_grid(segmentation, like)
+    segments, found = segmentation.GetSegmentation(), labels_on_grid(segmentation, like)
     for index in range(segments.GetNumberOfSegments()):
         segment = segments.GetNthSegment(index)
         assert np.array_equal(found[segment.GetName()], values == segment.GetLabelValue())

@@ -11,7 +11,7 @@ from standin.threedview import ThreeDView
 from ULAERegistrationParts import maps, stages
 from ULAERegistrationParts.outputs import referenced
 
-from ULAERegistrationLib import mrml as room
+from ULAERegistrationLib.mrml.transforms import grid_transform, no_displacement, set_transform
 
 SIZE = (300, 300)
 
@@ -38,13 +38,13 @@ def shown(view, scene, load, known_field):
         node.CreateDefaultDisplayNodes()
         node.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
     field = known_field[0].GetDisplacementField()
-    still = room.no_displacement(field)
+    still = no_displacement(field)
     vectors = sitk.GetArrayFromImage(field)
     wave = sitk.GetImageFromArray(vectors - vectors.mean(axis=(0, 1, 2)), isVector=True)  # the way there apart
     wave.CopyInformation(field)
     steps = {"0": field, "1": field, "2": field, "3": field, "flow1": still, "flow2": wave, "flow3": still}
     node = scene.AddNewNodeByClass("vtkMRMLGridTransformNode", "result")
-    room.set_transform(node, room.grid_transform(field), fixed, moving)
+    set_transform(node, grid_transform(field), fixed, moving)
     made = stages.Stages.make(node, steps)
     view.logic.GetSliceCompositeNode().SetBackgroundVolumeID(referenced(node, "fixed").GetID())
     view.fit()

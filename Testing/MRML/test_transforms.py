@@ -9,8 +9,15 @@ import pytest
 import SimpleITK as sitk
 import slicer
 
-from ULAERegistrationLib import mrml as room
 from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.mrml.transforms import (
+    field_from_node,
+    grid_transform,
+    jacobian_determinant,
+    linear_transform,
+    set_transform,
+)
+from ULAERegistrationLib.mrml.volumes import image_from_volume
 
 LPS = np.array([-1.0, -1.0, 1.0])
 POINTS = 10_000
@@ -19,7 +26,7 @@ POINTS = 10_000
 @pytest.fixture
 def node(scene, known_field):
     node = scene.AddNewNodeByClass("vtkMRMLGridTransformNode", "result")
-    room.set_transform(node, room.grid_transform(known_field[0].GetDisplacementField()), None, None)
+    set_transform(node, grid_transform(known_field[0].GetDisplacementField()), None, None)
     return node
 
 
@@ -42,7 +49,7 @@ def test_the_node_maps_points_as_simpleitk_does(node, known_field, points):
 
 
 def test_the_field_comes_back_from_the_node(node, known_field):
-    back, field = room.field_from_node(node), known_field[0].GetDisplacementField()
+    back, field = field_from_node(node), known_field[0].GetDisplacementField()
     assert np.abs(sitk.GetArrayFromImage(back) - sitk.GetArrayFromImage(field)).max() < 1e-4
     assert np.allclose(back.GetDirection(), field.GetDirection())
     assert np.allclose(back.GetOrigin(), field.GetOrigin())
@@ -52,7 +59,7 @@ def test_hardening_it_on_the_moving_volume_is_simpleitk_resampling(node, load, r
     volume, moving, fixed = load("oasis/1101"), read("oasis/1101"), known_field[1]
     volume.SetAndObserveTransformNodeID(node.GetID())
     volume.HardenTransform()
-    ours = sitk.Cast(room.image_from_volume(volume), sitk.sitkFloat32)
+    ours = sitk.Cast(image_from_volume(volume), sitk.sitkFloat32)
     # Slicer hardens onto a grid of its own; sample SimpleITK's answer there.
     theirs = sitk.Resample(sitk.Cast(moving, sitk.sitkFloat32), ours, known_field[0], sitk.sitkLinear, 0.0)
     inside = _inside(fixed, ours)
@@ -71,7 +78,7 @@ def test_hardening_it_on_a_label_map_is_simpleitk_resampling(node, load, read, k
     labels, theirs = load("oasis/1101", labels=True), read("oasis/1101", labels=True)
     labels.SetAndObserveTransformNodeID(node.GetID())
     labels.HardenTransform()
-    ours = room.image_from_volume(labels)
+    ours = image_from_volume(labels)
     theirs = sitk.Resample(theirs, ours, known_field[0], sitk.sitkNearestNeighbor, 0)
     inside = _inside(known_field[1], ours)
     same = sitk.GetArrayFromImage(ours)[inside] == sitk.GetArrayFromImage(theirs)[inside]
@@ -97,7 +104,7 @@ def test_a_scene_saved_and_loaded_holds_the_same_result(mrml, scene, load, node,
     from ULAERegistrationParts.outputs import QUALITY, qualityOf, referenced
 
     fixed, moving = load("oblique/na16"), load("oasis/1101")
-    room.set_transform(node, node.GetTransformFromParent(), fixed, moving)
+    set_transform(node, node.GetTransformFromParent(), fixed, moving)
     node.SetAttribute(QUALITY, json.dumps({"ncc_after": 0.5}))
     before = mapped(node, points[:1000])
     assert scene.WriteToMRB(str(tmp_path / "scene.mrb"))
@@ -112,7 +119,7 @@ def test_a_scene_saved_and_loaded_holds_the_same_result(mrml, scene, load, node,
 
 def test_the_jacobian_of_an_oblique_field_agrees_with_the_map_itself(known_field):
     field = known_field[0].GetDisplacementField()
-    determinant = room.jacobian_determinant(field)
+    determinant = jacobian_determinant(field)
     size, step = field.GetSize(), 2.0  # the determinant by central differences of mapped points, in the world
     for index in ((20, 30, 25), (50, 60, 40), tuple(n // 2 for n in size)):
         point = np.array(field.TransformIndexToPhysicalPoint(index))
@@ -131,9 +138,9 @@ def test_a_linear_node_starts_a_registration_from_where_it_carries_the_moving_vo
     matrix = np.eye(4)
     matrix[:3, 3] = 10, 20, 30  # carries the moving volume 10 mm right to left, 20 to anterior, 30 up (RAS)
     node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
-    assert np.allclose(room.linear_transform(node).TransformPoint((0, 0, 0)), (10, 20, -30))
+    assert np.allclose(linear_transform(node).TransformPoint((0, 0, 0)), (10, 20, -30))
 
 
 def test_a_bent_transform_cannot_start_a_registration(node):
     with pytest.raises(RegistrationError, match="result is not linear"):
-        room.linear_transform(node)
+        linear_transform(node)

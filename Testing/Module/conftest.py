@@ -74,7 +74,7 @@ def images(tmp_path_factory) -> tuple[sitk.Image, sitk.Image]:
 @pytest.fixture(scope="session")
 def simulated():
     """What the library simulates, made once; it takes seconds."""
-    from ULAERegistrationLib.demo import simulate
+    from ULAERegistrationLib.simulation import simulate
 
     return simulate()
 
@@ -82,7 +82,7 @@ def simulated():
 @pytest.fixture
 def simulated_once(module, simulated, monkeypatch):
     """Lets the sample data take the simulation that is there."""
-    monkeypatch.setattr("ULAERegistrationLib.demo.simulate", lambda: simulated)
+    monkeypatch.setattr("ULAERegistrationLib.simulation.simulate", lambda: simulated)
 
 
 @pytest.fixture

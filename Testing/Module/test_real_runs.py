@@ -9,7 +9,7 @@ import SimpleITK as sitk
 import slicer
 from standin.clicking import add_volume, behave, leftovers, state_of, wait_for_stage, wait_until
 
-from ULAERegistrationLib.weights import SHIPPED
+from ULAERegistrationLib.network.weights import SHIPPED
 
 pytestmark = pytest.mark.skipif(not SHIPPED.is_file(), reason=f"the shipped weights are not at {SHIPPED}")
 

@@ -11,7 +11,7 @@ import slicer
 from standin.clicking import add_volume, behave, state_of, wait_for_stage, wait_until, worker_command
 from standin.worker import STAGES, known_map
 
-from ULAERegistrationLib import mrml
+from ULAERegistrationLib.mrml.volumes import image_from_volume, set_volume
 
 
 def click(panel) -> None:
@@ -184,7 +184,7 @@ def test_two_volumes_of_the_same_name_do_not_mix(panel, scene, images, app):
 
 def test_what_belongs_to_the_moving_volume_is_carried_along_once(panel, pair, scene, images, app):
     labels = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "regions")
-    mrml.set_volume(labels, sitk.Cast(images[1] > 200, sitk.sitkUInt8))
+    set_volume(labels, sitk.Cast(images[1] > 200, sitk.sitkUInt8))
     points = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "landmarks")
     points.AddControlPoint(_centre(images[1]) * [-1, -1, 1])
     segments = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "segments")
@@ -213,13 +213,13 @@ def test_dice_is_measured_when_both_volumes_have_labels(panel, pair, scene, imag
     panel.enter()
     for image, name, selector in zip(images, ("a", "b"), (panel.ui.diceFixedSelector, None), strict=True):
         labels = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", name)
-        mrml.set_volume(labels, sitk.Cast(image > 100, sitk.sitkUInt8))
+        set_volume(labels, sitk.Cast(image > 100, sitk.sitkUInt8))
         selector.setCurrentNode(labels) if selector else panel.ui.carrySelector.check(labels)
     click(panel)
     run = finish(panel, app)
     like = sitk.Cast(images[0] > 100, sitk.sitkUInt8)
     overlap = sitk.LabelOverlapMeasuresImageFilter()
-    overlap.Execute(like, sitk.Cast(mrml.image_from_volume(run.carriedNodes[0]), sitk.sitkUInt8))
+    overlap.Execute(like, sitk.Cast(image_from_volume(run.carriedNodes[0]), sitk.sitkUInt8))
     table = panel.ui.qualityTable
     assert table.item(0, 0).text() == "Dice, mean of 1 labels"
     assert float(table.item(0, 1).text()) == pytest.approx(overlap.GetDiceCoefficient(), abs=6e-4)

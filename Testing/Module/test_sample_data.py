@@ -11,7 +11,7 @@ import pytest
 import SimpleITK as sitk
 import slicer
 
-from ULAERegistrationLib.alignment import template
+from ULAERegistrationLib.geometry.canonical import template
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import slicer
 from standin.clicking import state_of, wait_until
 from standin.worker import QUALITY, known_step
 
-from ULAERegistrationLib import mrml
+from ULAERegistrationLib.mrml.transforms import field_from_node, jacobian_determinant
+from ULAERegistrationLib.mrml.volumes import set_volume
 
 
 @pytest.fixture
@@ -193,7 +194,7 @@ def test_the_table_shows_the_measures_and_the_verdict_in_words(done):
 def test_the_jacobian_map_is_that_of_simpleitk_in_a_diverging_table(done):
     done.ui.jacobianButton.click()
     node = slicer.mrmlScene.GetNodeByID(done.views[0].GetForegroundVolumeID())
-    expected = mrml.jacobian_determinant(mrml.field_from_node(done.run.transformNode))
+    expected = jacobian_determinant(field_from_node(done.run.transformNode))
     assert np.allclose(slicer.util.arrayFromVolume(node), sitk.GetArrayFromImage(expected))
     table, colour = node.GetDisplayNode().GetColorNode(), [0.0] * 4
     table.GetColor(128, colour)
@@ -214,7 +215,7 @@ def test_dice_of_two_segmentations_is_that_of_simpleitk(done, scene, images, pan
     ]
     for labels, selector in zip(both, (done.ui.diceFixedSelector, done.ui.diceWarpedSelector), strict=True):
         node = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
-        mrml.set_volume(node, labels)
+        set_volume(node, labels)
         if kind == "segmentations":
             segments = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "segments")
             slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(node, segments)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from ULAERegistrationLib import alignment
-from ULAERegistrationLib.alignment import Alignment, align, sample_on_canonical
 from ULAERegistrationLib.errors import RegistrationError
-from ULAERegistrationLib.images import brain_mask
+from ULAERegistrationLib.geometry.alignment import Alignment, _Brain, align
+from ULAERegistrationLib.geometry.brain import brain_mask
+from ULAERegistrationLib.geometry.canonical import MODELS, canonical_grid, sample_on_canonical, template, template_mask
 
 Transform = sitk.Transform
 
@@ -64,15 +64,15 @@ def aligned(pair) -> Alignment:
 
 def test_the_canonical_frame_is_that_of_the_training_brains(data_folder) -> None:
     brain = sitk.ReadImage(str(data_folder / "brains/nirep-na04_t1.nii.gz"))
-    for image in (alignment.canonical_grid(), alignment.template(), alignment.template_mask()):
+    for image in (canonical_grid(), template(), template_mask()):
         for get in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
             assert getattr(image, get)() == getattr(brain, get)()
 
 
 def test_the_template_is_small_and_made_of_training_brains_only() -> None:
-    files = [alignment.MODELS / name for name in ("template.nii.gz", "template_mask.nii.gz")]
+    files = [MODELS / name for name in ("template.nii.gz", "template_mask.nii.gz")]
     assert sum(file.stat().st_size for file in files) <= 2e6
-    card = json.loads((alignment.MODELS / "template.json").read_text())
+    card = json.loads((MODELS / "template.json").read_text())
     assert "CC BY-NC 4.0" in card["licence"]
     assert len(card["people"]) == 34
     assert not {"nirep-na04", "nirep-na16", "oasis-1113", "oasis-1125"} & set(card["people"])
@@ -81,9 +81,10 @@ def test_the_template_is_small_and_made_of_training_brains_only() -> None:
 def test_the_template_can_be_made_again(data_folder) -> None:
     from ULAERegistrationLib.training.template import average
 
-    template, mask, _ = average(data_folder / "brains")
-    assert np.array_equal(sitk.GetArrayFromImage(template), sitk.GetArrayFromImage(alignment.template()))
-    assert np.array_equal(sitk.GetArrayFromImage(mask), sitk.GetArrayFromImage(alignment.template_mask()))
+    people = json.loads((MODELS / "template.json").read_text())["people"]
+    average_brain, mask = average(data_folder / "brains", people)
+    assert np.array_equal(sitk.GetArrayFromImage(average_brain), sitk.GetArrayFromImage(template()))
+    assert np.array_equal(sitk.GetArrayFromImage(mask), sitk.GetArrayFromImage(template_mask()))
 
 
 def test_fixed_to_moving_goes_through_the_canonical_frame() -> None:
@@ -101,11 +102,11 @@ def test_a_known_affine_is_found_again() -> None:
     grid.SetSpacing((1.7, 1.9, 1.6))
     centre = np.array(truth.TransformPoint((0.0, 17.0, 5.0)))
     grid.SetOrigin((centre - np.array(grid.GetSize()) * grid.GetSpacing() / 2).tolist())
-    scan = sitk.Resample(alignment.template(), grid, truth.GetInverse(), sitk.sitkLinear)
-    points = brain_points(alignment.template_mask())
-    found = align(alignment.template(), scan, "none")  # places the fixed image only
+    scan = sitk.Resample(template(), grid, truth.GetInverse(), sitk.sitkLinear)
+    points = brain_points(template_mask())
+    found = align(template(), scan, "none")  # places the fixed image only
     assert apart(mapped(found.fixed_to_canonical, points), points) == 0
-    found = align(scan, alignment.template())
+    found = align(scan, template())
     assert apart(mapped(found.fixed_to_canonical, mapped(truth, points)), points) < 0.3
     assert apart(mapped(found.fixed_to_moving, mapped(truth, points)), points) < 0.3
     assert found.warnings == ()
@@ -130,9 +131,9 @@ def test_the_order_of_storage_changes_nothing(pair, aligned, axes, flips) -> Non
 def test_the_search_sees_the_same_in_all_48_orders_of_storage(pair) -> None:
     """So it finds the same, in every order, as the test above shows the whole way for two of them."""
     scan = sitk.BinShrink(pair[1], [2, 2, 2])
-    searched = alignment._Brain.of(scan, None)
+    searched = _Brain.of(scan, None)
     for axes, flips in ORDERS:
-        found = alignment._Brain.of(sitk.Flip(sitk.PermuteAxes(scan, axes), flips), None)
+        found = _Brain.of(sitk.Flip(sitk.PermuteAxes(scan, axes), flips), None)
         assert np.array_equal(sitk.GetArrayViewFromImage(found.image), sitk.GetArrayViewFromImage(searched.image))
         np.testing.assert_allclose(found.to_world, searched.to_world, atol=1e-6)
 
@@ -200,8 +201,8 @@ def test_a_whole_head_is_found_and_warned_of(data_folder, pair) -> None:
     found = align(pair[0], head)
     assert [warning for warning in found.warnings if "moving image seems to show more than the brain" in warning]
     seen = sample_on_canonical(head, found.moving_to_canonical)
-    template = sitk.GetArrayFromImage(alignment.template()).transpose(2, 1, 0)
-    assert np.corrcoef(seen.ravel(), template.ravel())[0, 1] > 0.9
+    average = sitk.GetArrayFromImage(template()).transpose(2, 1, 0)
+    assert np.corrcoef(seen.ravel(), average.ravel())[0, 1] > 0.9
 
 
 @pytest.mark.parametrize(
@@ -233,16 +234,16 @@ def test_the_network_sees_a_scan_as_it_saw_the_training_brains(data_folder) -> N
 
 def test_what_the_network_sees_does_not_depend_on_units_or_background() -> None:
     identity = sitk.AffineTransform(3)
-    plain = sample_on_canonical(alignment.template(), identity)
+    plain = sample_on_canonical(template(), identity)
     assert 0 == plain.min() < plain.max() == 1
-    tenfold = sitk.Cast(alignment.template(), sitk.sitkInt16) * 10
+    tenfold = sitk.Cast(template(), sitk.sitkInt16) * 10
     np.testing.assert_allclose(sample_on_canonical(tenfold, identity), plain, atol=1e-5)
-    lifted = sitk.Cast(alignment.template(), sitk.sitkInt16) - 1024
+    lifted = sitk.Cast(template(), sitk.sitkInt16) - 1024
     seen = sample_on_canonical(lifted, identity)
     assert seen[0, 0, 0] == 0
     assert np.corrcoef(seen.ravel(), plain.ravel())[0, 1] > 0.99
-    box = sitk.Image(alignment.template().GetSize(), sitk.sitkUInt8)
-    box.CopyInformation(alignment.template())
+    box = sitk.Image(template().GetSize(), sitk.sitkUInt8)
+    box.CopyInformation(template())
     box[60:100, 60:100, 60:100] = 1
-    seen = sample_on_canonical(alignment.template(), identity, box)
+    seen = sample_on_canonical(template(), identity, box)
     assert np.count_nonzero(seen) == np.count_nonzero(seen[60:100, 60:100, 60:100]) == 40**3

@@ -10,7 +10,7 @@ import pytest
 PROGRAM = """
 import numpy as np
 from pathlib import Path
-from ULAERegistrationLib.allocator import keep_freed_memory
+from ULAERegistrationLib.process.memory import keep_freed_memory
 {call}
 def resident():
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -7,10 +7,11 @@ import csv
 import pytest
 import SimpleITK as sitk
 
-from ULAERegistrationLib import batch, registration
-from ULAERegistrationLib.batch import SUMMARY, read_cases, run_batch
-from ULAERegistrationLib.cli import main
+from ULAERegistrationLib import registration
+from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.errors import Cancelled, RegistrationError
+from ULAERegistrationLib.process import batch
+from ULAERegistrationLib.process.batch import SUMMARY, read_cases, run_batch
 from ULAERegistrationLib.settings import RegistrationSettings
 
 

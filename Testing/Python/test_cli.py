@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from ULAERegistrationLib.cli import main
+from ULAERegistrationLib.cli.main import main
 
 
 @pytest.fixture(scope="module")

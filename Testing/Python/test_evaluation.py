@@ -17,16 +17,16 @@ import SimpleITK as sitk
 import torch
 import torch.nn.functional as F
 
-from ULAERegistrationLib.cli import main
+from ULAERegistrationLib.cli.main import main
+from ULAERegistrationLib.dataset.regions import BRAINCOLOR, NIREP, by_region, cortical_dice, mean_dice
+from ULAERegistrationLib.dataset.sources import VALIDATION_PEOPLE
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.evaluation.measures import hausdorff95, measure_pair
 from ULAERegistrationLib.evaluation.memory import peak_gb, reset_peak
 from ULAERegistrationLib.evaluation.people import Person
-from ULAERegistrationLib.evaluation.regions import BRAINCOLOR, NIREP, by_region, cortical_dice, mean_dice
 from ULAERegistrationLib.evaluation.summary import interval, summarise
 from ULAERegistrationLib.evaluation.worker import Worker
-from ULAERegistrationLib.flows import warp
-from ULAERegistrationLib.training.sources import VALIDATION_PEOPLE
+from ULAERegistrationLib.flows.warp import warp
 
 SIZE = (48, 64, 48)
 SPACING = (3.0, 3.0, 3.0)

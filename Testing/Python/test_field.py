@@ -9,10 +9,21 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from ULAERegistrationLib import field
-from ULAERegistrationLib.alignment import CANONICAL_ORIGIN, CANONICAL_SIZE, Alignment, canonical_grid
 from ULAERegistrationLib.errors import RegistrationError
-from ULAERegistrationLib.images import write_image
+from ULAERegistrationLib.files.transforms import read_transform, write_transform
+from ULAERegistrationLib.files.writing import write_image
+from ULAERegistrationLib.geometry.alignment import Alignment
+from ULAERegistrationLib.geometry.canonical import canonical_grid
+from ULAERegistrationLib.geometry.frame import CANONICAL_ORIGIN, CANONICAL_SIZE
+from ULAERegistrationLib.geometry.inverse import inverse, inverse_error
+from ULAERegistrationLib.geometry.resampling import resample
+from ULAERegistrationLib.geometry.transforms import (
+    chain_transform,
+    covering_grid,
+    displacement_field,
+    flow_transform,
+    step_transform,
+)
 
 
 def affine(angles: tuple[float, float, float], scale: float, from_point, to_point) -> sitk.AffineTransform:
@@ -77,12 +88,12 @@ def alignment(fixed, moving) -> Alignment:
 
 @pytest.fixture(scope="module")
 def chain(flows, alignment) -> sitk.CompositeTransform:
-    return field.chain_transform(flows, alignment)
+    return chain_transform(flows, alignment)
 
 
 @pytest.fixture(scope="module")
 def stored(chain, fixed) -> sitk.DisplacementFieldTransform:
-    return field.displacement_field(chain, fixed)
+    return displacement_field(chain, fixed)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +108,7 @@ def mapped(transform: sitk.Transform, points: np.ndarray) -> np.ndarray:
 
 
 def test_a_flow_moves_voxel_p_to_p_plus_u(flows) -> None:
-    transform = field.flow_transform(flows[0])
+    transform = flow_transform(flows[0])
     for voxel in ((0, 0, 0), (159, 191, 159), (80, 10, 120)):
         reached = transform.TransformPoint(canonical_grid().TransformIndexToPhysicalPoint(voxel))
         expected = np.array(voxel) + flows[0][:, *voxel]  # 1 mm voxels, axes along L, P, S
@@ -109,14 +120,14 @@ def test_between_voxels_a_flow_is_what_simpleitk_interpolates(flows) -> None:
     plain.SetOrigin(CANONICAL_ORIGIN)
     inside = np.random.default_rng(0).uniform(CANONICAL_ORIGIN, np.add(CANONICAL_ORIGIN, (158, 190, 158)), (200, 3))
     reference = sitk.DisplacementFieldTransform(plain)
-    np.testing.assert_allclose(mapped(field.flow_transform(flows[0]), inside), mapped(reference, inside), atol=1e-4)
+    np.testing.assert_allclose(mapped(flow_transform(flows[0]), inside), mapped(reference, inside), atol=1e-4)
 
 
 def test_a_flow_fades_beyond_the_canonical_grid_without_a_jump() -> None:
     flow = np.zeros((3, *CANONICAL_SIZE), np.float32)
     flow[0] = 4.0
     line = np.column_stack([np.arange(-120, -70, 0.25), np.zeros(200), np.zeros(200)])
-    displacement = mapped(field.flow_transform(flow), line)[:, 0] - line[:, 0]
+    displacement = mapped(flow_transform(flow), line)[:, 0] - line[:, 0]
     assert displacement[0] == 0
     assert displacement[-1] == pytest.approx(4)
     assert np.diff(displacement).min() >= 0
@@ -125,15 +136,15 @@ def test_a_flow_fades_beyond_the_canonical_grid_without_a_jump() -> None:
 
 def test_a_step_is_flow_between_the_affine_and_its_inverse(flows, alignment, points) -> None:
     parts = mapped(alignment.fixed_to_canonical, points)
-    parts = mapped(field.flow_transform(flows[1]), parts)
+    parts = mapped(flow_transform(flows[1]), parts)
     parts = mapped(alignment.fixed_to_canonical.GetInverse(), parts)
-    np.testing.assert_allclose(mapped(field.step_transform(flows[1], alignment), points), parts, atol=1e-9)
+    np.testing.assert_allclose(mapped(step_transform(flows[1], alignment), points), parts, atol=1e-9)
 
 
 def test_the_chain_is_its_steps_one_after_the_other(flows, alignment, chain, points) -> None:
     parts = points
     for flow in reversed(flows):  # T = T1(T2(T3(p)))
-        parts = mapped(field.step_transform(flow, alignment), parts)
+        parts = mapped(step_transform(flow, alignment), parts)
     np.testing.assert_allclose(mapped(chain, points), mapped(alignment.fixed_to_moving, parts), atol=1e-6)
 
 
@@ -155,7 +166,7 @@ def test_the_samples_of_a_field_fall_on_voxels(own, taken) -> None:
     image = sitk.Image([40, 41, 42], sitk.sitkUInt8)
     image.SetSpacing([own] * 3)
     image.SetOrigin((7.0, 8.0, 9.0))
-    grid = field.covering_grid(image)
+    grid = covering_grid(image)
     assert grid.GetSpacing() == pytest.approx([taken] * 3)
     first = np.array(grid.TransformPhysicalPointToContinuousIndex(image.GetOrigin()))
     np.testing.assert_allclose(first, np.rint(first), atol=1e-6)
@@ -171,7 +182,7 @@ def test_the_stored_field_covers_the_fixed_image_along_its_axes(stored, fixed) -
 
 
 def test_a_warped_volume_is_what_simpleitk_resamples_rounded(moving, fixed, stored) -> None:
-    warped = field.resample(moving, fixed, stored)
+    warped = resample(moving, fixed, stored)
     exact = sitk.Resample(sitk.Cast(moving, sitk.sitkFloat64), fixed, stored, sitk.sitkLinear, 0.0)
     assert warped.GetPixelID() == moving.GetPixelID()
     assert warped.GetSize() == fixed.GetSize()
@@ -179,24 +190,24 @@ def test_a_warped_volume_is_what_simpleitk_resamples_rounded(moving, fixed, stor
     np.testing.assert_array_equal(sitk.GetArrayFromImage(warped), np.rint(sitk.GetArrayFromImage(exact)))
     floating = sitk.Cast(moving, sitk.sitkFloat32)
     np.testing.assert_array_equal(
-        sitk.GetArrayFromImage(field.resample(floating, fixed, stored)),
+        sitk.GetArrayFromImage(resample(floating, fixed, stored)),
         sitk.GetArrayFromImage(sitk.Resample(floating, fixed, stored, sitk.sitkLinear, 0.0)),
     )
 
 
 def test_labels_stay_labels_and_outside_is_nothing(moving, fixed, stored) -> None:
     labels = sitk.Cast(moving > 1200, sitk.sitkUInt16) * 1001 + 7
-    warped = sitk.GetArrayFromImage(field.resample(labels, fixed, stored, labels=True))
+    warped = sitk.GetArrayFromImage(resample(labels, fixed, stored, labels=True))
     assert set(np.unique(warped)) <= {0, 7, 1008}
     away = sitk.TranslationTransform(3, (1e4, 0, 0))
-    assert sitk.GetArrayViewFromImage(field.resample(moving, fixed, away)).max() == 0
+    assert sitk.GetArrayViewFromImage(resample(moving, fixed, away)).max() == 0
     lifted = sitk.ConstantPad(moving - 1024, [3] * 3, [3] * 3, -1024)
-    lowest = field.resample(lifted, fixed, away)
+    lowest = resample(lifted, fixed, away)
     assert set(np.unique(sitk.GetArrayFromImage(lowest))) == {-1024}
 
 
 def test_the_inverse_leads_back(stored, moving, points) -> None:
-    back = field.inverse(stored, moving)
+    back = inverse(stored, moving)
     there = mapped(stored, points)
     inside = [moving.TransformPhysicalPointToContinuousIndex(point.tolist()) for point in there]
     kept = np.all((np.array(inside) >= 0) & (np.array(inside) <= np.array(moving.GetSize()) - 1), axis=1)
@@ -205,22 +216,22 @@ def test_the_inverse_leads_back(stored, moving, points) -> None:
     brain = sitk.Image(moving.GetSize(), sitk.sitkUInt8)
     brain.CopyInformation(moving)
     brain[20:40, 30:70, 30:60] = 1
-    errors = field.inverse_error(stored, back, brain)
+    errors = inverse_error(stored, back, brain)
     assert 1000 < len(errors) <= 6000
     assert errors.max() < 0.05
 
 
 def test_the_inverse_of_a_linear_transform_is_exact_and_a_chain_is_refused(alignment, moving, chain, points) -> None:
     linear = alignment.fixed_to_moving
-    np.testing.assert_allclose(mapped(field.inverse(linear, moving), mapped(linear, points)), points, atol=1e-9)
+    np.testing.assert_allclose(mapped(inverse(linear, moving), mapped(linear, points)), points, atol=1e-9)
     with pytest.raises(RegistrationError, match="no displacement field"):
-        field.inverse(chain, moving)
+        inverse(chain, moving)
 
 
 @pytest.mark.parametrize("name", ["transform.h5", "transform.nii.gz"])
 def test_a_written_field_reads_back_without_a_sign_change(tmp_path, stored, points, name) -> None:
     path = tmp_path / name
-    field.write_transform(stored, path)
+    write_transform(stored, path)
     assert [file.name for file in tmp_path.iterdir()] == [name]
     if name.endswith(".h5"):
         others = sitk.ReadTransform(str(path))
@@ -232,7 +243,7 @@ def test_a_written_field_reads_back_without_a_sign_change(tmp_path, stored, poin
         assert struct.unpack("<6h", header[40:52])[4:] == (1, 3)
     expected = mapped(stored, points)
     np.testing.assert_allclose(mapped(others, points), expected, atol=1e-3)
-    np.testing.assert_allclose(mapped(field.read_transform(path), points), expected, atol=1e-3)
+    np.testing.assert_allclose(mapped(read_transform(path), points), expected, atol=1e-3)
 
 
 def test_a_field_marked_as_displacements_in_ras_is_understood(tmp_path) -> None:
@@ -244,19 +255,19 @@ def test_a_field_marked_as_displacements_in_ras_is_understood(tmp_path) -> None:
     content[68:70] = struct.pack("<h", 1006)
     with gzip.open(tmp_path / "field.nii.gz", "wb") as file:
         file.write(content)
-    assert field.read_transform(tmp_path / "field.nii.gz").TransformPoint((4.0, 4.0, 4.0)) == (3.0, 2.0, 7.0)
+    assert read_transform(tmp_path / "field.nii.gz").TransformPoint((4.0, 4.0, 4.0)) == (3.0, 2.0, 7.0)
 
 
 def test_linear_transforms_and_chains_are_kept_in_h5_only(tmp_path, alignment, chain, points) -> None:
     linear = alignment.fixed_to_moving
-    field.write_transform(linear, tmp_path / "linear.h5")
+    write_transform(linear, tmp_path / "linear.h5")
     np.testing.assert_allclose(
-        mapped(field.read_transform(tmp_path / "linear.h5"), points), mapped(linear, points), atol=1e-9
+        mapped(read_transform(tmp_path / "linear.h5"), points), mapped(linear, points), atol=1e-9
     )
     with pytest.raises(RegistrationError, match=r"\.h5 instead"):
-        field.write_transform(chain, tmp_path / "chain.nii.gz")
+        write_transform(chain, tmp_path / "chain.nii.gz")
     with pytest.raises(RegistrationError, match="end its name with"):
-        field.write_transform(linear, tmp_path / "linear.mat")
+        write_transform(linear, tmp_path / "linear.mat")
     assert [file.name for file in tmp_path.iterdir()] == ["linear.h5"]
 
 
@@ -265,5 +276,5 @@ def test_what_is_no_transform_is_refused_in_one_sentence(tmp_path, fixed) -> Non
     write_image(fixed, tmp_path / "scan.nii.gz")
     for name, why in (("text.h5", "is not a transform"), ("scan.nii.gz", "three components"), ("no.h5", "not exist")):
         with pytest.raises(RegistrationError, match=why) as refusal:
-            field.read_transform(tmp_path / name)
+            read_transform(tmp_path / name)
         assert "\n" not in str(refusal.value)

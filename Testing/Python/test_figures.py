@@ -13,10 +13,20 @@ import SimpleITK as sitk
 import torch
 from PIL import Image
 
-from ULAERegistrationLib import figures
-from ULAERegistrationLib.figures import Slices
-from ULAERegistrationLib.flows import compose_all
-from ULAERegistrationLib.panels import planes_through
+from ULAERegistrationLib.flows.warp import compose_all
+from ULAERegistrationLib.output.canonical_view import CanonicalView
+from ULAERegistrationLib.output.figures import (
+    GRID_STEP,
+    TILE,
+    checkerboard,
+    colours,
+    deformation,
+    differences,
+    draw,
+    overlay,
+    steps,
+)
+from ULAERegistrationLib.output.slices import planes_through
 from ULAERegistrationLib.quality import folded, jacobian_determinant
 
 SIZE = (48, 64, 56)
@@ -101,7 +111,7 @@ def test_the_stages_are_the_moving_image_seen_by_simpleitk_through_the_flows(reg
 
     moving = sitk.GetImageFromArray(registration.moving_canonical.transpose(2, 1, 0))
     flows = [step.flow for step in registration.steps]
-    slices = Slices(registration)
+    slices = CanonicalView(registration)
     for plane in slices.planes:
         stages = slices.stages(plane)
         for count, stage in enumerate(stages):
@@ -114,9 +124,9 @@ def test_the_stages_are_the_moving_image_seen_by_simpleitk_through_the_flows(reg
 
 
 def test_figure_3_shows_the_stages_the_flows_and_their_grids(registration) -> None:
-    slices = Slices(registration)
+    slices = CanonicalView(registration)
     plane = slices.planes[0]
-    figure = figures.steps(slices)
+    figure = steps(slices)
     assert [a.get_title() for a in figure.axes[:5]] == ["moving (M)", "M1", "M2", "warped (W)", "fixed (F)"]
     panels = panel_images(figure)
     for (shown,), stage in zip(panels[:4], slices.stages(plane), strict=True):
@@ -125,15 +135,15 @@ def test_figure_3_shows_the_stages_the_flows_and_their_grids(registration) -> No
     assert [a.get_title() for a in figure.axes[6:10]] == ["φ1", "φ2", "φ3", "whole map φ"]
     # The grid over M is the whole map's: its lines run through p + phi(p).
     (lines,) = figure.axes[14].collections
-    first = figures.GRID_STEP // 2
+    first = GRID_STEP // 2
     right, down = plane.cut(registration.flow[0]), plane.cut(registration.flow[1])
     expected = np.stack([np.arange(right.shape[1]) + right[first], first + down[first]], axis=-1)
     np.testing.assert_allclose(lines.get_segments()[0], expected, atol=1e-5)
 
 
 def test_figure_4_shows_absolute_differences(registration) -> None:
-    slices = Slices(registration)
-    shown = [image for (image,) in panel_images(figures.differences(slices))[:15]]
+    slices = CanonicalView(registration)
+    shown = [image for (image,) in panel_images(differences(slices))[:15]]
     for plane, row in zip(slices.planes, (shown[:5], shown[5:10], shown[10:]), strict=True):
         m, m1, m2, w = slices.stages(plane)
         f = slices.fixed_picture(plane)
@@ -143,35 +153,35 @@ def test_figure_4_shows_absolute_differences(registration) -> None:
 
 
 def test_nothing_moves_in_the_pictures_of_no_flow(still) -> None:
-    slices = Slices(still)
+    slices = CanonicalView(still)
     plane = slices.planes[0]
-    panels = panel_images(figures.steps(slices))
+    panels = panel_images(steps(slices))
     assert all(np.all(panels[i][0] == 0) for i in (6, 7, 8, 9)), "flows are black"
     np.testing.assert_allclose(panels[3][0], panels[0][0], atol=1e-5)
-    (lines,) = figures.steps(slices).axes[14].collections
+    (lines,) = steps(slices).axes[14].collections
     assert all(np.ptp(segment, axis=0).min() == 0 for segment in lines.get_segments()), "lines are straight"
-    assert all(np.allclose(image, 0, atol=1e-5) for (image,) in panel_images(figures.differences(slices))[:15])
-    volume, _ = panel_images(figures.deformation(slices))[0]
+    assert all(np.allclose(image, 0, atol=1e-5) for (image,) in panel_images(differences(slices))[:15])
+    volume, _ = panel_images(deformation(slices))[0]
     np.testing.assert_allclose(volume[plane.cut(still.brain)], 0, atol=1e-6)
 
 
 def test_two_equal_brains_overlay_in_grey_and_different_ones_in_colour(still, registration) -> None:
-    for (picture,) in panel_images(figures.overlay(Slices(still))):
+    for (picture,) in panel_images(overlay(CanonicalView(still))):
         np.testing.assert_allclose(picture[..., 0], picture[..., 1], atol=1e-5)
-    slices = Slices(registration)
+    slices = CanonicalView(registration)
     before, *_, after = slices.stages(slices.planes[2])
-    panels = panel_images(figures.overlay(slices))
+    panels = panel_images(overlay(slices))
     for panel, moving in ((panels[2][0], before), (panels[5][0], after)):
         np.testing.assert_array_equal(panel[..., 0], moving)
         np.testing.assert_array_equal(panel[..., 1], slices.fixed_picture(slices.planes[2]))
 
 
 def test_the_checkerboard_alternates_between_the_two_brains(registration) -> None:
-    slices = Slices(registration)
+    slices = CanonicalView(registration)
     plane = slices.planes[0]
     fixed, (*_, after) = slices.fixed_picture(plane), slices.stages(plane)
-    board = panel_images(figures.checkerboard(slices))[3][0][..., 0]
-    tile = figures.TILE
+    board = panel_images(checkerboard(slices))[3][0][..., 0]
+    tile = TILE
     np.testing.assert_array_equal(board[:tile, :tile], fixed[:tile, :tile])
     np.testing.assert_array_equal(board[:tile, tile : 2 * tile], after[:tile, tile : 2 * tile])
     np.testing.assert_array_equal(board[tile : 2 * tile, :tile], after[tile : 2 * tile, :tile])
@@ -180,8 +190,8 @@ def test_the_checkerboard_alternates_between_the_two_brains(registration) -> Non
 def test_the_deformation_maps_are_the_jacobian_the_folds_and_the_length(registration) -> None:
     registration = SimpleNamespace(**{**vars(registration), "flow": 5 * registration.flow})
     jacobian, folds = jacobian_determinant(registration.flow), folded(registration.flow)
-    slices = Slices(registration)
-    panels = panel_images(figures.deformation(slices))
+    slices = CanonicalView(registration)
+    panels = panel_images(deformation(slices))
     for column, plane in enumerate(slices.planes):
         inside = plane.cut(registration.brain)
         (volume, marks), (length,) = panels[column], panels[3 + column]
@@ -195,8 +205,8 @@ def test_the_deformation_maps_are_the_jacobian_the_folds_and_the_length(registra
 
 @pytest.mark.parametrize(("right", "down", "colour"), [(3, 0, "red"), (-3, 0, "cyan"), (0, -3, "green")])
 def test_hue_is_the_direction_and_brightness_the_length(right: float, down: float, colour: str) -> None:
-    full = figures.colours(np.array([[right]]), np.array([[down]]), full=3)[0, 0]
-    half = figures.colours(np.array([[right / 4]]), np.array([[down / 4]]), full=3)[0, 0]
+    full = colours(np.array([[right]]), np.array([[down]]), full=3)[0, 0]
+    half = colours(np.array([[right / 4]]), np.array([[down / 4]]), full=3)[0, 0]
     strong = {"red": [0], "cyan": [1, 2], "green": [1]}[colour]
     assert set(np.flatnonzero(full > 0.9)) >= set(strong)
     assert full.argmin() not in strong
@@ -204,7 +214,7 @@ def test_hue_is_the_direction_and_brightness_the_length(right: float, down: floa
 
 
 def test_every_picture_is_a_dark_png_with_something_on_it(registration) -> None:
-    pictures = figures.draw(registration)
+    pictures = draw(registration)
     assert [p.name for p in pictures] == ["overlay", "checkerboard", "steps", "differences", "deformation"]
     for picture in pictures:
         pixels = np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB")).astype(int)
@@ -220,7 +230,7 @@ def test_every_picture_is_a_dark_png_with_something_on_it(registration) -> None:
 def test_drawing_needs_no_pyplot_and_importing_no_matplotlib() -> None:
     program = (
         "import sys, ULAERegistrationLib.figures as f; assert 'matplotlib' not in sys.modules;"
-        "import numpy as np; from ULAERegistrationLib.panels import canvas, planes_through, png;"
+        "import numpy as np; from ULAERegistrationLib.output.slices import canvas, planes_through, png;"
         "png(canvas([planes_through(np.ones((9, 9, 9), bool))])[0]); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

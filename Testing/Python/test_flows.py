@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ULAERegistrationLib.flows import compose, compose_all, grown, identity_grid, resize_flow, shrunk, warp
+from ULAERegistrationLib.flows.warp import compose, compose_all, grown, identity_grid, resize_flow, shrunk, warp
 
 SIZE = (20, 18, 16)
 

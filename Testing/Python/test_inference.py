@@ -8,15 +8,15 @@ import SimpleITK as sitk
 import torch
 import torch.nn.functional as F
 
-from ULAERegistrationLib import devices, inference
-from ULAERegistrationLib.devices import choose_device, choose_precision
 from ULAERegistrationLib.errors import Cancelled, RegistrationError
-from ULAERegistrationLib.flows import compose_all
-from ULAERegistrationLib.folded import FoldedNetwork
-from ULAERegistrationLib.inference import FixedCache, predict_flows
-from ULAERegistrationLib.network import ULAENet
-from ULAERegistrationLib.slabs import joined, stored
-from ULAERegistrationLib.weights import SHIPPED, load_network
+from ULAERegistrationLib.flows.warp import compose_all
+from ULAERegistrationLib.network import devices, predict
+from ULAERegistrationLib.network.devices import choose_device, choose_precision
+from ULAERegistrationLib.network.fast.network import FastULAENet
+from ULAERegistrationLib.network.fast.slabs import joined, stored
+from ULAERegistrationLib.network.predict import FixedCache, predict_flows
+from ULAERegistrationLib.network.ulaenet import ULAENet
+from ULAERegistrationLib.network.weights import SHIPPED, load_network
 
 SIZE = (48, 64, 32)
 
@@ -79,7 +79,7 @@ def test_how_much_of_the_moving_image_is_empty_does_not_show(network, content):
 def test_slabs_do_not_show_in_the_flows(network, monkeypatch):
     moving, fixed = pair(SIZE)
     expected = plain_flows(network, moving, fixed)
-    monkeypatch.setattr("ULAERegistrationLib.slabs.SLAB_BYTES", 1)
+    monkeypatch.setattr("ULAERegistrationLib.network.fast.slabs.SLAB_BYTES", 1)
     assert largest_difference(predict_flows(network, moving, fixed, "cpu", "float32"), expected) < 1e-3
 
 
@@ -129,8 +129,8 @@ def test_flows_can_be_refined_with_gradients(network):
 def test_a_kept_fixed_image_changes_nothing(network, monkeypatch):
     (first, fixed), (second, other) = pair(SIZE), pair(SIZE, seed=5)
     prepared = []
-    prepare = FoldedNetwork.prepare
-    monkeypatch.setattr(FoldedNetwork, "prepare", lambda self, image: prepared.append(1) or prepare(self, image))
+    prepare = FastULAENet.prepare
+    monkeypatch.setattr(FastULAENet, "prepare", lambda self, image: prepared.append(1) or prepare(self, image))
     cache = FixedCache()
     for moving, target in ((first, fixed), (second, fixed.clone()), (first, other)):
         alone = predict_flows(network, moving, target, "cpu", "float32")
@@ -235,15 +235,15 @@ def test_a_full_gpu_falls_back_to_half_precision_and_then_to_the_cpu(network, mo
     moving, fixed = pair((32, 32, 32))
     attempts = []
 
-    class FullGPU(FoldedNetwork):
+    class FullGPU(FastULAENet):
         def __init__(self, network, device, dtype):
             attempts.append((device.type, dtype))
             if device.type == "cuda":
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 300 MiB")
             super().__init__(network, device, dtype)
 
-    monkeypatch.setattr(inference, "FoldedNetwork", FullGPU)
-    monkeypatch.setattr(inference, "choose_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(predict, "FastULAENet", FullGPU)
+    monkeypatch.setattr(predict, "choose_device", lambda name: torch.device("cuda"))
     monkeypatch.setattr(devices, "_trusted", lambda device, dtype: device.type == "cuda")
     told = []
     with pytest.warns(RuntimeWarning, match="out of memory"):
@@ -256,7 +256,7 @@ def test_a_full_gpu_falls_back_to_half_precision_and_then_to_the_cpu(network, mo
 
 @pytest.mark.parametrize("allocate", [torch.empty, np.empty])
 def test_a_full_cpu_is_said_in_one_sentence(network, monkeypatch, allocate):
-    monkeypatch.setattr(FoldedNetwork, "prepare", lambda *_: allocate(2**58))
+    monkeypatch.setattr(FastULAENet, "prepare", lambda *_: allocate(2**58))
     with pytest.raises(RegistrationError, match="not enough memory") as caught:
         predict_flows(network, *pair((32, 32, 32)), "cpu", "float32")
     assert "\n" not in str(caught.value)
@@ -266,20 +266,20 @@ def test_errors_that_are_not_memory_are_not_hidden(network, monkeypatch):
     def fail(*_):
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setattr(FoldedNetwork, "flows", fail)
+    monkeypatch.setattr(FastULAENet, "flows", fail)
     with pytest.raises(RuntimeError, match="mistake"):
         predict_flows(network, *pair((32, 32, 32)), "cpu", "float32")
 
 
 def test_numbers_too_large_for_half_precision_are_computed_in_float32(network, monkeypatch):
     moving, fixed = pair((32, 32, 32))
-    flows = FoldedNetwork.flows
+    flows = FastULAENet.flows
 
     def overflowing(self, *arguments):
         found = flows(self, *arguments)
         return found if self.dtype == torch.float32 else [flow * float("inf") for flow in found]
 
-    monkeypatch.setattr(FoldedNetwork, "flows", overflowing)
+    monkeypatch.setattr(FastULAENet, "flows", overflowing)
     with pytest.warns(RuntimeWarning, match="float32"):
         found = predict_flows(network, moving, fixed, "cpu", "bfloat16")
     assert largest_difference(found, plain_flows(network, moving, fixed)) < 1e-3

@@ -10,7 +10,7 @@ import psutil
 import pytest
 import SimpleITK as sitk
 
-from ULAERegistrationLib.jobs import Job, describe_exit
+from ULAERegistrationLib.process.job import Job, describe_exit
 
 WORKER = Path(__file__).parents[1] / "standin" / "worker.py"
 
@@ -148,7 +148,8 @@ def test_files_stay_when_they_are_to_be_kept(images):
 
 
 def test_jobs_needs_the_standard_library_alone():
-    code = "import sys; before = set(sys.modules); import ULAERegistrationLib.jobs; print(*set(sys.modules) - before)"
+    module = "ULAERegistrationLib.process.job"
+    code = f"import sys; before = set(sys.modules); import {module}; print(*set(sys.modules) - before)"
     loaded = psutil.Popen([sys.executable, "-c", code], stdout=-1, text=True).communicate()[0].split()
     assert {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names == {"ULAERegistrationLib"}
 

@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
-from ULAERegistrationLib.flows import compose_all, warp
-from ULAERegistrationLib.network import ULAENet
+from ULAERegistrationLib.flows.warp import compose_all, warp
+from ULAERegistrationLib.network.ulaenet import ULAENet
 
 
 @pytest.fixture

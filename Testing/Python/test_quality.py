@@ -12,11 +12,12 @@ import SimpleITK as sitk
 import torch
 from monai.losses import LocalNormalizedCrossCorrelationLoss
 
-from ULAERegistrationLib.alignment import Alignment
 from ULAERegistrationLib.errors import RegistrationError
-from ULAERegistrationLib.folding import corner_jacobians, smallest_jacobian
-from ULAERegistrationLib.quality import DO_NOT_USE, GOOD, LOOK, Quality, dice, folded, jacobian_determinant, measure
-from ULAERegistrationLib.similarity import LocalNCC
+from ULAERegistrationLib.flows.jacobian import corner_jacobians, smallest_jacobian
+from ULAERegistrationLib.flows.similarity import LocalNCC
+from ULAERegistrationLib.geometry.alignment import Alignment
+from ULAERegistrationLib.overlap import dice
+from ULAERegistrationLib.quality import DO_NOT_USE, GOOD, LOOK, Quality, folded, jacobian_determinant, measure
 
 SIZE = (24, 30, 27)
 

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ULAERegistrationLib.errors import Cancelled
-from ULAERegistrationLib.flows import compose, compose_all, warp
-from ULAERegistrationLib.folding import folded
-from ULAERegistrationLib.refinement import refine, smoothness_gradient
+from ULAERegistrationLib.flows.fold_removal import remove_folds
+from ULAERegistrationLib.flows.jacobian import folded
+from ULAERegistrationLib.flows.refinement import refine, smoothness_gradient
+from ULAERegistrationLib.flows.similarity import LocalNCC, local_ncc
+from ULAERegistrationLib.flows.warp import compose, compose_all, warp
 from ULAERegistrationLib.settings import RegistrationSettings
-from ULAERegistrationLib.similarity import LocalNCC, local_ncc
-from ULAERegistrationLib.unfolding import unfold
 
 SIZE = (48, 56, 48)
 
@@ -183,16 +183,16 @@ def test_smooth_ends_without_a_fold_whichever_step_folded(pair, which: int) -> N
 def test_noise_that_folds_everywhere_is_unfolded_too() -> None:
     flows = [3 * noise(3, 2, seed) for seed in (1, 2, 3)]
     assert folded(compose_all(flows)).float().mean() > 0.3
-    assert folded(compose_all(unfold(flows))).sum() == 0
+    assert folded(compose_all(remove_folds(flows))).sum() == 0
 
 
 def test_unfolding_leaves_alone_what_does_not_fold() -> None:
     flow = bump(5) + 0.2 * noise(3, 12, 4)
-    unfolded = unfold([flow])[0]
+    unfolded = remove_folds([flow])[0]
     far = torch.ones(SIZE, dtype=torch.bool)
     far[8:-8, 8:-8, 8:-8] = False
     assert torch.equal(unfolded[..., far], flow[..., far])
-    assert all(torch.equal(a, b) for a, b in zip(unfold(zeros()), zeros(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(remove_folds(zeros()), zeros(), strict=True))
 
 
 def test_two_brains_align_without_a_network(data_folder: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 import SimpleITK as sitk
 
 from ULAERegistrationLib import Cancelled, Registration, RegistrationError, register
-from ULAERegistrationLib.field import chain_transform, resample
-from ULAERegistrationLib.quality import dice
+from ULAERegistrationLib.geometry.resampling import resample
+from ULAERegistrationLib.geometry.transforms import chain_transform
+from ULAERegistrationLib.overlap import dice
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def test_the_world_form_of_the_steps_chains_to_the_same_map(registration, points
 
 
 def test_the_composed_flow_is_the_chain_too(registration, points):
-    from ULAERegistrationLib.field import flow_transform
+    from ULAERegistrationLib.geometry.transforms import flow_transform
 
     alignment = registration.alignment
     composed = sitk.CompositeTransform(
@@ -101,7 +102,7 @@ def test_the_composed_flow_is_the_chain_too(registration, points):
 
 
 def test_the_warped_image_is_simpleitks_resampling_through_the_stored_files(registration, scans, tmp_path):
-    from ULAERegistrationLib.field import write_transform
+    from ULAERegistrationLib.files.transforms import write_transform
 
     moving = sitk.ReadImage(scans["moving"])
     warped = sitk.GetArrayFromImage(registration.warped).astype(float)

@@ -14,10 +14,10 @@ import pytest
 import SimpleITK as sitk
 
 from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.network.weights import Card
+from ULAERegistrationLib.output.report import write_report
 from ULAERegistrationLib.quality import measure
-from ULAERegistrationLib.report import write_report
 from ULAERegistrationLib.settings import RegistrationSettings
-from ULAERegistrationLib.weights import Card
 
 SIZE = (32, 40, 36)
 

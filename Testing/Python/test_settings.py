@@ -37,7 +37,7 @@ def test_the_package_opens_without_torch():
     """Slicer imports it at start-up, before PyTorch is installed."""
     code = (
         "import sys; sys.modules['torch'] = None; sys.modules['SimpleITK'] = None; "
-        "import ULAERegistrationLib, ULAERegistrationLib.jobs; ULAERegistrationLib.RegistrationSettings()"
+        "import ULAERegistrationLib, ULAERegistrationLib.process.job; ULAERegistrationLib.RegistrationSettings()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

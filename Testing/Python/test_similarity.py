@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from monai.losses import LocalNormalizedCrossCorrelationLoss
 
-from ULAERegistrationLib.similarity import LocalNCC, local_ncc, window_sum
+from ULAERegistrationLib.flows.similarity import LocalNCC, local_ncc, window_sum
 
 
 @pytest.fixture

@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from monai.losses import DiffusionLoss
 
-from ULAERegistrationLib.alignment import template
 from ULAERegistrationLib.errors import RegistrationError
-from ULAERegistrationLib.flows import compose_all, warp
+from ULAERegistrationLib.flows.warp import compose_all, warp
+from ULAERegistrationLib.geometry.canonical import template
+from ULAERegistrationLib.network.weights import SHIPPED, load_network
 from ULAERegistrationLib.training.augmentation import Augmentation
 from ULAERegistrationLib.training.data import GRID, VALIDATION_PEOPLE, Brains, pack
 from ULAERegistrationLib.training.losses import flow_error, folding, label_distance, multi_window_loss, smoothness
@@ -25,7 +26,6 @@ from ULAERegistrationLib.training.recipe import Stage, TrainingSettings
 from ULAERegistrationLib.training.ship import ship
 from ULAERegistrationLib.training.synthesis import TISSUES, synthesise, tissues
 from ULAERegistrationLib.training.trainer import Trainer
-from ULAERegistrationLib.weights import SHIPPED, load_network
 
 SETTINGS = TrainingSettings(
     stages=(Stage(shrink=4, steps=4, learning_rate=1e-3, windows=(5, 3)),),
@@ -94,7 +94,7 @@ def test_training_needs_torch_and_numpy_alone():
 import sys
 for name in ("SimpleITK", "matplotlib", "tqdm", "vtk", "slicer"):
     sys.modules[name] = None
-from ULAERegistrationLib.cli import main
+from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.training import augmentation, data, parallel, recipe, trainer
 sys.exit(main(["train", "nowhere.npz", "-o", "run"]))
 """
@@ -220,7 +220,7 @@ def test_two_processes_take_the_mean_of_their_gradients(tmp_path, packed):
 GRADIENTS = """
 import torch
 from pathlib import Path
-from ULAERegistrationLib.network import ULAENet
+from ULAERegistrationLib.network.ulaenet import ULAENet
 from ULAERegistrationLib.training.parallel import processes
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ULAERegistrationLib.network import LEAK
-from ULAERegistrationLib.slabs import Normalised, statistics, stored
-from ULAERegistrationLib.upsampling import convolved_finer, upsampled
+from ULAERegistrationLib.network.fast.slabs import Normalised, statistics, stored
+from ULAERegistrationLib.network.fast.upsampling import convolved_finer, upsampled
+from ULAERegistrationLib.network.ulaenet import LEAK
 
 GRIDS = [(2, 2, 2), (3, 4, 5), (7, 6, 4), (20, 24, 20), (41, 3, 9)]
 
@@ -33,7 +33,7 @@ def test_planes_of_an_upsampled_flow_are_those_of_the_whole(coarse):
 @pytest.mark.parametrize("coarse", GRIDS)
 def test_a_block_on_upsampled_features_is_the_plain_block(coarse, slab_bytes, monkeypatch):
     """Upsample, join, convolve, normalise, rectify, as the plain network does; however thin the slabs."""
-    monkeypatch.setattr("ULAERegistrationLib.slabs.SLAB_BYTES", slab_bytes)
+    monkeypatch.setattr("ULAERegistrationLib.network.fast.slabs.SLAB_BYTES", slab_bytes)
     size = tuple(2 * n for n in coarse)
     below, skip, images = features(6, coarse), features(4, size), features(2, size)
     weight = torch.randn(5, 12, 3, 3, 3, generator=torch.Generator().manual_seed(0)) / 12

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from ULAERegistrationLib.errors import RegistrationError
-from ULAERegistrationLib.network import ULAENet
-from ULAERegistrationLib.weights import SHIPPED, load_network, save_network
+from ULAERegistrationLib.network.ulaenet import ULAENet
+from ULAERegistrationLib.network.weights import SHIPPED, load_network, save_network
 
 
 @pytest.fixture

@@ -26,14 +26,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from ULAERegistrationLib.allocator import keep_freed_memory
-from ULAERegistrationLib.devices import choose_device, half_precision
+from ULAERegistrationLib.dataset.regions import mean_dice
 from ULAERegistrationLib.evaluation.people import read_image
-from ULAERegistrationLib.evaluation.regions import mean_dice
-from ULAERegistrationLib.flows import compose_all, warp
-from ULAERegistrationLib.inference import FixedCache, predict_flows
-from ULAERegistrationLib.network import ULAENet
-from ULAERegistrationLib.weights import SHIPPED
+from ULAERegistrationLib.flows.warp import compose_all, warp
+from ULAERegistrationLib.network.devices import choose_device, half_precision
+from ULAERegistrationLib.network.predict import FixedCache, predict_flows
+from ULAERegistrationLib.network.ulaenet import ULAENet
+from ULAERegistrationLib.network.weights import SHIPPED
+from ULAERegistrationLib.process.memory import keep_freed_memory
 
 BRAINS = Path(__file__).parents[3] / "shared" / "data" / "brains"
 FULL = (160, 192, 160)

@@ -17,15 +17,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ULAERegistrationLib.dataset.regions import mean_dice, source_of
+from ULAERegistrationLib.dataset.sources import VALIDATION_PEOPLE
 from ULAERegistrationLib.evaluation.people import image_file, label_file, ordered_pairs, read_image
-from ULAERegistrationLib.evaluation.regions import mean_dice, source_of
-from ULAERegistrationLib.flows import compose_all, grown, shrunk, warp
-from ULAERegistrationLib.folding import folded, jacobian
-from ULAERegistrationLib.inference import predict_flows
-from ULAERegistrationLib.refinement import ITERATIONS, refine
+from ULAERegistrationLib.flows.jacobian import folded, jacobian
+from ULAERegistrationLib.flows.refinement import ITERATIONS, refine
+from ULAERegistrationLib.flows.warp import compose_all, grown, shrunk, warp
+from ULAERegistrationLib.network.predict import predict_flows
+from ULAERegistrationLib.network.weights import load_network
 from ULAERegistrationLib.settings import RegistrationSettings
-from ULAERegistrationLib.training.sources import VALIDATION_PEOPLE
-from ULAERegistrationLib.weights import load_network
 
 ROOT = Path(__file__).parents[2]
 BRAINS = ROOT.parent / "shared" / "data" / "brains"

@@ -23,8 +23,8 @@ def measure(data: Path, device: str, shrink: int, precision: str, memory: str, s
     """Mean seconds of a step after two others, and the process's peak memory in GB (on CUDA: what torch held)."""
     import torch
 
-    from ULAERegistrationLib.allocator import keep_freed_memory
     from ULAERegistrationLib.evaluation.memory import peak_gb
+    from ULAERegistrationLib.process.memory import keep_freed_memory
     from ULAERegistrationLib.training.data import Brains
     from ULAERegistrationLib.training.recipe import Stage, TrainingSettings
     from ULAERegistrationLib.training.trainer import Trainer

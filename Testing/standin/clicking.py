@@ -25,10 +25,10 @@ def behave(panel, *told: str) -> None:
 
 
 def add_volume(scene, image: sitk.Image, name: str):
-    from ULAERegistrationLib import mrml
+    from ULAERegistrationLib.mrml.volumes import set_volume
 
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
-    mrml.set_volume(node, image)
+    set_volume(node, image)
     node.CreateDefaultDisplayNodes()
     return node
 

@@ -58,7 +58,7 @@ QUALITY = {
 
 def known_map(fixed: sitk.Image, moving: sitk.Image) -> sitk.Transform:
     """Fixed to moving world: the shift of the two centres, after a smooth waving of up to about 5 mm."""
-    from ULAERegistrationLib.field import covering_grid
+    from ULAERegistrationLib.geometry.transforms import covering_grid
 
     # Wider than the field's own margin: where its grid ends a B-spline breaks off.
     wave = sitk.BSplineTransformInitializer(covering_grid(fixed, 5.0, 30.0), [5, 5, 5])
@@ -106,7 +106,8 @@ def behave(behaviour: str) -> None:
 
 def register(fixed, moving, settings, fixed_mask, moving_mask, initial_transform, progress):
     """Stands for the library's `register`, with the same arguments and what the worker needs of its result."""
-    from ULAERegistrationLib.field import covering_grid, resample
+    from ULAERegistrationLib.geometry.resampling import resample
+    from ULAERegistrationLib.geometry.transforms import covering_grid
 
     fixed, moving = sitk.ReadImage(fixed), sitk.ReadImage(moving)
     for number, stage in enumerate(STAGES[:7]):
@@ -128,7 +129,7 @@ def register(fixed, moving, settings, fixed_mask, moving_mask, initial_transform
 
 def main() -> int:
     registration, behaviour, stage, job_file = sys.argv[1:]
-    from ULAERegistrationLib import worker
+    from ULAERegistrationLib.process import worker
 
     class Reporter(worker.Reporter):
         def progress(self, fraction, message):
@@ -149,7 +150,7 @@ def _replace_registration(worker) -> None:
         path.write_text("<html>report</html>", encoding="utf-8")
 
     ULAERegistrationLib.register = register
-    sys.modules["ULAERegistrationLib.report"] = SimpleNamespace(write_report=write_report)
+    sys.modules["ULAERegistrationLib.output.report"] = SimpleNamespace(write_report=write_report)
     worker.STEP_SPACING = STEP_SPACING
 
 

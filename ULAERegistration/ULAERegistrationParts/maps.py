@@ -35,11 +35,12 @@ def jacobianMap(transformNode):
 
     :return: scalar volume on the grid of the displacement field.
     """
-    from ULAERegistrationLib import mrml
+    from ULAERegistrationLib.mrml.transforms import field_from_node, jacobian_determinant
+    from ULAERegistrationLib.mrml.volumes import set_volume
 
-    image = mrml.jacobian_determinant(mrml.field_from_node(transformNode))
+    image = jacobian_determinant(field_from_node(transformNode))
     node = addDerived(transformNode, "vtkMRMLScalarVolumeNode", "jacobian", "Jacobian determinant")
-    mrml.set_volume(node, image)
+    set_volume(node, image)
     table = colorTable(node.GetScene(), "ULAE Jacobian (blue 0, white 1, red 2)", DIVERGING, FOLDED)
     _show(node, table, (0.0, 2.0), "Jacobian")
     return node
@@ -52,11 +53,11 @@ def magnitudeMap(transformNode, field):
     """
     import SimpleITK as sitk
 
-    from ULAERegistrationLib import mrml
+    from ULAERegistrationLib.mrml.volumes import set_volume
 
     image = sitk.VectorMagnitude(field)
     node = addDerived(transformNode, "vtkMRMLScalarVolumeNode", "magnitude", "displacement (mm)")
-    mrml.set_volume(node, image)
+    set_volume(node, image)
     highest = max(1.0, float(np.percentile(sitk.GetArrayViewFromImage(image), 99.5)))
     _show(node, colorTable(node.GetScene(), "ULAE displacement", SEQUENTIAL), (0.0, highest), "mm")
     return node
@@ -70,17 +71,18 @@ def differenceMaps(transformNode, fixed, moving, fields) -> list:
     """
     import SimpleITK as sitk
 
-    from ULAERegistrationLib import mrml
+    from ULAERegistrationLib.mrml.transforms import warped_through
+    from ULAERegistrationLib.mrml.volumes import image_from_volume, set_volume
 
-    like, image = mrml.image_from_volume(fixed), mrml.image_from_volume(moving)
-    warped = [mrml.warped_through(image, like, field) for field in fields]
+    like, image = image_from_volume(fixed), image_from_volume(moving)
+    warped = [warped_through(image, like, field) for field in fields]
     differences = [sitk.Abs(after - before) for before, after in pairwise(warped)]
     highest = max(float(np.percentile(sitk.GetArrayViewFromImage(one), 99.5)) for one in differences)
     names = ("|M1 - M|", "|M2 - M1|", "|W - M2|")
     nodes = []
     for number, (name, difference) in enumerate(zip(names, differences, strict=True), 1):
         node = addDerived(transformNode, "vtkMRMLScalarVolumeNode", f"difference{number}", name)
-        mrml.set_volume(node, difference)
+        set_volume(node, difference)
         _show(node, colorTable(node.GetScene(), "ULAE displacement", SEQUENTIAL), (0.0, highest or 1.0), "difference")
         nodes.append(node)
     return nodes
@@ -103,12 +105,13 @@ def dice(first, second, fixedVolume) -> dict[str, float]:
 
     :raises RegistrationError: nothing in common.
     """
-    from ULAERegistrationLib import mrml
     from ULAERegistrationLib.errors import RegistrationError
+    from ULAERegistrationLib.mrml.labels import label_layers
+    from ULAERegistrationLib.mrml.volumes import image_from_volume
 
-    like = mrml.image_from_volume(fixedVolume)
+    like = image_from_volume(fixedVolume)
     found = {}
-    for ours, theirs in product(mrml.label_layers(first, like), mrml.label_layers(second, like)):
+    for ours, theirs in product(label_layers(first, like), label_layers(second, like)):
         found |= _overlap(*ours, *theirs)
     if not found:
         raise RegistrationError(

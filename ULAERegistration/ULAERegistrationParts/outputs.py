@@ -35,8 +35,8 @@ class Outputs:
 
         :raises RegistrationError: with the reason.
         """
-        from ULAERegistrationLib import mrml
         from ULAERegistrationLib.errors import RegistrationError
+        from ULAERegistrationLib.mrml.geometry import world_matrix
 
         scene = fixed.GetScene()
         if self._volumeID in (fixed.GetID(), moving.GetID()):
@@ -52,7 +52,7 @@ class Outputs:
                     f"select another output transform."
                 )
         for node in filter(None, map(scene.GetNodeByID, self._carryIDs)):
-            mrml.world_matrix(node)
+            world_matrix(node)
 
     def commit(self, scene, fixed, moving, grid, field, warped, quality: dict):
         """Puts the results into the scene.
@@ -65,17 +65,19 @@ class Outputs:
         """
         import SimpleITK as sitk
 
-        from ULAERegistrationLib import mrml
         from ULAERegistrationLib.errors import RegistrationError
+        from ULAERegistrationLib.mrml.carrying import carried_along
+        from ULAERegistrationLib.mrml.transforms import grid_transform, set_transform
+        from ULAERegistrationLib.mrml.volumes import set_volume
 
-        vtkGrid = mrml.grid_transform(field)
+        vtkGrid = grid_transform(field)
         carried, notes = [], []
         sources = [node for node in map(scene.GetNodeByID, self._carryIDs) if node is not None]
         if sources:
             transform = sitk.DisplacementFieldTransform(sitk.Cast(field, sitk.sitkVectorFloat64))
             for node in sources:
                 try:
-                    carried.append((node, mrml.carried_along(node, transform, vtkGrid, grid)))
+                    carried.append((node, carried_along(node, transform, vtkGrid, grid)))
                 except RegistrationError as error:
                     notes.append(str(error))
 
@@ -93,10 +95,10 @@ class Outputs:
                 old = _earlierCopy(scene, node, copy, transformNode)
                 replaced += [old] if old is not None else []
                 carriedNodes.append(_addCarried(scene, node, copy, transformNode, fixed, old, added))
-            mrml.set_transform(transformNode, vtkGrid, fixed, moving)
+            set_transform(transformNode, vtkGrid, fixed, moving)
             transformNode.SetAttribute(QUALITY, json.dumps(quality))
             if volumeNode is not None:
-                mrml.set_volume(volumeNode, warped)
+                set_volume(volumeNode, warped)
                 showLike(volumeNode, moving)
             putInFolder(transformNode, [transformNode, volumeNode, *carriedNodes])
             for node in [*replaced, *derived(transformNode)]:  # what was made from an earlier result is no longer true

@@ -39,9 +39,11 @@ class Run:
         """
         import SimpleITK as sitk
 
-        from ULAERegistrationLib import mrml
         from ULAERegistrationLib.errors import RegistrationError
-        from ULAERegistrationLib.jobs import Job
+        from ULAERegistrationLib.mrml.labels import mask_image
+        from ULAERegistrationLib.mrml.transforms import linear_transform
+        from ULAERegistrationLib.mrml.volumes import image_from_volume
+        from ULAERegistrationLib.process.job import Job
         from ULAERegistrationLib.settings import RegistrationSettings
 
         RegistrationSettings(**options.get("settings", {}))  # refuses what it does not know
@@ -60,12 +62,12 @@ class Run:
         self._outputs = outputs
         self._started = time.monotonic()
         self._scene = fixedVolume.GetScene()
-        self._fixed = mrml.image_from_volume(fixedVolume)
-        images = {"fixed": self._fixed, "moving": mrml.image_from_volume(movingVolume)}
+        self._fixed = image_from_volume(fixedVolume)
+        images = {"fixed": self._fixed, "moving": image_from_volume(movingVolume)}
         for name, mask in zip(("fixed", "moving"), masks, strict=True):
             if mask is not None:
-                images[f"{name}_mask"] = mrml.mask_image(mask, images[name])
-        start = mrml.linear_transform(initialTransform) if initialTransform is not None else None
+                images[f"{name}_mask"] = mask_image(mask, images[name])
+        start = linear_transform(initialTransform) if initialTransform is not None else None
 
         self._job = Job(keep_files=options.get("keepTemporaryFiles", False))
         try:

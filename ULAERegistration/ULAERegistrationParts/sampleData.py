@@ -29,14 +29,14 @@ def register(iconsFolder: Path) -> None:
 
 def loadTemplate():
     """The average brain that ships with the library, as a new volume."""
-    from ULAERegistrationLib.alignment import template
+    from ULAERegistrationLib.geometry.canonical import template
 
     return _volume("ULAETemplate", template())
 
 
 def loadSimulatedSubject():
     """A subject made from the template by a known deformation, as another scanner would see it, as a new volume."""
-    from ULAERegistrationLib.demo import simulate
+    from ULAERegistrationLib.simulation import simulate
 
     return _volume("ULAESimulatedSubject", simulate().subject)
 
@@ -44,9 +44,9 @@ def loadSimulatedSubject():
 def _volume(name: str, image):
     import slicer
 
-    from ULAERegistrationLib import mrml
+    from ULAERegistrationLib.mrml.volumes import set_volume
 
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", slicer.mrmlScene.GenerateUniqueName(name))
-    mrml.set_volume(node, image)
+    set_volume(node, image)
     node.CreateDefaultDisplayNodes()
     return node

@@ -64,10 +64,11 @@ class Stages:
 
     @classmethod
     def _make(cls, transformNode, steps: dict, moving) -> None:
-        from ULAERegistrationLib import mrml
+        from ULAERegistrationLib.mrml.transforms import grid_transform, no_displacement, set_transform
+        from ULAERegistrationLib.mrml.volumes import share_volume
 
         browser = addDerived(transformNode, "vtkMRMLSequenceBrowserNode", "browser", "steps")
-        still = mrml.no_displacement(steps["0"])  # before the first step
+        still = no_displacement(steps["0"])  # before the first step
         fields = {
             "total": [steps[str(stage)] for stage in range(FIXED)],
             "flow": [still, *(steps[f"flow{stage}"] for stage in range(1, FIXED))],
@@ -79,7 +80,7 @@ class Stages:
             for stage, field in enumerate(fields[kind]):
                 node = slicer.vtkMRMLGridTransformNode()
                 node.SetName(f"{transformNode.GetName()}, {title}")
-                mrml.set_transform(node, mrml.grid_transform(field), None, None)
+                set_transform(node, grid_transform(field), None, None)
                 sequence.SetDataNodeAtValue(node, str(stage))
             browser.AddSynchronizedSequenceNode(sequence)
         _updateProxies(browser)
@@ -87,7 +88,7 @@ class Stages:
             proxy = browser.GetProxyNode(derived(transformNode, f"{kind} sequence")[0])
             putInFolder(transformNode, [proxy])
         volume = addDerived(transformNode, "vtkMRMLScalarVolumeNode", "volume", "step by step")
-        mrml.share_volume(volume, moving)
+        share_volume(volume, moving)
         showLike(volume, moving)
         volume.SetAndObserveTransformNodeID(cls(transformNode).proxy("total").GetID())
 
@@ -121,10 +122,10 @@ class Stages:
 
     def fields(self, kind: str) -> list:
         """The fields of all stages (SimpleITK, LPS)."""
-        from ULAERegistrationLib import mrml
+        from ULAERegistrationLib.mrml.transforms import field_from_node
 
         sequence = derived(self.transformNode, f"{kind} sequence")[0]
-        return [mrml.field_from_node(sequence.GetNthDataNode(stage)) for stage in range(FIXED)]
+        return [field_from_node(sequence.GetNthDataNode(stage)) for stage in range(FIXED)]
 
     def showFlow(self, kind: str, mode: str, in2D: bool, in3D: bool) -> None:
         """Draws the flow of the current stage, in slices and in 3D.
@@ -178,9 +179,9 @@ def _updateProxies(browser) -> None:
 
 
 def _field(node):
-    from ULAERegistrationLib import mrml
+    from ULAERegistrationLib.mrml.transforms import field_from_node
 
-    return mrml.field_from_node(node)
+    return field_from_node(node)
 
 
 def _ids(scene) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from .errors import RegistrationError
-from .terminal import add_command, add_settings, progress_bar, settings_of
+from ..errors import RegistrationError
+from .options import add_command, add_settings, progress_bar, settings_of
 
 
 def add_batch(commands: argparse._SubParsersAction) -> None:
@@ -21,7 +21,7 @@ def add_batch(commands: argparse._SubParsersAction) -> None:
 
 
 def _batch(options: argparse.Namespace) -> None:
-    from .batch import DONE, read_cases, run_batch
+    from ..process.batch import DONE, read_cases, run_batch
 
     cases, settings = read_cases(options.table), settings_of(options)
     with progress_bar(options.quiet) as progress:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from .settings import PRESETS
-from .terminal import add_command, add_network, progress_bar
+from ..settings import PRESETS
+from .options import add_command, add_network, progress_bar
 
 
 def add_benchmark(commands: argparse._SubParsersAction) -> None:
@@ -19,8 +19,8 @@ def add_benchmark(commands: argparse._SubParsersAction) -> None:
 
 
 def _benchmark(options: argparse.Namespace) -> None:
-    from .demo import simulate, true_error
-    from .registration import register
+    from ..registration import register
+    from ..simulation import simulate, true_error
 
     pair = simulate()
     figures = {}

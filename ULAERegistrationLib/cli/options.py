@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from .settings import ALIGNMENTS, DEVICES, PRECISIONS, PRESETS, RegistrationSettings
+from ..settings import ALIGNMENTS, DEVICES, PRECISIONS, PRESETS, RegistrationSettings
 
 
 def add_command(commands: argparse._SubParsersAction, name: str, run: Callable, text: str) -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""The commands of those who make weights: train them, and measure what they are worth."""
+"""`ulae train`: make weights."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
-from .errors import RegistrationError
-from .terminal import add_command, add_network, progress_bar
+from ..errors import RegistrationError
+from .options import add_command
 
 
 def add_train(commands: argparse._SubParsersAction) -> None:
@@ -24,11 +24,11 @@ def add_train(commands: argparse._SubParsersAction) -> None:
 def _train(options: argparse.Namespace) -> None:
     import torch
 
-    from .training.data import Brains, pack
-    from .training.parallel import processes
-    from .training.recipe import TrainingSettings
-    from .training.trainer import Trainer
-    from .weights import load_network
+    from ..network.weights import load_network
+    from ..training.data import Brains, pack
+    from ..training.parallel import processes
+    from ..training.recipe import TrainingSettings
+    from ..training.trainer import Trainer
 
     if options.pack:
         print(json.dumps(pack(Path(options.data), Path(options.output))))
@@ -48,40 +48,3 @@ def _train(options: argparse.Namespace) -> None:
         brains = Brains(Path(options.data), device)
         seconds = 60 * options.minutes if options.minutes else float("inf")
         Trainer(Path(options.output), brains, settings, device, start, history, all_processes).train(seconds)
-
-
-def add_evaluate(commands: argparse._SubParsersAction) -> None:
-    command = add_command(commands, "evaluate", _evaluate, "Measure methods on labelled people, side by side.")
-    command.add_argument(
-        "data", metavar="DATA", help="folder of <person>_t1.nii.gz and _seg.nii.gz, affine to one grid"
-    )
-    command.add_argument("-o", "--output", required=True, metavar="FOLDER", help="for the JSON, the table, the picture")
-    command.add_argument(
-        "--methods",
-        metavar="A,B",
-        help="of affine, syn, network, accurate, smooth; default: all but syn, which needs antspyx",
-    )
-    command.add_argument("--people", nargs="+", metavar="PERSON", help="default: the validation people of the split")
-    add_network(command)
-
-
-def _evaluate(options: argparse.Namespace) -> None:
-    from .images import check_output_folder
-
-    folder = check_output_folder(options.output)
-    from .evaluation.protocol import DEFAULT_METHODS, evaluate
-    from .evaluation.tables import save, table
-    from .training.sources import VALIDATION_PEOPLE
-
-    with progress_bar(False) as progress:
-        evaluation = evaluate(
-            Path(options.data),
-            options.methods.split(",") if options.methods else DEFAULT_METHODS,
-            options.people or VALIDATION_PEOPLE,
-            options.model,
-            options.device,
-            options.precision,
-            progress,
-        )
-    save(evaluation, folder)
-    print(table(evaluation))

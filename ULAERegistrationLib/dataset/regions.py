@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..quality import dice
+from ..overlap import dice
 
 
 @dataclass(frozen=True)

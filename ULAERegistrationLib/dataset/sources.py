@@ -1,5 +1,7 @@
 """Whose brains the weights and the template are made of, and on what terms."""
 
+from __future__ import annotations
+
 # Frozen, by person: never trained on, never averaged.
 VALIDATION_PEOPLE = ("nirep-na04", "nirep-na16", "oasis-1113", "oasis-1125")
 LICENCE = "CC BY-NC 4.0 (research use), because part of the data is non-commercial"

@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from ..dataset.regions import NUMBERINGS, REGIONS
 from .methods import TITLES
 from .protocol import Evaluation
-from .regions import NUMBERINGS, REGIONS
 
-BOX_SHARE = 0.8  # of the room between two regions
+BOX_SHARE = 0.8  # of the empty_tensor between two regions
 
 
 def draw(evaluation: Evaluation, path: Path) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 import SimpleITK as sitk
 from torch import Tensor
 
-from ..flows import warp
-from ..folding import folded, jacobian
+from ..dataset.regions import Numbering, by_region, cortical_dice
+from ..flows.jacobian import folded, jacobian
+from ..flows.warp import warp
 from .people import Person
-from .regions import Numbering, by_region, cortical_dice
 
 
 @dataclass(frozen=True, kw_only=True)

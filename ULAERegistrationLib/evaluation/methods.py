@@ -51,11 +51,11 @@ def prepare(name: str, model: str | None = None, device: str = "auto", precision
     """
     if name in BASELINES:
         return BASELINES[name]
-    from ..devices import choose_device, choose_precision
-    from ..flows import compose_all
+    from ..flows.warp import compose_all
+    from ..network.devices import choose_device, choose_precision
+    from ..network.weights import load_network
     from ..registration import canonical_flows
     from ..settings import RegistrationSettings
-    from ..weights import load_network
 
     network, card = load_network(model)
     settings = RegistrationSettings(preset=OURS[name], device=device, precision=precision, model=model)

@@ -11,9 +11,9 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
+from ..dataset.regions import NUMBERINGS, source_of
 from ..errors import RegistrationError
-from ..images import read_any, read_labels
-from .regions import NUMBERINGS, source_of
+from ..files.volumes import read_any, read_labels
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ import SimpleITK as sitk
 import torch
 
 from .. import __version__
-from ..devices import choose_device, choose_precision
-from ..training.sources import VALIDATION_PEOPLE
-from ..weights import Card, load_network
+from ..dataset.regions import NUMBERINGS, REGIONS, source_of
+from ..dataset.sources import VALIDATION_PEOPLE
+from ..network.devices import choose_device, choose_precision
+from ..network.weights import Card, load_network
 from .measures import Measures, measure_pair
 from .methods import check_methods
 from .people import image_file, ordered_pairs, read_people
-from .regions import NUMBERINGS, REGIONS, source_of
 from .summary import DRAWS, SEED, Summary, summarise
 from .worker import Worker
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ..images import whole_or_nothing
-from ..training.sources import VALIDATION_PEOPLE
+from ..dataset.regions import NUMBERINGS, REGIONS
+from ..dataset.sources import VALIDATION_PEOPLE
+from ..files.writing import whole_or_nothing
 from .boxplot import draw
 from .methods import TITLES
 from .protocol import Evaluation
-from .regions import NUMBERINGS, REGIONS
 from .summary import FEWEST_PEOPLE, Summary
 
 # Measure, column title and decimals.

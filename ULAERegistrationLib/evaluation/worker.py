@@ -12,8 +12,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..allocator import keep_freed_memory
 from ..errors import RegistrationError
+from ..process.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from torch import Tensor

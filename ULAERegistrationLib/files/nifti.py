@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import RegistrationError
+from ..errors import RegistrationError
 
 NOT_FINITE = "has voxels that are NaN or infinite; replace them by its background value."
 HEADER_BYTES = 348

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .flows import compose_all
-from .folding import smallest_jacobian
+from .jacobian import smallest_jacobian
 from .similarity import window_sum
+from .warp import compose_all
 
 # Determinants this small count as folded here, so that float rounding on another machine cannot make them so.
 MARGIN = 0.02
@@ -18,7 +18,9 @@ MARGIN = 0.02
 PATIENCE = 8
 
 
-def unfold(flows: Sequence[Tensor], allowed: float = 0.0, report: Callable[[], None] = lambda: None) -> list[Tensor]:
+def remove_folds(
+    flows: Sequence[Tensor], allowed: float = 0.0, report: Callable[[], None] = lambda: None
+) -> list[Tensor]:
     """Make the composition of flows free of folds, changing as little as it takes.
 
     A folded voxel's neighbourhood is pulled towards its local mean, measured again, and so on until no more voxels of

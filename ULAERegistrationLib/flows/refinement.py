@@ -15,10 +15,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from .flows import compose, compose_all, resize_flow, warp
-from .settings import RegistrationSettings
+from ..settings import RegistrationSettings
+from .fold_removal import remove_folds
 from .similarity import LocalNCC, separable
-from .unfolding import unfold
+from .warp import compose, compose_all, resize_flow, warp
 
 Progress = Callable[[float, str], None]
 
@@ -104,7 +104,7 @@ def refine(
             )
             refined[-1] = compose(refined[-1], residual)
     if wanted or settings.preset == "smooth":
-        refined = unfold(refined, FOLDS_ALLOWED[settings.preset], lambda: report(0.9, "Removing folds"))
+        refined = remove_folds(refined, FOLDS_ALLOWED[settings.preset], lambda: report(0.9, "Removing folds"))
     report(1.0, MESSAGE)
     return refined
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
+from .affine import to_transform
+
 UNIT = 50.0  # mm, about a brain's radius: makes rotations and shifts alike to the optimiser
 SMALLEST_STEP = 0.002  # mm
 
 
-class Matching:
+class CorrelationSearch:
     """One pair of images to match.
 
     Args:
@@ -105,23 +107,6 @@ def _line(x: np.ndarray, y: np.ndarray) -> tuple[np.float32, np.float32]:
     mean_x, mean_y = x.mean(), y.mean()
     slope = ((x - mean_x) @ y) / max(float((x - mean_x) @ x), 1e-12)
     return np.float32(slope), np.float32(mean_y - slope * mean_x)
-
-
-def to_matrix(transform: sitk.Transform) -> np.ndarray:
-    """A linear transform as a 4 x 4 matrix."""
-    matrix = np.eye(4)
-    for axis in range(3):
-        matrix[:3, axis] = transform.TransformVector(np.eye(3)[axis].tolist(), (0.0, 0.0, 0.0))
-    matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
-    return matrix
-
-
-def to_transform(matrix: np.ndarray) -> sitk.AffineTransform:
-    """A 4 x 4 matrix as an affine transform."""
-    transform = sitk.AffineTransform(3)
-    transform.SetMatrix(matrix[:3, :3].ravel())
-    transform.SetTranslation(matrix[:3, 3].tolist())
-    return transform
 
 
 def _generators(freedom: str) -> np.ndarray:

@@ -12,18 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from .errors import RegistrationError
-from .images import background_value, brain_mask, looks_unstripped
-from .matching import Matching, to_matrix, to_transform
-
-MODELS = Path(__file__).parent / "models"
-CANONICAL_SIZE = (160, 192, 160)
-CANONICAL_ORIGIN = (-80.0, -78.0, -74.0)
+from ..errors import RegistrationError
+from .affine import to_matrix, to_transform
+from .affine_search import CorrelationSearch
+from .brain import background_value, looks_unstripped
+from .canonical import template, template_mask
+from .frame import CANONICAL_ORIGIN, CANONICAL_SIZE
 
 FINEST = 2.0  # mm, voxels of the search; 1 mm voxels take eight times as long and overlap labels no better
 SEARCH_SIZE = (104, 120, 104)  # of these voxels around the centre of mass
@@ -54,25 +52,6 @@ class Alignment:
         """A_m^-1 o A_f, the linear part of the registration."""
         back = np.linalg.inv(to_matrix(self.moving_to_canonical))
         return to_transform(back @ to_matrix(self.fixed_to_canonical))
-
-
-def canonical_grid() -> sitk.Image:
-    """The network's frame as an empty uint8 image: 160 x 192 x 160 voxels of 1 mm, axes to L, P, S."""
-    grid = sitk.Image(CANONICAL_SIZE, sitk.sitkUInt8)
-    grid.SetOrigin(CANONICAL_ORIGIN)
-    return grid
-
-
-@cache
-def template() -> sitk.Image:
-    """The average training brain on the canonical grid, uint8."""
-    return sitk.ReadImage(str(MODELS / "template.nii.gz"))
-
-
-@cache
-def template_mask() -> sitk.Image:
-    """Where most training brains have brain, on the canonical grid, uint8 of zeros and ones."""
-    return sitk.ReadImage(str(MODELS / "template_mask.nii.gz"))
 
 
 def align(
@@ -140,38 +119,6 @@ def align(
     return Alignment(to_transform(fixed_to_canonical), to_transform(moving_to_canonical), tuple(warnings))
 
 
-def sample_on_canonical(
-    image: sitk.Image, to_canonical: sitk.AffineTransform, mask: sitk.Image | None = None
-) -> np.ndarray:
-    """What the network sees of an image: one sampling on the canonical grid, normalised as the training brains were.
-
-    Intensities become intensity / 99.9th percentile of the brain, clipped to [0, 1]; what is not brain becomes 0. An
-    image whose brain holds negative values is lifted to start at 0 first.
-
-    Args:
-        image: the original scan.
-        to_canonical: from its world to the canonical world.
-        mask: its brain, on its grid; without one everything that is not background counts, and of a whole head what
-            lies within the template's mask.
-
-    Returns:
-        float32 [L, P, S] in [0, 1].
-    """
-    grid, pull = canonical_grid(), to_canonical.GetInverse()
-    if mask is None and looks_unstripped(image):
-        inside = template_mask()
-    else:
-        inside = sitk.Resample(brain_mask(image) if mask is None else mask, grid, pull, sitk.sitkNearestNeighbor)
-    sampled = sitk.Resample(image, grid, pull, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
-    values, brain = sitk.GetArrayFromImage(sampled), sitk.GetArrayViewFromImage(inside) > 0
-    if not brain.any():
-        return np.zeros(CANONICAL_SIZE, np.float32)
-    low, high = np.percentile(values[brain], (0.1, 99.9))
-    low = min(low, 0.0)
-    values = np.clip((values - low) / (high - low), 0, 1) * brain
-    return np.ascontiguousarray(values.transpose(2, 1, 0), dtype=np.float32)
-
-
 @dataclass(frozen=True)
 class _Brain:
     """A scan prepared for the search.
@@ -225,7 +172,7 @@ class _Brain:
         domain = template.domain
         if self.is_head:
             domain = sitk.GetArrayViewFromImage(_template_brain().image) > 0.1
-        coarse, middle, fine = (Matching(template.level(level), self.level(level), domain) for level in LEVELS)
+        coarse, middle, fine = (CorrelationSearch(template.level(level), self.level(level), domain) for level in LEVELS)
         found = [coarse.climb(start, "similarity", 12) for start in starts]
         found.sort(key=lambda item: -item[1])
         found = [middle.climb(start, "affine", 12) for start, _ in found[:4]]
@@ -254,7 +201,7 @@ class _Brain:
             best[:3, :3] = left @ right
         correlation = 0.0
         for level in LEVELS[1:]:
-            matching = Matching(fixed.level(level), self.level(level), domain)
+            matching = CorrelationSearch(fixed.level(level), self.level(level), domain)
             best, correlation = matching.climb(best, freedom, 15)
         return self.to_world @ best @ np.linalg.inv(fixed.to_world), correlation
 

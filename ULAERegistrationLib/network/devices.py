@@ -10,8 +10,8 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F
 
-from .errors import RegistrationError
-from .settings import DEVICES, PRECISIONS
+from ..errors import RegistrationError
+from ..settings import DEVICES, PRECISIONS
 
 Result = TypeVar("Result")
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from .devices import choose_device, choose_precision, with_fallback
-from .folded import FixedWork, FoldedNetwork
-from .network import ULAENet, check_grid
+from .fast.network import FastULAENet, FixedFeatures
+from .ulaenet import ULAENet, check_grid
 
 Progress = Callable[[float, str], None]
 
@@ -22,18 +22,18 @@ class FixedCache:
 
     def __init__(self) -> None:
         self._network: ULAENet | None = None
-        self._folded: FoldedNetwork | None = None
-        self._work: FixedWork | None = None
+        self._folded: FastULAENet | None = None
+        self._work: FixedFeatures | None = None
 
-    def folded(self, network: ULAENet, device: torch.device, dtype: torch.dtype) -> FoldedNetwork:
+    def folded(self, network: ULAENet, device: torch.device, dtype: torch.dtype) -> FastULAENet:
         """The network's folded weights; those kept, where network, device and type are the same."""
         kept = self._folded
         if kept is None or self._network is not network or (kept.device, kept.dtype) != (device, dtype):
             self._network, self._work = network, None
-            self._folded = kept = FoldedNetwork(network, device, dtype)
+            self._folded = kept = FastULAENet(network, device, dtype)
         return kept
 
-    def work(self, folded: FoldedNetwork, fixed: Tensor) -> FixedWork:
+    def work(self, folded: FastULAENet, fixed: Tensor) -> FixedFeatures:
         """The fixed image's work; that kept, where the image's values are the same."""
         if folded is not self._folded or self._work is None or not torch.equal(self._work.image.cpu(), fixed):
             self._work = None

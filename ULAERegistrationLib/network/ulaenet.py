@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .flows import compose, resize_flow, warp
+from ..flows.warp import compose, resize_flow, warp
 
 CHANNELS = (16, 32, 32, 32)
 DILATIONS = (4, 3, 2, 1)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import RegistrationError
+from ..errors import RegistrationError
 
 if TYPE_CHECKING:
-    from .network import ULAENet
+    from .ulaenet import ULAENet
 
-MODELS = Path(__file__).parent / "models"
+
+MODELS = Path(__file__).parents[1] / "models"
 SHIPPED = MODELS / "ulae-t1-brain.safetensors"
 ARCHITECTURE = "ULAE-net"
 
@@ -63,7 +64,7 @@ def load_network(path: str | Path | None = None) -> tuple[ULAENet, Card]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    from .network import ULAENet
+    from .ulaenet import ULAENet
 
     path = Path(path) if path else SHIPPED
     if path.suffix != ".safetensors":

@@ -11,19 +11,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from .flows import warp
-from .folding import jacobian, smallest_jacobian
-from .panels import FOREGROUND, Plane, canvas, colour_bar, gray, letters, planes_through, png, show, title
-from .quality import displacement_mm
+from ..flows.jacobian import jacobian, smallest_jacobian
+from ..quality import displacement_mm
+from .canonical_view import CanonicalView
+from .slices import FOREGROUND, Plane, canvas, colour_bar, gray, letters, png, show, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .registration import Registration
+    from ..result import Registration
+
 
 GRID_STEP = 7  # mm between the lines of a deformed grid
 TILE = 20  # mm, side of a checkerboard's field
@@ -50,71 +49,13 @@ class Picture:
     png: bytes = field(repr=False)
 
 
-class Slices:
-    """What the figures are made of, computed only where they look.
-
-    Args:
-        registration: its `fixed_canonical`, `moving_canonical`, `brain`, `steps` (each with `flow`), `flow` and
-            `alignment` are read.
-    """
-
-    def __init__(self, registration: Registration) -> None:
-        self.fixed = registration.fixed_canonical
-        self.moving = registration.moving_canonical
-        self.brain = registration.brain
-        self.flows = [*(step.flow for step in registration.steps), registration.flow]
-        self.alignment = registration.alignment
-        self.planes = planes_through(self.brain)
-        # One display window per image: two scanners' greys differ, and it is the anatomy that is compared.
-        self.fixed_white, self.moving_white = (
-            max(float(np.percentile(image[self.brain], 99.5)), 1e-3) for image in (self.fixed, self.moving)
-        )
-
-    def fixed_picture(self, plane: Plane) -> np.ndarray:
-        """The fixed image, for display in [0, 1]."""
-        return np.clip(plane.cut(self.fixed) / self.fixed_white, 0, 1)
-
-    def stages(self, plane: Plane) -> list[np.ndarray]:
-        """M, M1, M2 and W, for display in [0, 1]: the moving image sampled once through the flows so far."""
-        moving = torch.from_numpy(self.moving)[None, None]
-        maps = [self._flow(plane, self.flows[-1]) * 0]
-        maps += [self._composed(plane, count) for count in range(1, len(self.flows) - 1)]
-        maps += [self._flow(plane, self.flows[-1])]
-        seen = [warp(moving, flow + _place(plane)).squeeze(2 + plane.axis)[0, 0].numpy() for flow in maps]
-        return [np.clip(plane.oriented(plane.cropped(picture)) / self.moving_white, 0, 1) for picture in seen]
-
-    def in_plane(self, plane: Plane, flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """How far a flow goes to the right and down on the screen, mm."""
-        right, down = plane.cut(flow[plane.across]), plane.cut(flow[plane.along])
-        return right, down if plane.along == 1 else -down
-
-    def around(self, plane: Plane, function: Callable[[Tensor], Tensor]) -> np.ndarray:
-        """A function of the whole map that looks one voxel far (a Jacobian), on the plane."""
-        part = slice(max(plane.index - 1, 0), plane.index + 2)
-        thick = np.moveaxis(np.moveaxis(self.flows[-1], plane.axis + 1, 0)[part], 0, plane.axis + 1)
-        values = function(torch.from_numpy(np.ascontiguousarray(thick))[None])[0].numpy()
-        return plane.oriented(plane.cropped(np.take(values, plane.index - part.start, axis=plane.axis)))
-
-    def _composed(self, plane: Plane, count: int) -> Tensor:
-        """The first `count` flows composed (equation 2), on the plane alone."""
-        composed = self._flow(plane, self.flows[count - 1])
-        for flow in reversed(self.flows[: count - 1]):
-            earlier = torch.from_numpy(flow)[None]
-            composed = warp(earlier, composed + _place(plane), padding="border") + composed
-        return composed
-
-    def _flow(self, plane: Plane, flow: np.ndarray) -> Tensor:
-        part = np.take(flow, [plane.index], axis=plane.axis + 1)
-        return torch.from_numpy(np.ascontiguousarray(part))[None]
-
-
 def draw(registration: Registration) -> list[Picture]:
     """All pictures of a registration, the most telling first.
 
     Raises:
         ImportError: matplotlib is missing.
     """
-    slices = Slices(registration)
+    slices = CanonicalView(registration)
     return [
         Picture(
             "overlay",
@@ -162,12 +103,12 @@ def draw(registration: Registration) -> list[Picture]:
     ]
 
 
-def overlay(slices: Slices) -> Figure:
+def overlay(slices: CanonicalView) -> Figure:
     """Both brains in two colours, before (top) and after (bottom)."""
     return _before_after(slices, lambda fixed, moving: np.dstack([moving, fixed, moving]))
 
 
-def checkerboard(slices: Slices) -> Figure:
+def checkerboard(slices: CanonicalView) -> Figure:
     """Both brains in alternating fields, before (top) and after (bottom)."""
 
     def mixed(fixed: np.ndarray, moving: np.ndarray) -> np.ndarray:
@@ -177,7 +118,7 @@ def checkerboard(slices: Slices) -> Figure:
     return _before_after(slices, mixed)
 
 
-def _before_after(slices: Slices, mix: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Figure:
+def _before_after(slices: CanonicalView, mix: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Figure:
     figure, rows = canvas([slices.planes] * 2, titled=(0, 1))
     title(rows[0][0], "Before: linear alignment alone", "left")
     title(rows[1][0], "After registration", "left")
@@ -190,7 +131,7 @@ def _before_after(slices: Slices, mix: Callable[[np.ndarray, np.ndarray], np.nda
     return figure
 
 
-def steps(slices: Slices) -> Figure:
+def steps(slices: CanonicalView) -> Figure:
     """The paper's figure 3 in the axial plane."""
     plane = slices.planes[0]
     stages = slices.stages(plane)
@@ -218,7 +159,7 @@ def steps(slices: Slices) -> Figure:
     return figure
 
 
-def differences(slices: Slices) -> Figure:
+def differences(slices: CanonicalView) -> Figure:
     """The paper's figure 4, and both brains' difference before and after."""
     figure, rows = canvas([[plane] * 5 for plane in slices.planes], bar=True)
     titles = ("|M1 − M|", "|M2 − M1|", "|W − M2|", "|F − M| before", "|F − W| after")
@@ -234,7 +175,7 @@ def differences(slices: Slices) -> Figure:
     return figure
 
 
-def deformation(slices: Slices) -> Figure:
+def deformation(slices: CanonicalView) -> Figure:
     """Jacobian determinant (logarithmic, white is 1) and displacement inside the brain."""
     figure, (top, bottom) = canvas([slices.planes] * 2, titled=(0, 1), bar=True)
     title(top[0], "Jacobian determinant", "left")
@@ -305,10 +246,3 @@ def _grid_lines(panel: Axes, right: np.ndarray, down: np.ndarray) -> None:
 
 def _inside(values: np.ndarray, mask: np.ndarray) -> np.ma.MaskedArray:
     return np.ma.masked_array(values, ~mask)
-
-
-def _place(plane: Plane) -> Tensor:
-    """Where a slab of one voxel lies: what must be added to its flow, because its own grid starts at 0."""
-    place = torch.zeros(1, 3, 1, 1, 1)
-    place[0, plane.axis] = plane.index
-    return place

@@ -7,11 +7,13 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .field import displacement_field, write_transform
-from .images import whole_or_nothing, write_image
+from ..files.transforms import write_transform
+from ..files.writing import whole_or_nothing, write_image
+from ..geometry.transforms import displacement_field
 
 if TYPE_CHECKING:
-    from .registration import Registration
+    from ..result import Registration
+
 
 STEP_SPACING = 2.0  # mm; the fields of the steps are looked at, never used to warp a result
 

@@ -12,15 +12,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import __version__
-from .images import whole_or_nothing
-from .quality import DO_NOT_USE, FOLDING_NOTABLE, GOOD, INVERSE_ERROR_MM, LOOK, NCC_WEAK, Quality
+from .. import __version__
+from ..files.writing import whole_or_nothing
+from ..quality import DO_NOT_USE, FOLDING_NOTABLE, GOOD, INVERSE_ERROR_MM, LOOK, NCC_WEAK, Quality
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
+    from ..result import Registration
     from .figures import Picture
-    from .registration import Registration
+
 
 VERDICTS = {
     GOOD: ("good", "Good"),

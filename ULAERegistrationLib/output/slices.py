@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
+
 BACKGROUND = "#000000"
 FOREGROUND = "#e6e8eb"
 FAINT = "#9aa3ad"
@@ -109,8 +110,8 @@ def canvas(
 
     Args:
         rows: the plane of each panel.
-        titled: the rows with room above them for titles.
-        bar: leave room for colour bars on the right.
+        titled: the rows with empty_tensor above them for titles.
+        bar: leave empty_tensor for colour bars on the right.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

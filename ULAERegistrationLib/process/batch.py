@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import Cancelled, RegistrationError
-from .images import check_output_folder, read_labels, read_volume, whole_or_nothing, write_image
+from ..errors import Cancelled, RegistrationError
+from ..files.volumes import read_labels, read_volume
+from ..files.writing import check_output_folder, whole_or_nothing, write_image
 
 if TYPE_CHECKING:
-    from .settings import RegistrationSettings
+    from ..settings import RegistrationSettings
+
 
 REQUIRED = ("name", "fixed", "moving")
 OPTIONAL = ("fixed_mask", "moving_mask", "initial_transform", "moving_labels")
@@ -132,7 +134,7 @@ def run_batch(
 
 
 def _register(case: Case, target: Path, settings: RegistrationSettings, progress: Progress) -> None:
-    from .registration import register
+    from ..registration import register
 
     files = dict(case.files)
     fixed, moving = read_volume(files.pop("fixed"), "fixed"), read_volume(files.pop("moving"), "moving")

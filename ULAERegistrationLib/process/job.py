@@ -71,14 +71,14 @@ class Job:
         Args:
             description: the job file's content (see `worker`); file names are relative to `folder`.
             python: the interpreter; this one's by default. In Slicer: PythonSlicer.
-            command: replaces `python -m ULAERegistrationLib.worker`; the job file is added to it.
+            command: replaces `python -m ULAERegistrationLib.process.worker`; the job file is added to it.
         """
         job_file = self.folder / "job.json"
         description = {**description, "keep_files": self._keep_files}
         job_file.write_text(json.dumps(description, indent=1), encoding="utf-8")
-        command = [*(command or [python or sys.executable, "-m", "ULAERegistrationLib.worker"]), str(job_file)]
-        package_home = str(Path(__file__).resolve().parents[1])
-        path = os.pathsep.join(filter(None, (package_home, os.environ.get("PYTHONPATH"))))
+        command = [*(command or [python or sys.executable, "-m", "ULAERegistrationLib.process.worker"]), str(job_file)]
+        package_folder = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, (package_folder, os.environ.get("PYTHONPATH"))))
         environment = {**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
         own_group = (
             {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}

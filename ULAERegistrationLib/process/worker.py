@@ -1,6 +1,6 @@
 """The process that computes a registration for Slicer: job file in, JSON lines and result files out.
 
-`python -m ULAERegistrationLib.worker job.json`, started by `jobs`. The job file:
+`python -m ULAERegistrationLib.process.worker job.json`, started by `job`. The job file:
 
     {"fixed": "fixed.nrrd", "moving": "moving.nrrd",        files relative to the job file's folder
      "fixed_mask": null, "moving_mask": null,
@@ -31,12 +31,13 @@ from typing import TYPE_CHECKING
 
 import SimpleITK as sitk
 
-from .allocator import keep_freed_memory
-from .errors import RegistrationError
-from .saving import STEP_SPACING
+from ..errors import RegistrationError
+from ..output.folder import STEP_SPACING
+from .memory import keep_freed_memory
 
 if TYPE_CHECKING:
-    from .registration import Registration
+    from ..result import Registration
+
 
 REGISTERING = 0.9  # the share of the bar that register() has; the rest is writing
 
@@ -104,7 +105,7 @@ def run(job: dict, folder: Path, report: Reporter) -> None:
         RegistrationError: as `register` does.
     """
     report.progress(0.0, "Loading the network")
-    from . import RegistrationSettings, register  # torch is imported here, and takes seconds
+    from .. import RegistrationSettings, register  # torch is imported here, and takes seconds
 
     def path(key: str) -> str | None:
         return str(folder / job[key]) if job.get(key) else None
@@ -131,7 +132,7 @@ def run(job: dict, folder: Path, report: Reporter) -> None:
         _write_steps(registration, result / "steps")
     if job.get("report"):
         report.progress(0.96, "Writing the report")
-        from .report import write_report
+        from ..output.report import write_report
 
         write_report(registration, result / "report.html")
     report.progress(1.0, "Done")
@@ -146,7 +147,7 @@ def _write(image: sitk.Image, path: Path) -> None:
 
 def _write_steps(registration: Registration, folder: Path) -> None:
     """The fields that show what each step did, coarse enough to be cheap."""
-    from .field import covering_grid
+    from ..geometry.transforms import covering_grid
 
     folder.mkdir()
     grid = covering_grid(registration.fixed, STEP_SPACING)

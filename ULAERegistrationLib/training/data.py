@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..evaluation.regions import NUMBERINGS, source_of
-from ..flows import shrunk
-from .sources import VALIDATION_PEOPLE
+from ..dataset.regions import NUMBERINGS, source_of
+from ..dataset.sources import VALIDATION_PEOPLE
+from ..flows.warp import shrunk
 from .synthesis import tissues
 
 GRID = (160, 192, 160)

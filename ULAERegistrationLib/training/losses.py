@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..flows import warp
-from ..folding import corner_jacobians
-from ..similarity import local_ncc
+from ..flows.jacobian import corner_jacobians
+from ..flows.similarity import local_ncc
+from ..flows.warp import warp
 
 GAMMA = 0.5
 

@@ -10,8 +10,8 @@ import argparse
 import json
 from pathlib import Path
 
-from ..weights import SHIPPED, load_network, save_network
-from .sources import CITATIONS, LICENCE, VALIDATION_PEOPLE
+from ..dataset.sources import CITATIONS, LICENCE, VALIDATION_PEOPLE
+from ..network.weights import SHIPPED, load_network, save_network
 
 LIMITS = [
     "T1-weighted, skull-stripped scans of adults; other contrasts, infants and large lesions were never seen.",

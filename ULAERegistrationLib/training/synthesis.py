@@ -16,6 +16,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
+
 # Mean intensity (fraction of the 99.9th percentile) of what looks alike in T1, measured in the labelled training scan
 # oasis-1101 where its protocol names it, and the FreeSurfer labels that hold it. Tissue 0 is everything else.
 TISSUES: tuple[tuple[float, tuple[int, ...]], ...] = (
@@ -50,7 +51,8 @@ def tissues(head: sitk.Image) -> np.ndarray:
     """
     import SimpleITK as sitk
 
-    from ..alignment import align, canonical_grid
+    from ..geometry.alignment import align
+    from ..geometry.canonical import canonical_grid
 
     labels = sitk.GetArrayFromImage(head).astype(np.int32)
     numbers = np.zeros(int(labels.max()) + 1, np.uint8)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from .sources import CITATIONS, LICENCE, VALIDATION_PEOPLE
+from ..dataset.sources import CITATIONS, LICENCE, VALIDATION_PEOPLE
 
 MODELS = Path(__file__).parents[1] / "models"
 
@@ -32,17 +33,17 @@ def training_people(brains: Path) -> list[str]:
     return [person for person in people if person not in VALIDATION_PEOPLE]
 
 
-def average(brains: Path) -> tuple[sitk.Image, sitk.Image, list[str]]:
-    """Mean brain and majority mask of the training people.
+def average(brains: Path, people: Sequence[str]) -> tuple[sitk.Image, sitk.Image]:
+    """Mean brain and majority mask of some people.
 
     Args:
         brains: folder of `<person>_t1.nii.gz`, uint8, all on the canonical grid.
+        people: who is averaged.
 
     Returns:
-        The template (uint8, each person scaled to a 99.9th percentile of 254), its mask (uint8, 0 or 1: foreground in
-        at least half of the people) and the people averaged.
+        The template (uint8, each person scaled to a 99.9th percentile of 254) and its mask (uint8, 0 or 1: foreground
+        in at least half of the people).
     """
-    people = training_people(brains)
     total = count = image = None
     for person in people:
         image = sitk.ReadImage(str(brains / f"{person}_t1.nii.gz"))
@@ -59,7 +60,7 @@ def average(brains: Path) -> tuple[sitk.Image, sitk.Image, list[str]]:
     template = sitk.GetImageFromArray((2 * np.rint(127 * total / len(people) * near)).astype(np.uint8))
     for result in (template, mask):
         result.CopyInformation(image)
-    return template, mask, people
+    return template, mask
 
 
 def main() -> None:
@@ -67,8 +68,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="the folder that holds brains/")
     parser.add_argument("-o", "--output", type=Path, default=MODELS, help="where to write (default: the package)")
+    parser.add_argument("--people", nargs="+", help="who is averaged (default: all training people in the folder)")
     arguments = parser.parse_args()
-    template, mask, people = average(arguments.data / "brains")
+    people = arguments.people or training_people(arguments.data / "brains")
+    template, mask = average(arguments.data / "brains", people)
     sitk.WriteImage(template, str(arguments.output / "template.nii.gz"), useCompression=True, compressionLevel=9)
     sitk.WriteImage(mask, str(arguments.output / "template_mask.nii.gz"), useCompression=True, compressionLevel=9)
     card = CARD | {"people": people, "left_out_for_validation": list(VALIDATION_PEOPLE)}

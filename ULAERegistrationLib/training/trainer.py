@@ -17,11 +17,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..dataset.regions import NUMBERINGS
 from ..errors import RegistrationError
-from ..evaluation.regions import NUMBERINGS
-from ..flows import compose_all, shrunk, warp
-from ..network import ULAENet
-from ..weights import save_network
+from ..flows.warp import compose_all, shrunk, warp
+from ..network.ulaenet import ULAENet
+from ..network.weights import save_network
 from .augmentation import Pair
 from .data import Brains
 from .losses import flow_error, folding, label_distance, multi_window_loss, smoothness

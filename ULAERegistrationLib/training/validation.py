@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from ..evaluation.regions import mean_dice, source_of
-from ..flows import compose_all, grown, warp
-from ..folding import jacobian
-from ..network import ULAENet
+from ..dataset.regions import mean_dice, source_of
+from ..flows.jacobian import jacobian
+from ..flows.warp import compose_all, grown, warp
+from ..network.ulaenet import ULAENet
 from .data import Brains
 
 

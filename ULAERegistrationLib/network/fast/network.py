@@ -16,27 +16,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .flows import resize_flow
-from .network import LEAK, ULAENet, UncoupledBlock
-from .slabs import (
-    Kernel,
-    Normalised,
-    Source,
-    convolve,
-    convolved,
-    normalised_block,
-    room,
-    slabs,
-    statistics,
-    stored,
-)
+from ...flows.warp import resize_flow
+from ..ulaenet import LEAK, ULAENet, UncoupledBlock
+from .convolution import Kernel, convolved, fused, halving, head_flow, normalised_block
+from .slabs import Normalised, empty_tensor, slabs, statistics, stored
 from .upsampling import convolved_finer, upsampled
 
 STEP_SHARES = {1: 0.2, 2: 0.25, 3: 0.55}
 
 
 @dataclass(frozen=True)
-class FixedWork:
+class FixedFeatures:
     """What one fixed image contributes to every step, whatever the moving image.
 
     Attributes:
@@ -60,7 +50,7 @@ class MovingLevel:
     bias: Tensor
 
 
-class FoldedNetwork:
+class FastULAENet:
     """The weights of a ULAENet, folded for one device and precision; serves any number of pairs.
 
     Args:
@@ -124,7 +114,7 @@ class FoldedNetwork:
         )
 
     @torch.no_grad()
-    def prepare(self, fixed: Tensor) -> FixedWork:
+    def prepare(self, fixed: Tensor) -> FixedFeatures:
         """The fixed image's path, once for all steps and all moving images.
 
         Args:
@@ -138,11 +128,11 @@ class FoldedNetwork:
             x = normalised_block(halving(x, weight, 1), size, weight, reads=8)
             mixed.append(Kernel(level.fixed_weight, level.bias.to(self.dtype)).whole(x))
             fused.append(Kernel(fusion).whole(x))
-        return FixedWork(fixed, mixed, fused)
+        return FixedFeatures(fixed, mixed, fused)
 
     @torch.no_grad()
     def flows(
-        self, moving: Tensor, work: FixedWork, progress: Callable[[float, str], None] | None = None
+        self, moving: Tensor, work: FixedFeatures, progress: Callable[[float, str], None] | None = None
     ) -> list[Tensor]:
         """phi1, phi2, phi3 of equation 2, as `ULAENet.forward` gives them.
 
@@ -168,7 +158,7 @@ class FoldedNetwork:
                 warped = advance(moving, flows, flow)
         return [flow.cpu() for flow in flows]
 
-    def _step(self, moving: Tensor, work: FixedWork, levels: int, head: Tensor, bias: Tensor) -> Tensor:
+    def _step(self, moving: Tensor, work: FixedFeatures, levels: int, head: Tensor, bias: Tensor) -> Tensor:
         """One accumulative step's flow on its own grid, in that grid's voxels."""
         features = self._encode(moving, work, 4 - levels)
         x = convolved(features[4], self.bottom)
@@ -186,7 +176,7 @@ class FoldedNetwork:
         pool = image.shape[2] // size[0]
         return (F.avg_pool3d(image, pool) if pool > 1 else image).to(self.device, self.dtype)
 
-    def _encode(self, moving: Tensor, work: FixedWork, needed: int) -> dict[int, Normalised]:
+    def _encode(self, moving: Tensor, work: FixedFeatures, needed: int) -> dict[int, Normalised]:
         """e_l of the levels from `needed` down to the coarsest."""
         x = moving.to(self.device, self.dtype)
         features = {}
@@ -199,7 +189,7 @@ class FoldedNetwork:
                 for n, (dilation, weight) in enumerate(level.kernels.items())
             ]
             mixed = work.mixed[number - 1]
-            out = room(mixed.shape, mixed.dtype, mixed.device, channels_last=True)
+            out = empty_tensor(mixed.shape, mixed.dtype, mixed.device, channels_last=True)
             for start, stop in slabs(out.shape[2:], out.shape[1], out):
                 y = first(start, stop).add_(mixed[:, :, start:stop])
                 for kernel in others:
@@ -221,8 +211,8 @@ def advance(moving: Tensor, flows: list[Tensor], flow: Tensor) -> Tensor:
     scale = torch.tensor([n / m for n, m in zip(size, flow.shape[2:], strict=True)], device=flow.device)
     flow = flow * scale.view(1, 3, 1, 1, 1)
     source = upsampled(stored(flow), size)
-    full = room((1, 3, *size), flow.dtype, flow.device)
-    warped = room(moving.shape, moving.dtype, moving.device)
+    full = empty_tensor((1, 3, *size), flow.dtype, flow.device)
+    warped = empty_tensor(moving.shape, moving.dtype, moving.device)
     for start, stop in slabs(size, 6, flow):
         u = source.rows(start, stop)
         full[:, :, start:stop] = u
@@ -250,59 +240,3 @@ def sampled(image: Tensor, u: Tensor, start: int, padding: str) -> Tensor:
     image = image.expand(parts, -1, -1, -1, -1)
     values = F.grid_sample(image, grid, mode="bilinear", padding_mode=padding, align_corners=True)
     return values.transpose(0, 1).reshape(1, image.shape[1], *u.shape[2:])
-
-
-def fused(moving: Tensor, fixed_half: Tensor, weight: Tensor) -> Normalised:
-    """A fusion block, given the fixed features' half of its convolution."""
-    kernel, source = Kernel(weight), stored(moving)
-    return normalised_block(
-        lambda start, stop: kernel.rows(source, start, stop).add_(fixed_half[:, :, start:stop]), source.size, weight
-    )
-
-
-def head_flow(x: Normalised, weight: Tensor, bias: Tensor) -> Tensor:
-    """The flow of a head: a 3x3x3 convolution with 3 outputs, which alone leave most of a CPU's vector lanes empty.
-
-    So the kernel's three planes are applied side by side, and what each gave is added where it belongs.
-
-    Args:
-        weight: `[9, channels, 3, 3]`: 3 outputs of the kernel's first plane, then of its second and third.
-        bias: `[3]` float32.
-
-    Returns:
-        `[1, 3, *grid]` float32.
-    """
-    size = x.size
-    flow = room((1, 3, *size), torch.float32, weight.device)
-    flow[:] = bias.view(1, 3, 1, 1, 1)
-    for start, stop in slabs(size, x.raw.shape[1], x.raw):
-        y = convolve(x.rows(start, stop)[0].transpose(0, 1), weight, None, (1, 1), (1, 1), (1, 1)).float()
-        for n, part in enumerate(y.split(3, 1)):
-            shift = 1 - n  # the kernel's first plane reads the plane before
-            first, last = max(start + shift, 0), min(stop + shift, size[0])
-            flow[0, :, first:last] += part[first - start - shift : last - start - shift].transpose(0, 1)
-    return flow
-
-
-def halving(
-    source: Source | Normalised, weight: Tensor, dilation: int, bias: Tensor | None = None
-) -> Callable[[int, int], Tensor]:
-    """The planes of a 3x3x3 convolution with stride 2, padded by its dilation.
-
-    A single channel, which convolutions compute slowly, is read as two: even and odd voxels along the last axis.
-    """
-    if weight.shape[1] > 1:
-        kernel = Kernel(weight, bias, (2, 2, 2), (dilation,) * 3)
-        return lambda start, stop: kernel.rows(source, start, stop)
-    x = source.rows(0, source.size[0])
-    pairs = weight.new_zeros(len(weight), 2, 3, 3, 3)
-    if dilation % 2 == 0:
-        pairs[:, 0] = weight[:, 0]
-        x, reach, stride = x[:, :, ::2, ::2], dilation // 2, (1, 1, 1)
-    else:
-        # Taps at 2i - d, 2i, 2i + d: the odd voxel of a pair before, and both of pair i where d is 1.
-        pairs[:, 1, :, :, 0], pairs[:, 0, :, :, 1], pairs[:, 1, :, :, 1] = weight[:, 0].unbind(-1)
-        reach, stride = 1, (2, 2, 1)
-    kernel = Kernel(pairs, bias, stride, (reach, reach, reach))
-    paired = stored(x.contiguous().view(*x.shape[:1], *x.shape[2:4], -1, 2).permute(0, 4, 1, 2, 3))
-    return lambda start, stop: kernel.rows(paired, start, stop)

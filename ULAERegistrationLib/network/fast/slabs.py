@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .network import LEAK
+from ..ulaenet import LEAK
 
 NORM_EPSILON = 1e-5
 # Of the widest tensor of a slab, so that a few of them share the last-level cache.
@@ -49,53 +49,7 @@ class Normalised:
         return F.leaky_relu_(x, LEAK)
 
 
-@dataclass(frozen=True)
-class Kernel:
-    """A convolution whose windows reach one tap (`dilation`) beyond what they compute, or none (1 wide)."""
-
-    weight: Tensor
-    bias: Tensor | None = None
-    stride: tuple[int, int, int] = (1, 1, 1)
-    dilation: tuple[int, int, int] = (1, 1, 1)
-
-    def rows(self, source: Source | Normalised, start: int, stop: int) -> Tensor:
-        """Output planes start..stop-1, the source taken as zero outside its grid."""
-        reach, *padding = [d if width > 1 else 0 for d, width in zip(self.dilation, self.weight.shape[2:], strict=True)]
-        step, depth = self.stride[0], source.size[0]
-        first, last = step * start - reach, step * (stop - 1) + reach + 1
-        planes = source.rows(max(first, 0), min(last, depth))
-        if step * (stop - start) == depth:
-            padding = [reach, *padding]
-        else:
-            padding = [0, *padding]
-            if first < 0 or last > depth:
-                planes = F.pad(planes, (0, 0, 0, 0, max(-first, 0), max(last - depth, 0)))
-        return convolve(planes, self.weight, self.bias, self.stride, padding, self.dilation)
-
-    def whole(self, source: Source | Normalised) -> Tensor:
-        """All output planes, the source on the same grid."""
-        out = room((1, len(self.weight), *source.size), self.weight.dtype, self.weight.device, channels_last=True)
-        for start, stop in slabs(source.size, max(self.weight.shape[:2]), self.weight):
-            out[:, :, start:stop] = self.rows(source, start, stop)
-        return out
-
-
-def convolve(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-) -> Tensor:
-    """A convolution in two or three dimensions by the fastest kernel."""
-    if x.device.type == "cpu" and torch.backends.mkldnn.is_available():
-        # Asked for by name: F.conv3d leaves small float32 inputs to a slow kernel.
-        return torch.mkldnn_convolution(x, weight, bias, padding, stride, dilation, 1)
-    return torch.convolution(x, weight, bias, stride, padding, dilation, False, [0] * len(padding), 1)
-
-
-def room(size: Sequence[int], dtype: torch.dtype, device: torch.device, channels_last: bool = False) -> Tensor:
+def empty_tensor(size: Sequence[int], dtype: torch.dtype, device: torch.device, channels_last: bool = False) -> Tensor:
     """An uninitialised tensor of that size; MPS knows the plain layout only.
 
     On the CPU numpy allocates it: it asks Linux for large pages, where torch is served small ones, and the first touch
@@ -125,7 +79,7 @@ def joined(*sources: Source | Normalised) -> Source | Normalised:
         parts = [source.rows(start, stop) for source in sources]
         # Left to itself, torch joins single channels in another layout, and the convolution copies everything again.
         size = (1, sum(part.shape[1] for part in parts), *parts[0].shape[2:])
-        return torch.cat(parts, 1, out=room(size, parts[0].dtype, parts[0].device, channels_last=True))
+        return torch.cat(parts, 1, out=empty_tensor(size, parts[0].dtype, parts[0].device, channels_last=True))
 
     return Source(sources[0].size, rows)
 
@@ -142,27 +96,6 @@ def slabs(size: torch.Size, channels: int, like: Tensor) -> Iterator[tuple[int, 
         yield start, min(start + thickness, depth)
 
 
-def normalised_block(
-    produce: Callable[[int, int], Tensor], size: torch.Size, weight: Tensor, reads: int = 1
-) -> Normalised:
-    """A block (convolution, instance normalisation, leaky ReLU) from what produces the convolution's output planes.
-
-    Args:
-        produce: the convolution's output planes start..stop-1.
-        size: its output grid.
-        weight: its weight, for type, device and channel numbers.
-        reads: how many voxels it reads for one that it gives, 8 where it halves the grid.
-    """
-    raw = room((1, len(weight), *size), weight.dtype, weight.device, channels_last=True)
-
-    def filled() -> Iterator[tuple[int, int]]:
-        for start, stop in slabs(size, max(len(weight), reads * weight.shape[1]), weight):
-            raw[:, :, start:stop] = produce(start, stop)
-            yield start, stop
-
-    return normalised(raw, filled())
-
-
 def normalised(raw: Tensor, filled: Iterable[tuple[int, int]]) -> Normalised:
     """Features that are filled in a slab at a time, with their statistics, taken while a slab is in the cache.
 
@@ -175,12 +108,6 @@ def normalised(raw: Tensor, filled: Iterable[tuple[int, int]]) -> Normalised:
         parts.append(statistics(raw[:, :, start:stop]))
         thickness.append(stop - start)
     return Normalised(raw, *combined(parts, thickness))
-
-
-def convolved(source: Source | Normalised, weight: Tensor) -> Normalised:
-    """A block on a source, on the same grid."""
-    kernel = Kernel(weight)
-    return normalised_block(lambda start, stop: kernel.rows(source, start, stop), source.size, weight)
 
 
 def statistics(x: Tensor) -> tuple[Tensor, Tensor]:

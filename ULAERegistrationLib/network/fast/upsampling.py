@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .slabs import Kernel, Normalised, Source, convolve, convolved, joined, normalised, room, slabs
+from .convolution import Kernel, convolve, convolved
+from .slabs import Normalised, Source, empty_tensor, joined, normalised, slabs
 
 # How many coarse planes before a new one an output plane that waited for it is made of: its own, the one before
 # and the one after lie between two coarse planes each.
@@ -30,7 +31,7 @@ def upsampled(source: Source | Normalised, size: torch.Size) -> Source:
         # In the plane first, on the few coarse planes; then between them.
         planes = upsampled_in_plane(planes, size)
         channels_last = planes.is_contiguous(memory_format=torch.channels_last)
-        out = room((1, planes.shape[1], stop - start, *size[1:]), planes.dtype, planes.device, channels_last)
+        out = empty_tensor((1, planes.shape[1], stop - start, *size[1:]), planes.dtype, planes.device, channels_last)
         for n, low in enumerate(below):
             torch.lerp(planes[low - base], planes[low - base + 1], (start + n) * ratio - low, out=out[0, :, n])
         return out
@@ -63,12 +64,12 @@ def convolved_finer(coarse: Normalised, *fine: Source | Normalised, weight: Tens
     shares = plane_shares(depth, size[0])
     last_needed = [int(share.nonzero()[:, 0].max()) for share in shares]
     shares = shares.to(weight.dtype)
-    raw = room((1, outputs, *size), weight.dtype, weight.device, channels_last=True)
+    raw = empty_tensor((1, outputs, *size), weight.dtype, weight.device, channels_last=True)
 
     def filled() -> Iterator[tuple[int, int]]:
         chunks = list(slabs(torch.Size((depth, *size[1:])), 3 * outputs, weight))
         # The coarse planes of a chunk and those just before it, what each plane of the kernel gave side by side.
-        window = room((EARLIER + chunks[0][1], 3, *size[1:], outputs), weight.dtype, weight.device)
+        window = empty_tensor((EARLIER + chunks[0][1], 3, *size[1:], outputs), weight.dtype, weight.device)
         done = 0
         for start, stop in chunks:
             if start:

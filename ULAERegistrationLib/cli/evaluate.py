@@ -1,0 +1,45 @@
+"""`ulae evaluate`: measure methods on labelled people."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .options import add_command, add_network, progress_bar
+
+
+def add_evaluate(commands: argparse._SubParsersAction) -> None:
+    command = add_command(commands, "evaluate", _evaluate, "Measure methods on labelled people, side by side.")
+    command.add_argument(
+        "data", metavar="DATA", help="folder of <person>_t1.nii.gz and _seg.nii.gz, affine to one grid"
+    )
+    command.add_argument("-o", "--output", required=True, metavar="FOLDER", help="for the JSON, the table, the picture")
+    command.add_argument(
+        "--methods",
+        metavar="A,B",
+        help="of affine, syn, network, accurate, smooth; default: all but syn, which needs antspyx",
+    )
+    command.add_argument("--people", nargs="+", metavar="PERSON", help="default: the validation people of the split")
+    add_network(command)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from ..files.writing import check_output_folder
+
+    folder = check_output_folder(options.output)
+    from ..dataset.sources import VALIDATION_PEOPLE
+    from ..evaluation.protocol import DEFAULT_METHODS, evaluate
+    from ..evaluation.tables import save, table
+
+    with progress_bar(False) as progress:
+        evaluation = evaluate(
+            Path(options.data),
+            options.methods.split(",") if options.methods else DEFAULT_METHODS,
+            options.people or VALIDATION_PEOPLE,
+            options.model,
+            options.device,
+            options.precision,
+            progress,
+        )
+    save(evaluation, folder)
+    print(table(evaluation))

@@ -1,0 +1,56 @@
+"""Transforms in and out of files. The world is LPS millimetres; all transforms are pull-backs, as ITK's are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from ..errors import RegistrationError
+from .writing import check_output_file, whole_or_nothing
+
+TRANSFORM_EXTENSIONS = (".h5", ".nii.gz")
+
+
+def write_transform(transform: sitk.Transform, path: str | os.PathLike) -> None:
+    """Write a transform whole or not at all: `.h5` as ITK does, `.nii.gz` as a vector image (LPS, mm).
+
+    The vector image has NIfTI's intent code 1007, as ANTs writes its warps. With code 1006 ITK 5.4 and newer would flip
+    the signs of x and y on reading, and older versions would not.
+
+    Raises:
+        RegistrationError: another extension, or `.nii.gz` for a transform that is not a displacement field.
+    """
+    path = check_output_file(path, TRANSFORM_EXTENSIONS)
+    if path.name.lower().endswith(".h5"):
+        with whole_or_nothing(path) as partial:
+            sitk.WriteTransform(transform, str(partial))
+        return
+    transform = transform.Downcast()
+    if not isinstance(transform, sitk.DisplacementFieldTransform):
+        raise RegistrationError(f"{path.name} can hold a displacement field only; end its name with .h5 instead.")
+    with whole_or_nothing(path) as partial:
+        field = sitk.Cast(transform.GetDisplacementField(), sitk.sitkVectorFloat32)
+        sitk.WriteImage(field, str(partial), useCompression=True)
+
+
+def read_transform(path: str | os.PathLike) -> sitk.Transform:
+    """Read a transform (LPS mm), whatever of ITK's kinds it is; `.nii.gz` holds a displacement field.
+
+    Raises:
+        RegistrationError: missing, unreadable, or not a transform.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise RegistrationError(f"The transform {path} {what}; give the path of a file.")
+    try:
+        if not path.name.lower().endswith(".nii.gz"):
+            return sitk.ReadTransform(str(path)).Downcast()
+        field = sitk.ReadImage(str(path))
+    except RuntimeError:
+        raise RegistrationError(f"{path} is not a transform that ITK can read; give an .h5 or .nii.gz file.") from None
+    if field.GetDimension() != 3 or field.GetNumberOfComponentsPerPixel() != 3:
+        raise RegistrationError(f"{path} is not a displacement field of three components; choose another file.")
+    return sitk.DisplacementFieldTransform(sitk.Cast(field, sitk.sitkVectorFloat64))

@@ -1,0 +1,68 @@
+"""The canonical frame as an image: its grid, the template that lies in it, and scans sampled on it.
+
+The world is LPS millimetres.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from .brain import brain_mask, looks_unstripped
+from .frame import CANONICAL_ORIGIN, CANONICAL_SIZE
+
+MODELS = Path(__file__).parents[1] / "models"
+
+
+def canonical_grid() -> sitk.Image:
+    """The network's frame as an empty uint8 image: 160 x 192 x 160 voxels of 1 mm, axes to L, P, S."""
+    grid = sitk.Image(CANONICAL_SIZE, sitk.sitkUInt8)
+    grid.SetOrigin(CANONICAL_ORIGIN)
+    return grid
+
+
+@cache
+def template() -> sitk.Image:
+    """The average training brain on the canonical grid, uint8."""
+    return sitk.ReadImage(str(MODELS / "template.nii.gz"))
+
+
+@cache
+def template_mask() -> sitk.Image:
+    """Where most training brains have brain, on the canonical grid, uint8 of zeros and ones."""
+    return sitk.ReadImage(str(MODELS / "template_mask.nii.gz"))
+
+
+def sample_on_canonical(
+    image: sitk.Image, to_canonical: sitk.AffineTransform, mask: sitk.Image | None = None
+) -> np.ndarray:
+    """What the network sees of an image: one sampling on the canonical grid, normalised as the training brains were.
+
+    Intensities become intensity / 99.9th percentile of the brain, clipped to [0, 1]; what is not brain becomes 0. An
+    image whose brain holds negative values is lifted to start at 0 first.
+
+    Args:
+        image: the original scan.
+        to_canonical: from its world to the canonical world.
+        mask: its brain, on its grid; without one everything that is not background counts, and of a whole head what
+            lies within the template's mask.
+
+    Returns:
+        float32 [L, P, S] in [0, 1].
+    """
+    grid, pull = canonical_grid(), to_canonical.GetInverse()
+    if mask is None and looks_unstripped(image):
+        inside = template_mask()
+    else:
+        inside = sitk.Resample(brain_mask(image) if mask is None else mask, grid, pull, sitk.sitkNearestNeighbor)
+    sampled = sitk.Resample(image, grid, pull, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+    values, brain = sitk.GetArrayFromImage(sampled), sitk.GetArrayViewFromImage(inside) > 0
+    if not brain.any():
+        return np.zeros(CANONICAL_SIZE, np.float32)
+    low, high = np.percentile(values[brain], (0.1, 99.9))
+    low = min(low, 0.0)
+    values = np.clip((values - low) / (high - low), 0, 1) * brain
+    return np.ascontiguousarray(values.transpose(2, 1, 0), dtype=np.float32)

@@ -1,0 +1,108 @@
+"""Masks, label maps and segmentations between MRML nodes and SimpleITK."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+import slicer.util
+import vtk
+from vtk.util import numpy_support
+
+from ..errors import RegistrationError
+from ..geometry.resampling import resample
+from .geometry import ijk_to_ras_matrix, set_geometry, world_matrix
+from .volumes import image_from_volume
+
+LABELMAP = "Binary labelmap"  # vtkSegmentationConverter's name of that representation
+
+
+def oriented_image(image: sitk.Image) -> slicer.vtkOrientedImageData:
+    """A label image as segmentations hold it."""
+    data = slicer.vtkOrientedImageData()
+    data.SetDimensions(*image.GetSize())
+    values = np.ascontiguousarray(sitk.GetArrayViewFromImage(image))
+    kind = vtk.VTK_UNSIGNED_CHAR if values.dtype == np.uint8 else vtk.VTK_SHORT
+    data.GetPointData().SetScalars(numpy_support.numpy_to_vtk(values.ravel(), deep=True, array_type=kind))
+    data.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(ijk_to_ras_matrix(image)))
+    return data
+
+
+def _image_from_oriented(data: slicer.vtkOrientedImageData, parent: np.ndarray, name: str) -> sitk.Image:
+    """One layer of a segmentation, placed in the world by the matrix of its parent transform."""
+    matrix = vtk.vtkMatrix4x4()
+    data.GetImageToWorldMatrix(matrix)
+    extent = data.GetExtent()
+    start = np.eye(4)
+    start[:3, 3] = extent[::2]  # the first voxel of a cropped layer is not (0, 0, 0)
+    values = numpy_support.vtk_to_numpy(data.GetPointData().GetScalars())
+    image = sitk.GetImageFromArray(values.reshape(data.GetDimensions()[::-1]).astype(np.int16))
+    set_geometry(image, parent @ slicer.util.arrayFromVTKMatrix(matrix) @ start, name)
+    return image
+
+
+def mask_image(node: slicer.vtkMRMLDisplayableNode, like: sitk.Image) -> sitk.Image:
+    """What a segmentation (all its segments) or a label map covers, on the grid of `like`.
+
+    Returns:
+        uint8 image of zeros and ones.
+    """
+    total = sitk.Image(like.GetSize(), sitk.sitkUInt8)
+    total.CopyInformation(like)
+    layers = (
+        layer_images(labelmap_segmentation(node), node)
+        if node.IsA("vtkMRMLSegmentationNode")
+        else [image_from_volume(node)]
+    )
+    for layer in layers:
+        total = sitk.Or(total, sitk.Cast(resample_labels(layer, like) != 0, sitk.sitkUInt8))
+    return total
+
+
+def label_layers(node: slicer.vtkMRMLDisplayableNode, like: sitk.Image) -> list[tuple[np.ndarray, dict[str, int]]]:
+    """The labels of a segmentation (by segment name) or label map (by number) on a grid.
+
+    Returns:
+        Label arrays, in `like`'s (z, y, x), each with its labels' names and values. Segments that overlap lie in
+        different ones.
+    """
+    if not node.IsA("vtkMRMLSegmentationNode"):
+        values = sitk.GetArrayFromImage(resample_labels(image_from_volume(node), like)).astype(np.int32)
+        return [(values, {str(label): label for label in np.unique(values[values != 0]).tolist()})]
+    segmentation = labelmap_segmentation(node)
+    layers = []
+    for index, layer in enumerate(layer_images(segmentation, node)):
+        segments = map(segmentation.GetSegment, segmentation.GetSegmentIDsForLayer(index, LABELMAP))
+        names = {segment.GetName(): segment.GetLabelValue() for segment in segments}
+        layers.append((sitk.GetArrayFromImage(resample_labels(layer, like)).astype(np.int32), names))
+    return layers
+
+
+def labels_on_grid(node: slicer.vtkMRMLDisplayableNode, like: sitk.Image) -> dict[str, np.ndarray]:
+    """Where each label of `label_layers` lies, as bool arrays."""
+    return {name: values == value for values, names in label_layers(node, like) for name, value in names.items()}
+
+
+def labelmap_segmentation(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkSegmentation:
+    """A node's segments with label maps; the node itself is left as it is."""
+    segmentation = node.GetSegmentation()
+    if segmentation.GetNumberOfSegments() == 0:
+        raise RegistrationError(f"{node.GetName()} has no segments; draw one or choose another segmentation.")
+    if segmentation.ContainsRepresentation(LABELMAP):
+        return segmentation
+    copy = slicer.vtkSegmentation()
+    copy.DeepCopy(segmentation)
+    if not copy.CreateRepresentation(LABELMAP):
+        raise RegistrationError(f"{node.GetName()} cannot be turned into a label map; check its segments.")
+    return copy
+
+
+def layer_images(segmentation: slicer.vtkSegmentation, node: slicer.vtkMRMLSegmentationNode) -> list[sitk.Image]:
+    """The label images a segmentation consists of, in the world."""
+    parent = world_matrix(node)
+    layers = range(segmentation.GetNumberOfLayers(LABELMAP))
+    data = [segmentation.GetLayerDataObject(index, LABELMAP) for index in layers]
+    return [_image_from_oriented(one, parent, node.GetName()) for one in data]
+
+
+def resample_labels(image: sitk.Image, like: sitk.Image, transform: sitk.Transform | None = None) -> sitk.Image:
+    return resample(image, like, transform or sitk.Transform(3, sitk.sitkIdentity), labels=True)

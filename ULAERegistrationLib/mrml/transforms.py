@@ -1,0 +1,119 @@
+"""Transforms between MRML nodes and SimpleITK."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+import slicer.util
+import vtk
+from vtk.util import numpy_support
+
+from ..errors import RegistrationError
+from ..geometry.resampling import resample
+from .geometry import RAS_TO_LPS
+
+
+def linear_transform(node: slicer.vtkMRMLTransformNode) -> sitk.Transform:
+    """A linear transform node as the start of a registration: fixed world -> moving world, LPS.
+
+    In Slicer a transform carries the moving volume to the fixed one, so this is the node's way from the world.
+
+    Raises:
+        RegistrationError: the transform is not linear.
+    """
+    if not node.IsTransformToWorldLinear():
+        raise RegistrationError(f"{node.GetName()} is not linear; choose a linear transform to start from.")
+    matrix = vtk.vtkMatrix4x4()
+    node.GetMatrixTransformFromWorld(matrix)
+    from_world = slicer.util.arrayFromVTKMatrix(matrix)
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix((RAS_TO_LPS @ from_world[:3, :3] @ RAS_TO_LPS).ravel().tolist())
+    transform.SetTranslation((RAS_TO_LPS @ from_world[:3, 3]).tolist())
+    return transform
+
+
+def grid_transform(field: sitk.Image) -> slicer.vtkOrientedGridTransform:
+    """A displacement field as Slicer's grid transform, to be stored from-parent (fixed -> moving).
+
+    Args:
+        field: displacement vectors, LPS mm.
+    """
+    size = field.GetSize()
+    vectors = np.array(sitk.GetArrayViewFromImage(field), dtype=np.float32).reshape(-1, 3)
+    vectors[:, :2] *= -1  # LPS to RAS
+    data = vtk.vtkImageData()
+    data.SetDimensions(*size)
+    data.SetSpacing(*field.GetSpacing())
+    data.SetOrigin(*(RAS_TO_LPS @ field.GetOrigin()))
+    data.GetPointData().SetScalars(numpy_support.numpy_to_vtk(vectors, deep=True))
+    direction = np.eye(4)
+    direction[:3, :3] = RAS_TO_LPS @ np.reshape(field.GetDirection(), (3, 3))
+    grid = slicer.vtkOrientedGridTransform()
+    grid.SetGridDirectionMatrix(slicer.util.vtkMatrixFromArray(direction))
+    grid.SetDisplacementGridData(data)
+    grid.SetInterpolationModeToLinear()  # as ITK does, so that it is the map that was computed and measured
+    return grid
+
+
+def field_from_node(node: slicer.vtkMRMLGridTransformNode) -> sitk.Image:
+    """The displacement field of a grid transform node that is stored from-parent: vectors in LPS mm.
+
+    Raises:
+        RegistrationError: the node holds no such field.
+    """
+    grid = node.GetTransformFromParentAs("vtkOrientedGridTransform", False, False)
+    data = grid.GetDisplacementGrid() if grid is not None else None
+    if data is None:
+        raise RegistrationError(f"{node.GetName()} holds no displacement field; choose the result of a registration.")
+    values = numpy_support.vtk_to_numpy(data.GetPointData().GetScalars())
+    vectors = values.reshape(*data.GetDimensions()[::-1], 3) * np.float32([-1, -1, 1])
+    field = sitk.GetImageFromArray(vectors, isVector=True)
+    direction = slicer.util.arrayFromVTKMatrix(grid.GetGridDirectionMatrix())[:3, :3]
+    field.SetSpacing(data.GetSpacing())
+    field.SetOrigin((RAS_TO_LPS @ data.GetOrigin()).tolist())
+    field.SetDirection((RAS_TO_LPS @ direction).ravel().tolist())
+    return field
+
+
+def no_displacement(like: sitk.Image) -> sitk.Image:
+    """A field of the grid of `like` that moves nothing."""
+    field = sitk.Image(like.GetSize(), sitk.sitkVectorFloat32)
+    field.CopyInformation(like)
+    return field
+
+
+def jacobian_determinant(field: sitk.Image) -> sitk.Image:
+    """The determinant of the map p + field(p) at each voxel: 1 keeps volume, 0 or less folds.
+
+    Args:
+        field: displacement vectors, LPS mm.
+
+    Returns:
+        float32 image on the field's grid.
+    """
+    # ITK's filter differentiates along the grid's axes and takes the vectors as if they were along them too.
+    direction = np.reshape(field.GetDirection(), (3, 3)).astype(np.float32)
+    along_axes = sitk.GetImageFromArray(sitk.GetArrayViewFromImage(field) @ direction, isVector=True)
+    along_axes.SetSpacing(field.GetSpacing())
+    determinant = sitk.DisplacementFieldJacobianDeterminant(along_axes)
+    determinant.CopyInformation(field)
+    return sitk.Cast(determinant, sitk.sitkFloat32)
+
+
+def warped_through(image: sitk.Image, like: sitk.Image, field: sitk.Image) -> sitk.Image:
+    """An image sampled once on the grid of `like` through a displacement field, as float32."""
+    transform = sitk.DisplacementFieldTransform(sitk.Cast(field, sitk.sitkVectorFloat64))
+    return resample(sitk.Cast(image, sitk.sitkFloat32), like, transform)
+
+
+def set_transform(
+    node: slicer.vtkMRMLTransformNode,
+    grid: slicer.vtkOrientedGridTransform,
+    fixed: slicer.vtkMRMLNode | None,
+    moving: slicer.vtkMRMLNode | None,
+) -> None:
+    """Makes a transform node hold a result; other modules find the two volumes by the references set here."""
+    node.SetAndObserveTransformNodeID(None)
+    node.SetAndObserveTransformFromParent(grid)
+    node.SetNodeReferenceID(node.GetFixedNodeReferenceRole(), fixed.GetID() if fixed else None)
+    node.SetNodeReferenceID(node.GetMovingNodeReferenceRole(), moving.GetID() if moving else None)

@@ -1,0 +1,127 @@
+"""What a registration gives: the transform, the warped volume, the three steps and the quality."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from .files.volumes import Source, read_labels
+from .files.writing import check_output_folder
+from .geometry.alignment import Alignment
+from .geometry.brain import brain_mask
+from .geometry.inverse import inverse, inverse_error
+from .geometry.resampling import resample
+from .geometry.transforms import chain_transform, step_transform
+from .network.weights import Card
+from .quality import Quality
+from .settings import RegistrationSettings
+
+
+@dataclass(frozen=True)
+class Step:
+    """One accumulative step of the network (paper section 2.3); the last one holds the refinement too.
+
+    Attributes:
+        name: "phi1", "phi2", "phi3".
+        flow: what this step adds, float32 `[3, L, P, S]`, voxels of the canonical grid.
+        flows: this step's flow and those before it, first step first.
+    """
+
+    name: str
+    flow: np.ndarray = field(repr=False)
+    flows: tuple[np.ndarray, ...] = field(repr=False)
+    alignment: Alignment = field(repr=False)
+    fixed: sitk.Image = field(repr=False)
+    moving: sitk.Image = field(repr=False)
+
+    @cached_property
+    def transform(self) -> sitk.Transform:
+        """This step alone, fixed world to fixed world (LPS mm): A_f^-1 o T_i o A_f."""
+        return step_transform(self.flow, self.alignment)
+
+    @cached_property
+    def cumulative_transform(self) -> sitk.Transform:
+        """All steps so far with the alignment, fixed world to moving world (LPS mm), as an exact chain."""
+        return chain_transform(self.flows, self.alignment)
+
+    @cached_property
+    def warped(self) -> sitk.Image:
+        """The original moving image on the fixed grid after the steps so far: M1, M2, W of the paper's figure 3."""
+        return resample(self.moving, self.fixed, self.cumulative_transform)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A finished registration.
+
+    Attributes:
+        fixed, moving: the images as given, and the moving image's mask if one was.
+        alignment: where both lie in the canonical frame.
+        steps: the three accumulative steps.
+        flow: their composition (equation 2), float32 `[3, L, P, S]`, voxels of the canonical grid.
+        fixed_canonical, moving_canonical: what the network saw, float32 `[L, P, S]` in [0, 1]; the moving image after
+            the alignment alone.
+        brain: the fixed image's brain on the canonical grid, bool `[L, P, S]`.
+        transform: fixed world to moving world (LPS mm), one displacement field over the whole fixed image.
+        warped: the original moving image sampled once through `transform`, on the fixed grid, in its own pixel type.
+        quality: measures of the result.
+        settings: what was asked for.
+        model: the weights' name and licence.
+    """
+
+    fixed: sitk.Image = field(repr=False)
+    moving: sitk.Image = field(repr=False)
+    moving_mask: sitk.Image | None = field(repr=False)
+    alignment: Alignment = field(repr=False)
+    steps: tuple[Step, ...] = field(repr=False)
+    flow: np.ndarray = field(repr=False)
+    fixed_canonical: np.ndarray = field(repr=False)
+    moving_canonical: np.ndarray = field(repr=False)
+    brain: np.ndarray = field(repr=False)
+    transform: sitk.DisplacementFieldTransform = field(repr=False)
+    warped: sitk.Image = field(repr=False)
+    quality: Quality
+    settings: RegistrationSettings
+    model: Card
+
+    @cached_property
+    def aligned(self) -> sitk.Image:
+        """The original moving image on the fixed grid after the linear alignment alone."""
+        return resample(self.moving, self.fixed, self.alignment.fixed_to_moving)
+
+    def inverse_transform(self) -> sitk.Transform:
+        """Moving world to fixed world (LPS mm), found by fixed-point iteration over the moving image."""
+        return self._inverse
+
+    def with_inverse_measured(self) -> Registration:
+        """The same registration whose `quality` also says how far the inverse is off, over the moving brain."""
+        mask = brain_mask(self.moving) if self.moving_mask is None else self.moving_mask
+        errors = inverse_error(self.transform, self.inverse_transform(), mask)
+        return dataclasses.replace(self, quality=self.quality.with_inverse_errors(errors))
+
+    @cached_property
+    def _inverse(self) -> sitk.Transform:
+        return inverse(self.transform, self.moving)
+
+    def warp_labels(self, labels: Source) -> sitk.Image:
+        """A label map of the moving image on the fixed grid, nearest neighbour.
+
+        Raises:
+            RegistrationError: where it is no label map on the moving image's grid.
+        """
+        return resample(read_labels(labels, self.moving, "moving"), self.fixed, self.transform, labels=True)
+
+    def save(self, folder: str | Path) -> None:
+        """Write `transform.h5`, `warped.nii.gz`, `steps/`, `quality.json`, pictures and `report.html` to a folder.
+
+        Raises:
+            RegistrationError: where the folder cannot be written; nothing has been written then.
+        """
+        from .output.folder import save
+
+        save(self, check_output_folder(folder))
