@@ -124,6 +124,7 @@ def register(fixed, moving, settings, fixed_mask, moving_mask, initial_transform
         quality=SimpleNamespace(to_dict=lambda: QUALITY),
         alignment=SimpleNamespace(fixed_to_moving=_shift(fixed, moving)),
         steps=steps,
+        report_content=lambda: None,
     )
 
 
@@ -146,7 +147,7 @@ def main() -> int:
 def _replace_registration(worker) -> None:
     import ULAERegistrationLib
 
-    def write_report(registration, path: Path) -> None:
+    def write_report(content, path: Path) -> None:
         path.write_text("<html>report</html>", encoding="utf-8")
 
     ULAERegistrationLib.register = register

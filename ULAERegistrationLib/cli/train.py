@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 
 from ..errors import RegistrationError
-from .options import add_command
+from .options import Commands, add_command
 
 
-def add_train(commands: argparse._SubParsersAction) -> None:
+def add_train(commands: Commands) -> None:
     command = add_command(commands, "train", _train, "Train the network, or pack a folder of brains for it.")
     command.add_argument("data", metavar="DATA", help="the packed file (.npz); with --pack, the folder of brains")
     command.add_argument("-o", "--output", required=True, metavar="OUT", help="the run's folder; with --pack, the file")

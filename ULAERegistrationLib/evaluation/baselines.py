@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import RegistrationError
 
 
-def affine_only(moving: Tensor, fixed: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+def affine_only(*, fixed: Tensor, moving: Tensor) -> tuple[Tensor, tuple[str, ...]]:
     """No flow: the brains as they lie in the common frame."""
     return fixed.new_zeros(1, 3, *fixed.shape[2:]), ()
 
@@ -32,7 +32,7 @@ def check_syn() -> None:
         )
 
 
-def syn(moving: Tensor, fixed: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+def syn(*, fixed: Tensor, moving: Tensor) -> tuple[Tensor, tuple[str, ...]]:
     """SyN with antspyx's defaults: an affine of its own, then mutual information; one composed flow."""
     import ants
 

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 
 import SimpleITK as sitk
 
-from ..errors import RegistrationError
+from ..errors import NOT_ENOUGH_MEMORY, RegistrationError
 from ..output.folder import STEP_SPACING
 from .memory import keep_freed_memory
 
@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     except RegistrationError as error:
         report.error(str(error))
     except MemoryError:
-        report.error("There is not enough memory for this registration; close other programs and try again.")
+        report.error(NOT_ENOUGH_MEMORY)
     except ModuleNotFoundError as error:
         report.error(f"The Python package {error.name} is missing; install it and register again.")
     except Exception as error:
@@ -134,7 +134,7 @@ def run(job: dict, folder: Path, report: Reporter) -> None:
         report.progress(0.96, "Writing the report")
         from ..output.report import write_report
 
-        write_report(registration, result / "report.html")
+        write_report(registration.report_content(), result / "report.html")
     report.progress(1.0, "Done")
 
 

@@ -15,10 +15,9 @@ from torch import Tensor
 
 from ..dataset.regions import NUMBERINGS, source_of
 from ..dataset.sources import VALIDATION_PEOPLE
-from ..flows.warp import shrunk
+from ..flows.warp import downsample_image
+from ..geometry.frame import CANONICAL_SIZE
 from .synthesis import tissues
-
-GRID = (160, 192, 160)
 
 
 def pack(brains_folder: Path, file: Path) -> dict[str, int]:
@@ -49,8 +48,8 @@ def pack(brains_folder: Path, file: Path) -> dict[str, int]:
 
         for person in people:
             image = array(Path(brains_folder) / f"{person}_t1.nii.gz")
-            if image.shape != GRID:
-                raise ValueError(f"{person} is {image.shape}, not on the canonical grid {GRID}")
+            if image.shape != CANONICAL_SIZE:
+                raise ValueError(f"{person} is {image.shape}, not on the canonical grid {CANONICAL_SIZE}")
             add(f"{person}_t1", (image >> 1).astype(np.uint8))
             labels = Path(brains_folder) / f"{person}_seg.nii.gz"
             if labels.exists():
@@ -97,24 +96,24 @@ class Brains:
             if person in self._labels and source_of(person) in NUMBERINGS:
                 self.labelled.setdefault(source_of(person), []).append(index)
 
-    def training_set(self, shrink: int) -> Tensor:
-        """All training people on the grid shrunk by 1, 2 or 4: `[N, 1, L, P, S]` in [0, 1]."""
-        return torch.cat([self.image(p, shrink) for p in self.training_people]).to(self.device)
+    def training_set(self, voxel_mm: int) -> Tensor:
+        """All training people on a grid of voxels of 1, 2 or 4 mm: `[N, 1, L, P, S]` in [0, 1]."""
+        return torch.cat([self.image(p, voxel_mm) for p in self.training_people]).to(self.device)
 
-    def image(self, person: str, shrink: int = 1) -> Tensor:
+    def image(self, person: str, voxel_mm: int = 1) -> Tensor:
         """One person, `[1, 1, L, P, S]` in [0, 1]."""
-        return shrunk(self._images[person].float()[None, None] / 127, shrink)
+        return downsample_image(self._images[person].float()[None, None] / 127, voxel_mm)
 
     def labels(self, person: str) -> Tensor:
         """A labelled person's label map, uint8 `[L, P, S]`."""
         return self._labels[person]
 
-    def label_map(self, person: str, shrink: int = 1) -> Tensor:
+    def label_map(self, person: str, voxel_mm: int = 1) -> Tensor:
         """The same as an image to be sampled beside `image`, float32 `[1, 1, L, P, S]`: nearest voxels, no means."""
-        middle = slice(shrink // 2, None, shrink)
-        return shrunk(self._labels[person][middle, middle, middle].to(self.device).float()[None, None], 1)
+        middle = slice(voxel_mm // 2, None, voxel_mm)
+        return downsample_image(self._labels[person][middle, middle, middle].to(self.device).float()[None, None], 1)
 
     def validation_pairs(self) -> list[tuple[str, str]]:
-        """All ordered (moving, fixed) pairs of validation people of one source, as labels only compare there."""
+        """All ordered (fixed, moving) pairs of validation people of one source, as labels only compare there."""
         people = [p for p in VALIDATION_PEOPLE if p in self._images]
-        return [(m, f) for m in people for f in people if m != f and m.split("-")[0] == f.split("-")[0]]
+        return [(f, m) for f in people for m in people if f != m and source_of(f) == source_of(m)]

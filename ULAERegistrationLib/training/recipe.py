@@ -9,17 +9,17 @@ from .augmentation import Augmentation
 
 
 @dataclass(frozen=True)
-class Stage:
+class Phase:
     """One stretch of training on one grid.
 
     Attributes:
-        shrink: 4, 2 or 1: the grid's voxels in mm.
+        voxel_mm: 4, 2 or 1: side of the grid's voxels.
         steps: optimiser steps.
         learning_rate: at the start; falls to `final_rate` of itself along a cosine.
         windows: sides of the NCC windows in voxels of this grid, largest first (equation 3).
     """
 
-    shrink: int
+    voxel_mm: int
     steps: int
     learning_rate: float
     windows: tuple[int, ...]
@@ -31,7 +31,7 @@ class TrainingSettings:
     """A recipe.
 
     Attributes:
-        stages: one after the other.
+        phases: one after the other.
         smoothness: the paper's lambda (equation 5).
         folding: weight of the penalty on negative Jacobian determinants.
         known: weight of the error of the flow, where a pair's true flow is known (see `Augmentation.known`).
@@ -46,9 +46,9 @@ class TrainingSettings:
         augmentation: how pairs are made.
     """
 
-    stages: tuple[Stage, ...] = (
-        Stage(shrink=4, steps=2500, learning_rate=1e-3, windows=(5, 5, 3)),
-        Stage(shrink=2, steps=6000, learning_rate=8e-4, windows=(7, 5, 3), final_rate=0.02),
+    phases: tuple[Phase, ...] = (
+        Phase(voxel_mm=4, steps=2500, learning_rate=1e-3, windows=(5, 5, 3)),
+        Phase(voxel_mm=2, steps=6000, learning_rate=8e-4, windows=(7, 5, 3), final_rate=0.02),
     )
     smoothness: float = 0.5
     folding: float = 10.0
@@ -70,8 +70,8 @@ class TrainingSettings:
             TypeError: for a name that is not known.
         """
         values = json.loads(text)
-        if "stages" in values:
-            values["stages"] = tuple(Stage(**{**s, "windows": tuple(s["windows"])}) for s in values["stages"])
+        if "phases" in values:
+            values["phases"] = tuple(Phase(**{**s, "windows": tuple(s["windows"])}) for s in values["phases"])
         values["augmentation"] = Augmentation(**values.get("augmentation", {}))
         return cls(**values)
 

@@ -38,7 +38,7 @@ def ship(weights: Path, target: Path = SHIPPED) -> dict:
     details = {
         "what": "ULAE-net (Shu et al., MICCAI 2021), an implementation of its own, trained from nothing.",
         "licence": LICENCE,
-        "shrink": card.shrink,
+        "voxel_mm": card.voxel_mm,
         "preprocessing": "affine to the template's frame, 1 mm, background 0, intensity / 99.9th percentile, in [0, 1]",
         "training_data": "34 people, one T1 scan each: NIREP 8, OASIS 17, 1000 Functional Connectomes 6, three "
         "singles; and brains painted from 6 label maps of heads",

@@ -21,12 +21,12 @@ class Kernel:
     stride: tuple[int, int, int] = (1, 1, 1)
     dilation: tuple[int, int, int] = (1, 1, 1)
 
-    def rows(self, source: Source | Normalised, start: int, stop: int) -> Tensor:
+    def planes(self, source: Source | Normalised, start: int, stop: int) -> Tensor:
         """Output planes start..stop-1, the source taken as zero outside its grid."""
         reach, *padding = [d if width > 1 else 0 for d, width in zip(self.dilation, self.weight.shape[2:], strict=True)]
         step, depth = self.stride[0], source.size[0]
         first, last = step * start - reach, step * (stop - 1) + reach + 1
-        planes = source.rows(max(first, 0), min(last, depth))
+        planes = source.planes(max(first, 0), min(last, depth))
         if step * (stop - start) == depth:
             padding = [reach, *padding]
         else:
@@ -41,7 +41,7 @@ class Kernel:
             (1, len(self.weight), *source.size), self.weight.dtype, self.weight.device, channels_last=True
         )
         for start, stop in slabs(source.size, max(self.weight.shape[:2]), self.weight):
-            out[:, :, start:stop] = self.rows(source, start, stop)
+            out[:, :, start:stop] = self.planes(source, start, stop)
         return out
 
 
@@ -54,9 +54,10 @@ def convolve(
     dilation: Sequence[int],
 ) -> Tensor:
     """A convolution in two or three dimensions by the fastest kernel."""
-    if x.device.type == "cpu" and torch.backends.mkldnn.is_available():
-        # Asked for by name: F.conv3d leaves small float32 inputs to a slow kernel.
-        return torch.mkldnn_convolution(x, weight, bias, padding, stride, dilation, 1)
+    # Asked for by name, because F.conv3d leaves small float32 inputs to a slow kernel. torch does not document it.
+    onednn = getattr(torch, "mkldnn_convolution", None)
+    if onednn is not None and x.device.type == "cpu" and torch.backends.mkldnn.is_available():
+        return onednn(x, weight, bias, padding, stride, dilation, 1)
     return torch.convolution(x, weight, bias, stride, padding, dilation, False, [0] * len(padding), 1)
 
 
@@ -84,14 +85,14 @@ def normalised_block(
 def convolved(source: Source | Normalised, weight: Tensor) -> Normalised:
     """A block on a source, on the same grid."""
     kernel = Kernel(weight)
-    return normalised_block(lambda start, stop: kernel.rows(source, start, stop), source.size, weight)
+    return normalised_block(lambda start, stop: kernel.planes(source, start, stop), source.size, weight)
 
 
-def fused(moving: Tensor, fixed_half: Tensor, weight: Tensor) -> Normalised:
+def fusion_block(moving: Tensor, fixed_half: Tensor, weight: Tensor) -> Normalised:
     """A fusion block, given the fixed features' half of its convolution."""
     kernel, source = Kernel(weight), stored(moving)
     return normalised_block(
-        lambda start, stop: kernel.rows(source, start, stop).add_(fixed_half[:, :, start:stop]), source.size, weight
+        lambda start, stop: kernel.planes(source, start, stop).add_(fixed_half[:, :, start:stop]), source.size, weight
     )
 
 
@@ -111,7 +112,7 @@ def head_flow(x: Normalised, weight: Tensor, bias: Tensor) -> Tensor:
     flow = empty_tensor((1, 3, *size), torch.float32, weight.device)
     flow[:] = bias.view(1, 3, 1, 1, 1)
     for start, stop in slabs(size, x.raw.shape[1], x.raw):
-        y = convolve(x.rows(start, stop)[0].transpose(0, 1), weight, None, (1, 1), (1, 1), (1, 1)).float()
+        y = convolve(x.planes(start, stop)[0].transpose(0, 1), weight, None, (1, 1), (1, 1), (1, 1)).float()
         for n, part in enumerate(y.split(3, 1)):
             shift = 1 - n  # the kernel's first plane reads the plane before
             first, last = max(start + shift, 0), min(stop + shift, size[0])
@@ -128,8 +129,8 @@ def halving(
     """
     if weight.shape[1] > 1:
         kernel = Kernel(weight, bias, (2, 2, 2), (dilation,) * 3)
-        return lambda start, stop: kernel.rows(source, start, stop)
-    x = source.rows(0, source.size[0])
+        return lambda start, stop: kernel.planes(source, start, stop)
+    x = source.planes(0, source.size[0])
     pairs = weight.new_zeros(len(weight), 2, 3, 3, 3)
     if dilation % 2 == 0:
         pairs[:, 0] = weight[:, 0]
@@ -140,4 +141,4 @@ def halving(
         reach, stride = 1, (2, 2, 1)
     kernel = Kernel(pairs, bias, stride, (reach, reach, reach))
     paired = stored(x.contiguous().view(*x.shape[:1], *x.shape[2:4], -1, 2).permute(0, 4, 1, 2, 3))
-    return lambda start, stop: kernel.rows(paired, start, stop)
+    return lambda start, stop: kernel.planes(paired, start, stop)

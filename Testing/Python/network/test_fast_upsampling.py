@@ -26,7 +26,7 @@ def test_planes_of_an_upsampled_flow_are_those_of_the_whole(coarse):
     x, size = features(3, coarse), tuple(2 * n for n in coarse)
     source = upsampled(stored(x), torch.Size(size))
     for start, stop in ((0, 1), (1, size[0]), (size[0] - 2, size[0])):
-        torch.testing.assert_close(source.rows(start, stop), whole(x, size)[:, :, start:stop])
+        torch.testing.assert_close(source.planes(start, stop), whole(x, size)[:, :, start:stop])
 
 
 @pytest.mark.parametrize("slab_bytes", [1, 100_000, 12 * 2**20])
@@ -46,4 +46,4 @@ def test_a_block_on_upsampled_features_is_the_plain_block(coarse, slab_bytes, mo
     sources = [Normalised(x, *statistics(x)) for x in (below, skip)]
     found = convolved_finer(*sources, stored(images), weight=weight)
     assert found.size == size
-    torch.testing.assert_close(found.rows(0, size[0]), expected, atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(found.planes(0, size[0]), expected, atol=2e-5, rtol=1e-4)

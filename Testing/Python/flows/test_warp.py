@@ -9,7 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ULAERegistrationLib.flows.warp import compose, compose_all, grown, identity_grid, resize_flow, shrunk, warp
+from ULAERegistrationLib.flows.warp import (
+    compose,
+    compose_all,
+    downsample_image,
+    identity_grid,
+    resize_flow,
+    upsample_flow,
+    warp,
+)
 
 SIZE = (20, 18, 16)
 
@@ -91,19 +99,19 @@ def test_a_flow_found_on_block_means_warps_the_full_image_alike():
     size = (64, 64, 64)
     image = smooth_noise(1, 1, seed=11, size=size)
     coarse_flow = smooth_noise(3, 0.8, seed=12, size=(32, 32, 32))
-    coarse = warp(shrunk(image, 2), coarse_flow, "border")
-    full = warp(image, grown(coarse_flow, 2, size), "border")
-    difference = (shrunk(full, 2) - coarse)[:, :, 3:-3, 3:-3, 3:-3].abs()
+    coarse = warp(downsample_image(image, 2), coarse_flow, "border")
+    full = warp(image, upsample_flow(coarse_flow, 2, size), "border")
+    difference = (downsample_image(full, 2) - coarse)[:, :, 3:-3, 3:-3, 3:-3].abs()
     assert difference.mean() < 0.001 * image.abs().max()
     assert difference.max() < 0.03 * image.abs().max()
 
 
-def test_a_shrunk_grid_divides_by_sixteen_and_grows_back():
+def test_a_downsample_image_grid_divides_by_sixteen_and_grows_back():
     image = torch.rand(1, 1, 160, 192, 160)
-    coarse = shrunk(image, 4)
+    coarse = downsample_image(image, 4)
     assert coarse.shape == (1, 1, 48, 48, 48)
     assert coarse[..., 40:].abs().max() == 0
-    assert grown(torch.zeros(1, 3, 48, 48, 48), 4, (160, 192, 160)).shape == (1, 3, 160, 192, 160)
+    assert upsample_flow(torch.zeros(1, 3, 48, 48, 48), 4, (160, 192, 160)).shape == (1, 3, 160, 192, 160)
 
 
 def test_slabs_give_what_one_piece_gives():

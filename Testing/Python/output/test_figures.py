@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ import SimpleITK as sitk
 import torch
 from PIL import Image
 
+from ULAERegistrationLib.flows.jacobian import folded, jacobian
 from ULAERegistrationLib.flows.warp import compose_all
 from ULAERegistrationLib.output.canonical_view import CanonicalView
 from ULAERegistrationLib.output.figures import (
@@ -27,7 +28,6 @@ from ULAERegistrationLib.output.figures import (
     steps,
 )
 from ULAERegistrationLib.output.slices import planes_through
-from ULAERegistrationLib.quality import folded, jacobian_determinant
 
 SIZE = (48, 64, 56)
 
@@ -44,27 +44,26 @@ def brains() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return fixed.astype(np.float32), moving.astype(np.float32), brain
 
 
-def registration_of(flows: list[torch.Tensor], moving: np.ndarray | None = None) -> SimpleNamespace:
+def view_of(flows: list[torch.Tensor], moving: np.ndarray | None = None) -> CanonicalView:
     fixed, other, brain = brains()
-    return SimpleNamespace(
-        fixed_canonical=fixed,
-        moving_canonical=other if moving is None else moving,
+    return CanonicalView(
+        fixed=fixed,
+        moving=other if moving is None else moving,
         brain=brain,
-        steps=[SimpleNamespace(flow=flow[0].numpy()) for flow in flows],
+        steps=[flow[0].numpy() for flow in flows],
         flow=compose_all(flows)[0].numpy(),
-        alignment=None,
     )
 
 
 @pytest.fixture(scope="module")
-def registration() -> SimpleNamespace:
-    return registration_of([1.2 * smooth(3, 3), 0.6 * smooth(3, 4), 0.3 * smooth(3, 5)])
+def view() -> CanonicalView:
+    return view_of([1.2 * smooth(3, 3), 0.6 * smooth(3, 4), 0.3 * smooth(3, 5)])
 
 
 @pytest.fixture(scope="module")
-def still() -> SimpleNamespace:
+def still() -> CanonicalView:
     fixed, *_ = brains()
-    return registration_of([torch.zeros(1, 3, *SIZE)] * 3, moving=fixed)
+    return view_of([torch.zeros(1, 3, *SIZE)] * 3, moving=fixed)
 
 
 def panel_images(figure) -> list[list[np.ndarray]]:
@@ -104,101 +103,95 @@ def test_the_planes_cut_the_brain_and_show_all_of_it() -> None:
         assert plane.cut(brain).sum() == np.take(brain, plane.index, axis=plane.axis).sum()
 
 
-def test_the_stages_are_the_moving_image_seen_by_simpleitk_through_the_flows(registration) -> None:
+def test_the_views_are_the_moving_image_seen_by_simpleitk_through_the_flows(view) -> None:
     def transform(flow: np.ndarray) -> sitk.Transform:
         field = flow.transpose(3, 2, 1, 0).astype(np.float64)
         return sitk.DisplacementFieldTransform(sitk.GetImageFromArray(field, isVector=True))
 
-    moving = sitk.GetImageFromArray(registration.moving_canonical.transpose(2, 1, 0))
-    flows = [step.flow for step in registration.steps]
-    slices = CanonicalView(registration)
-    for plane in slices.planes:
-        stages = slices.stages(plane)
-        for count, stage in enumerate(stages):
+    moving = sitk.GetImageFromArray(view.moving.transpose(2, 1, 0))
+    flows = view.steps
+    for plane in view.planes:
+        views = view.views(plane)
+        for count, seen_view in enumerate(views):
             chain = sitk.CompositeTransform([transform(flow) for flow in flows[:count]] or [sitk.Transform(3, 1)])
             seen = sitk.GetArrayFromImage(sitk.Resample(moving, chain)).transpose(2, 1, 0)
-            expected = np.clip(plane.cut(seen) / slices.moving_white, 0, 1)
+            expected = np.clip(plane.cut(seen) / view.moving_white, 0, 1)
             # W is seen through the stored flow, whose composition interpolates phi1 o phi2 once more than the chain.
-            np.testing.assert_allclose(stage, expected, atol=0.08 if count == 3 else 1e-4)
-            assert np.abs(stage - expected).mean() < 1e-3
+            np.testing.assert_allclose(seen_view, expected, atol=0.08 if count == 3 else 1e-4)
+            assert np.abs(seen_view - expected).mean() < 1e-3
 
 
-def test_figure_3_shows_the_stages_the_flows_and_their_grids(registration) -> None:
-    slices = CanonicalView(registration)
-    plane = slices.planes[0]
-    figure = steps(slices)
+def test_figure_3_shows_the_views_the_flows_and_their_grids(view) -> None:
+    plane = view.planes[0]
+    figure = steps(view)
     assert [a.get_title() for a in figure.axes[:5]] == ["moving (M)", "M1", "M2", "warped (W)", "fixed (F)"]
     panels = panel_images(figure)
-    for (shown,), stage in zip(panels[:4], slices.stages(plane), strict=True):
-        np.testing.assert_array_equal(shown, stage)
-    np.testing.assert_array_equal(panels[4][0], slices.fixed_picture(plane))
+    for (shown,), seen_view in zip(panels[:4], view.views(plane), strict=True):
+        np.testing.assert_array_equal(shown, seen_view)
+    np.testing.assert_array_equal(panels[4][0], view.fixed_view(plane))
     assert [a.get_title() for a in figure.axes[6:10]] == ["φ1", "φ2", "φ3", "whole map φ"]
     # The grid over M is the whole map's: its lines run through p + phi(p).
     (lines,) = figure.axes[14].collections
     first = GRID_STEP // 2
-    right, down = plane.cut(registration.flow[0]), plane.cut(registration.flow[1])
+    right, down = plane.cut(view.flow[0]), plane.cut(view.flow[1])
     expected = np.stack([np.arange(right.shape[1]) + right[first], first + down[first]], axis=-1)
     np.testing.assert_allclose(lines.get_segments()[0], expected, atol=1e-5)
 
 
-def test_figure_4_shows_absolute_differences(registration) -> None:
-    slices = CanonicalView(registration)
-    shown = [image for (image,) in panel_images(differences(slices))[:15]]
-    for plane, row in zip(slices.planes, (shown[:5], shown[5:10], shown[10:]), strict=True):
-        m, m1, m2, w = slices.stages(plane)
-        f = slices.fixed_picture(plane)
+def test_figure_4_shows_absolute_differences(view) -> None:
+    shown = [image for (image,) in panel_images(differences(view))[:15]]
+    for plane, row in zip(view.planes, (shown[:5], shown[5:10], shown[10:]), strict=True):
+        m, m1, m2, w = view.views(plane)
+        f = view.fixed_view(plane)
         for picture, (a, b) in zip(row, ((m1, m), (m2, m1), (w, m2), (f, m), (f, w)), strict=True):
             np.testing.assert_allclose(picture, np.abs(a - b), atol=1e-6)
             assert picture.max() > 0.01
 
 
 def test_nothing_moves_in_the_pictures_of_no_flow(still) -> None:
-    slices = CanonicalView(still)
-    plane = slices.planes[0]
-    panels = panel_images(steps(slices))
+    view = still
+    plane = view.planes[0]
+    panels = panel_images(steps(view))
     assert all(np.all(panels[i][0] == 0) for i in (6, 7, 8, 9)), "flows are black"
     np.testing.assert_allclose(panels[3][0], panels[0][0], atol=1e-5)
-    (lines,) = steps(slices).axes[14].collections
+    (lines,) = steps(view).axes[14].collections
     assert all(np.ptp(segment, axis=0).min() == 0 for segment in lines.get_segments()), "lines are straight"
-    assert all(np.allclose(image, 0, atol=1e-5) for (image,) in panel_images(differences(slices))[:15])
-    volume, _ = panel_images(deformation(slices))[0]
+    assert all(np.allclose(image, 0, atol=1e-5) for (image,) in panel_images(differences(view))[:15])
+    volume, _ = panel_images(deformation(view))[0]
     np.testing.assert_allclose(volume[plane.cut(still.brain)], 0, atol=1e-6)
 
 
-def test_two_equal_brains_overlay_in_grey_and_different_ones_in_colour(still, registration) -> None:
-    for (picture,) in panel_images(overlay(CanonicalView(still))):
+def test_two_equal_brains_overlay_in_grey_and_different_ones_in_colour(still, view) -> None:
+    for (picture,) in panel_images(overlay(still)):
         np.testing.assert_allclose(picture[..., 0], picture[..., 1], atol=1e-5)
-    slices = CanonicalView(registration)
-    before, *_, after = slices.stages(slices.planes[2])
-    panels = panel_images(overlay(slices))
+    before, *_, after = view.views(view.planes[2])
+    panels = panel_images(overlay(view))
     for panel, moving in ((panels[2][0], before), (panels[5][0], after)):
         np.testing.assert_array_equal(panel[..., 0], moving)
-        np.testing.assert_array_equal(panel[..., 1], slices.fixed_picture(slices.planes[2]))
+        np.testing.assert_array_equal(panel[..., 1], view.fixed_view(view.planes[2]))
 
 
-def test_the_checkerboard_alternates_between_the_two_brains(registration) -> None:
-    slices = CanonicalView(registration)
-    plane = slices.planes[0]
-    fixed, (*_, after) = slices.fixed_picture(plane), slices.stages(plane)
-    board = panel_images(checkerboard(slices))[3][0][..., 0]
+def test_the_checkerboard_alternates_between_the_two_brains(view) -> None:
+    plane = view.planes[0]
+    fixed, (*_, after) = view.fixed_view(plane), view.views(plane)
+    board = panel_images(checkerboard(view))[3][0][..., 0]
     tile = TILE
     np.testing.assert_array_equal(board[:tile, :tile], fixed[:tile, :tile])
     np.testing.assert_array_equal(board[:tile, tile : 2 * tile], after[:tile, tile : 2 * tile])
     np.testing.assert_array_equal(board[tile : 2 * tile, :tile], after[tile : 2 * tile, :tile])
 
 
-def test_the_deformation_maps_are_the_jacobian_the_folds_and_the_length(registration) -> None:
-    registration = SimpleNamespace(**{**vars(registration), "flow": 5 * registration.flow})
-    jacobian, folds = jacobian_determinant(registration.flow), folded(registration.flow)
-    slices = CanonicalView(registration)
-    panels = panel_images(deformation(slices))
-    for column, plane in enumerate(slices.planes):
-        inside = plane.cut(registration.brain)
+def test_the_deformation_maps_are_the_jacobian_the_folds_and_the_length(view) -> None:
+    view = replace(view, flow=5 * view.flow)
+    determinant, folds = (f(torch.from_numpy(view.flow)[None])[0].numpy() for f in (jacobian, folded))
+    panels = panel_images(deformation(view))
+    for column, plane in enumerate(view.planes):
+        inside = plane.cut(view.brain)
         (volume, marks), (length,) = panels[column], panels[3 + column]
-        expected = np.log2(np.maximum(plane.cut(jacobian), 1e-3))
+        expected = np.log2(np.maximum(plane.cut(determinant), 1e-3))
         np.testing.assert_allclose(volume[inside], expected[inside], atol=1e-3)
         np.testing.assert_array_equal(marks[..., 3] == 1, plane.cut(folds) & inside)
-        moved = np.linalg.norm(np.stack([plane.cut(c) for c in registration.flow]), axis=0)
+        moved = np.linalg.norm(np.stack([plane.cut(c) for c in view.flow]), axis=0)
         np.testing.assert_allclose(length[inside], moved[inside], rtol=1e-5)
     assert any(marks[..., 3].any() for _, marks in panels[:3])
 
@@ -213,8 +206,8 @@ def test_hue_is_the_direction_and_brightness_the_length(right: float, down: floa
     np.testing.assert_allclose(half, full / 2, atol=1e-6)
 
 
-def test_every_picture_is_a_dark_png_with_something_on_it(registration) -> None:
-    pictures = draw(registration)
+def test_every_picture_is_a_dark_png_with_something_on_it(view) -> None:
+    pictures = draw(view)
     assert [p.name for p in pictures] == ["overlay", "checkerboard", "steps", "differences", "deformation"]
     for picture in pictures:
         pixels = np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB")).astype(int)

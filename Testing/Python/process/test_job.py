@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from ULAERegistrationLib.process.job import Job, describe_exit
 
-WORKER = Path(__file__).parents[1] / "standin" / "worker.py"
+WORKER = Path(__file__).parents[2] / "standin" / "worker.py"
 
 
 @pytest.fixture

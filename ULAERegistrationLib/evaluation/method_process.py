@@ -10,7 +10,7 @@ import traceback
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import RegistrationError
 from ..process.memory import keep_freed_memory
@@ -39,7 +39,7 @@ class Answer:
     warnings: tuple[str, ...]
 
 
-class Worker:
+class MethodProcess:
     """Use as a context; leaving it ends the process at once, whatever it is doing.
 
     Args:
@@ -47,7 +47,7 @@ class Worker:
         options: `model`, `device` and `precision` of `methods.prepare`.
     """
 
-    def __init__(self, method: str, **options: str | None) -> None:
+    def __init__(self, method: str, **options: Any) -> None:
         # Spawned: a fork would hold the caller's memory, and torch does not survive one.
         context = multiprocessing.get_context("spawn")
         self._method = method
@@ -57,7 +57,7 @@ class Worker:
         self._process.start()
         far_end.close()
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> MethodProcess:
         return self
 
     def __exit__(self, *unused: object) -> None:
@@ -90,7 +90,7 @@ class Worker:
         return Answer(flow=torch.from_numpy(np.load(file)), **answer)
 
 
-def _serve(connection: Connection, method: str, options: dict[str, str | None]) -> None:
+def _serve(connection: Connection, method: str, options: dict[str, Any]) -> None:
     """The process: answers pairs of files until nobody asks any more."""
     keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller hears Ctrl-C too, and ends this process
@@ -98,19 +98,19 @@ def _serve(connection: Connection, method: str, options: dict[str, str | None]) 
         import numpy as np
         import torch
 
-        from .memory import peak_gb, reset_peak
         from .methods import prepare
+        from .peak_memory import peak_gb, reset_peak
         from .people import read_image
 
         run = prepare(method, **options)
         while True:
             fixed, moving, file = connection.recv()
-            images = [torch.from_numpy(read_image(path) / np.float32(255))[None, None] for path in (moving, fixed)]
+            images = [torch.from_numpy(read_image(path) / np.float32(255))[None, None] for path in (fixed, moving)]
             reset_peak()
             if torch.cuda.is_available():
                 torch.cuda.reset_peak_memory_stats()
             began = time.perf_counter()
-            flow, warnings = run(*images)
+            flow, warnings = run(fixed=images[0], moving=images[1])
             answer = {"seconds": time.perf_counter() - began, "memory_gb": peak_gb(), "warnings": warnings}
             on_gpu = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else 0
             np.save(file, flow.numpy())

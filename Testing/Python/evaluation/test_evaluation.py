@@ -22,10 +22,10 @@ from ULAERegistrationLib.dataset.regions import BRAINCOLOR, NIREP, by_region, co
 from ULAERegistrationLib.dataset.sources import VALIDATION_PEOPLE
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.evaluation.measures import hausdorff95, measure_pair
-from ULAERegistrationLib.evaluation.memory import peak_gb, reset_peak
+from ULAERegistrationLib.evaluation.method_process import MethodProcess
+from ULAERegistrationLib.evaluation.peak_memory import peak_gb, reset_peak
 from ULAERegistrationLib.evaluation.people import Person
 from ULAERegistrationLib.evaluation.summary import interval, summarise
-from ULAERegistrationLib.evaluation.worker import Worker
 from ULAERegistrationLib.flows.warp import warp
 
 SIZE = (48, 64, 48)
@@ -281,7 +281,7 @@ def test_syn_finds_a_shift():
     from ULAERegistrationLib.evaluation.baselines import syn
 
     image = torch.from_numpy(made_up(0.0, 7, 1)[0] / np.float32(255))[None, None]
-    flow, _ = syn(image.roll(3, 3), image)
+    flow, _ = syn(fixed=image, moving=image.roll(3, 3))
     centre = flow[0, :, 16:32, 24:40, 16:32].flatten(1)
     assert centre.mean(1).numpy() == pytest.approx((0, 3, 0), abs=0.2)
 
@@ -310,7 +310,7 @@ def test_ctrl_c_ends_it_and_leaves_nothing(brains, tmp_path):
 
 def test_a_method_whose_process_dies_is_named(brains):
     files = [brains / f"{person}_t1.nii.gz" for person in VALIDATION_PEOPLE[:2]]
-    with Worker("affine") as worker:
+    with MethodProcess("affine") as worker:
         os.kill(worker._process.pid, signal.SIGKILL)
         time.sleep(0.1)
         with pytest.raises(RegistrationError, match=r"'affine' ended \(exit code -9\)"):

@@ -36,10 +36,10 @@ def ball() -> Tensor:
 
 @pytest.fixture(scope="module")
 def pair() -> tuple[Tensor, Tensor, Tensor]:
-    """A textured ball, the same ball warped, and the warp: up to about 4 voxels."""
+    """A textured ball warped, the ball itself, and the warp: up to about 4 voxels."""
     moving = torch.sigmoid(1.5 * noise(1, 4, 0)) * ball()
     known = 1.5 * noise(3, 12, 1) * ball()
-    return moving, warp(moving, known), known
+    return warp(moving, known), moving, known
 
 
 def zeros() -> list[Tensor]:
@@ -62,9 +62,9 @@ def overlap(a: Tensor, b: Tensor, count: int) -> float:
 
 @pytest.mark.parametrize("start", ["affine", "network"])
 def test_a_known_warp_is_found_from_zero_flows_and_from_the_networks(pair, start: str) -> None:
-    moving, fixed, known = pair
+    fixed, moving, known = pair
     flows = zeros() if start == "affine" else network_like(pair)
-    before, after = compose_all(flows), compose_all(refine(moving, fixed, flows, accurate()))
+    before, after = compose_all(flows), compose_all(refine(flows, fixed=fixed, moving=moving, settings=accurate()))
     inside = ball().bool().expand(1, 3, -1, -1, -1)
     error = (after - known)[inside].abs().mean()
     assert error < 0.5 * (before - known)[inside].abs().mean()
@@ -80,9 +80,9 @@ def test_a_known_warp_is_found_from_zero_flows_and_from_the_networks(pair, start
 
 
 def test_the_residual_goes_into_the_last_step_so_that_equation_2_still_holds(pair) -> None:
-    moving, fixed, _ = pair
+    fixed, moving, _ = pair
     flows = network_like(pair)
-    refined = refine(moving, fixed, flows, accurate(refinement_iterations=40))
+    refined = refine(flows, fixed=fixed, moving=moving, settings=accurate(refinement_iterations=40))
     assert torch.equal(refined[0], flows[0])
     assert torch.equal(refined[1], flows[1])
     assert not torch.equal(refined[2], flows[2])
@@ -93,24 +93,26 @@ def test_the_residual_goes_into_the_last_step_so_that_equation_2_still_holds(pai
 
 @pytest.mark.parametrize("settings", [{"preset": "fast"}, {"preset": "accurate", "refinement_iterations": 0}])
 def test_fast_and_no_iterations_change_nothing(pair, settings: dict) -> None:
-    moving, fixed, _ = pair
+    fixed, moving, _ = pair
     flows = network_like(pair)
-    result = refine(moving, fixed, flows, RegistrationSettings(**settings))
+    result = refine(flows, fixed=fixed, moving=moving, settings=RegistrationSettings(**settings))
     assert all(torch.equal(a, b) for a, b in zip(result, flows, strict=True))
 
 
 def test_equal_images_hardly_move(pair) -> None:
-    image = pair[0]
-    flow = compose_all(refine(image, image, zeros(), accurate()))
+    image = pair[1]
+    flow = compose_all(refine(zeros(), fixed=image, moving=image, settings=accurate()))
     inside = F.avg_pool3d(ball(), 5, 1, 2)[0, 0] > 0.99
     assert flow[0].norm(dim=0)[inside].mean() < 0.15
 
 
 def test_progress_counts_every_step_from_0_to_1(pair) -> None:
-    moving, fixed, _ = pair
+    fixed, moving, _ = pair
     seen: list[float] = []
     settings = accurate(refinement_iterations=30)
-    refine(moving, fixed, zeros(), settings, progress=lambda fraction, message: seen.append(fraction))
+    refine(
+        zeros(), fixed=fixed, moving=moving, settings=settings, progress=lambda fraction, message: seen.append(fraction)
+    )
     assert len(seen) >= 31
     assert seen == sorted(seen)
     assert seen[0] == 0
@@ -119,7 +121,7 @@ def test_progress_counts_every_step_from_0_to_1(pair) -> None:
 
 @pytest.mark.parametrize("preset", ["accurate", "smooth"])
 def test_cancel_stops_at_once_and_leaves_the_flows_as_they_were(pair, preset: str) -> None:
-    moving, fixed, _ = pair
+    fixed, moving, _ = pair
     flows = network_like(pair)
     kept = [flow.clone() for flow in flows]
     calls = []
@@ -130,16 +132,22 @@ def test_cancel_stops_at_once_and_leaves_the_flows_as_they_were(pair, preset: st
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        refine(moving, fixed, flows, RegistrationSettings(preset=preset, refinement_iterations=20), progress=progress)
+        refine(
+            flows,
+            fixed=fixed,
+            moving=moving,
+            settings=RegistrationSettings(preset=preset, refinement_iterations=20),
+            progress=progress,
+        )
     assert len(calls) == (5 if preset == "accurate" else 21)
     assert all(torch.equal(a, b) for a, b in zip(flows, kept, strict=True))
 
 
 def test_more_smoothness_makes_a_smoother_flow(pair) -> None:
-    moving, fixed, _ = pair
+    fixed, moving, _ = pair
 
     def roughness(smoothness: float) -> float:
-        flow = compose_all(refine(moving, fixed, zeros(), accurate(smoothness=smoothness)))
+        flow = compose_all(refine(zeros(), fixed=fixed, moving=moving, settings=accurate(smoothness=smoothness)))
         return float(sum(flow.diff(dim=axis).square().mean() for axis in (2, 3, 4)))
 
     assert roughness(5) < 0.9 * roughness(1)
@@ -171,12 +179,12 @@ def bump(height: float) -> Tensor:
 
 @pytest.mark.parametrize("which", [0, 1, 2])
 def test_smooth_ends_without_a_fold_whichever_step_folded(pair, which: int) -> None:
-    moving, fixed, _ = pair
+    fixed, moving, _ = pair
     flows = zeros()
     flows[which] = bump(5)
     assert folded(compose_all(flows)).sum() > 100
     settings = RegistrationSettings(preset="smooth", refinement_iterations=20)
-    refined = refine(moving, fixed, flows, settings)
+    refined = refine(flows, fixed=fixed, moving=moving, settings=settings)
     assert folded(compose_all(refined)).sum() == 0
 
 
@@ -205,7 +213,7 @@ def test_two_brains_align_without_a_network(data_folder: Path) -> None:
     fixed, moving = (F.avg_pool3d(read(f"nirep-na{n}_t1") / 255, 2) for n in ("01", "09"))
     fixed_labels, moving_labels = (read(f"nirep-na{n}_seg")[..., ::2, ::2, ::2] for n in ("01", "09"))
     start = [torch.zeros(1, 3, *fixed.shape[2:])] * 3
-    flow = compose_all(refine(moving, fixed, start, accurate()))
+    flow = compose_all(refine(start, fixed=fixed, moving=moving, settings=accurate()))
     before = overlap(fixed_labels, moving_labels, 32)
     after = overlap(fixed_labels, warp(moving_labels, flow, mode="nearest"), 32)
     assert before < 0.47

@@ -7,7 +7,6 @@ import dataclasses
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +14,8 @@ import SimpleITK as sitk
 
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.network.weights import Card
-from ULAERegistrationLib.output.report import write_report
+from ULAERegistrationLib.output.canonical_view import CanonicalView
+from ULAERegistrationLib.output.report import ReportContent, write_report
 from ULAERegistrationLib.quality import measure
 from ULAERegistrationLib.settings import RegistrationSettings
 
@@ -46,7 +46,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def registration() -> SimpleNamespace:
+def content() -> ReportContent:
     random = np.random.default_rng(0)
     brain = np.zeros(SIZE, bool)
     brain[6:-6, 6:-6, 6:-6] = True
@@ -57,27 +57,22 @@ def registration() -> SimpleNamespace:
     zero = np.zeros_like(flow)
     image = sitk.Image(64, 80, 50, sitk.sitkInt16)
     image.SetSpacing((0.9, 0.9, 1.4))
-    return SimpleNamespace(
+    return ReportContent(
+        view=CanonicalView(fixed=fixed, moving=moving, brain=brain, steps=[flow, zero, zero], flow=flow),
+        quality=measure(fixed, moving, flow, brain, seconds={"alignment": 7.5, "network": 4.0}),
         fixed=image,
         moving=image,
-        fixed_canonical=fixed,
-        moving_canonical=moving,
-        brain=brain,
-        steps=[SimpleNamespace(flow=f) for f in (flow, zero, zero)],
-        flow=flow,
-        alignment=None,
-        quality=measure(fixed, moving, flow, brain, seconds={"alignment": 7.5, "network": 4.0}),
         settings=RegistrationSettings(preset="smooth"),
-        model=Card("some-weights", 1, {"licence": "CC BY-NC 4.0", "sha256": "ab12"}),
+        card=Card("some-weights", 1, {"licence": "CC BY-NC 4.0", "sha256": "ab12"}),
     )
 
 
 @pytest.fixture(scope="module")
-def folder(registration: SimpleNamespace, tmp_path_factory) -> Path:
+def folder(content: ReportContent, tmp_path_factory) -> Path:
     """A folder with the report, its pictures and one of a result's other files."""
     folder = tmp_path_factory.mktemp("result")
     (folder / "transform.h5").touch()
-    write_report(registration, folder / "report.html", folder / "figures")
+    write_report(content, folder / "report.html", folder / "figures")
     return folder
 
 
@@ -91,7 +86,7 @@ def test_the_verdict_comes_first_then_pictures_then_numbers(text: str) -> None:
     tags = [tag for tag, _ in page.tags]
     classes = [attributes.get("class") for _, attributes in page.tags]
     assert classes.index("verdict good") < tags.index("img") < tags.index("table")
-    assert page.words.index("Good\n") < page.words.index("Figures of quality")
+    assert page.words.index("Good\n") < page.words.index("Measures")
     assert not page.open
 
 
@@ -110,9 +105,9 @@ def test_the_file_stands_alone_and_pictures_have_words_for_those_who_cannot_see_
     assert "prefers-color-scheme: dark" in text
 
 
-def test_figures_settings_files_and_versions_are_in_it(registration: SimpleNamespace, text: str) -> None:
+def test_figures_settings_files_and_versions_are_in_it(content: ReportContent, text: str) -> None:
     words = Page(text).words
-    quality = registration.quality
+    quality = content.quality
     for expected in (
         f"{quality.ncc_before:.3f}",
         f"{quality.ncc_after:.3f}",
@@ -147,27 +142,27 @@ def test_the_pictures_lie_beside_the_report_as_files(folder: Path, text: str) ->
         ({"inverse_mean_mm": 0.2, "inverse_p99_mm": 1.5, "inverse_max_mm": 3.25}, "look", "3.250 mm"),
     ],
 )
-def test_doubts_are_said_in_words(registration, tmp_path: Path, changes: dict, tone: str, word: str) -> None:
-    quality = dataclasses.replace(registration.quality, **changes)
-    write_report(SimpleNamespace(**{**vars(registration), "quality": quality}), tmp_path / "report.html")
+def test_doubts_are_said_in_words(content, tmp_path: Path, changes: dict, tone: str, word: str) -> None:
+    quality = dataclasses.replace(content.quality, **changes)
+    write_report(dataclasses.replace(content, quality=quality), tmp_path / "report.html")
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert ("div", {"class": f"verdict {tone}"}) in page.tags
     assert word in page.words
     assert "b" not in [tag for tag, _ in page.tags], "words from outside are words, not markup"
 
 
-def test_without_matplotlib_the_report_says_so(registration, tmp_path: Path, monkeypatch) -> None:
+def test_without_matplotlib_the_report_says_so(content, tmp_path: Path, monkeypatch) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    write_report(registration, tmp_path / "report.html")
+    write_report(content, tmp_path / "report.html")
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert "matplotlib is not installed" in page.words
     assert "img" not in [tag for tag, _ in page.tags]
 
 
-def test_a_report_that_cannot_be_written_is_refused_and_leaves_nothing(registration, tmp_path: Path) -> None:
+def test_a_report_that_cannot_be_written_is_refused_and_leaves_nothing(content, tmp_path: Path) -> None:
     (tmp_path / "report.html").mkdir()
     with pytest.raises(RegistrationError, match="could not be written"):
-        write_report(registration, tmp_path / "report.html")
+        write_report(content, tmp_path / "report.html")
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]

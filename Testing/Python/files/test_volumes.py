@@ -7,8 +7,8 @@ import pytest
 import SimpleITK as sitk
 
 from ULAERegistrationLib.errors import RegistrationError
-from ULAERegistrationLib.files.volumes import read_any, read_labels, read_mask, read_volume
-from ULAERegistrationLib.files.writing import check_output_folder, whole_or_nothing, write_image
+from ULAERegistrationLib.files.volumes import read_any, read_labels, read_mask, read_volume, write_image
+from ULAERegistrationLib.files.writing import check_output_folder, whole_or_nothing
 from ULAERegistrationLib.geometry.brain import brain_mask, looks_unstripped
 from ULAERegistrationLib.geometry.canonical import template, template_mask
 

@@ -15,20 +15,22 @@ import torch
 import torch.nn.functional as F
 from monai.losses import DiffusionLoss
 
+from ULAERegistrationLib.dataset.sources import VALIDATION_PEOPLE
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.flows.warp import compose_all, warp
 from ULAERegistrationLib.geometry.canonical import template
+from ULAERegistrationLib.geometry.frame import CANONICAL_SIZE
 from ULAERegistrationLib.network.weights import SHIPPED, load_network
 from ULAERegistrationLib.training.augmentation import Augmentation
-from ULAERegistrationLib.training.data import GRID, VALIDATION_PEOPLE, Brains, pack
+from ULAERegistrationLib.training.data import Brains, pack
 from ULAERegistrationLib.training.losses import flow_error, folding, label_distance, multi_window_loss, smoothness
-from ULAERegistrationLib.training.recipe import Stage, TrainingSettings
+from ULAERegistrationLib.training.recipe import Phase, TrainingSettings
 from ULAERegistrationLib.training.ship import ship
 from ULAERegistrationLib.training.synthesis import TISSUES, synthesise, tissues
 from ULAERegistrationLib.training.trainer import Trainer
 
 SETTINGS = TrainingSettings(
-    stages=(Stage(shrink=4, steps=4, learning_rate=1e-3, windows=(5, 3)),),
+    phases=(Phase(voxel_mm=4, steps=4, learning_rate=1e-3, windows=(5, 3)),),
     validate_every=100,
     precision="float32",
 )
@@ -52,9 +54,9 @@ def packed(tmp_path_factory):
     """Five people who are one set of blobs, each bent another way: three train, two of them labelled; two validate."""
     folder = tmp_path_factory.mktemp("brains")
     generator = torch.Generator().manual_seed(5)
-    blobs = F.interpolate(torch.rand(1, 1, 14, 17, 14, generator=generator), size=GRID, mode="trilinear")
+    blobs = F.interpolate(torch.rand(1, 1, 14, 17, 14, generator=generator), size=CANONICAL_SIZE, mode="trilinear")
     for person in ("made-up1", "nirep-na01", "nirep-na02", "nirep-na04", "nirep-na16"):
-        bend = F.interpolate(6 * torch.randn(1, 3, 4, 4, 4, generator=generator), size=GRID, mode="trilinear")
+        bend = F.interpolate(6 * torch.randn(1, 3, 4, 4, 4, generator=generator), size=CANONICAL_SIZE, mode="trilinear")
         bent = warp(blobs, bend, "border")[0, 0]
         grey = 16 * (bent * 15).to(torch.uint8)  # few grey values: quick to pack
         image = sitk.GetImageFromArray(grey.permute(2, 1, 0).numpy())
@@ -83,7 +85,7 @@ def test_the_pack_holds_the_brains_and_keeps_validation_people_apart(brains):
     assert brains.labelled == {"nirep": [1, 2]}
     assert brains.training_set(4).shape == (3, 1, 48, 48, 48)
     image = brains.image("made-up1")
-    assert image.shape == (1, 1, *GRID)
+    assert image.shape == (1, 1, *CANONICAL_SIZE)
     assert 0.8 < image.max() <= 1
     assert brains.validation_pairs() == [("nirep-na04", "nirep-na16"), ("nirep-na16", "nirep-na04")]
 
@@ -113,7 +115,7 @@ def test_training_makes_brains_match_better(tmp_path, brains):
     """Begun from the shipped weights, as a network from nothing needs hundreds of steps before it moves anything."""
     settings = replace(
         SETTINGS,
-        stages=(replace(SETTINGS.stages[0], steps=12),),
+        phases=(replace(SETTINGS.phases[0], steps=12),),
         augmentation=STILL,
     )
     trainer = Trainer(tmp_path, brains, settings, start=load_network()[0], log=lambda line: None)
@@ -128,21 +130,21 @@ def test_training_makes_brains_match_better(tmp_path, brains):
 
     def similarity() -> float:
         with torch.no_grad():
-            flow = compose_all(trainer.network(images[:1], images[1:2]))
+            flow = compose_all(trainer.network(fixed=images[1:2], moving=images[:1]))
             return -multi_window_loss(images[1:2], warp(images[:1], flow), (5, 3)).item()
 
     before = similarity()
     for _ in range(12):
-        trainer._step(images, settings.stages[0])
+        trainer._step(images, settings.phases[0])
         trainer.step += 1
     assert similarity() > before + 0.03
 
 
 def test_a_run_leaves_weights_that_load_its_curve_and_its_recipe(tmp_path, brains):
-    settings = replace(SETTINGS, stages=(replace(SETTINGS.stages[0], steps=1),))
+    settings = replace(SETTINGS, phases=(replace(SETTINGS.phases[0], steps=1),))
     train(tmp_path, brains, settings, history=[{"cpu_hours": 7.5}])
     network, card = load_network(tmp_path / "weights.safetensors")
-    assert card.shrink == 4
+    assert card.voxel_mm == 4
     before, run = card.details["runs"]
     assert before == {"cpu_hours": 7.5}
     assert "dice_nirep" in run["accuracy"]
@@ -171,9 +173,9 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path, brains):
 
 
 def test_one_seed_is_one_run(tmp_path, brains):
-    images, stage = brains.training_set(4), SETTINGS.stages[0]
+    images, phase = brains.training_set(4), SETTINGS.phases[0]
     runs = [
-        [trainer._step(images, stage)["loss"] for _ in range(3)]
+        [trainer._step(images, phase)["loss"] for _ in range(3)]
         for trainer in (Trainer(tmp_path / n, brains, SETTINGS, log=lambda line: None) for n in ("a", "b"))
     ]
     assert runs[0] == runs[1]
@@ -181,7 +183,7 @@ def test_one_seed_is_one_run(tmp_path, brains):
 
 def test_two_processes_train_one_run_and_go_on_with_it(tmp_path, packed):
     """Both see their own pairs, end with the same weights, write once, and resume from their own states."""
-    settings = replace(SETTINGS, stages=(replace(SETTINGS.stages[0], steps=2),))
+    settings = replace(SETTINGS, phases=(replace(SETTINGS.phases[0], steps=2),))
     (tmp_path / "recipe.json").write_text(settings.to_json())
     run = tmp_path / "run"
     program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
@@ -197,7 +199,7 @@ def test_two_processes_train_one_run_and_go_on_with_it(tmp_path, packed):
     assert not torch.equal(first, second)
     done = subprocess.run([*map(str, program)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("going on from stage 0, step 1") == 1
+    assert done.stdout.count("going on from phase 0, step 1") == 1
     with (run / "curve.csv").open() as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["2"]
     with pytest.raises(RegistrationError, match="trained by 2 processes; go on with as many, not 1"):
@@ -231,8 +233,8 @@ def compare(together):
     shared.load_state_dict(alone.state_dict())
     call = together.share(shared)
     pairs = torch.rand(2, 2, 1, 1, 32, 32, 32)
-    sum(flow.pow(2).sum() for flow in call(*pairs[together.rank])).backward()
-    sum(flow.pow(2).sum() / 2 for pair in pairs for flow in alone(*pair)).backward()
+    sum(flow.pow(2).sum() for flow in call(fixed=pairs[together.rank, 0], moving=pairs[together.rank, 1])).backward()
+    sum(flow.pow(2).sum() / 2 for pair in pairs for flow in alone(fixed=pair[0], moving=pair[1])).backward()
     for mine, other in zip(shared.parameters(), alone.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, other.grad, rtol=1e-3, atol=1e-5 * float(other.grad.abs().max()))
     print("the same", flush=True)
@@ -250,7 +252,7 @@ def test_augmentation_moves_flips_and_recolours_but_keeps_the_range():
     image = F.interpolate(torch.rand(1, 1, 6, 6, 6, generator=generator), size=(48, 48, 48), mode="trilinear")
     flips = 0
     for _ in range(12):
-        pair = Augmentation(noise=0)(image, image.clone(), generator)
+        pair = Augmentation(noise=0)(fixed=image, moving=image.clone(), random=generator)
         assert pair.flow is None
         assert pair.moving.shape == pair.fixed.shape == image.shape
         assert min(pair.moving.min(), pair.fixed.min()) >= 0
@@ -266,7 +268,7 @@ def test_augmentation_moves_flips_and_recolours_but_keeps_the_range():
 def test_identical_pairs_are_one_person_who_keeps_still():
     generator = torch.Generator().manual_seed(3)
     image = torch.rand(1, 1, 16, 16, 16, generator=generator)
-    pair = replace(STILL, identical=1, elastic=0.02)(image, image, generator)
+    pair = replace(STILL, identical=1, elastic=0.02)(fixed=image, moving=image, random=generator)
     torch.testing.assert_close(pair.moving, pair.fixed)
     assert not pair.flow.any()
 
@@ -274,7 +276,9 @@ def test_identical_pairs_are_one_person_who_keeps_still():
 def test_the_known_flow_of_one_brain_warps_it_onto_its_deformation():
     generator = torch.Generator().manual_seed(4)
     image = F.interpolate(torch.rand(1, 1, 8, 9, 8, generator=generator), size=(48, 64, 48), mode="trilinear")
-    pair = replace(STILL, known=1, elastic=0.04, residual_rotation=6, residual_shift=0.05)(image, image, generator)
+    pair = replace(STILL, known=1, elastic=0.04, residual_rotation=6, residual_shift=0.05)(
+        fixed=image, moving=image, random=generator
+    )
     inner = (slice(None), slice(None), *[slice(8, -8)] * 3)
     before = (pair.moving - pair.fixed)[inner].abs().mean()
     after = (warp(pair.moving, pair.flow) - pair.fixed)[inner].abs().mean()
@@ -294,7 +298,7 @@ def test_a_real_head_becomes_a_stripped_t1_brain_in_the_canonical_frame(data_fol
     """It correlates with the average brain, its tissues rank as in T1, and no two paintings are the same."""
     head = sitk.ReadImage(str(data_folder / "labelmaps" / "head_01.nii.gz"))
     tissue = torch.from_numpy(np.ascontiguousarray(tissues(head)))
-    assert tissue.shape == GRID
+    assert tissue.shape == CANONICAL_SIZE
     generator = torch.Generator().manual_seed(1)
     image = synthesise(tissue, generator)[0, 0]
     average = torch.from_numpy(sitk.GetArrayFromImage(template()).transpose(2, 1, 0).astype(np.float32))
@@ -337,26 +341,30 @@ def test_only_a_fold_is_penalised():
 
 def test_label_distance_is_one_minus_dice_of_the_warped_labels():
     """Two boxes overlap by half, and wholly after the right shift; a label in neither map is matched by nothing."""
-    moving, fixed = torch.zeros(2, 1, 1, 32, 32, 32).unbind(0)
+    fixed, moving = torch.zeros(2, 1, 1, 32, 32, 32).unbind(0)
     moving[..., 8:16, 8:16, 8:16] = 7
     fixed[..., 12:20, 8:16, 8:16] = 7
     still = torch.zeros(1, 3, 32, 32, 32)
-    assert label_distance(still, moving, fixed, [7]).item() == pytest.approx(0.5)
+    assert label_distance(still, fixed_labels=fixed, moving_labels=moving, chosen=[7]).item() == pytest.approx(0.5)
     right = still.clone()
     right[:, 0] = -4
-    assert label_distance(right, moving, fixed, [7]).item() == pytest.approx(0, abs=1e-5)
-    assert label_distance(right, moving, fixed, [7, 9]).item() == pytest.approx(0.5, abs=1e-5)
+    assert label_distance(right, fixed_labels=fixed, moving_labels=moving, chosen=[7]).item() == pytest.approx(
+        0, abs=1e-5
+    )
+    assert label_distance(right, fixed_labels=fixed, moving_labels=moving, chosen=[7, 9]).item() == pytest.approx(
+        0.5, abs=1e-5
+    )
 
 
 def test_following_the_label_term_makes_labels_meet():
-    moving, fixed = torch.zeros(2, 1, 1, 32, 32, 32).unbind(0)
+    fixed, moving = torch.zeros(2, 1, 1, 32, 32, 32).unbind(0)
     moving[..., 8:18, 8:18, 8:18] = 3
     fixed[..., 10:20, 8:18, 8:18] = 3
     flow = torch.zeros(1, 3, 1, 1, 1, requires_grad=True)
     optimiser = torch.optim.Adam([flow], lr=0.2)
     for _ in range(20):
         optimiser.zero_grad()
-        distance = label_distance(flow.expand(1, 3, 32, 32, 32), moving, fixed, [3])
+        distance = label_distance(flow.expand(1, 3, 32, 32, 32), fixed_labels=fixed, moving_labels=moving, chosen=[3])
         distance.backward()
         optimiser.step()
     assert distance < 0.05
@@ -368,7 +376,7 @@ def test_augmentation_moves_labels_as_it_moves_their_image():
     blobs = F.interpolate(torch.rand(1, 1, 6, 6, 6, generator=generator), size=(48, 64, 48), mode="trilinear")
     image, labels = blobs, (blobs > 0.5).float()
     augmentation = Augmentation(gamma=0, bias=0, noise=0, blur=0, identical=0, known=0)
-    pair = augmentation(image, image.clone(), generator, (labels, labels))
+    pair = augmentation(fixed=image, moving=image.clone(), random=generator, labels=(labels, labels))
     for warped, warped_labels in ((pair.moving, pair.moving_labels), (pair.fixed, pair.fixed_labels)):
         agreement = ((warped > 0.5) == (warped_labels > 0)).float().mean()
         assert agreement > 0.95
@@ -379,7 +387,7 @@ def test_labels_teach_only_where_they_are_asked_for_and_there(tmp_path, brains):
     images = brains.training_set(4)
     taught = Trainer(tmp_path / "a", brains, replace(SETTINGS, labels=1.5, one_protocol=1.0), log=lambda line: None)
     assert taught._pair(images, 4).moving_labels is not None
-    assert 0 < taught._step(images, SETTINGS.stages[0])["labels"] < 1
+    assert 0 < taught._step(images, SETTINGS.phases[0])["labels"] < 1
     plain = Trainer(tmp_path / "b", brains, SETTINGS, log=lambda line: None)
     assert all(plain._pair(images, 4).moving_labels is None for _ in range(5))
-    assert plain._step(images, SETTINGS.stages[0])["labels"] == 0
+    assert plain._step(images, SETTINGS.phases[0])["labels"] == 0

@@ -11,7 +11,8 @@ from pathlib import Path
 
 def reset_peak() -> None:
     """Let the peak start again from what is held now; only Linux can, elsewhere it is that of the whole process."""
-    gc.collect()  # what only waits to be freed would hide as much of what comes next
+    # Uncollected garbage would raise the baseline and hide that much of the next peak.
+    gc.collect()
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
@@ -21,7 +22,8 @@ def peak_gb() -> float | None:
     with suppress(OSError):
         # Not getrusage: its figure begins with that of the process which started this one.
         text = Path("/proc/self/status").read_text()
-        return int(re.search(r"VmHWM:\s+(\d+) kB", text).group(1)) * 1024 / 1e9
+        found = re.search(r"VmHWM:\s+(\d+) kB", text)
+        return int(found.group(1)) * 1024 / 1e9 if found else None
     with suppress(ModuleNotFoundError):
         import resource
 

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.files.transforms import read_transform, write_transform
-from ULAERegistrationLib.files.writing import write_image
+from ULAERegistrationLib.files.volumes import write_image
 from ULAERegistrationLib.geometry.alignment import Alignment
 from ULAERegistrationLib.geometry.canonical import canonical_grid
 from ULAERegistrationLib.geometry.frame import CANONICAL_ORIGIN, CANONICAL_SIZE
