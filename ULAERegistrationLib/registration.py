@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from .network.predict import predict_flows
 from .network.ulaenet import ULAENet
 from .network.weights import Card, load_network
 from .progress import ALIGNMENT, FIELD, NETWORK, QUALITY, REFINEMENT, Progress, StageClock, silent
+from .provenance import provenance_of
 from .quality import NCC_WINDOW, measure
 from .result import Registration, Step
 from .settings import PRESETS, RegistrationSettings
@@ -74,7 +76,7 @@ def register(
     moving_canonical = sample_on_canonical(moving, alignment.moving_to_canonical, moving_mask)
     brain = fixed_canonical > 0
 
-    flows, left_out = canonical_flows(
+    found = canonical_flows(
         fixed=_tensor(fixed_canonical),
         moving=_tensor(moving_canonical),
         network=network,
@@ -82,16 +84,16 @@ def register(
         settings=settings,
         clock=clock,
     )
-    warnings = alignment.warnings + left_out
 
     clock.begin(FIELD)
-    arrays = [flow[0].numpy() for flow in flows]
+    arrays = [flow[0].numpy() for flow in found.flows]
     transform = displacement_field(chain_transform(arrays, alignment), fixed, settings.field_spacing)
     clock.within(0.5, "Warping the moving image")
     warped = resample(moving, fixed, transform)
 
     clock.begin(QUALITY)
-    flow = compose_all(flows)[0].numpy()
+    flow = compose_all(found.flows)[0].numpy()
+    warnings = alignment.warnings + found.warnings
     quality = measure(fixed_canonical, moving_canonical, flow, brain, alignment, clock.seconds, warnings)
     steps = tuple(
         Step(f"phi{i}", arrays[i - 1], tuple(arrays[:i]), alignment, fixed, moving) for i in range(1, len(arrays) + 1)
@@ -112,8 +114,25 @@ def register(
         warped=warped,
         quality=quality,
         settings=settings,
-        model=card,
+        card=card,
+        provenance=provenance_of(settings, card, found.device, found.precision),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class CanonicalFlows:
+    """What the steps between alignment and transform found.
+
+    Attributes:
+        flows: phi1, phi2, phi3 of equation 2, float32 `[1, 3, L, P, S]` in voxels of the grid, on the CPU.
+        warnings: what the user should know, one sentence each.
+        device, precision: where and in which type the network's convolutions ran.
+    """
+
+    flows: list[Tensor]
+    warnings: tuple[str, ...]
+    device: str
+    precision: str
 
 
 def canonical_flows(
@@ -124,7 +143,7 @@ def canonical_flows(
     card: Card,
     settings: RegistrationSettings,
     clock: StageClock | None = None,
-) -> tuple[list[Tensor], tuple[str, ...]]:
+) -> CanonicalFlows:
     """The flows that the network and the refinement find; those that make the match worse are left out.
 
     Args:
@@ -132,14 +151,10 @@ def canonical_flows(
         network, card: as `load_network` gives them.
         settings: preset, device, precision and those of the refinement are used.
         clock: told where it is; may stop it.
-
-    Returns:
-        phi1, phi2, phi3 of equation 2, float32 `[1, 3, L, P, S]` in voxels of the grid, on the CPU; and what the user
-        should know, one sentence each.
     """
     clock = clock or StageClock()
     clock.begin(NETWORK)
-    found = predict_flows(
+    prediction = predict_flows(
         network,
         fixed=downsample_image(fixed, card.voxel_mm),
         moving=downsample_image(moving, card.voxel_mm),
@@ -148,7 +163,8 @@ def canonical_flows(
         progress=clock.within,
     )
     size = fixed.shape[2:]
-    flows = _unless_harmful([upsample_flow(flow, card.voxel_mm, size) for flow in found], fixed=fixed, moving=moving)
+    predicted = [upsample_flow(flow, card.voxel_mm, size) for flow in prediction.flows]
+    flows = _unless_harmful(predicted, fixed=fixed, moving=moving)
     warnings: tuple[str, ...] = ()
     if not any(flow.any() for flow in flows):
         warnings = ("The brains matched better before the network than after it, so its steps were left out.",)
@@ -156,7 +172,7 @@ def canonical_flows(
         clock.begin(REFINEMENT)
         refined = refine(flows, fixed=fixed, moving=moving, settings=settings, progress=clock.within)
         flows = _unless_harmful(refined, fixed=fixed, moving=moving)
-    return flows, warnings
+    return CanonicalFlows(flows, warnings, prediction.device, prediction.precision)
 
 
 def _unless_harmful(flows: list[Tensor], *, fixed: Tensor, moving: Tensor) -> list[Tensor]:

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -21,6 +22,7 @@ from .network.weights import Card
 from .output.canonical_view import CanonicalView
 from .output.folder import STEP_SPACING, SavedStep, save_folder
 from .output.report import ReportContent
+from .provenance import Provenance
 from .quality import Quality
 from .settings import RegistrationSettings
 
@@ -75,7 +77,8 @@ class Registration:
         warped: the original moving image sampled once through `transform`, on the fixed grid, in its own pixel type.
         quality: measures of the result.
         settings: what was asked for.
-        model: the weights' name and licence.
+        card: the weights' name and licence.
+        provenance: what it ran with.
     """
 
     fixed: sitk.Image = field(repr=False)
@@ -91,7 +94,8 @@ class Registration:
     warped: sitk.Image = field(repr=False)
     quality: Quality
     settings: RegistrationSettings
-    model: Card
+    card: Card
+    provenance: Provenance
 
     @cached_property
     def aligned(self) -> sitk.Image:
@@ -122,6 +126,10 @@ class Registration:
         """
         return resample(read_labels(labels, self.moving, "moving"), self.fixed, self.transform, labels=True)
 
+    def quality_record(self) -> dict[str, Any]:
+        """The content of quality.json: verdict and measures, and what the registration ran with."""
+        return {**self.quality.to_dict(), "provenance": self.provenance.to_dict()}
+
     def report_content(self) -> ReportContent:
         """What `write_report` tells of this registration."""
         view = CanonicalView(
@@ -132,7 +140,7 @@ class Registration:
             flow=self.flow,
             alignment=self.alignment,
         )
-        return ReportContent(view, self.quality, self.fixed, self.moving, self.settings, self.model)
+        return ReportContent(view, self.quality, self.fixed, self.moving, self.card, self.provenance)
 
     def save(self, folder: str | Path) -> None:
         """Write `transform.h5`, `warped.nii.gz`, `steps/`, `quality.json`, figures and `report.html` to a folder.
@@ -156,6 +164,6 @@ class Registration:
                 )
                 for step in self.steps
             ],
-            quality=measured.quality.to_dict(),
+            quality=measured.quality_record(),
             report=measured.report_content(),
         )

@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ULAERegistrationLib.dataset.regions import mean_dice, source_of
-from ULAERegistrationLib.dataset.sources import VALIDATION_PEOPLE
+from ULAERegistrationLib.dataset.regions import mean_dice
+from ULAERegistrationLib.dataset.sources import VALIDATION_PEOPLE, source_of
 from ULAERegistrationLib.evaluation.people import image_file, label_file, ordered_pairs, read_image
 from ULAERegistrationLib.flows.jacobian import folded, jacobian
 from ULAERegistrationLib.flows.refinement import ITERATIONS, refine

@@ -121,7 +121,7 @@ def register(fixed, moving, settings, fixed_mask, moving_mask, initial_transform
         fixed=fixed,
         transform=field,
         warped=resample(moving, fixed, field),
-        quality=SimpleNamespace(to_dict=lambda: QUALITY),
+        quality_record=lambda: QUALITY,
         alignment=SimpleNamespace(fixed_to_moving=_shift(fixed, moving)),
         steps=steps,
         report_content=lambda: None,

@@ -70,7 +70,7 @@ def _register(options: argparse.Namespace) -> None:
         write_transform(registration.transform, options.transform)
     if options.warped:
         write_image(registration.warped, options.warped)
-    measures = {**registration.quality.to_dict(), "model": registration.model.name}
+    measures = {**registration.quality_record(), "model": registration.card.name}
     if labels:
         warped_labels = registration.warp_labels(labels)
         target = options.warped_labels or (options.output and Path(options.output) / "warped_labels.nii.gz")

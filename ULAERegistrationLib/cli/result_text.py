@@ -34,4 +34,4 @@ def print_result(registration: Registration, measures: Mapping[str, Any]) -> Non
         print(f", mean Dice {measures['dice_before']:.3f} -> {measures['dice_after']:.3f}", end="")
     print(f", folded {quality.folded_percent:.3f} %, mean displacement {quality.displacement_mean_mm:.1f} mm")
     print(", ".join(f"{name} {seconds:.1f} s" for name, seconds in quality.seconds.items()))
-    print(f"weights {registration.model.name}: {registration.model.licence}")
+    print(f"weights {registration.card.name}: {registration.card.licence}")

@@ -68,8 +68,8 @@ def prepare(name: str, model: str | None = None, device: Device = "auto", precis
     choose_precision(choose_device(device), precision)  # tries the device's convolutions once and remembers
 
     def run(*, fixed: Tensor, moving: Tensor) -> tuple[Tensor, tuple[str, ...]]:
-        flows, warnings = canonical_flows(fixed=fixed, moving=moving, network=network, card=card, settings=settings)
+        found = canonical_flows(fixed=fixed, moving=moving, network=network, card=card, settings=settings)
         with torch.no_grad():
-            return compose_all(flows), warnings
+            return compose_all(found.flows), found.warnings
 
     return run

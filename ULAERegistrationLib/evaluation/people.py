@@ -11,7 +11,8 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
-from ..dataset.regions import NUMBERINGS, source_of
+from ..dataset.regions import NUMBERINGS
+from ..dataset.sources import source_of
 from ..errors import RegistrationError
 from ..files.volumes import read_any, read_labels
 

@@ -18,8 +18,8 @@ import SimpleITK as sitk
 import torch
 
 from .. import __version__
-from ..dataset.regions import NUMBERINGS, REGIONS, source_of
-from ..dataset.sources import VALIDATION_PEOPLE
+from ..dataset.regions import NUMBERINGS, REGIONS
+from ..dataset.sources import VALIDATION_PEOPLE, source_of
 from ..network.devices import choose_device, choose_precision
 from ..network.weights import Card, load_network
 from ..progress import Progress, silent

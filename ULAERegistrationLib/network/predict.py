@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,6 +16,22 @@ from .fast.network import FastULAENet
 from .ulaenet import ULAENet, check_grid
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """What the network found for a pair, and how it was computed.
+
+    Attributes:
+        flows: phi1, phi2, phi3, each `[1, 3, L, P, S]` float32 on the CPU, voxels of the full grid; `compose_all` makes
+            one of them.
+        device: where the convolutions ran: "cpu", "cuda", "mps".
+        precision: their type: "float32", "bfloat16", "float16".
+    """
+
+    flows: list[Tensor]
+    device: str
+    precision: str
+
+
 def predict_flows(
     network: ULAENet,
     *,
@@ -23,7 +40,7 @@ def predict_flows(
     device: Device = "auto",
     precision: Precision = "auto",
     progress: Progress = silent,
-) -> list[Tensor]:
+) -> Prediction:
     """The network's flows for one pair, as fast as this machine gives them.
 
     Args:
@@ -32,10 +49,6 @@ def predict_flows(
         device: "auto", "cpu", "cuda" or "mps".
         precision: of the convolutions: "auto", "float32", "bfloat16" or "float16".
         progress: told a fraction and a message before each step; may raise `Cancelled`.
-
-    Returns:
-        phi1, phi2, phi3, each `[1, 3, L, P, S]` float32 on the CPU, voxels of the full grid; `compose_all` makes one
-        of them.
 
     Raises:
         RegistrationError: for a device or precision this machine lacks, or too little memory.
@@ -50,21 +63,22 @@ def predict_flows(
         warnings.warn(message, RuntimeWarning, stacklevel=2)
         progress(0.0, message)
 
-    def run(place: torch.device, dtype: torch.dtype) -> list[Tensor]:
+    def run(place: torch.device, dtype: torch.dtype) -> Prediction:
         with _exact_float32(place):
             if not network.uncoupled:
-                return _plain_flows(network, fixed, moving, place, progress)
+                plain = _plain_flows(network, fixed, moving, place, progress)
+                return Prediction(plain, place.type, "float32")
             fast = FastULAENet(network, place, dtype)
             flows = fast.flows(fixed=fast.prepare(fixed), moving=moving, progress=progress)
         if dtype != torch.float32 and not all(flow.sum().isfinite() for flow in flows):
             tell(f"The network's numbers do not fit into {dtype}; going on in float32.")
             return run(place, torch.float32)
-        return flows
+        return Prediction(flows, place.type, str(dtype).removeprefix("torch."))
 
     place = choose_device(device)
-    flows = with_fallback(run, place, choose_precision(place, precision), tell)
+    prediction = with_fallback(run, place, choose_precision(place, precision), tell)
     progress(1.0, "Network done")
-    return flows
+    return prediction
 
 
 @torch.no_grad()

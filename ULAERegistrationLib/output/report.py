@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-import platform
 from base64 import b64encode
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from html import escape
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import SimpleITK as sitk
 
-from .. import __version__
 from ..files.writing import whole_or_nothing
 from ..network.weights import Card
+from ..provenance import Provenance
 from ..quality import DO_NOT_USE, FOLDING_NOTABLE, GOOD, INVERSE_ERROR_MM, LOOK, NCC_WEAK, Quality
-from ..settings import RegistrationSettings
 from .canonical_view import CanonicalView
 from .figures import ReportFigure, draw
 
@@ -69,16 +66,16 @@ class ReportContent:
         view: what the figures are drawn from.
         quality: the measures and the verdict.
         fixed, moving: the images as given; their geometry is named.
-        settings: what was asked for.
         card: of the weights.
+        provenance: what the registration ran with.
     """
 
     view: CanonicalView
     quality: Quality
     fixed: sitk.Image
     moving: sitk.Image
-    settings: RegistrationSettings
     card: Card
+    provenance: Provenance
 
 
 def write_report(
@@ -131,9 +128,9 @@ def _page(content: ReportContent, figures: list[ReportFigure], folder: Path) -> 
         _table([("fixed", _geometry(content.fixed)), ("moving", _geometry(content.moving))]),
         *_files(folder),
         "<h2>Settings</h2>",
-        _table([(name.replace("_", " "), _value(value)) for name, value in asdict(content.settings).items()]),
+        _table([(name.replace("_", " "), _value(value)) for name, value in content.provenance.settings.items()]),
         "<h2>Weights and versions</h2>",
-        _table([*_weights(content.card), *_versions()]),
+        _table([*_weights(content.card), *_computed_with(content.provenance)]),
         f'<p class="note">Method: {escape(PAPER)} For research; not a medical device.</p>',
     ]
     return (
@@ -214,14 +211,11 @@ def _weights(card: Card) -> Iterable[tuple[str, str]]:
         yield "SHA-256 of the weights", card.details["sha256"]
 
 
-def _versions() -> Iterable[tuple[str, str]]:
-    yield "ULAERegistration", __version__
-    for package in ("torch", "SimpleITK", "numpy"):
-        try:
-            yield package, version(package)
-        except PackageNotFoundError:
-            yield package, "unknown"
-    yield "Python", f"{platform.python_version()}, {platform.system()} {platform.machine()}"
+def _computed_with(provenance: Provenance) -> Iterable[tuple[str, str]]:
+    threads = f", {provenance.threads} threads" if provenance.device == "cpu" else ""
+    yield "network computed on", f"{provenance.device} in {provenance.precision}{threads}"
+    yield from provenance.versions.items()
+    yield "machine", provenance.machine
 
 
 def _value(value: object) -> str:

@@ -123,7 +123,7 @@ def run(job: dict, folder: Path, report: Reporter) -> None:
     result.mkdir()
     report.progress(REGISTERING, "Writing the transform")
     _write(registration.transform.GetDisplacementField(), result / "field.nrrd")
-    (result / "quality.json").write_text(json.dumps(registration.quality.to_dict()), encoding="utf-8")
+    (result / "quality.json").write_text(json.dumps(registration.quality_record()), encoding="utf-8")
     if job.get("warped"):
         report.progress(0.92, "Writing the warped volume")
         _write(registration.warped, result / "warped.nrrd")

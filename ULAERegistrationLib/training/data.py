@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..dataset.regions import NUMBERINGS, source_of
-from ..dataset.sources import VALIDATION_PEOPLE
+from ..dataset.regions import NUMBERINGS
+from ..dataset.sources import source_of
+from ..errors import RegistrationError
+from ..files.writing import whole_or_nothing
 from ..flows.warp import downsample_image
 from ..geometry.frame import CANONICAL_SIZE
 from .synthesis import tissues
@@ -30,8 +33,12 @@ def pack(brains_folder: Path, file: Path) -> dict[str, int]:
         file: the packed file. Intensities keep 7 of their 8 bits: half the size, below the scans' noise.
 
     Returns:
-        How many people train and validate, how many heads there are, and the file's bytes.
+        How many people, labelled people and heads there are, and the file's bytes.
+
+    Raises:
+        RegistrationError: a folder that is not there or holds no brain, or a brain on another grid.
     """
+    # Imported here: training itself runs on machines that lack it.
     import SimpleITK as sitk
 
     def array(path: Path) -> np.ndarray:
@@ -39,8 +46,12 @@ def pack(brains_folder: Path, file: Path) -> dict[str, int]:
 
     heads = sorted((Path(brains_folder).parent / "labelmaps").glob("*.nii.gz"))
     people = sorted(path.name.removesuffix("_t1.nii.gz") for path in Path(brains_folder).glob("*_t1.nii.gz"))
-    temporary = file.with_suffix(".part")
-    with zipfile.ZipFile(temporary, "w", compression=zipfile.ZIP_LZMA) as archive:
+    if not people:
+        raise RegistrationError(
+            f"There are no brains in {brains_folder}; give a folder of files such as nirep-na01_t1.nii.gz."
+        )
+    labelled = 0
+    with whole_or_nothing(file) as partial, zipfile.ZipFile(partial, "w", compression=zipfile.ZIP_LZMA) as archive:
 
         def add(name: str, values: np.ndarray) -> None:
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
@@ -49,22 +60,19 @@ def pack(brains_folder: Path, file: Path) -> dict[str, int]:
         for person in people:
             image = array(Path(brains_folder) / f"{person}_t1.nii.gz")
             if image.shape != CANONICAL_SIZE:
-                raise ValueError(f"{person} is {image.shape}, not on the canonical grid {CANONICAL_SIZE}")
+                raise RegistrationError(
+                    f"The image of {person} has {' x '.join(map(str, image.shape))} voxels; brains are trained on in "
+                    f"the canonical frame, {' x '.join(map(str, CANONICAL_SIZE))} voxels of 1 mm."
+                )
             add(f"{person}_t1", (image >> 1).astype(np.uint8))
             labels = Path(brains_folder) / f"{person}_seg.nii.gz"
             if labels.exists():
                 add(f"{person}_seg", array(labels).astype(np.uint8))
+                labelled += 1
         for head in heads:
             add(f"{head.name.removesuffix('.nii.gz')}_tissues", tissues(sitk.ReadImage(str(head))))
         archive.writestr("people.json", json.dumps(people))
-    temporary.replace(file)
-    training = [p for p in people if p not in VALIDATION_PEOPLE]
-    return {
-        "training": len(training),
-        "validation": len(people) - len(training),
-        "heads": len(heads),
-        "bytes": file.stat().st_size,
-    }
+    return {"people": len(people), "labelled": labelled, "heads": len(heads), "bytes": file.stat().st_size}
 
 
 class Brains:
@@ -72,19 +80,22 @@ class Brains:
 
     Args:
         file: what `pack` wrote.
+        validation_people: who is not trained on; those that the file lacks do nothing.
         device: where the training images live; they fit a GPU whole.
 
     Attributes:
         training_people: those who are trained on, in the order of `training_set`.
+        validation_people: those whose labels pick the checkpoint.
         labelled: the training people who have manual labels, by source ("nirep", "oasis"), as places in
             `training_people`; the labels of two people compare only within a source.
         tissues: of each head that brains are painted from, uint8 `[L, P, S]` (see `synthesis`); may be none.
     """
 
-    def __init__(self, file: Path, device: str = "cpu") -> None:
+    def __init__(self, file: Path, validation_people: Sequence[str], device: str = "cpu") -> None:
         with zipfile.ZipFile(file) as archive:
             people = json.loads(archive.read("people.json"))
-        self.training_people = [p for p in people if p not in VALIDATION_PEOPLE]
+        self.training_people = [p for p in people if p not in validation_people]
+        self.validation_people = [p for p in validation_people if p in people]
         self.device = device
         with np.load(file) as arrays:
             self._images = {p: torch.from_numpy(arrays[f"{p}_t1"]) for p in people}
@@ -115,5 +126,5 @@ class Brains:
 
     def validation_pairs(self) -> list[tuple[str, str]]:
         """All ordered (fixed, moving) pairs of validation people of one source, as labels only compare there."""
-        people = [p for p in VALIDATION_PEOPLE if p in self._images]
+        people = self.validation_people
         return [(f, m) for f in people for m in people if f != m and source_of(f) == source_of(m)]

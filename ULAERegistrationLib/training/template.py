@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..dataset.sources import CITATIONS, LICENCE, VALIDATION_PEOPLE
+from ..dataset.sources import LICENCE, VALIDATION_PEOPLE, citations_of
 from ..geometry.canonical import canonical_grid
 from ..geometry.frame import CANONICAL_SIZE
 
@@ -25,7 +25,6 @@ CARD = {
     "grid": "160 x 192 x 160 voxels of 1 mm, axes growing to Left, Posterior, Superior; uint8",
     "licence": LICENCE,
     "made_by": "python -m ULAERegistrationLib.training.template <data folder>",
-    "citations": CITATIONS,
 }
 
 
@@ -76,7 +75,11 @@ def main() -> None:
     template, mask = average(arguments.data / "brains", people)
     sitk.WriteImage(template, str(arguments.output / "template.nii.gz"), useCompression=True, compressionLevel=9)
     sitk.WriteImage(mask, str(arguments.output / "template_mask.nii.gz"), useCompression=True, compressionLevel=9)
-    card = CARD | {"people": people, "left_out_for_validation": list(VALIDATION_PEOPLE)}
+    card = CARD | {
+        "citations": citations_of(people, label_maps=False),
+        "people": people,
+        "left_out_for_validation": list(VALIDATION_PEOPLE),
+    }
     (arguments.output / "template.json").write_text(json.dumps(card, indent=2) + "\n")
 
 

@@ -140,6 +140,11 @@ class Trainer:
         fixed = moving if one_brain else self._brain(images, j, voxel_mm)
         return augmentation(fixed=fixed, moving=moving, random=self.random)
 
+    def _taught_by(self) -> list[str]:
+        """The people whose manual labels are in the loss."""
+        places = [place for group in self.brains.labelled.values() for place in group] if self._teaches_labels else []
+        return [self.brains.training_people[place] for place in sorted(places)]
+
     @property
     def _teaches_labels(self) -> bool:
         return self.settings.labels > 0 and bool(self.brains.labelled)
@@ -201,7 +206,15 @@ class Trainer:
         self._write_curve()
         self.log("  ".join(f"{name} {value}" for name, value in row.items()))
         cpu_hours = round(row["cpu_seconds"] / 3600, 2)
-        run = {"recipe": asdict(self.settings), "cpu_hours": cpu_hours, "accuracy": scores}
+        run = {
+            "recipe": asdict(self.settings),
+            "cpu_hours": cpu_hours,
+            "device": self.device.type,
+            "accuracy": scores,
+            "people": self.brains.training_people,
+            "labelled_people": self._taught_by(),
+            "heads": len(self.brains.tissues),
+        }
         card = {"voxel_mm": phase.voxel_mm, "runs": [*self.history, run]}
         save_network(network, self.folder / "last.safetensors", card)
         mean = sum(value for name, value in scores.items() if name.startswith("dice"))

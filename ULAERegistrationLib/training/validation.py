@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ..dataset.regions import mean_dice, source_of
+from ..dataset.regions import mean_dice
+from ..dataset.sources import source_of
 from ..flows.jacobian import jacobian
 from ..flows.warp import compose_all, upsample_flow, warp
 from ..network.ulaenet import ULAENet

@@ -47,6 +47,10 @@ def network() -> ULAENet:
     return network_with_large_flows()
 
 
+def flows_of(network: ULAENet, **how) -> list[torch.Tensor]:
+    return predict_flows(network, **how).flows
+
+
 @torch.no_grad()
 def plain_flows(network: ULAENet, fixed: torch.Tensor, moving: torch.Tensor) -> list[torch.Tensor]:
     return network(fixed=fixed, moving=moving)
@@ -61,7 +65,7 @@ def largest_difference(found: list[torch.Tensor], expected: list[torch.Tensor]) 
 def test_float32_flows_equal_the_plain_network(network, size):
     fixed, moving = pair(size)
     expected = plain_flows(network, fixed, moving)
-    found = predict_flows(network, fixed=fixed, moving=moving, device="cpu", precision="float32")
+    found = flows_of(network, fixed=fixed, moving=moving, device="cpu", precision="float32")
     assert min(flow.abs().max() for flow in expected) > 1
     assert largest_difference(found, expected) < 1e-3
     assert all(flow.dtype == torch.float32 and flow.shape == (1, 3, *size) for flow in found)
@@ -77,9 +81,7 @@ def test_how_much_of_the_moving_image_is_empty_does_not_show(network, content):
         moving[..., 20, 9, 30] = content == "one voxel"
     expected = plain_flows(network, fixed, moving)
     assert (
-        largest_difference(
-            predict_flows(network, fixed=fixed, moving=moving, device="cpu", precision="float32"), expected
-        )
+        largest_difference(flows_of(network, fixed=fixed, moving=moving, device="cpu", precision="float32"), expected)
         < 1e-3
     )
 
@@ -89,9 +91,7 @@ def test_slabs_do_not_show_in_the_flows(network, monkeypatch):
     expected = plain_flows(network, fixed, moving)
     monkeypatch.setattr("ULAERegistrationLib.network.fast.slabs.SLAB_BYTES", 1)
     assert (
-        largest_difference(
-            predict_flows(network, fixed=fixed, moving=moving, device="cpu", precision="float32"), expected
-        )
+        largest_difference(flows_of(network, fixed=fixed, moving=moving, device="cpu", precision="float32"), expected)
         < 1e-3
     )
 
@@ -100,7 +100,7 @@ def test_slabs_do_not_show_in_the_flows(network, monkeypatch):
 def test_bfloat16_convolutions_leave_the_flows_float32_and_near(network):
     fixed, moving = pair((32, 32, 32))
     expected = compose_all(plain_flows(network, fixed, moving))
-    found = compose_all(predict_flows(network, fixed=fixed, moving=moving, device="cpu", precision="bfloat16"))
+    found = compose_all(flows_of(network, fixed=fixed, moving=moving, device="cpu", precision="bfloat16"))
     # Untrained heads amplify rounding ten times more than trained ones.
     assert 0 < (found - expected).abs().mean() < 0.1 * expected.abs().mean()
     assert found.dtype == torch.float32
@@ -113,7 +113,7 @@ def test_bfloat16_keeps_a_trained_network_within_the_promised_tolerance(data_fol
     arrays = (sitk.GetArrayFromImage(sitk.ReadImage(path)).T.astype(np.float32) / 255 for path in paths)
     fixed, moving = (F.avg_pool3d(torch.from_numpy(array)[None, None], 2) for array in arrays)
     exact, rounded = (
-        compose_all(predict_flows(trained, fixed=fixed, moving=moving, device="cpu", precision=p))
+        compose_all(flows_of(trained, fixed=fixed, moving=moving, device="cpu", precision=p))
         for p in ("float32", "bfloat16")
     )
     difference = (rounded - exact).abs()
@@ -129,9 +129,15 @@ def test_joined_features_come_in_the_layout_that_convolutions_read():
     assert torch.equal(planes, torch.cat([features, *images], 1)[:, :, 1:3])
 
 
+def test_it_is_said_where_and_in_which_precision_the_network_ran(network):
+    fixed, moving = pair((32, 32, 32))
+    prediction = predict_flows(network, fixed=fixed, moving=moving, device="cpu", precision="float32")
+    assert (prediction.device, prediction.precision) == ("cpu", "float32")
+
+
 def test_flows_can_be_refined_with_gradients(network):
     fixed, moving = pair((32, 32, 32))
-    flow = predict_flows(network, fixed=fixed, moving=moving, device="cpu", precision="float32")[0].requires_grad_()
+    flow = flows_of(network, fixed=fixed, moving=moving, device="cpu", precision="float32")[0].requires_grad_()
     (flow**2).sum().backward()
     assert flow.grad is not None
 
@@ -142,7 +148,7 @@ def test_flows_can_be_refined_with_gradients(network):
 def test_the_variants_of_table_2_run_too(variant):
     network = network_with_large_flows(**variant)
     fixed, moving = pair((32, 48, 32))
-    found = predict_flows(network, fixed=fixed, moving=moving, device="cpu", precision="float32")
+    found = flows_of(network, fixed=fixed, moving=moving, device="cpu", precision="float32")
     assert largest_difference(found, plain_flows(network, fixed, moving)) < 1e-3
 
 
@@ -162,16 +168,16 @@ def test_every_step_is_told_and_can_be_cancelled(network):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        predict_flows(network, fixed=fixed, moving=moving, device="cpu", precision="float32", progress=cancel)
+        flows_of(network, fixed=fixed, moving=moving, device="cpu", precision="float32", progress=cancel)
 
 
 def test_grids_the_network_cannot_take_are_refused(network):
     with pytest.raises(ValueError, match="multiples of 16"):
-        predict_flows(network, fixed=torch.zeros(1, 1, 40, 48, 40), moving=torch.zeros(1, 1, 40, 48, 40))
+        flows_of(network, fixed=torch.zeros(1, 1, 40, 48, 40), moving=torch.zeros(1, 1, 40, 48, 40))
     with pytest.raises(ValueError, match="one size"):
-        predict_flows(network, fixed=torch.zeros(1, 1, 32, 32, 32), moving=torch.zeros(1, 1, 48, 32, 32))
+        flows_of(network, fixed=torch.zeros(1, 1, 32, 32, 32), moving=torch.zeros(1, 1, 48, 32, 32))
     with pytest.raises(ValueError, match="batch of 2"):
-        predict_flows(network, fixed=torch.zeros(2, 1, 32, 32, 32), moving=torch.zeros(2, 1, 32, 32, 32))
+        flows_of(network, fixed=torch.zeros(2, 1, 32, 32, 32), moving=torch.zeros(2, 1, 32, 32, 32))
 
 
 def test_what_this_machine_lacks_is_said(monkeypatch):
@@ -264,7 +270,7 @@ def test_a_full_cpu_is_said_in_one_sentence(network, monkeypatch, allocate):
     fixed, moving = pair((32, 32, 32))
     monkeypatch.setattr(FastULAENet, "prepare", lambda *_: allocate(2**58))
     with pytest.raises(RegistrationError, match="not enough memory") as caught:
-        predict_flows(network, fixed=fixed, moving=moving, device="cpu", precision="float32")
+        flows_of(network, fixed=fixed, moving=moving, device="cpu", precision="float32")
     assert "\n" not in str(caught.value)
 
 
@@ -276,7 +282,7 @@ def test_errors_that_are_not_memory_are_not_hidden(network, monkeypatch):
 
     monkeypatch.setattr(FastULAENet, "flows", fail)
     with pytest.raises(RuntimeError, match="mistake"):
-        predict_flows(network, fixed=fixed, moving=moving, device="cpu", precision="float32")
+        flows_of(network, fixed=fixed, moving=moving, device="cpu", precision="float32")
 
 
 def test_numbers_too_large_for_half_precision_are_computed_in_float32(network, monkeypatch):
@@ -296,7 +302,7 @@ def test_numbers_too_large_for_half_precision_are_computed_in_float32(network, m
     monkeypatch.setattr(predict, "FastULAENet", Overflowing)
     monkeypatch.setattr(predict, "choose_precision", lambda device, name: torch.bfloat16)
     with pytest.warns(RuntimeWarning, match="float32"):
-        found = predict_flows(network, fixed=fixed, moving=moving, device="cpu")
+        found = flows_of(network, fixed=fixed, moving=moving, device="cpu")
     assert largest_difference(found, plain_flows(network, fixed, moving)) < 1e-3
 
 
@@ -304,5 +310,5 @@ def test_numbers_too_large_for_half_precision_are_computed_in_float32(network, m
 def test_an_operator_that_torch_does_not_document_may_be_missing(network, monkeypatch, operator):
     fixed, moving = pair((32, 32, 32))
     monkeypatch.delattr(torch, operator)
-    found = predict_flows(network, fixed=fixed, moving=moving, device="cpu", precision="float32")
+    found = flows_of(network, fixed=fixed, moving=moving, device="cpu", precision="float32")
     assert largest_difference(found, plain_flows(network, fixed, moving)) < 1e-3

@@ -18,7 +18,7 @@ from ULAERegistrationLib.network.weights import SHIPPED, load_network, save_netw
 def file(tmp_path):
     torch.manual_seed(1)
     path = tmp_path / "net.safetensors"
-    save_network(ULAENet(), path, {"shrink": 2, "licence": "CC0-1.0"})
+    save_network(ULAENet(), path, {"voxel_mm": 2, "licence": "CC0-1.0"})
     return path
 
 
@@ -34,7 +34,7 @@ def test_weights_come_back_with_their_card(file):
     torch.manual_seed(1)
     for name, value in ULAENet().state_dict().items():
         assert torch.equal(network.state_dict()[name], value)
-    assert (card.name, card.shrink, card.licence) == ("net", 2, "CC0-1.0")
+    assert (card.name, card.voxel_mm, card.licence) == ("net", 2, "CC0-1.0")
     assert not network.training
 
 

@@ -222,7 +222,7 @@ def test_every_picture_is_a_dark_png_with_something_on_it(view) -> None:
 
 def test_drawing_needs_no_pyplot_and_importing_no_matplotlib() -> None:
     program = (
-        "import sys, ULAERegistrationLib.figures as f; assert 'matplotlib' not in sys.modules;"
+        "import sys, ULAERegistrationLib.output.figures as f; assert 'matplotlib' not in sys.modules;"
         "import numpy as np; from ULAERegistrationLib.output.slices import canvas, planes_through, png;"
         "png(canvas([planes_through(np.ones((9, 9, 9), bool))])[0]); assert 'matplotlib.pyplot' not in sys.modules"
     )

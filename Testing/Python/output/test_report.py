@@ -16,6 +16,7 @@ from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.network.weights import Card
 from ULAERegistrationLib.output.canonical_view import CanonicalView
 from ULAERegistrationLib.output.report import ReportContent, write_report
+from ULAERegistrationLib.provenance import provenance_of
 from ULAERegistrationLib.quality import measure
 from ULAERegistrationLib.settings import RegistrationSettings
 
@@ -57,13 +58,14 @@ def content() -> ReportContent:
     zero = np.zeros_like(flow)
     image = sitk.Image(64, 80, 50, sitk.sitkInt16)
     image.SetSpacing((0.9, 0.9, 1.4))
+    card = Card("some-weights", 1, {"licence": "CC BY-NC 4.0", "sha256": "ab12"})
     return ReportContent(
         view=CanonicalView(fixed=fixed, moving=moving, brain=brain, steps=[flow, zero, zero], flow=flow),
         quality=measure(fixed, moving, flow, brain, seconds={"alignment": 7.5, "network": 4.0}),
         fixed=image,
         moving=image,
-        settings=RegistrationSettings(preset="smooth"),
-        card=Card("some-weights", 1, {"licence": "CC BY-NC 4.0", "sha256": "ab12"}),
+        card=card,
+        provenance=provenance_of(RegistrationSettings(preset="smooth"), card, "cpu", "float32"),
     )
 
 
@@ -114,6 +116,7 @@ def test_figures_settings_files_and_versions_are_in_it(content: ReportContent, t
         "1.00 mm",
         "11.5 s",
         "smooth",
+        "cpu in float32",
         "64 × 80 × 50 voxels of 0.9 × 0.9 × 1.4 mm",
         "transform.h5",
         "some-weights",

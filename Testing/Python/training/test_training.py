@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from monai.losses import DiffusionLoss
 
-from ULAERegistrationLib.dataset.sources import VALIDATION_PEOPLE
+from ULAERegistrationLib.cli.main import main
+from ULAERegistrationLib.dataset.sources import SOURCES, VALIDATION_PEOPLE
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.flows.warp import compose_all, warp
 from ULAERegistrationLib.geometry.canonical import template
@@ -65,13 +66,13 @@ def packed(tmp_path_factory):
             sitk.WriteImage(image > 128, str(folder / f"{person}_seg.nii.gz"))
     file = folder / "pack.npz"
     counts = pack(folder, file)
-    assert (counts["training"], counts["validation"], counts["heads"]) == (3, 2, 0)
+    assert (counts["people"], counts["labelled"], counts["heads"]) == (5, 4, 0)
     return file
 
 
 @pytest.fixture(scope="module")
 def brains(packed) -> Brains:
-    return Brains(packed)
+    return Brains(packed, VALIDATION_PEOPLE)
 
 
 def train(folder, brains, settings=SETTINGS, **kwargs) -> Trainer:
@@ -156,7 +157,13 @@ def test_a_run_leaves_weights_that_load_its_curve_and_its_recipe(tmp_path, brain
     assert (tmp_path / "curve.png").stat().st_size > 5000
     assert TrainingSettings.from_json((tmp_path / "settings.json").read_text()) == settings
     assert load_network(tmp_path / "last.safetensors")[1].details["runs"] == card.details["runs"]
-    shipped = ship(tmp_path / "weights.safetensors", tmp_path / "shipped.safetensors")
+    with pytest.raises(RegistrationError, match="people of made, whose terms are not known"):
+        ship(tmp_path / "weights.safetensors", tmp_path / "shipped.safetensors")
+    shipped = ship(tmp_path / "weights.safetensors", tmp_path / "shipped.safetensors", licence="CC0-1.0")
+    assert shipped["licence"] == "CC0-1.0"
+    assert shipped["training_data"] == "3 people, one T1 scan each: made 1, nirep 2"
+    assert shipped["labels"].startswith("No manual label was used")
+    assert shipped["citations"] == [*SOURCES["nirep"]]
     assert load_network(tmp_path / "shipped.safetensors")[1].details["accuracy"] == run["accuracy"]
     assert len(shipped["runs"]) == 2
     assert 7.5 <= shipped["cpu_hours"] < 8
@@ -203,7 +210,7 @@ def test_two_processes_train_one_run_and_go_on_with_it(tmp_path, packed):
     with (run / "curve.csv").open() as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["2"]
     with pytest.raises(RegistrationError, match="trained by 2 processes; go on with as many, not 1"):
-        Trainer(run, Brains(packed), settings, log=lambda line: None)
+        Trainer(run, Brains(packed, VALIDATION_PEOPLE), settings, log=lambda line: None)
 
 
 def test_two_processes_take_the_mean_of_their_gradients(tmp_path, packed):
@@ -391,3 +398,33 @@ def test_labels_teach_only_where_they_are_asked_for_and_there(tmp_path, brains):
     plain = Trainer(tmp_path / "b", brains, SETTINGS, log=lambda line: None)
     assert all(plain._pair(images, 4).moving_labels is None for _ in range(5))
     assert plain._step(images, SETTINGS.phases[0])["labels"] == 0
+
+
+def test_a_run_names_its_own_validation_people(tmp_path, packed):
+    settings = replace(SETTINGS, validation_people=("nirep-na01", "nirep-na02"))
+    brains = Brains(packed, settings.validation_people)
+    assert brains.training_people == ["made-up1", "nirep-na04", "nirep-na16"]
+    assert brains.validation_pairs() == [("nirep-na01", "nirep-na02"), ("nirep-na02", "nirep-na01")]
+    assert TrainingSettings.from_json(settings.to_json()) == settings
+
+
+def test_a_folder_without_brains_is_no_pack(tmp_path, capsys):
+    assert main(["train", "--pack", str(tmp_path), "-o", str(tmp_path / "pack.npz")]) == 1
+    assert "There are no brains in" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_brain_on_another_grid_is_refused(tmp_path):
+    sitk.WriteImage(sitk.Image(16, 16, 16, sitk.sitkUInt8), str(tmp_path / "made-up1_t1.nii.gz"))
+    with pytest.raises(RegistrationError, match="16 x 16 x 16 voxels; brains are trained on in the canonical frame"):
+        pack(tmp_path, tmp_path / "pack.npz")
+    assert not (tmp_path / "pack.npz").exists()
+
+
+@pytest.mark.parametrize("text", ["{", '{"stages": []}', '{"phases": [{"voxel_mm": 4}]}', "[]"])
+def test_settings_that_are_no_recipe_are_refused_in_a_sentence(packed, tmp_path, capsys, text):
+    (tmp_path / "recipe.json").write_text(text)
+    arguments = ["train", str(packed), "-o", str(tmp_path / "run"), "--settings", str(tmp_path / "recipe.json")]
+    assert main(arguments) == 1
+    assert "The training settings cannot be read" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
