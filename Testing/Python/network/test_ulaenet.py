@@ -104,3 +104,54 @@ def test_a_grid_that_cannot_be_halved_four_times_is_refused(size):
 def test_images_of_two_sizes_are_refused():
     with pytest.raises(ValueError, match="one size"):
         ULAENet()(fixed=torch.rand(1, 1, 32, 32, 32), moving=torch.rand(1, 1, 32, 32, 48))
+
+
+def test_strides_dilations_and_the_order_of_the_layers_are_the_papers():
+    """A silent change of one of them would load the same weights and give other flows."""
+    layers = [
+        (name, tuple(module.weight.shape[:2]), module.kernel_size[0], module.stride[0], module.dilation[0])
+        for name, module in ULAENet().named_modules()
+        if isinstance(module, torch.nn.Conv3d)
+    ]
+    fixed = [
+        (f"fixed_path.{i}.convolution", size, 3, 2, 1) for i, size in enumerate([(16, 1), (32, 16), (32, 32), (32, 32)])
+    ]
+    assert [layer for layer in layers if layer[0].startswith("fixed_path")] == fixed
+    for level, (rate, size) in enumerate(zip((4, 3, 2, 1), ((16, 1), (32, 16), (32, 32), (32, 32)), strict=True)):
+        moving = [layer[1:] for layer in layers if layer[0].startswith(f"moving_path.{level}.")]
+        dilated = [(size, 3, 2, k * rate) for k in (1, 2, 3)]
+        assert moving == [
+            (size, 1, 1, 1),
+            (size, 3, 2, 1),
+            (size, 1, 2, 1),
+            *dilated,
+            ((size[0], 7 * size[0]), 1, 1, 1),
+        ]
+    ascents = [layer[1:] for layer in layers if layer[0].startswith("ascents")]
+    assert ascents == [((32, 64), 3, 1, 1), ((32, 64), 3, 1, 1), ((32, 48), 3, 1, 1)]
+    rest = [layer[1] for layer in layers if layer[0].split(".")[0] in ("bottom", "smooth", "finish", "flow_heads")]
+    assert rest == [(32, 32), (32, 32), (16, 32), (16, 18), (3, 16), (3, 16), (3, 16)]
+
+
+@torch.no_grad()
+def test_known_weights_and_images_give_the_flows_they_always_gave():
+    """Strides, padding, slope, normalisation, order of concatenation and upsampling all show in these numbers."""
+    network = ULAENet().eval()
+    for index, parameter in enumerate(network.parameters()):
+        values = torch.sin(torch.arange(parameter.numel(), dtype=torch.float64) * 0.37 + index)
+        scale = 0.5 / max(parameter[0].numel(), 1) ** 0.5 if parameter.ndim > 1 else 0.1
+        parameter.copy_((scale * values).view_as(parameter))
+    voxels = torch.arange(32 * 48 * 32, dtype=torch.float64).view(1, 1, 32, 48, 32)
+    fixed, moving = (0.5 + 0.5 * torch.sin(voxels * rate) for rate in (0.0131, 0.0173))
+    flows = network(fixed=fixed.float(), moving=moving.float())
+    found = torch.stack([flow[0, :, 11, 23, 17] for flow in flows])
+    torch.testing.assert_close(found, GOLDEN_FLOWS, atol=2e-3, rtol=2e-3)
+
+
+GOLDEN_FLOWS = torch.tensor(
+    [
+        [0.6235, -0.2435, -0.3399],
+        [-0.3018, 0.1155, -0.5500],
+        [0.3362, -0.1854, 0.3152],
+    ]
+)
