@@ -18,6 +18,7 @@ from .flows.jacobian import folded, jacobian
 from .flows.similarity import LocalNCC
 from .flows.warp import warp
 from .geometry.alignment import Alignment
+from .tensors import tensor_of
 
 # Window of the reported local correlation: the middle one of the three the network is trained with (equation 3).
 NCC_WINDOW = 9
@@ -169,7 +170,7 @@ def measure(
     if not brain.any():
         raise RegistrationError("The fixed image shows no brain on the network's grid; check its mask and alignment.")
     fixed_, moving_, flow_ = _tensor(fixed)[None], _tensor(moving)[None], _tensor(flow)
-    inside = torch.from_numpy(np.ascontiguousarray(brain))
+    inside = tensor_of(brain)
     with torch.inference_mode():
         warped_ = warp(moving_, flow_)
         ncc = LocalNCC(fixed_, NCC_WINDOW)
@@ -221,4 +222,4 @@ def _percent(mask: Tensor) -> float:
 
 
 def _tensor(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))[None]
+    return tensor_of(array.astype(np.float32, copy=False))[None]

@@ -29,6 +29,7 @@ from .provenance import provenance_of
 from .quality import NCC_WINDOW, measure
 from .result import Registration, Step
 from .settings import PRESETS, RegistrationSettings
+from .tensors import array_of, tensor_of
 
 
 def register(
@@ -86,13 +87,13 @@ def register(
     )
 
     clock.begin(FIELD)
-    arrays = [flow[0].numpy() for flow in found.flows]
+    arrays = [array_of(flow[0]) for flow in found.flows]
     transform = displacement_field(chain_transform(arrays, alignment), fixed, settings.field_spacing)
     clock.within(0.5, "Warping the moving image")
     warped = resample(moving, fixed, transform)
 
     clock.begin(QUALITY)
-    flow = compose_all(found.flows)[0].numpy()
+    flow = array_of(compose_all(found.flows)[0])
     warnings = alignment.warnings + found.warnings
     quality = measure(fixed_canonical, moving_canonical, flow, brain, alignment, clock.seconds, warnings)
     steps = tuple(
@@ -188,4 +189,4 @@ def _unless_harmful(flows: list[Tensor], *, fixed: Tensor, moving: Tensor) -> li
 
 def _tensor(image: np.ndarray) -> Tensor:
     """`[L, P, S]` as `[1, 1, L, P, S]`."""
-    return torch.from_numpy(np.ascontiguousarray(image))[None, None]
+    return tensor_of(image)[None, None]

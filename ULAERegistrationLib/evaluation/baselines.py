@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-import torch
 from torch import Tensor
 
 from ..errors import RegistrationError
+from ..tensors import array_of, tensor_of
 
 
 def affine_only(*, fixed: Tensor, moving: Tensor) -> tuple[Tensor, tuple[str, ...]]:
@@ -38,7 +38,7 @@ def syn(*, fixed: Tensor, moving: Tensor) -> tuple[Tensor, tuple[str, ...]]:
 
     with tempfile.TemporaryDirectory(prefix="ulae-syn-") as folder:
         result = ants.registration(
-            *(ants.from_numpy(image[0, 0].numpy()) for image in (fixed, moving)),
+            *(ants.from_numpy(array_of(image[0, 0])) for image in (fixed, moving)),
             type_of_transform="SyN",
             outprefix=f"{folder}/",
             random_seed=1,
@@ -49,7 +49,7 @@ def syn(*, fixed: Tensor, moving: Tensor) -> tuple[Tensor, tuple[str, ...]]:
         sitk.CompositeTransform(parts), sitk.sitkVectorFloat32, tuple(fixed.shape[2:])
     )
     flow = np.ascontiguousarray(sitk.GetArrayFromImage(field).transpose(3, 2, 1, 0))
-    return torch.from_numpy(flow)[None], ()
+    return tensor_of(flow)[None], ()
 
 
 def _read_transform(file: Path) -> sitk.Transform:

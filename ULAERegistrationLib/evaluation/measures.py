@@ -13,6 +13,7 @@ from torch import Tensor
 from ..dataset.regions import Numbering, by_region, cortical_dice
 from ..flows.jacobian import folded, jacobian
 from ..flows.warp import warp
+from ..tensors import array_of
 from .people import Person
 
 
@@ -50,7 +51,7 @@ class Measures:
 
 def measure_pair(fixed: Person, moving: Person, flow: Tensor, numbering: Numbering) -> Measures:
     """Measure a flow, `[1, 3, L, P, S]` in voxels, that carries `moving` to `fixed`."""
-    warped = warp(moving.labels_tensor(), flow, mode="nearest")[0, 0].numpy().astype(np.int64)
+    warped = array_of(warp(moving.labels_tensor(), flow, mode="nearest")[0, 0]).astype(np.int64)
     label_dice = cortical_dice(warped, fixed.labels, numbering)
     warped, still = only_cortex(warped, numbering), only_cortex(fixed.labels, numbering)
     distances = hausdorff95(warped, still, fixed.spacing)

@@ -73,7 +73,8 @@ class MethodProcess:
             RegistrationError: where it could not, or its process died.
         """
         import numpy as np
-        import torch
+
+        from ..tensors import tensor_of
 
         file = Path(self._folder.name) / "flow.npy"
         try:
@@ -87,7 +88,7 @@ class MethodProcess:
             ) from None
         if isinstance(answer, str):
             raise RegistrationError(answer)
-        return Answer(flow=torch.from_numpy(np.load(file)), **answer)
+        return Answer(flow=tensor_of(np.load(file)), **answer)
 
 
 def _serve(connection: Connection, method: str, options: dict[str, Any]) -> None:
@@ -98,6 +99,7 @@ def _serve(connection: Connection, method: str, options: dict[str, Any]) -> None
         import numpy as np
         import torch
 
+        from ..tensors import array_of, tensor_of
         from .methods import prepare
         from .peak_memory import peak_gb, reset_peak
         from .people import read_image
@@ -105,7 +107,7 @@ def _serve(connection: Connection, method: str, options: dict[str, Any]) -> None
         run = prepare(method, **options)
         while True:
             fixed, moving, file = connection.recv()
-            images = [torch.from_numpy(read_image(path) / np.float32(255))[None, None] for path in (fixed, moving)]
+            images = [tensor_of(read_image(path) / np.float32(255))[None, None] for path in (fixed, moving)]
             reset_peak()
             if torch.cuda.is_available():
                 torch.cuda.reset_peak_memory_stats()
@@ -113,7 +115,7 @@ def _serve(connection: Connection, method: str, options: dict[str, Any]) -> None
             flow, warnings = run(fixed=images[0], moving=images[1])
             answer = {"seconds": time.perf_counter() - began, "memory_gb": peak_gb(), "warnings": warnings}
             on_gpu = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else 0
-            np.save(file, flow.numpy())
+            np.save(file, array_of(flow))
             connection.send({**answer, "gpu_memory_gb": on_gpu or None})
     except EOFError:
         return

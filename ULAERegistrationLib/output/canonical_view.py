@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..flows.warp import compose_all, warp
 from ..geometry.alignment import Alignment
+from ..tensors import array_of, tensor_of
 from .slices import Plane, planes_through
 
 
@@ -60,12 +61,12 @@ class CanonicalView:
 
     def views(self, plane: Plane) -> list[np.ndarray]:
         """M, M1, M2 and W, for display in [0, 1]: the moving image sampled once through the flows so far."""
-        moving = torch.from_numpy(self.moving)[None, None]
+        moving = tensor_of(self.moving)[None, None]
         origin = _origin(plane)
         maps = [torch.zeros_like(self._on_plane(plane, self.flow))]
         maps += [self._composed(plane, count) for count in range(1, len(self.steps))]
         maps += [self._on_plane(plane, self.flow)]
-        seen = [warp(moving, flow, origin=origin).squeeze(2 + plane.axis)[0, 0].numpy() for flow in maps]
+        seen = [array_of(warp(moving, flow, origin=origin).squeeze(2 + plane.axis)[0, 0]) for flow in maps]
         return [np.clip(plane.oriented(plane.cropped(picture)) / self.moving_white, 0, 1) for picture in seen]
 
     def in_plane(self, plane: Plane, flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -77,7 +78,7 @@ class CanonicalView:
         """A function of the whole map that looks one voxel far (a Jacobian), on the plane."""
         part = slice(max(plane.index - 1, 0), plane.index + 2)
         thick = np.moveaxis(np.moveaxis(self.flow, plane.axis + 1, 0)[part], 0, plane.axis + 1)
-        values = function(torch.from_numpy(np.ascontiguousarray(thick))[None])[0].numpy()
+        values = array_of(function(tensor_of(thick)[None])[0])
         return plane.oriented(plane.cropped(np.take(values, plane.index - part.start, axis=plane.axis)))
 
     def _white(self, image: np.ndarray) -> float:
@@ -86,12 +87,12 @@ class CanonicalView:
     def _composed(self, plane: Plane, count: int) -> Tensor:
         """The first `count` flows composed (equation 2), on the plane alone."""
         *earlier, last = self.steps[:count]
-        whole = [torch.from_numpy(flow)[None] for flow in earlier]
+        whole = [tensor_of(flow)[None] for flow in earlier]
         return compose_all([*whole, self._on_plane(plane, last)], _origin(plane))
 
     def _on_plane(self, plane: Plane, flow: np.ndarray) -> Tensor:
         part = np.take(flow, [plane.index], axis=plane.axis + 1)
-        return torch.from_numpy(np.ascontiguousarray(part))[None]
+        return tensor_of(part)[None]
 
 
 def _origin(plane: Plane) -> tuple[int, int, int]:

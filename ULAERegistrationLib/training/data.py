@@ -20,6 +20,7 @@ from ..errors import RegistrationError
 from ..files.writing import whole_or_nothing
 from ..flows.warp import downsample_image
 from ..geometry.frame import CANONICAL_SIZE
+from ..tensors import tensor_of
 from .synthesis import tissues
 
 
@@ -98,10 +99,10 @@ class Brains:
         self.validation_people = [p for p in validation_people if p in people]
         self.device = device
         with np.load(file) as arrays:
-            self._images = {p: torch.from_numpy(arrays[f"{p}_t1"]) for p in people}
-            self._labels = {p: torch.from_numpy(arrays[f"{p}_seg"]) for p in people if f"{p}_seg" in arrays}
+            self._images = {p: tensor_of(arrays[f"{p}_t1"]) for p in people}
+            self._labels = {p: tensor_of(arrays[f"{p}_seg"]) for p in people if f"{p}_seg" in arrays}
             heads = [name for name in arrays.files if name.endswith("_tissues")]
-            self.tissues = [torch.from_numpy(arrays[name]).to(device) for name in heads]
+            self.tissues = [tensor_of(arrays[name]).to(device) for name in heads]
         self.labelled: dict[str, list[int]] = {}
         for index, person in enumerate(self.training_people):
             if person in self._labels and source_of(person) in NUMBERINGS:

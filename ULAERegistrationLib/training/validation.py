@@ -9,6 +9,7 @@ from ..dataset.sources import source_of
 from ..flows.jacobian import jacobian
 from ..flows.warp import compose_all, upsample_flow, warp
 from ..network.ulaenet import ULAENet
+from ..tensors import array_of
 from .data import Brains
 
 
@@ -28,6 +29,6 @@ def validate(network: ULAENet, brains: Brains, voxel_mm: int, precision: str = "
         flow = upsample_flow(compose_all(flows), voxel_mm, tuple(fixed_labels.shape))
         warped = warp(moving_labels[None, None].to(flow), flow, mode="nearest")[0, 0].byte()
         source = source_of(fixed)
-        scores.setdefault(f"dice_{source}", []).append(mean_dice(warped.cpu().numpy(), fixed_labels.numpy(), source))
+        scores.setdefault(f"dice_{source}", []).append(mean_dice(array_of(warped), array_of(fixed_labels), source))
         scores.setdefault(f"folding_{source}", []).append(100 * (jacobian(flow) <= 0).float().mean().item())
     return {name: sum(values) / len(values) for name, values in scores.items()}

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -50,18 +49,10 @@ class Normalised:
 
 
 def empty_tensor(size: Sequence[int], dtype: torch.dtype, device: torch.device, channels_last: bool = False) -> Tensor:
-    """An uninitialised tensor of that size; MPS knows the plain layout only.
-
-    On the CPU numpy allocates it: it asks Linux for large pages, where torch is served small ones, and the first touch
-    of every 4 KB costs a page fault.
-    """
+    """An uninitialised tensor of that size; MPS knows the plain layout only."""
     last = channels_last and device.type != "mps"
     order = (0, *range(2, len(size)), 1) if last else tuple(range(len(size)))
-    laid = [size[axis] for axis in order]
-    if device.type == "cpu":
-        raw = torch.from_numpy(np.empty(laid, np.dtype(f"i{dtype.itemsize}"))).view(dtype)
-    else:
-        raw = torch.empty(laid, dtype=dtype, device=device)
+    raw = torch.empty([size[axis] for axis in order], dtype=dtype, device=device)
     return raw.permute(*(order.index(axis) for axis in range(len(size))))
 
 
