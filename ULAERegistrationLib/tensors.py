@@ -1,8 +1,8 @@
 """The bridge between numpy arrays and torch tensors, which does not rely on torch's own.
 
-The last torch for macOS on Intel processors is 2.2, built for numpy 1, and Slicer has numpy 2. There `torch.from_numpy`,
-`torch.as_tensor(array)` and `tensor.numpy()` end in "Numpy is not available". Here memory is copied instead. All
-conversions of the library go through these two functions.
+The last torch for macOS on Intel processors is 2.2, built for numpy 1, and Slicer has numpy 2. There
+`torch.from_numpy`, `torch.as_tensor(array)` and `tensor.numpy()` end in "Numpy is not available". Here memory is copied
+instead. All of the library's conversions go through these two functions.
 """
 
 from __future__ import annotations

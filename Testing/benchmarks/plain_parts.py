@@ -62,20 +62,6 @@ def _finer(coarse, *fine, weight):
     return convolution.convolved(slabs.joined(upsampling.upsampled(coarse, fine[0].size), *fine), weight)
 
 
-def _head(x, weight, bias):
-    whole = torch.stack(weight.split(3, 0), 2).contiguous(memory_format=torch.channels_last_3d)
-    kernel = convolution.Kernel(whole, bias.to(whole.dtype))
-    flow = slabs.empty_tensor((1, 3, *x.size), torch.float32, weight.device)
-    for start, stop in slabs.slabs(x.size, x.raw.shape[1], x.raw):
-        flow[:, :, start:stop] = kernel.planes(x, start, stop).float()
-    return flow
-
-
-def _halving(source, weight, dilation, bias=None):
-    kernel = convolution.Kernel(weight, bias, (2, 2, 2), (dilation,) * 3)
-    return lambda start, stop: kernel.planes(source, start, stop)
-
-
 class _FixedInEveryStep(fast.FastULAENet):
     def _step(self, fixed, moving, *rest):
         return super()._step(self.prepare(fixed.image), moving, *rest)
@@ -98,8 +84,6 @@ VARIANTS: dict[str, Callable] = {
     "all tricks": _nothing,
     "fixed image's work in every step": _replaced(fast, "FastULAENet", _FixedInEveryStep),
     "upsample before convolving": _replaced(fast, "convolved_finer", _finer),
-    "flow heads as one convolution": _replaced(fast, "head_flow", _head),
-    "single channels as they are": _replaced(fast, "halving", _halving),
     "whole grids instead of slabs": _replaced(slabs, "SLAB_BYTES", 2**60),
     "F.conv3d in place of oneDNN by name": _without("mkldnn_convolution"),
     "var_mean in place of batch-norm statistics": _without("batch_norm_update_stats"),

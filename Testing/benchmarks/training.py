@@ -22,8 +22,8 @@ WINDOWS = {4: (5, 5, 3), 2: (7, 5, 3), 1: (11, 9, 7)}
 def measure(data: Path, device: str, voxel_mm: int, precision: str, memory: str, steps: int) -> dict[str, float]:
     """Mean seconds of a step after two others, and the process's peak memory in GB (on CUDA: what torch held)."""
     import torch
-    from ULAERegistrationLib.evaluation.peak_memory import peak_gb
 
+    from ULAERegistrationLib.evaluation.peak_memory import peak_gb
     from ULAERegistrationLib.process.memory import keep_freed_memory
     from ULAERegistrationLib.training.data import Brains
     from ULAERegistrationLib.training.recipe import Phase, TrainingSettings

@@ -251,7 +251,7 @@ def test_a_full_gpu_falls_back_to_half_precision_and_then_to_the_cpu(network, mo
     monkeypatch.setattr(devices, "_trusted", lambda device, dtype: device.type == "cuda")
     told = []
     with pytest.warns(RuntimeWarning, match="out of memory"):
-        found = predict_flows(
+        found = flows_of(
             network,
             fixed=fixed,
             moving=moving,

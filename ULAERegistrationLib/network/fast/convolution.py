@@ -11,6 +11,8 @@ from torch import Tensor
 
 from .slabs import Normalised, Source, empty_tensor, normalised, slabs, stored
 
+PlaneMaker = Callable[[int, int], Tensor]  # gives the output planes start..stop-1
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -61,9 +63,7 @@ def convolve(
     return torch.convolution(x, weight, bias, stride, padding, dilation, False, [0] * len(padding), 1)
 
 
-def normalised_block(
-    produce: Callable[[int, int], Tensor], size: torch.Size, weight: Tensor, reads: int = 1
-) -> Normalised:
+def normalised_block(produce: PlaneMaker, size: torch.Size, weight: Tensor, reads: int = 1) -> Normalised:
     """A block (convolution, instance normalisation, leaky ReLU) from what produces the convolution's output planes.
 
     Args:
@@ -96,49 +96,21 @@ def fusion_block(moving: Tensor, fixed_half: Tensor, weight: Tensor) -> Normalis
     )
 
 
-def head_flow(x: Normalised, weight: Tensor, bias: Tensor) -> Tensor:
-    """The flow of a head: a 3x3x3 convolution with 3 outputs, which alone leave most of a CPU's vector lanes empty.
+def halved(source: Source | Normalised, weight: Tensor, dilation: int, bias: Tensor | None = None) -> PlaneMaker:
+    """The planes of a 3x3x3 convolution with stride 2, padded by its dilation."""
+    kernel = Kernel(weight, bias, (2, 2, 2), (dilation,) * 3)
+    return lambda start, stop: kernel.planes(source, start, stop)
 
-    So the kernel's three planes are applied side by side, and what each gave is added where it belongs.
+
+def head_flow(x: Normalised, weight: Tensor, bias: Tensor) -> Tensor:
+    """The flow of a head, `[1, 3, *grid]` float32, a slab at a time.
 
     Args:
-        weight: `[9, channels, 3, 3]`: 3 outputs of the kernel's first plane, then of its second and third.
-        bias: `[3]` float32.
-
-    Returns:
-        `[1, 3, *grid]` float32.
+        weight: `[3, channels, 3, 3, 3]`.
+        bias: `[3]` float32, added in float32 so that half precision does not round it.
     """
-    size = x.size
-    flow = empty_tensor((1, 3, *size), torch.float32, weight.device)
-    flow[:] = bias.view(1, 3, 1, 1, 1)
-    for start, stop in slabs(size, x.raw.shape[1], x.raw):
-        y = convolve(x.planes(start, stop)[0].transpose(0, 1), weight, None, (1, 1), (1, 1), (1, 1)).float()
-        for n, part in enumerate(y.split(3, 1)):
-            shift = 1 - n  # the kernel's first plane reads the plane before
-            first, last = max(start + shift, 0), min(stop + shift, size[0])
-            flow[0, :, first:last] += part[first - start - shift : last - start - shift].transpose(0, 1)
-    return flow
-
-
-def halving(
-    source: Source | Normalised, weight: Tensor, dilation: int, bias: Tensor | None = None
-) -> Callable[[int, int], Tensor]:
-    """The planes of a 3x3x3 convolution with stride 2, padded by its dilation.
-
-    A single channel, which convolutions compute slowly, is read as two: even and odd voxels along the last axis.
-    """
-    if weight.shape[1] > 1:
-        kernel = Kernel(weight, bias, (2, 2, 2), (dilation,) * 3)
-        return lambda start, stop: kernel.planes(source, start, stop)
-    x = source.planes(0, source.size[0])
-    pairs = weight.new_zeros(len(weight), 2, 3, 3, 3)
-    if dilation % 2 == 0:
-        pairs[:, 0] = weight[:, 0]
-        x, reach, stride = x[:, :, ::2, ::2], dilation // 2, (1, 1, 1)
-    else:
-        # Taps at 2i - d, 2i, 2i + d: the odd voxel of a pair before, and both of pair i where d is 1.
-        pairs[:, 1, :, :, 0], pairs[:, 0, :, :, 1], pairs[:, 1, :, :, 1] = weight[:, 0].unbind(-1)
-        reach, stride = 1, (2, 2, 1)
-    kernel = Kernel(pairs, bias, stride, (reach, reach, reach))
-    paired = stored(x.contiguous().view(*x.shape[:1], *x.shape[2:4], -1, 2).permute(0, 4, 1, 2, 3))
-    return lambda start, stop: kernel.planes(paired, start, stop)
+    kernel = Kernel(weight)
+    flow = empty_tensor((1, 3, *x.size), torch.float32, weight.device)
+    for start, stop in slabs(x.size, x.raw.shape[1], x.raw):
+        flow[:, :, start:stop] = kernel.planes(x, start, stop).float()
+    return flow.add_(bias.view(1, 3, 1, 1, 1))

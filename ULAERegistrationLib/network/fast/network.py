@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ...flows.warp import compose_all, resize_flow, warp
 from ...progress import Progress, silent
 from ..ulaenet import LEAK, Block, ULAENet, UncoupledBlock
-from .convolution import Kernel, convolved, fusion_block, halving, head_flow, normalised_block
+from .convolution import Kernel, convolved, fusion_block, halved, head_flow, normalised_block
 from .slabs import Normalised, Source, empty_tensor, slabs, statistics, stored
 from .upsampling import convolved_finer, upsampled
 
@@ -78,14 +78,13 @@ class FastULAENet:
             self.smooth = [self._weight(weight) for weight in _block_weights(network.smooth)]
             self.finish = self._weight(network.finish.convolution.weight)
             self.heads = [
-                (self._weight(torch.cat(head.weight.unbind(2))), _bias(head).to(self.device))
+                (self._weight(head.weight), _bias(head).float().to(self.device))
                 for head in network.flow_heads
                 if isinstance(head, nn.Conv3d)
             ]
 
     def _weight(self, weight: Tensor) -> Tensor:
-        last = torch.channels_last if weight.ndim == 4 else torch.channels_last_3d
-        layout = torch.contiguous_format if self.device.type == "mps" else last
+        layout = torch.contiguous_format if self.device.type == "mps" else torch.channels_last_3d
         return weight.to(self.device, self.dtype).contiguous(memory_format=layout)
 
     def _fuse(self, block: UncoupledBlock) -> MovingLevel:
@@ -128,7 +127,7 @@ class FastULAENet:
         mixed, fusion_halves = [], []
         for weight, level, fusion in zip(self.fixed_path, self.moving_path, self.fusions_fixed, strict=True):
             size = torch.Size(n // 2 for n in x.size)
-            x = normalised_block(halving(x, weight, 1), size, weight, reads=8)
+            x = normalised_block(halved(x, weight, 1), size, weight, reads=8)
             mixed.append(Kernel(level.fixed_weight, level.bias.to(self.dtype)).whole(x))
             fusion_halves.append(Kernel(fusion).whole(x))
         return FixedFeatures(fixed, mixed, fusion_halves)
@@ -186,7 +185,7 @@ class FastULAENet:
             source = stored(x)
             constant = (level.mean_weight @ means).to(self.dtype)
             first, *others = [
-                halving(source, weight, dilation, None if n else constant)
+                halved(source, weight, dilation, None if n else constant)
                 for n, (dilation, weight) in enumerate(level.kernels.items())
             ]
             mixed = fixed.mixed[number - 1]
