@@ -23,7 +23,9 @@ CONTRASTS = {
 }
 
 
-def draw_contrast(labels: np.ndarray, classes: dict[str, np.ndarray], random: torch.Generator) -> tuple[Tensor, Tensor]:
+def draw_contrast(
+    labels: np.ndarray, classes: dict[str, np.ndarray], random: torch.Generator, kind: str | None = None
+) -> tuple[Tensor, Tensor]:
     """Draw a contrast: 35 % like T1, 35 % like T2, FLAIR, PD or T1 with everything outside the brain at random, 30 %
     all at random.
 
@@ -32,16 +34,18 @@ def draw_contrast(labels: np.ndarray, classes: dict[str, np.ndarray], random: to
         classes: `random` and `t1`: the class of every row; `t1_means`, `t1_stds`: mean and standard deviation, by class
             of `t1`, of each class's mean and spread, `[2, classes]`, of 255.
         random: the only source of chance.
+        kind: "t1", "scan" or "random", instead of one of them by chance.
 
     Returns:
         Mean and standard deviation of every row, float32 in about [0, 1]; air is dark, as it is in every scan.
     """
     chance = torch.rand((), generator=random).item()
-    if chance < 0.35:
+    kind = kind or ("t1" if chance < 0.35 else "scan" if chance < 0.70 else "random")
+    if kind == "t1":
         means, spreads = _like_t1(classes, random)
     else:
         means, spreads = _at_random(classes, random)
-        if chance < 0.70:
+        if kind == "scan":
             means = _like_a_scan(means, labels, random)
     air = 0.03 * torch.rand((), generator=random)
     means[labels == 0] = air

@@ -60,9 +60,6 @@ def pack(data: Path, file: Path) -> dict[str, int]:
 def pack_labels(head: object, labels: np.ndarray) -> dict[str, np.ndarray]:
     """A label map of 1 mm as the two most frequent labels of each block of 2 x 2 x 2 voxels.
 
-    What counts as brain is every label of cerebrum, cerebellum, brain stem and ventricles, closed by 5 mm within the
-    outer fluid (24), so that sulci and cisterns belong to it as in the masks of DLMUSE, and holes filled.
-
     Args:
         head: a SimpleITK image of FreeSurfer's numbers, 1 mm, an even number of voxels a side.
         labels: the numbers, in the order of the rows.
@@ -76,12 +73,6 @@ def pack_labels(head: object, labels: np.ndarray) -> dict[str, np.ndarray]:
     values = _array(head).astype(np.int32)
     rows = np.zeros(max(int(values.max()), int(labels.max())) + 1, np.uint8)
     rows[labels] = np.arange(len(labels))
-    tissue = (values > 0) & (values < 500) & (values != 24)
-    padded = sitk.GetImageFromArray(np.pad(tissue, CLOSING + 1).astype(np.uint8))
-    closed = sitk.BinaryMorphologicalClosing(padded, [CLOSING] * 3, sitk.sitkBall)
-    inner = (slice(CLOSING + 1, -CLOSING - 1),) * 3
-    brain = tissue | ((sitk.GetArrayFromImage(closed)[inner] > 0) & (values == 24))
-    brain = sitk.GetArrayFromImage(sitk.BinaryFillhole(sitk.GetImageFromArray(brain.astype(np.uint8))))
     blocks = _blocks(rows[values])
     counts = (blocks[:, None] == blocks[None]).sum(0)
     first = np.take_along_axis(blocks, counts.argmax(0)[None], 0)[0]
@@ -91,8 +82,33 @@ def pack_labels(head: object, labels: np.ndarray) -> dict[str, np.ndarray]:
     where = np.argwhere(first > 0)
     box = tuple(slice(max(a - 2, 0), b + 3) for a, b in zip(where.min(0), where.max(0), strict=True))
     parts = {"first": first, "second": second, "share": np.rint(255 * share)}
-    parts["brain"] = np.rint(255 * _blocks(brain).mean(0))
+    parts["brain"] = np.rint(255 * _blocks(brain_of(values)).mean(0))
     return {name: np.ascontiguousarray(part[box].astype(np.uint8)) for name, part in parts.items()}
+
+
+def brain_of(values: np.ndarray) -> np.ndarray:
+    """What counts as brain in a label map of 1 mm.
+
+    Every label of cerebrum, cerebellum, brain stem and ventricles, closed by 5 mm within the outer fluid (24), so that
+    sulci and cisterns belong to it, holes filled, and one more millimetre of that fluid: so it is as large, measured
+    against deepbet's masks of both, as DLMUSE's brain.
+
+    Args:
+        values: FreeSurfer's numbers, three axes in any order.
+
+    Returns:
+        bool, the same shape.
+    """
+    import SimpleITK as sitk
+
+    tissue = (values > 0) & (values < 500) & (values != 24)
+    padded = sitk.GetImageFromArray(np.pad(tissue, CLOSING + 1).astype(np.uint8))
+    closed = sitk.BinaryMorphologicalClosing(padded, [CLOSING] * 3, sitk.sitkBall)
+    inner = (slice(CLOSING + 1, -CLOSING - 1),) * 3
+    brain = tissue | ((sitk.GetArrayFromImage(closed)[inner] > 0) & (values == 24))
+    filled = sitk.BinaryFillhole(sitk.GetImageFromArray(brain.astype(np.uint8)))
+    wider = sitk.GetArrayFromImage(sitk.BinaryDilate(filled, [1] * 3, sitk.sitkBall)) > 0
+    return (sitk.GetArrayFromImage(filled) > 0) | (wider & (values == 24))
 
 
 def _blocks(values: np.ndarray) -> np.ndarray:

@@ -84,7 +84,7 @@ def augment(image: Tensor, brain: Tensor, random: torch.Generator) -> tuple[Tens
     grid = _pose(brain, random)
     both = torch.stack([image - background, brain])[None]
     sampled = F.grid_sample(both, grid, align_corners=True)
-    picture, target = sampled[:, :1] + background, sampled[:, 1:]
+    picture, target = sampled[:, :1] + background, sampled[:, 1:].clamp(0, 1)
     picture = _blurred(picture, random)
     picture = _thick_slices(picture, random)
     picture = picture * _bias(random, _between(random, 0.0, 0.45))
@@ -103,9 +103,9 @@ def _pose(brain: Tensor, random: torch.Generator) -> Tensor:
     """Where every voxel of the network's grid lies in the head, normalised, `[1, L, P, S, 3]` in torch's axis order."""
     kind = _uniform(random)
     angles = [_normal(random) * 9.0 for _ in range(3)]
-    if kind < 0.12:  # quarter and half turns
+    if kind < 0.08:  # quarter and half turns
         angles = [a / 2 + 90.0 * int(_between(random, 0, 4)) for a in angles]
-    elif kind < 0.24:
+    elif kind < 0.20:
         angles = [_between(random, -180, 180) for _ in range(3)]
     matrix = torch.eye(3)
     for axis, angle in enumerate(angles):
