@@ -23,7 +23,7 @@ from torch import Tensor
 from ..network.brain_extraction import ARCHITECTURE, BrainNet, normalise
 from ..network.brain_weights import save_weights
 from .head_data import Heads
-from .heads import augment, paint
+from .heads import augment, paint, without_brain
 
 CHECKPOINT_SECONDS = 60
 
@@ -36,6 +36,7 @@ class ExtractorSettings:
         steps: of `batch` images each.
         learning_rate: of Adam, which falls along a cosine to a hundredth.
         real: share of the images that are real scans.
+        empty: share of the images that show no brain.
         average: decay of the running average of the weights.
         seed: of all chance.
         validate_every: steps between two looks at heads that are not trained on.
@@ -45,6 +46,7 @@ class ExtractorSettings:
     batch: int = 2
     learning_rate: float = 2e-3
     real: float = 0.15
+    empty: float = 0.04
     average: float = 0.998
     seed: int = 1
     validate_every: int = 250
@@ -117,7 +119,8 @@ class ExtractorTrainer:
         heads = list((self.heads.scans if real else self.heads.maps).values())
         head = heads[int(torch.randint(len(heads), (), generator=self.random))]
         image = head.image if real else paint(head, self.heads.labels, self.heads.classes, self.random)
-        return augment(image, head.brain, self.random)
+        empty = torch.rand((), generator=self.random) < self.settings.empty
+        return (without_brain if empty else augment)(image, head.brain, self.random)
 
     def averaged_network(self) -> BrainNet:
         network = BrainNet().to(memory_format=torch.channels_last_3d).eval()

@@ -15,7 +15,7 @@ import torch
 from .heads import GRID, Head
 
 HELD_OUT = ("head_19", "head_20")  # label maps that are never trained on
-CLOSING = 5  # mm, by which the tissue is closed over its sulci
+REACH = 5  # mm, by which the tissue is closed over its sulci, and reaches into the fluid around it
 MEASURED = ("nichart/subj01_t1", "nichart/subj05_t1", "nichart/subj08_t1")  # real heads looked at, never trained on
 
 
@@ -31,7 +31,7 @@ def pack(data: Path, file: Path) -> dict[str, int]:
     """
     import SimpleITK as sitk
 
-    from ..network.brain_extraction import network_view
+    from ..network.brain_extraction import centre_of_mass, network_view
 
     data, arrays = Path(data), {}
     names = ("generation_labels", "generation_classes", "generation_classes_contrast_specific")
@@ -40,16 +40,18 @@ def pack(data: Path, file: Path) -> dict[str, int]:
         arrays[name] = np.load(data / "labelmaps" / f"{name}.npy")
     for path in sorted((data / "labelmaps").glob("head_*.nii.gz")):
         name = path.name.removesuffix(".nii.gz")
-        for part, values in pack_labels(sitk.ReadImage(str(path)), arrays["generation_labels"]).items():
-            arrays[f"{name}/{part}"] = values
+        head = sitk.ReadImage(str(path))
+        for kind in ("",) if name in HELD_OUT else ("", "_aged"):
+            for part, values in pack_labels(head, arrays["generation_labels"], kind == "_aged").items():
+                arrays[f"{name}{kind}/{part}"] = values
     for name, scan, mask in _real_scans(data / "heads"):
         for part, values in pack_scan(scan, mask).items():
             arrays[f"{name}/{part}"] = values
     for name in MEASURED:
         path = data / "heads" / f"{name}.nii.gz"
         if path.exists():
-            view = network_view(sitk.ReadImage(str(path)))
             mask = sitk.Cast(sitk.ReadImage(str(path).replace(".nii.gz", "_labels.nii.gz")) > 0, sitk.sitkFloat32)
+            view = network_view(sitk.ReadImage(str(path)), centre_of_mass(mask))
             arrays[f"measured/{path.name}/view"] = _array(view).astype(np.float32)
             arrays[f"measured/{path.name}/brain"] = _array(sitk.Resample(mask, view, sitk.Transform(), sitk.sitkLinear))
     np.savez_compressed(file, **arrays)
@@ -57,12 +59,13 @@ def pack(data: Path, file: Path) -> dict[str, int]:
     return {kind: len({key.rsplit("/", 1)[0] for key in arrays if key.startswith(kind)}) for kind in kinds}
 
 
-def pack_labels(head: object, labels: np.ndarray) -> dict[str, np.ndarray]:
+def pack_labels(head: object, labels: np.ndarray, older: bool = False) -> dict[str, np.ndarray]:
     """A label map of 1 mm as the two most frequent labels of each block of 2 x 2 x 2 voxels.
 
     Args:
         head: a SimpleITK image of FreeSurfer's numbers, 1 mm, an even number of voxels a side.
         labels: the numbers, in the order of the rows.
+        older: whether the head is `aged` first; its brain then still reaches where it did.
 
     Returns:
         uint8 `[L, P, S]` each: `first`, `second` (rows), `share` (of `first`, 255 is all), `brain` (255 is all).
@@ -73,7 +76,8 @@ def pack_labels(head: object, labels: np.ndarray) -> dict[str, np.ndarray]:
     values = _array(head).astype(np.int32)
     rows = np.zeros(max(int(values.max()), int(labels.max())) + 1, np.uint8)
     rows[labels] = np.arange(len(labels))
-    blocks = _blocks(rows[values])
+    brain = brain_of(values)
+    blocks = _blocks(rows[aged(values) if older else values])
     counts = (blocks[:, None] == blocks[None]).sum(0)
     first = np.take_along_axis(blocks, counts.argmax(0)[None], 0)[0]
     others = np.where(blocks == first, 0, counts)
@@ -82,7 +86,7 @@ def pack_labels(head: object, labels: np.ndarray) -> dict[str, np.ndarray]:
     where = np.argwhere(first > 0)
     box = tuple(slice(max(a - 2, 0), b + 3) for a, b in zip(where.min(0), where.max(0), strict=True))
     parts = {"first": first, "second": second, "share": np.rint(255 * share)}
-    parts["brain"] = np.rint(255 * _blocks(brain_of(values)).mean(0))
+    parts["brain"] = np.rint(255 * _blocks(brain).mean(0))
     return {name: np.ascontiguousarray(part[box].astype(np.uint8)) for name, part in parts.items()}
 
 
@@ -90,8 +94,8 @@ def brain_of(values: np.ndarray) -> np.ndarray:
     """What counts as brain in a label map of 1 mm.
 
     Every label of cerebrum, cerebellum, brain stem and ventricles, closed by 5 mm within the outer fluid (24), so that
-    sulci and cisterns belong to it, holes filled, and one more millimetre of that fluid: so it is as large, measured
-    against deepbet's masks of both, as DLMUSE's brain.
+    sulci and cisterns belong to it; and of the fluid around it, up to 5 mm, all but the outermost millimetre. So it is
+    as large, measured against deepbet's masks of both, as DLMUSE's brain, which reaches over an aged brain's fluid.
 
     Args:
         values: FreeSurfer's numbers, three axes in any order.
@@ -101,14 +105,38 @@ def brain_of(values: np.ndarray) -> np.ndarray:
     """
     import SimpleITK as sitk
 
-    tissue = (values > 0) & (values < 500) & (values != 24)
-    padded = sitk.GetImageFromArray(np.pad(tissue, CLOSING + 1).astype(np.uint8))
-    closed = sitk.BinaryMorphologicalClosing(padded, [CLOSING] * 3, sitk.sitkBall)
-    inner = (slice(CLOSING + 1, -CLOSING - 1),) * 3
-    brain = tissue | ((sitk.GetArrayFromImage(closed)[inner] > 0) & (values == 24))
-    filled = sitk.BinaryFillhole(sitk.GetImageFromArray(brain.astype(np.uint8)))
-    wider = sitk.GetArrayFromImage(sitk.BinaryDilate(filled, [1] * 3, sitk.sitkBall)) > 0
-    return (sitk.GetArrayFromImage(filled) > 0) | (wider & (values == 24))
+    where = np.argwhere((values > 0) & (values < 500))
+    box = tuple(slice(a, b + 1) for a, b in zip(where.min(0), where.max(0), strict=True))
+    head = np.pad(values[box], REACH + 1)
+    tissue = sitk.GetImageFromArray(((head > 0) & (head < 500) & (head != 24)).astype(np.uint8))
+    inside = sitk.GetImageFromArray(((head > 0) & (head < 500)).astype(np.uint8))
+    closed = sitk.BinaryMorphologicalClosing(tissue, [REACH] * 3, sitk.sitkBall) & inside
+    near = sitk.BinaryDilate(closed, [REACH] * 3, sitk.sitkBall)
+    brain = closed | (near & sitk.BinaryErode(inside, [1] * 3, sitk.sitkBall))
+    inner = (slice(REACH + 1, -REACH - 1),) * 3
+    result = np.zeros(values.shape, bool)
+    result[box] = sitk.GetArrayViewFromImage(sitk.BinaryFillhole(brain))[inner] > 0
+    return result
+
+
+def aged(values: np.ndarray) -> np.ndarray:
+    """A label map whose cortex lost a millimetre to the fluid around it, and its white matter two to the ventricles.
+
+    Args:
+        values: FreeSurfer's numbers at 1 mm.
+
+    Returns:
+        The same kind and shape.
+    """
+    import SimpleITK as sitk
+
+    result = values.copy()
+    for label, millimetres, losing in ((24, 1, (3, 42)), (4, 2, (2,)), (43, 2, (41,))):
+        grown = sitk.BinaryDilate(
+            sitk.GetImageFromArray((values == label).astype(np.uint8)), [millimetres] * 3, sitk.sitkBall
+        )
+        result[(sitk.GetArrayViewFromImage(grown) > 0) & np.isin(values, losing)] = label
+    return result
 
 
 def _blocks(values: np.ndarray) -> np.ndarray:

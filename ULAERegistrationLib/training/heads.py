@@ -15,11 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..network.brain_extraction import SPACING, normalise
+from ..network.brain_extraction import SIZE, SPACING, normalise
 from .contrasts import draw_contrast
 
 GRID = 2.0  # mm, of the packed heads
-SIZE = 96  # voxels of the network's spacing a side in training: 230 mm
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,12 @@ def paint(head: Head, labels: np.ndarray, classes: dict[str, np.ndarray], random
     painted = means[second].lerp_(means[first], head.share.flatten())
     painted += spreads[first] * torch.randn(len(first), generator=random)
     painted = painted.view(shape)
+    if _uniform(random) < 0.6:  # muscle, fat and marrow are not as even as their labels
+        outside = torch.from_numpy(labels >= 500)[head.first]
+        coarse = torch.randn(1, 1, *(n // 4 for n in shape), generator=random)
+        uneven = F.interpolate(coarse, size=shape, mode="trilinear", align_corners=True)[0, 0]
+        painted += outside * uneven * _between(random, 0.0, 0.4)
+        painted.clamp_(min=0)
     chance = _uniform(random)
     if chance < 0.10:  # stripped along the mask of brain
         painted *= head.brain > 0.5
@@ -97,6 +102,31 @@ def augment(image: Tensor, brain: Tensor, random: torch.Generator) -> tuple[Tens
         picture, target = torch.where(seen, picture, picture.new_zeros(())), target * seen
     picture = normalise(picture)
     return picture ** math.exp(_normal(random) * 0.3), target
+
+
+def without_brain(image: Tensor, brain: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """What is no brain: noise of some coarseness, or what of a head lies on one side of its brain.
+
+    Args:
+        image, brain, random: as for `augment`.
+
+    Returns:
+        As `augment`; the share of brain is 0.
+    """
+    nothing = torch.zeros(1, 1, SIZE, SIZE, SIZE)
+    if _uniform(random) < 0.5:
+        side = int(_between(random, 3, SIZE))
+        noise = torch.randn(1, 1, side, side, side, generator=random)
+        noise = F.interpolate(noise, size=[SIZE] * 3, mode="trilinear", align_corners=True)
+        return normalise(noise.abs() if _uniform(random) < 0.5 else noise), nothing
+    picture, target = augment(image, brain, random)
+    axis = int(_between(random, 0, 3))
+    shown = torch.ones(SIZE)
+    occupied = target[0, 0].amax([k for k in range(3) if k != axis]).nonzero().flatten()
+    if len(occupied):
+        shown[int(occupied[0]) :] = 0
+    picture = picture * shown.view([-1 if k == axis else 1 for k in range(3)])
+    return normalise(picture) if picture.any() else normalise(torch.rand(nothing.shape, generator=random)), nothing
 
 
 def _pose(brain: Tensor, random: torch.Generator) -> Tensor:
