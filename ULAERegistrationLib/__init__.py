@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers, which cannot see what __getattr__ imports
     from .errors import Cancelled, RegistrationError
+    from .network.brain_extraction import extract_brain
     from .registration import register
     from .result import Registration, Step
     from .settings import RegistrationSettings
@@ -25,6 +26,7 @@ __all__ = [
     "RegistrationSettings",
     "Step",
     "__version__",
+    "extract_brain",
     "register",
 ]
 
@@ -32,6 +34,7 @@ _MODULES = {
     "register": "registration",
     "Registration": "result",
     "Step": "result",
+    "extract_brain": "network.brain_extraction",
     "Cancelled": "errors",
     "RegistrationError": "errors",
     "RegistrationSettings": "settings",

@@ -28,12 +28,13 @@ class Stage:
     message: str
 
 
-ALIGNMENT = Stage("alignment", 0.0, "Aligning the brains")
+BRAIN = Stage("brain extraction", 0.0, "Finding the brains")
+ALIGNMENT = Stage("alignment", 0.05, "Aligning the brains")
 NETWORK = Stage("network", 0.2, "Starting the network")
 REFINEMENT = Stage("refinement", 0.45, "Refining this pair")
 FIELD = Stage("field", 0.85, "Composing the transform")
 QUALITY = Stage("quality", 0.95, "Measuring the result")
-STAGES = (ALIGNMENT, NETWORK, REFINEMENT, FIELD, QUALITY)
+STAGES = (BRAIN, ALIGNMENT, NETWORK, REFINEMENT, FIELD, QUALITY)
 
 
 class StageClock:
@@ -70,7 +71,7 @@ class StageClock:
 
     def within(self, fraction: float, message: str) -> None:
         """A progress callback for the stage that has begun: its own fraction, 0 to 1, becomes one of the whole."""
-        stage = self._stage or ALIGNMENT
+        stage = self._stage or STAGES[0]
         later = [other.start for other in STAGES if other.start > stage.start]
         self.report(stage.start + (min([*later, 1.0]) - stage.start) * fraction, message)
 

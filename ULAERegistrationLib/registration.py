@@ -12,19 +12,22 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
+from .errors import RegistrationError
 from .files.transforms import read_transform
 from .files.volumes import Source, read_mask, read_volume
 from .flows.refinement import refine
 from .flows.similarity import LocalNCC
 from .flows.warp import compose_all, downsample_image, upsample_flow, warp
 from .geometry.alignment import align
+from .geometry.brain import brain_mask, cut_sides, find_brain
 from .geometry.canonical import sample_on_canonical
 from .geometry.resampling import resample
 from .geometry.transforms import chain_transform, displacement_field
+from .network.extractors import extract_brain_with
 from .network.predict import predict_flows
 from .network.ulaenet import ULAENet
 from .network.weights import Card, load_network
-from .progress import ALIGNMENT, FIELD, NETWORK, QUALITY, REFINEMENT, Progress, StageClock, silent
+from .progress import ALIGNMENT, BRAIN, FIELD, NETWORK, QUALITY, REFINEMENT, Progress, StageClock, silent
 from .provenance import provenance_of
 from .quality import NCC_WINDOW, measure
 from .result import Registration, Step
@@ -45,9 +48,10 @@ def register(
     """Register a moving brain scan to a fixed one.
 
     Args:
-        fixed, moving: T1 brain scans, best skull-stripped: SimpleITK images or files; any orientation and spacing.
+        fixed, moving: T1 scans of a head or a brain: SimpleITK images or files; any orientation and spacing.
         settings: how; None takes the defaults.
-        fixed_mask, moving_mask: the brain in each, on the same grid; needed where the skull is still there.
+        fixed_mask, moving_mask: the brain in each, on the same grid; found where a scan shows more than the brain and
+            none is given (see `RegistrationSettings.brain`).
         initial_transform: where the alignment starts, fixed world to moving world (LPS mm).
         progress: called with the fraction done, 0 to 1, and what is being done; raising `Cancelled` in it stops.
         **overrides: fields of `settings`, by name.
@@ -71,10 +75,16 @@ def register(
     network, card = load_network(settings.model)
     clock = StageClock(progress)
 
+    clock.begin(BRAIN)
+    fixed_brain = _brain_of(fixed, fixed_mask, "fixed", settings, clock)
+    moving_brain = _brain_of(moving, moving_mask, "moving", settings, clock)
+
     clock.begin(ALIGNMENT)
-    alignment = align(fixed, moving, settings.alignment, fixed_mask, moving_mask, initial_transform, clock.within)
-    fixed_canonical = sample_on_canonical(fixed, alignment.fixed_to_canonical, fixed_mask)
-    moving_canonical = sample_on_canonical(moving, alignment.moving_to_canonical, moving_mask)
+    alignment = align(
+        fixed, moving, settings.alignment, fixed_brain.mask, moving_brain.mask, initial_transform, clock.within
+    )
+    fixed_canonical = sample_on_canonical(fixed, alignment.fixed_to_canonical, fixed_brain.mask)
+    moving_canonical = sample_on_canonical(moving, alignment.moving_to_canonical, moving_brain.mask)
     brain = fixed_canonical > 0
 
     found = canonical_flows(
@@ -94,7 +104,7 @@ def register(
 
     clock.begin(QUALITY)
     flow = array_of(compose_all(found.flows)[0])
-    warnings = alignment.warnings + found.warnings
+    warnings = fixed_brain.warnings + moving_brain.warnings + alignment.warnings + found.warnings
     quality = measure(fixed_canonical, moving_canonical, flow, brain, alignment, clock.seconds, warnings)
     steps = tuple(
         Step(f"phi{i}", arrays[i - 1], tuple(arrays[:i]), alignment, fixed, moving) for i in range(1, len(arrays) + 1)
@@ -104,7 +114,8 @@ def register(
     return Registration(
         fixed=fixed,
         moving=moving,
-        moving_mask=moving_mask,
+        fixed_mask=fixed_brain.mask,
+        moving_mask=moving_brain.mask,
         alignment=alignment,
         steps=steps,
         flow=flow,
@@ -185,6 +196,48 @@ def _unless_harmful(flows: list[Tensor], *, fixed: Tensor, moving: Tensor) -> li
     if ncc(warp(moving, compose_all(flows))) < ncc(moving):
         return [torch.zeros_like(flow) for flow in flows]
     return flows
+
+
+@dataclass(frozen=True, eq=False)
+class _Brain:
+    """The brain of a scan: its mask, or None where the scan shows the brain alone, and what there is to say of it."""
+
+    mask: sitk.Image | None
+    warnings: tuple[str, ...]
+
+
+def _brain_of(
+    scan: sitk.Image, given: sitk.Image | None, role: str, settings: RegistrationSettings, clock: StageClock
+) -> _Brain:
+    """The mask that was given, or that extraction finds where the scan shows more than the brain.
+
+    Raises:
+        RegistrationError: a whole head without a mask where masks are to be given; no brain found.
+    """
+    mask = given
+    if given is None and settings.brain != "skip":
+        clock.within(0.0 if role == "fixed" else 0.5, f"Finding the {role} brain")
+
+        def extractor(image: sitk.Image) -> sitk.Image:
+            if settings.brain == "given":
+                raise RegistrationError(
+                    f"The {role} image shows more than the brain and no mask of its brain was given; give one, or let "
+                    f"the brain be found (brain auto)."
+                )
+            return extract_brain_with(settings.extractor, image)
+
+        mask = find_brain(scan, extractor)
+    sides = cut_sides(brain_mask(scan) if mask is None else mask)
+    if not sides:
+        return _Brain(mask, ())
+    where = " and ".join([", ".join(sides[:-1]), sides[-1]] if len(sides) > 1 else sides)
+    return _Brain(
+        mask,
+        (
+            f"The brain of the {role} image is cut off at the {where} of its field of view; do not trust the result "
+            f"near the cut.",
+        ),
+    )
 
 
 def _tensor(image: np.ndarray) -> Tensor:

@@ -66,7 +66,8 @@ class Registration:
 
     Attributes:
         fixed, moving: the images as given.
-        moving_mask: the moving image's brain as given, uint8 on its grid; None where none was.
+        fixed_mask, moving_mask: the brain of each, as given or found, uint8 on its grid; None where the image shows
+            the brain alone.
         alignment: where both lie in the canonical frame.
         steps: the three accumulative steps.
         flow: their composition (equation 2), float32 `[3, L, P, S]`, voxels of the canonical grid.
@@ -83,6 +84,7 @@ class Registration:
 
     fixed: sitk.Image = field(repr=False)
     moving: sitk.Image = field(repr=False)
+    fixed_mask: sitk.Image | None = field(repr=False)
     moving_mask: sitk.Image | None = field(repr=False)
     alignment: Alignment = field(repr=False)
     steps: tuple[Step, ...] = field(repr=False)
@@ -166,4 +168,5 @@ class Registration:
             ],
             quality=measured.quality_record(),
             report=measured.report_content(),
+            masks={"fixed": self.fixed_mask, "moving": self.moving_mask},
         )

@@ -11,9 +11,13 @@ PresetName = Literal["fast", "accurate", "smooth"]
 AlignmentMethod = Literal["affine", "rigid", "centre", "none"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+BrainChoice = Literal["auto", "given", "skip"]
+Extractor = Literal["ulae", "deepbet"]
 ALIGNMENTS: tuple[AlignmentMethod, ...] = get_args(AlignmentMethod)
 DEVICES: tuple[Device, ...] = get_args(Device)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+BRAIN_CHOICES: tuple[BrainChoice, ...] = get_args(BrainChoice)
+EXTRACTORS: tuple[Extractor, ...] = get_args(Extractor)
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,9 @@ class RegistrationSettings:
 
     Attributes:
         preset: "fast", "accurate" or "smooth"; `PRESETS` says what each does.
+        brain: where a scan shows more than the brain and no mask is given: "auto" finds the brain, "given" refuses the
+            scan, "skip" takes it as it is.
+        extractor: what finds it: "ulae", the network that comes with this package, or "deepbet", once it is installed.
         alignment: what finds the linear part first: "affine", "rigid", "centre" (of the brains' mass) or "none", when
             the two images already share a frame.
         device: where the network runs; "auto" takes CUDA where there is one, then MPS, then the CPU.
@@ -81,6 +88,8 @@ class RegistrationSettings:
     """
 
     preset: PresetName = "accurate"
+    brain: BrainChoice = "auto"
+    extractor: Extractor = "ulae"
     alignment: AlignmentMethod = "affine"
     device: Device = "auto"
     precision: Precision = "auto"
@@ -92,6 +101,8 @@ class RegistrationSettings:
     def __post_init__(self) -> None:
         for name, choices in (
             ("preset", PRESETS),
+            ("brain", BRAIN_CHOICES),
+            ("extractor", EXTRACTORS),
             ("alignment", ALIGNMENTS),
             ("device", DEVICES),
             ("precision", PRECISIONS),

@@ -12,6 +12,7 @@ from ..errors import NOT_ENOUGH_MEMORY, Cancelled, RegistrationError
 from .apply import add_apply
 from .batch import add_batch
 from .benchmark import add_benchmark
+from .brain import add_brain
 from .demo import add_demo
 from .evaluate import add_evaluate
 from .info import add_info
@@ -46,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_register(commands)
     add_apply(commands)
+    add_brain(commands)
     add_info(commands)
     add_demo(commands)
     add_benchmark(commands)

@@ -10,7 +10,15 @@ from typing import TypeAlias
 
 from ..errors import RegistrationError
 from ..progress import Progress, silent
-from ..settings import ALIGNMENTS, DEVICES, PRECISIONS, PRESETS, RegistrationSettings
+from ..settings import (
+    ALIGNMENTS,
+    BRAIN_CHOICES,
+    DEVICES,
+    EXTRACTORS,
+    PRECISIONS,
+    PRESETS,
+    RegistrationSettings,
+)
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -38,6 +46,14 @@ def add_network(command: argparse.ArgumentParser) -> None:
 def add_settings(command: argparse.ArgumentParser) -> None:
     """The options that `settings_of` reads."""
     command.add_argument("--preset", choices=PRESETS, default="accurate", help="default: accurate")
+    command.add_argument(
+        "--brain",
+        choices=BRAIN_CHOICES,
+        default="auto",
+        help="for scans that show more than the brain and have no mask: find the brain (auto, the default), refuse "
+        "them (given), or take them as they are (skip)",
+    )
+    command.add_argument("--extractor", choices=EXTRACTORS, default="ulae", help="what finds the brain; default: ulae")
     command.add_argument("--alignment", choices=ALIGNMENTS, default="affine", help="default: affine")
     command.add_argument("--no-affine", action="store_const", dest="alignment", const="none", help="--alignment none")
     add_network(command)
@@ -54,6 +70,8 @@ def settings_of(options: argparse.Namespace) -> RegistrationSettings:
     """
     return RegistrationSettings(
         preset=options.preset,
+        brain=options.brain,
+        extractor=options.extractor,
         alignment=options.alignment,
         device=options.device,
         precision=options.precision,

@@ -18,6 +18,7 @@ def add_register(commands: Commands) -> None:
     command.add_argument("--warped", metavar="FILE", help="write the warped moving scan (.nii.gz, .nrrd, .mha)")
     command.add_argument("--fixed-mask", metavar="FILE", help="the fixed scan's brain")
     command.add_argument("--moving-mask", metavar="FILE", help="the moving scan's brain")
+    command.add_argument("--save-masks", metavar="FOLDER", help="write the brain masks that were used here")
     command.add_argument("--moving-labels", metavar="FILE", help="a label map of the moving scan to carry along")
     command.add_argument("--warped-labels", metavar="FILE", help="where to write it (default: in the output folder)")
     command.add_argument("--fixed-labels", metavar="FILE", help="a label map of the fixed scan: reports Dice")
@@ -40,8 +41,8 @@ def _register(options: argparse.Namespace) -> None:
     from ..files.volumes import read_labels, read_volume, write_image
     from ..files.writing import check_output_file, check_output_folder
 
-    if options.output:
-        check_output_folder(options.output)
+    for folder in filter(None, (options.output, options.save_masks)):
+        check_output_folder(folder)
     if options.transform:
         check_output_file(options.transform, TRANSFORM_EXTENSIONS)
     for file in filter(None, (options.warped, options.warped_labels)):
@@ -70,6 +71,10 @@ def _register(options: argparse.Namespace) -> None:
         write_transform(registration.transform, options.transform)
     if options.warped:
         write_image(registration.warped, options.warped)
+    if options.save_masks:
+        for role, mask in (("fixed", registration.fixed_mask), ("moving", registration.moving_mask)):
+            if mask is not None:
+                write_image(mask, Path(options.save_masks) / f"{role}_brain.nii.gz")
     measures = {**registration.quality_record(), "model": registration.card.name}
     if labels:
         warped_labels = registration.warp_labels(labels)

@@ -1,12 +1,22 @@
-"""Where the brain is in a scan, and whether the scan shows more than the brain."""
+"""Where the brain is in a scan, and whether the scan shows more than the brain, or less than all of it."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import SimpleITK as sitk
 
 BRAIN_LITRES = (0.25, 2.7)  # from a small infant to the largest adult in MNI space, membranes and fluid included
 HEAD_LITRES = 9.0
+# Stripped scans of adults reach 1.8 litres in the body's size and 2.1 stretched to MNI space; heads begin at 2.1. Above
+# this, brain extraction is asked.
+CERTAINLY_STRIPPED_LITRES = 1.85
+# A scan is a head where more than this share of what it shows lies further than the distance (mm) from its brain:
+# stripped scans have up to .06 there, .14 with a rest of neck, heads .17 (a thresholded FLAIR) to .5.
+BEYOND_MM, BEYOND_SHARE = 10.0, 0.15
+# A brain is cut where it reaches a side of the scan with this share of its widest section or more.
+CUT_SHARE = 0.15
 SHRUNK = 4.0  # mm, fine enough to see where brain and head lie
 
 
@@ -51,6 +61,61 @@ def looks_unstripped(image: sitk.Image) -> bool:
         return True
     # A head with a dim skin is told by the dark share of its skull; large ventricles have that too, in a smaller brain.
     return bool(litres > BRAIN_LITRES[1] and (brightness < 0.25).mean() > 0.1)
+
+
+def find_brain(image: sitk.Image, extractor: Callable[[sitk.Image], sitk.Image]) -> sitk.Image | None:
+    """The brain's mask in a scan that shows more than the brain.
+
+    Args:
+        image: any scan of a head or brain.
+        extractor: finds the brain in a scan: uint8 mask of zeros and ones on its grid. Asked only where the scan is not
+            certainly stripped.
+
+    Returns:
+        The mask, uint8 on the grid of `image`; None where the scan shows the brain alone.
+
+    Raises:
+        RegistrationError: what the extractor raises, where the scan shows more than a brain and none is found.
+    """
+    foreground = coarse_foreground(image)
+    looks_like_head = looks_unstripped(image)
+    if not looks_like_head and volume_litres(foreground) <= CERTAINLY_STRIPPED_LITRES:
+        return None
+    mask = extractor(image)
+    if not looks_like_head and _share_beyond(foreground, mask) <= BEYOND_SHARE:
+        return None
+    return mask
+
+
+def _share_beyond(foreground: sitk.Image, mask: sitk.Image) -> float:
+    """Which share of the foreground lies further than `BEYOND_MM` from a mask."""
+    coarse = sitk.Resample(mask, foreground, sitk.Transform(), sitk.sitkNearestNeighbor)
+    distance = sitk.SignedMaurerDistanceMap(coarse, squaredDistance=False, useImageSpacing=True)
+    shown = sitk.GetArrayViewFromImage(foreground) > 0
+    return float((sitk.GetArrayViewFromImage(distance)[shown] > BEYOND_MM).mean())
+
+
+def cut_sides(mask: sitk.Image) -> list[str]:
+    """The sides on which a brain goes on beyond the scan's field of view.
+
+    Args:
+        mask: of the brain, zeros and ones.
+
+    Returns:
+        Of "left", "right", "front", "back", "bottom", "top", those where the brain's section with the outermost plane
+        of voxels is `CUT_SHARE` of its widest section or more.
+    """
+    values = sitk.GetArrayViewFromImage(mask) > 0
+    names = (("right", "left"), ("front", "back"), ("bottom", "top"))  # towards smaller and larger LPS coordinates
+    direction = np.reshape(mask.GetDirection(), (3, 3))
+    found = []
+    for axis in range(3):
+        sections = values.sum(axis=tuple(other for other in range(3) if other != 2 - axis))
+        body = int(np.abs(direction[:, axis]).argmax())
+        first, last = names[body] if direction[body, axis] > 0 else names[body][::-1]
+        widest = sections.max()
+        found += [side for side, area in ((first, sections[0]), (last, sections[-1])) if area >= CUT_SHARE * widest > 0]
+    return found
 
 
 def coarse_foreground(image: sitk.Image) -> sitk.Image:

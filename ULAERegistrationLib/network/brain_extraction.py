@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from ..errors import RegistrationError
 from ..geometry.brain import voxel_litres
+from ..tensors import array_of, tensor_of
+from .brain_weights import read_weights
 
 MODELS = Path(__file__).parents[1] / "models"
 SHIPPED = MODELS / "ulae-brain.safetensors"
@@ -157,11 +159,11 @@ def brain_probability(view: sitk.Image, network: BrainNet) -> sitk.Image:
     Returns:
         float32 image in [0, 1] on the grid of `view`.
     """
-    values = torch.from_numpy(sitk.GetArrayFromImage(view).transpose(2, 1, 0).copy())[None, None]
+    values = tensor_of(sitk.GetArrayFromImage(view).transpose(2, 1, 0))[None, None]
     seen = normalise(values)
     with torch.inference_mode():
         probability = (network(seen).sigmoid() + network(seen.flip(2)).sigmoid().flip(2)) / 2
-    image = sitk.GetImageFromArray(np.ascontiguousarray(probability[0, 0].numpy().transpose(2, 1, 0)))
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array_of(probability[0, 0]).transpose(2, 1, 0)))
     image.CopyInformation(view)
     return image
 
@@ -224,8 +226,6 @@ def load_brain_network(path: str | Path | None = None) -> BrainNet:
     Raises:
         RegistrationError: where the file is missing, damaged, or of another network.
     """
-    from .brain_weights import read_weights
-
     network = BrainNet()
     network.load_state_dict(read_weights(Path(path) if path else SHIPPED, network))
-    return network.to(memory_format=torch.channels_last_3d).eval().requires_grad_(False)
+    return network.eval().requires_grad_(False)

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import RegistrationError
+from ..files.writing import whole_or_nothing
 
 
 def save_weights(weights: dict[str, Tensor], path: Path, card: dict[str, Any]) -> None:
@@ -20,9 +21,8 @@ def save_weights(weights: dict[str, Tensor], path: Path, card: dict[str, Any]) -
     data = save({name: value.detach().cpu().contiguous() for name, value in weights.items()})
     text = json.dumps({**card, "sha256": hashlib.sha256(data).hexdigest()}, indent=2) + "\n"
     for target, content in ((path, data), (path.with_suffix(".json"), text.encode())):
-        temporary = target.with_name(target.name + ".part")
-        temporary.write_bytes(content)
-        temporary.replace(target)
+        with whole_or_nothing(target) as partial:
+            partial.write_bytes(content)
 
 
 def read_weights(path: Path, network: nn.Module) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import RegistrationError
+from ..tensors import array_of, tensor_of
 
 VERSION = "1.0.2"
 INSTALL = f"pip install --no-deps deepbet=={VERSION}"
@@ -43,7 +44,7 @@ class LinkNet(nn.Module):
         super().__init__()
         self.first = nn.Conv3d(1, 16, 7, stride=2, padding=3, bias=False)
         self.down = nn.ModuleList(
-            nn.ModuleList([_Residual(i, o, stride), _Residual(o, o, 1)])
+            nn.Sequential(_Residual(i, o, stride), _Residual(o, o, 1))
             for i, o, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2), (64, 128, 2))
         )
         self.up = nn.ModuleList(
@@ -57,8 +58,8 @@ class LinkNet(nn.Module):
         """The probability of brain, `[1, 1, R, A, S]`, from a standardised image of that shape, 32 n a side."""
         features = F.max_pool3d(_active(self.first(image)), 3, stride=2, padding=1)
         skipped = [features]
-        for first, second in self.down:
-            features = second(first(features))
+        for pair in self.down:
+            features = pair(features)
             skipped.append(features)
         features = skipped.pop()
         for up in self.up:
@@ -111,16 +112,16 @@ def extract_brain_deepbet(image: sitk.Image) -> sitk.Image:
     """
     finder, network = _load()
     oriented = sitk.DICOMOrient(image, "RAS")
-    scan = torch.from_numpy(sitk.GetArrayFromImage(sitk.Cast(oriented, sitk.sitkFloat32)).transpose(2, 1, 0).copy())
+    scan = tensor_of(sitk.GetArrayFromImage(sitk.Cast(oriented, sitk.sitkFloat32)).transpose(2, 1, 0))
     scan = scan.nan_to_num()
     with torch.inference_mode():
         small = _resized(scan, [COARSE] * 3)
         low, high = small.quantile(0.005), small.quantile(0.995)
-        found = _largest_piece(finder(_standardised(small, low, high)[None, None])[0, 0].numpy() > 0.5)
+        found = _largest_piece(array_of(finder(_standardised(small, low, high)[None, None])[0, 0]) > 0.5)
         box = _box(found, scan.shape)
         seen = _standardised(_resized(scan[box], [FINE] * 3), low, high)
         probability = network(seen[None, None])[0, 0]
-        inside = _resized(probability, scan[box].shape).numpy() > 0.5
+        inside = array_of(_resized(probability, scan[box].shape)) > 0.5
     mask = np.zeros(scan.shape, np.uint8)
     mask[box] = sitk.GetArrayViewFromImage(sitk.BinaryFillhole(sitk.GetImageFromArray(_largest_piece(inside))))
     result = sitk.GetImageFromArray(np.ascontiguousarray(mask.transpose(2, 1, 0)))
@@ -167,7 +168,7 @@ def _load() -> tuple[LinkNet, LinkNet]:
         raise RegistrationError(
             f"deepbet is not installed; run `{INSTALL}`, or choose the brain extraction that comes with this package."
         ) from error
-    finder, network = (_read(Path(package.locate_file(name)), digest) for name, digest in FILES.items())
+    finder, network = (_read(Path(str(package.locate_file(name))), digest) for name, digest in FILES.items())
     return finder, network
 
 
@@ -185,7 +186,7 @@ def _read(file: Path, digest: str) -> LinkNet:
         entries = {name.split("/", 1)[1]: name for name in archive.namelist() if "/data/" in name}
         values = [archive.read(entries[f"data/{index}"]) for index in range(len(network.state_dict()))]
     weights = {
-        name: torch.from_numpy(np.frombuffer(one, "<f4").copy()).view(parameter.shape)
+        name: tensor_of(np.frombuffer(one, "<f4")).view(parameter.shape)
         for (name, parameter), one in zip(network.state_dict().items(), values, strict=True)
     }
     network.load_state_dict(weights)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ def save_folder(
     steps: Sequence[SavedStep],
     quality: dict[str, Any],
     report: ReportContent,
+    masks: Mapping[str, sitk.Image | None],
 ) -> None:
     """Write everything a registration holds; the folder appears whole or not at all.
 
@@ -50,6 +51,7 @@ def save_folder(
         steps/phi1.h5 ...             what each step adds, fixed -> fixed, sampled every 2 mm
         steps/warped0.nii.gz ...      the moving image after the alignment (0) and after each step
         figures/                      the figures of the report
+        fixed_brain.nii.gz ...        the brain masks, where a scan showed more than the brain
         quality.json, report.html     measures; figures and words
 
     Args:
@@ -60,6 +62,7 @@ def save_folder(
         steps: the accumulative steps, in order.
         quality: the content of quality.json.
         report: what the report tells of.
+        masks: the brain masks that were used, by "fixed" and "moving"; None where there was none.
 
     Raises:
         RegistrationError: where it cannot be written.
@@ -72,4 +75,7 @@ def save_folder(
             write_transform(step.transform, partial / "steps" / f"{step.name}.h5")
             write_image(step.warped, partial / "steps" / f"warped{number}.nii.gz")
         (partial / "quality.json").write_text(json.dumps(quality, indent=2) + "\n", encoding="utf-8")
+        for role, mask in masks.items():
+            if mask is not None:
+                write_image(mask, partial / f"{role}_brain.nii.gz")
         write_report(report, partial / "report.html", partial / "figures")

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..tensors import tensor_of
+
 # FreeSurfer labels by what they show.
 WHITE = (2, 7, 16, 41, 46, 77, 85, 251, 252, 253, 254, 255)
 GREY = (3, 8, 10, 11, 12, 17, 18, 26, 28, 42, 47, 49, 50, 51, 53, 54, 58, 60, 136, 137, 163, 164)
@@ -54,16 +56,16 @@ def draw_contrast(
 
 
 def _like_t1(classes: dict[str, np.ndarray], random: torch.Generator) -> tuple[Tensor, Tensor]:
-    rows = torch.from_numpy(classes["t1"])
+    rows = tensor_of(classes["t1"])
     values = []
     for prior in (classes["t1_means"], classes["t1_stds"]):
-        mean, spread = torch.from_numpy(prior).float() / 255
+        mean, spread = tensor_of(prior).float() / 255
         values.append((mean + 1.5 * spread * torch.randn(len(mean), generator=random))[rows])
     return values[0], values[1].clamp(0.005, 0.25) * torch.rand((), generator=random)
 
 
 def _at_random(classes: dict[str, np.ndarray], random: torch.Generator) -> tuple[Tensor, Tensor]:
-    rows = torch.from_numpy(classes["random"])
+    rows = tensor_of(classes["random"])
     number = int(rows.max()) + 1
     means = torch.rand(number, generator=random)
     spreads = 0.10 * torch.rand(number, generator=random)

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..files.writing import whole_or_nothing
 from ..network.brain_extraction import ARCHITECTURE, BrainNet, normalise
 from ..network.brain_weights import save_weights
 from .head_data import Heads
@@ -68,11 +69,12 @@ class ExtractorTrainer:
         self.folder, self.heads, self.settings, self.log = Path(folder), heads, settings, log
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(settings.seed)
-        self.network = BrainNet().to(memory_format=torch.channels_last_3d)
+        self.network = BrainNet()
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate)
         self.random = torch.Generator().manual_seed(settings.seed)
-        self.step, self.cpu_seconds, self.rows, self.loss = 0, 0.0, [], math.nan
+        self.step, self.cpu_seconds, self.loss = 0, 0.0, math.nan
+        self.rows: list[dict[str, float]] = []
         if (self.folder / "checkpoint.pt").exists():
             self._resume()
         (self.folder / "settings.json").write_text(json.dumps(asdict(settings), indent=2) + "\n")
@@ -118,12 +120,14 @@ class ExtractorTrainer:
         real = self.heads.scans and torch.rand((), generator=self.random) < self.settings.real
         heads = list((self.heads.scans if real else self.heads.maps).values())
         head = heads[int(torch.randint(len(heads), (), generator=self.random))]
-        image = head.image if real else paint(head, self.heads.labels, self.heads.classes, self.random)
+        image = (
+            head.image if head.image is not None else paint(head, self.heads.labels, self.heads.classes, self.random)
+        )
         empty = torch.rand((), generator=self.random) < self.settings.empty
         return (without_brain if empty else augment)(image, head.brain, self.random)
 
     def averaged_network(self) -> BrainNet:
-        network = BrainNet().to(memory_format=torch.channels_last_3d).eval()
+        network = BrainNet().eval()
         network.load_state_dict(self.average)
         return network
 
@@ -154,9 +158,8 @@ class ExtractorTrainer:
             "rows": self.rows,
             "loss": self.loss,
         }
-        temporary = self.folder / "checkpoint.part"
-        torch.save(state, temporary)
-        temporary.replace(self.folder / "checkpoint.pt")
+        with whole_or_nothing(self.folder / "checkpoint.pt") as partial:
+            torch.save(state, partial)
 
     def _resume(self) -> None:
         state = torch.load(self.folder / "checkpoint.pt", weights_only=True)

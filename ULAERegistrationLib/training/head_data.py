@@ -8,10 +8,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from ..tensors import tensor_of
 from .heads import GRID, Head
 
 HELD_OUT = ("head_19", "head_20")  # label maps that are never trained on
@@ -33,8 +36,9 @@ def pack(data: Path, file: Path) -> dict[str, int]:
 
     from ..network.brain_extraction import centre_of_mass, network_view
 
-    data, arrays = Path(data), {}
-    names = ("generation_labels", "generation_classes", "generation_classes_contrast_specific")
+    data = Path(data)
+    arrays: dict[str, np.ndarray] = {}
+    names: tuple[str, ...] = ("generation_labels", "generation_classes", "generation_classes_contrast_specific")
     names += ("prior_means_t1", "prior_stds_t1")
     for name in names:
         arrays[name] = np.load(data / "labelmaps" / f"{name}.npy")
@@ -54,7 +58,7 @@ def pack(data: Path, file: Path) -> dict[str, int]:
             view = network_view(sitk.ReadImage(str(path)), centre_of_mass(mask))
             arrays[f"measured/{path.name}/view"] = _array(view).astype(np.float32)
             arrays[f"measured/{path.name}/brain"] = _array(sitk.Resample(mask, view, sitk.Transform(), sitk.sitkLinear))
-    np.savez_compressed(file, **arrays)
+    np.savez_compressed(file, allow_pickle=False, **arrays)
     kinds = ("head", "scan", "measured")
     return {kind: len({key.rsplit("/", 1)[0] for key in arrays if key.startswith(kind)}) for kind in kinds}
 
@@ -144,7 +148,7 @@ def _blocks(values: np.ndarray) -> np.ndarray:
     return np.stack([values[i::2, j::2, k::2] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
 
 
-def pack_scan(scan: object, mask: object) -> dict[str, np.ndarray]:
+def pack_scan(scan: Any, mask: Any) -> dict[str, np.ndarray]:
     """A real scan and the mask of its brain on a grid of 2 mm along the body's axes: uint8 `image` and `brain`."""
     import SimpleITK as sitk
 
@@ -227,11 +231,11 @@ class Heads:
                 "t1_stds": arrays["prior_stds_t1"],
             }
             names = sorted({key.rsplit("/", 1)[0] for key in arrays.files if "/" in key})
-            parts = {name: {} for name in names}
+            parts: dict[str, dict[str, Tensor]] = {name: {} for name in names}
             for key in arrays.files:
                 if "/" in key:
                     name, part = key.rsplit("/", 1)
-                    parts[name][part] = torch.from_numpy(arrays[key])
+                    parts[name][part] = tensor_of(arrays[key])
         heads = {name: _head(part) for name, part in parts.items() if not name.startswith("measured")}
         self.maps = {n: h for n, h in heads.items() if n.startswith("head") and n not in HELD_OUT}
         self.held_out = {n: h for n, h in heads.items() if n in HELD_OUT}

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..network.brain_extraction import SIZE, SPACING, normalise
+from ..tensors import tensor_of
 from .contrasts import draw_contrast
 
 GRID = 2.0  # mm, of the packed heads
@@ -51,6 +52,8 @@ def paint(head: Head, labels: np.ndarray, classes: dict[str, np.ndarray], random
     Returns:
         float32 `[L, P, S]`, about [0, 1]; air is about 0.
     """
+    if head.first is None or head.second is None or head.share is None:
+        raise ValueError("a head without labels cannot be painted")
     means, spreads = draw_contrast(labels, classes, random)
     shape = head.first.shape
     first, second = head.first.flatten(), head.second.flatten()
@@ -58,7 +61,7 @@ def paint(head: Head, labels: np.ndarray, classes: dict[str, np.ndarray], random
     painted += spreads[first] * torch.randn(len(first), generator=random)
     painted = painted.view(shape)
     if _uniform(random) < 0.6:  # muscle, fat and marrow are not as even as their labels
-        outside = torch.from_numpy(labels >= 500)[head.first]
+        outside = tensor_of(labels >= 500)[head.first]
         coarse = torch.randn(1, 1, *(n // 4 for n in shape), generator=random)
         uneven = F.interpolate(coarse, size=shape, mode="trilinear", align_corners=True)[0, 0]
         painted += outside * uneven * _between(random, 0.0, 0.4)
@@ -67,7 +70,7 @@ def paint(head: Head, labels: np.ndarray, classes: dict[str, np.ndarray], random
     if chance < 0.10:  # stripped along the mask of brain
         painted *= head.brain > 0.5
     elif chance < 0.14:  # stripped down to the tissue and the fluid
-        outside = torch.from_numpy((labels >= 500) | (labels == 0))
+        outside = tensor_of((labels >= 500) | (labels == 0))
         painted *= ~outside[head.first]
     elif chance < 0.28:
         painted = _defaced(painted, head.brain, random)

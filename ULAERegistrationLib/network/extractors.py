@@ -1,0 +1,25 @@
+"""The brain extractors by name."""
+
+from __future__ import annotations
+
+import SimpleITK as sitk
+
+from ..settings import Extractor
+from .brain_extraction import extract_brain
+from .deepbet import extract_brain_deepbet
+
+
+def extract_brain_with(extractor: Extractor, image: sitk.Image) -> sitk.Image:
+    """The brain's mask in a scan, found by the extractor of that name.
+
+    Args:
+        extractor: "ulae" or "deepbet".
+        image: the scan.
+
+    Returns:
+        uint8 image of zeros and ones on the grid of `image`.
+
+    Raises:
+        RegistrationError: no brain is found, or deepbet is not installed.
+    """
+    return extract_brain_deepbet(image) if extractor == "deepbet" else extract_brain(image)
