@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 
 import ULAERegistrationLib
 from ULAERegistrationLib import RegistrationError, RegistrationSettings
+from ULAERegistrationLib.settings import PRESETS, PresetName
 
 
-def test_the_defaults_are_what_a_clinician_wants():
-    settings = RegistrationSettings()
-    assert (settings.preset, settings.alignment, settings.device) == ("accurate", "affine", "auto")
+def test_every_preset_says_what_it_does_and_costs():
+    assert list(PRESETS) == list(get_args(PresetName))
+    for preset in PRESETS.values():
+        assert preset.summary.endswith(".")
+        assert preset.cost.endswith(".")
+    assert not PRESETS["fast"].refines
+    assert PRESETS["smooth"].folds_allowed == 0 < PRESETS["accurate"].folds_allowed
 
 
 @pytest.mark.parametrize(
@@ -23,6 +29,8 @@ def test_the_defaults_are_what_a_clinician_wants():
         ("alignment", "bspline", "affine, rigid, centre, none"),
         ("device", "gpu", "auto, cpu, cuda, mps"),
         ("precision", "int8", "float32"),
+        ("brain", "never", "auto, given, skip"),
+        ("extractor", "bet", "ulae, deepbet"),
         ("refinement_iterations", -1, "0 or more"),
         ("smoothness", float("nan"), "0 or more"),
         ("field_spacing", 20.0, "0.5 to 5 mm"),
