@@ -80,12 +80,6 @@ def simulated():
 
 
 @pytest.fixture
-def simulated_once(module, simulated, monkeypatch):
-    """Lets the sample data take the simulation that is there."""
-    monkeypatch.setattr("ULAERegistrationLib.simulation.simulate", lambda: simulated)
-
-
-@pytest.fixture
 def pair(scene, images):
     """A fixed and a moving volume in the scene."""
     return add_volume(scene, images[0], "Atlas"), add_volume(scene, images[1], "MRHead")

@@ -55,7 +55,9 @@ class Application(QtWidgets.QApplication):
         self._testing = True
         slicer.app = self
         sys.modules["slicer.i18n"] = slicer.i18n = i18n
-        from . import loader, qmrml  # noqa: F401 - qmrml adds its widgets to `slicer`
+        from . import loader, qmrml, sample_data  # noqa: F401 - qmrml adds its widgets to `slicer`
+
+        sys.modules["SampleData"] = sample_data
 
         scripted = importlib.import_module(".scripted", __package__)
         sys.modules["slicer.ScriptedLoadableModule"] = slicer.ScriptedLoadableModule = scripted
