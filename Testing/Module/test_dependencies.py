@@ -4,29 +4,49 @@ from __future__ import annotations
 
 import sys
 import types
+from importlib import metadata
+from importlib.util import find_spec
 
 import pytest
 from standin import pythonqt
 
 
 @pytest.fixture
-def no_torch(panel, monkeypatch):
-    """A Slicer without torch."""
-    from ULAERegistrationParts import dependencies
+def installed(panel, monkeypatch):
+    """What Python says it has installed: names to versions, None for what is not there; real where nothing is said."""
+    told = {}
+    real = metadata.version
 
-    installed = {"torch": False}
-    real = dependencies.find_spec
-    monkeypatch.setattr(dependencies, "find_spec", lambda name: real(name) if installed.get(name, True) else None)
+    def version(name: str) -> str:
+        if told.get(name, "") is None:
+            raise metadata.PackageNotFoundError(name)
+        return told.get(name) or real(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    return told
+
+
+@pytest.fixture
+def no_torch(installed):
+    """A Slicer whose torch was installed by halves: a folder of its name can be found, and nothing else of it."""
+    assert find_spec("torch") is not None
+    installed["torch"] = None
     return installed
 
 
-def with_pytorch_utils(monkeypatch, install):
+def with_pytorch_utils(monkeypatch, install, requirement=">=2.2"):
     module = types.ModuleType("PyTorchUtils")
 
     class PyTorchUtilsLogic:
-        def installTorch(self, askConfirmation=False, forceComputationBackend=None, torchVersionRequirement=None):
+        def installTorch(
+            self,
+            askConfirmation=False,
+            forceComputationBackend=None,
+            torchVersionRequirement=None,
+            torchvisionVersionRequirement=None,
+        ):
             assert askConfirmation
-            assert torchVersionRequirement == ">=2.2"
+            assert torchVersionRequirement == requirement
             return install()
 
     module.PyTorchUtilsLogic = PyTorchUtilsLogic
@@ -42,12 +62,42 @@ def test_the_button_says_that_torch_is_missing(panel, pair, no_torch):
 
 def test_a_click_installs_it_through_the_pytorch_extension(panel, pair, no_torch, monkeypatch):
     asked = []
-    with_pytorch_utils(monkeypatch, lambda: asked.append(1) or no_torch.update(torch=True) or "torch")
+    with_pytorch_utils(monkeypatch, lambda: asked.append(1) or no_torch.update(torch="2.12.1") or "torch")
     panel.enter()
     assert not asked
     panel.ui.registerButton.click()
     assert asked == [1]
     assert panel.ui.registerButton.text == "Register"
+
+
+def test_windows_gets_a_torch_that_can_be_loaded_there(panel, pair, installed, monkeypatch):
+    from ULAERegistrationParts import dependencies
+
+    monkeypatch.setattr(dependencies, "PLATFORM", "win32")
+    with_pytorch_utils(monkeypatch, lambda: installed.update(torch="2.12.1+cu128") or "torch", ">=2.2,<2.13")
+    installed["torch"] = "2.13.0+cu128"
+    panel.enter()
+    assert panel.ui.registerButton.text == "Install PyTorch"
+    panel.ui.registerButton.click()
+    assert panel.ui.registerButton.text == "Register"
+
+
+@pytest.mark.parametrize(("version", "fits"), [("2.2.0", True), ("2.10.0a0", True), ("2.1.9", False), ("1.13", False)])
+def test_a_torch_that_is_too_old_counts_as_missing(panel, installed, version, fits):
+    from ULAERegistrationParts import dependencies
+
+    installed["torch"] = version
+    assert (dependencies.missing() == []) == fits
+
+
+def test_a_torch_that_cannot_be_loaded_after_its_installation_is_a_sentence(panel, pair, no_torch, monkeypatch):
+    def install():
+        raise OSError("[WinError 1114] c10.dll")
+
+    with_pytorch_utils(monkeypatch, install)
+    panel.enter()
+    panel.ui.registerButton.click()
+    assert "in the module PyTorch Utils" in str(pythonqt.slot_errors.pop()[1])
 
 
 def test_whoever_declines_can_go_on_without(panel, pair, no_torch, monkeypatch):
@@ -101,12 +151,12 @@ def test_other_packages_come_from_the_requirements_file(panel, pair, no_torch, m
     import slicer
     from ULAERegistrationParts import dependencies
 
-    no_torch.update(torch=True, safetensors=False)
+    no_torch.update(torch="2.12.1", safetensors=None)
     commands = []
 
     def pip_install(line):
         commands.append(line)
-        no_torch.update(safetensors=True)
+        no_torch.update(safetensors="0.6")
 
     monkeypatch.setattr(slicer.util, "pip_install", pip_install)
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda question: "safetensors" in question)
@@ -124,5 +174,5 @@ def test_the_requirements_name_what_is_looked_for(module):
     from ULAERegistrationParts import dependencies
 
     lines = (Path(module.path).parent / "Resources" / "requirements.txt").read_text().splitlines()
-    named = {line.partition(">")[0] for line in lines if line and not line.startswith("#")}
-    assert named | {"torch"} == set(dependencies.PACKAGES)
+    named = {line for line in lines if line and not line.startswith("#")}
+    assert named == {name + versions for name, versions in dependencies.requirements().items() if name != "torch"}

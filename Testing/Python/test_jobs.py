@@ -67,6 +67,18 @@ def test_every_bad_end_becomes_one_sentence(images, behaviour, sentence):
     assert not job.folder.exists()
 
 
+@pytest.mark.parametrize("error", ["OSError('[WinError 1114] c10.dll')", "ImportError('no symbol')"])
+def test_a_torch_that_was_installed_by_halves_is_a_sentence(images, tmp_path, monkeypatch, error):
+    (tmp_path / "torch.py").write_text(f"raise {error}")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with Job() as job:
+        for name, image in images.items():
+            sitk.WriteImage(image, str(job.folder / f"{name}.nrrd"))
+        job.start({"fixed": "fixed.nrrd", "moving": "moving.nrrd"})
+        assert job.wait(60) == "failed"
+        assert "in the module PyTorch Utils" in job.error
+
+
 def test_the_log_keeps_the_traceback_of_an_unexpected_error(images):
     with started(images, "fail", "Step 2") as job:
         job.wait(60)

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import re
+import sys
+from importlib import metadata
 
 import slicer
 
-TORCH_REQUIREMENT = ">=2.2"
-PACKAGES = {"torch": "PyTorch", "safetensors": "safetensors", "matplotlib": "matplotlib"}  # import name -> shown name
+PLATFORM = sys.platform
+NAMES = {"torch": "PyTorch"}  # as users know them, where that differs from the distribution's name
+
+
+def requirements() -> dict[str, str]:
+    """The distributions that a registration needs, and the versions that will do."""
+    # torch 2.13 cannot be loaded by Slicer's Python on Windows; 2.2 is the newest there is for Slicer on macOS.
+    torch = ">=2.2,<2.13" if PLATFORM == "win32" else ">=2.2"
+    return {"torch": torch, "safetensors": ">=0.4", "matplotlib": ">=3.8"}
 
 
 def missing() -> list[str]:
-    """Names of the packages that are not installed; nothing is imported."""
-    return [name for package, name in PACKAGES.items() if find_spec(package) is None]
+    """Names of the packages that are not installed, or in a version that will not do; nothing is imported.
+
+    What counts is the record of the installed distribution: the folder of a package can be found, and its import
+    still fail, after an installation that broke off.
+    """
+    return [NAMES.get(name, name) for name, versions in requirements().items() if not _fits(name, versions)]
 
 
 def install(requirementsFile: str) -> None:
@@ -20,12 +33,27 @@ def install(requirementsFile: str) -> None:
 
     :raises RuntimeError: one sentence on what is still missing and what to do.
     """
-    if find_spec("torch") is None:
+    if not _fits("torch", requirements()["torch"]):
         _installTorch()
     if missing():
         _installRequirements(requirementsFile)
     if missing():
         raise RuntimeError(f"Still not installed: {', '.join(missing())}; install it, or restart Slicer and try again.")
+
+
+def _fits(name: str, versions: str) -> bool:
+    """Whether a distribution is installed in one of the versions asked for, such as ">=2.2,<2.13"."""
+    try:
+        installed = _release(metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return False
+    bounds = re.findall(r"(>=|<)([\d.]+)", versions)
+    return all((installed >= _release(bound)) == (sign == ">=") for sign, bound in bounds)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """The numbers a version begins with: 2.10.0+cpu is (2, 10, 0)."""
+    return tuple(int(number) for number in re.match(r"\d+(?:\.\d+)*", version)[0].split("."))
 
 
 def _installTorch() -> None:
@@ -35,9 +63,15 @@ def _installTorch() -> None:
         _installExtension()
         raise RuntimeError("Restart Slicer to complete the installation of the PyTorch extension.") from None
     # The right build for this computer's graphics card is PyTorchUtils' business.
-    torch = PyTorchUtils.PyTorchUtilsLogic().installTorch(
-        askConfirmation=True, torchVersionRequirement=TORCH_REQUIREMENT
-    )
+    try:
+        torch = PyTorchUtils.PyTorchUtilsLogic().installTorch(
+            askConfirmation=True, torchVersionRequirement=requirements()["torch"]
+        )
+    except (ImportError, OSError) as error:  # it was installed, and its import fails
+        raise RuntimeError(
+            f"PyTorch cannot be loaded ({error}); uninstall it in the module PyTorch Utils, restart Slicer and install"
+            " it again."
+        ) from error
     if torch is None:
         raise RuntimeError("PyTorch was not installed; a registration needs it.")
 

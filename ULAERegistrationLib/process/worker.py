@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from ..result import Registration
 
 
+_REPAIR = (
+    "PyTorch cannot be loaded ({}); in Slicer, uninstall it in the module PyTorch Utils, restart Slicer and install it"
+    " again."
+)
 REGISTERING = 0.9  # the share of the bar that register() has; the rest is writing
 
 
@@ -105,7 +109,8 @@ def run(job: dict, folder: Path, report: Reporter) -> None:
         RegistrationError: as `register` does.
     """
     report.progress(0.0, "Loading the network")
-    from .. import RegistrationSettings, register  # torch is imported here, and takes seconds
+    _load_torch()
+    from .. import RegistrationSettings, register
 
     def path(key: str) -> str | None:
         return str(folder / job[key]) if job.get(key) else None
@@ -136,6 +141,22 @@ def run(job: dict, folder: Path, report: Reporter) -> None:
 
         write_report(registration, result / "report.html")
     report.progress(1.0, "Done")
+
+
+def _load_torch() -> None:
+    """Imports torch, which takes seconds.
+
+    Raises:
+        RegistrationError: it is installed, but cannot be loaded: by halves, or in a version for another computer.
+    """
+    try:
+        import torch  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name == "torch":
+            raise
+        raise RegistrationError(_REPAIR.format(error)) from error
+    except (ImportError, OSError) as error:
+        raise RegistrationError(_REPAIR.format(error)) from error
 
 
 def _write(image: sitk.Image, path: Path) -> None:
