@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import types
 from importlib import metadata
 from importlib.util import find_spec
 
 import pytest
-from standin import pythonqt
+import slicer
+from standin import extensions, pythonqt
 
 
 @pytest.fixture
@@ -100,55 +102,56 @@ def test_a_torch_that_cannot_be_loaded_after_its_installation_is_a_sentence(pane
     assert "in the module PyTorch Utils" in str(pythonqt.slot_errors.pop()[1])
 
 
-def test_whoever_declines_can_go_on_without(panel, pair, no_torch, monkeypatch):
+def test_whoever_declines_is_told_so_and_can_go_on_without(panel, pair, no_torch, monkeypatch, caplog):
     with_pytorch_utils(monkeypatch, lambda: None)
     panel.enter()
-    panel.ui.registerButton.click()
-    # tryWithErrorDisplay shows the sentence and, in testing mode, lets it out
-    assert [str(error[1]) for error in pythonqt.slot_errors] == ["PyTorch was not installed; a registration needs it."]
-    pythonqt.slot_errors.clear()
+    with caplog.at_level(logging.INFO):
+        panel.ui.registerButton.click()
+    assert told(caplog) == ["PyTorch was not installed; a registration needs it."]
     assert panel.ui.registerButton.text == "Install PyTorch"
 
 
-def test_without_the_pytorch_extension_the_user_is_told_where_to_get_it(panel, pair, no_torch, monkeypatch):
-    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
-    panel.enter()
-    panel.ui.registerButton.click()
-    assert "install it with the Extensions Manager" in str(pythonqt.slot_errors.pop()[1])
+def told(caplog) -> list[str]:
+    """What was shown as information; errors would be in `pythonqt.slot_errors`."""
+    lines = [record.message for record in caplog.records if record.levelno == logging.INFO]
+    return [line for line in lines if not line.startswith("Testing mode")]
 
 
 @pytest.mark.parametrize(
-    ("agreed", "succeeds", "sentence"),
+    ("agrees", "works", "sentence"),
     [
-        (True, True, "Restart Slicer to complete the installation"),
-        (True, False, "could not be installed"),
-        (False, True, "is not installed; install it with the Extensions Manager"),
+        (True, True, "The PyTorch extension is installed. Restart Slicer"),
+        (True, False, "The PyTorch extension was not installed"),
+        (False, True, "The PyTorch extension was not installed"),
     ],
 )
 def test_the_pytorch_extension_is_installed_when_the_user_agrees(
-    panel, pair, no_torch, monkeypatch, agreed, succeeds, sentence
+    panel, pair, no_torch, monkeypatch, caplog, agrees, works, sentence
 ):
-    import slicer
-
-    asked, installed = [], []
-
-    def install(name):
-        installed.append(name)
-        return succeeds
-
-    manager = types.SimpleNamespace(installExtensionFromServer=install)
+    manager = extensions.qSlicerExtensionsManagerModel()
+    manager._agrees, manager._works = agrees, works
+    monkeypatch.setattr(slicer.app, "_extensions", manager)
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
-    monkeypatch.setattr(type(slicer.app), "extensionsManagerModel", lambda app: manager, raising=False)
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda question: asked.append(question) or agreed)
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text: pytest.fail(f"asked twice: {text}"))
     panel.enter()
-    panel.ui.registerButton.click()
-    assert sentence in str(pythonqt.slot_errors.pop()[1])
-    assert len(asked) == 1
-    assert installed == (["PyTorch"] if agreed else [])
+    with caplog.at_level(logging.INFO):
+        panel.ui.registerButton.click()
+    assert [text for text in told(caplog) if text.startswith(sentence)]
+    assert manager._asked == ["Do you want to install 'PyTorch' now?"]
+    assert manager._restarts == 0  # the scene may not be saved yet
+    assert manager._installed == (["PyTorch"] if agrees and works else [])
+
+
+def test_a_slicer_without_extensions_manager_says_what_to_do(panel, pair, no_torch, monkeypatch, caplog):
+    monkeypatch.setattr(slicer.app, "_extensions", None)
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
+    panel.enter()
+    with caplog.at_level(logging.INFO):
+        panel.ui.registerButton.click()
+    assert "install it with the Extensions Manager" in told(caplog)[-1]
 
 
 def test_other_packages_come_from_the_requirements_file(panel, pair, no_torch, monkeypatch):
-    import slicer
     from ULAERegistrationParts import dependencies
 
     no_torch.update(torch="2.12.1", safetensors=None)

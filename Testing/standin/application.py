@@ -11,7 +11,7 @@ import slicer.util
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Property, Signal
 
-from . import i18n, mrml_scene
+from . import extensions, i18n, mrml_scene
 
 
 class ModuleManager(QtCore.QObject):
@@ -52,6 +52,7 @@ class Application(QtWidgets.QApplication):
         self._mrml = mrml_scene.make_scene()
         self._manager = ModuleManager()
         self._layout = LayoutManager()
+        self._extensions = extensions.qSlicerExtensionsManagerModel()
         self._testing = True
         slicer.app = self
         sys.modules["slicer.i18n"] = slicer.i18n = i18n
@@ -79,6 +80,9 @@ class Application(QtWidgets.QApplication):
 
     def layoutManager(self):
         return self._layout
+
+    def extensionsManagerModel(self):
+        return self._extensions
 
     def testingEnabled(self) -> bool:
         return self._testing

@@ -7,6 +7,7 @@ import sys
 from importlib import metadata
 
 import slicer
+from slicer.i18n import tr as _
 
 PLATFORM = sys.platform
 NAMES = {"torch": "PyTorch"}  # as users know them, where that differs from the distribution's name
@@ -28,17 +29,21 @@ def missing() -> list[str]:
     return [NAMES.get(name, name) for name, versions in requirements().items() if not _fits(name, versions)]
 
 
-def install(requirementsFile: str) -> None:
+def install(requirementsFile: str) -> str:
     """Installs what is missing: torch through the PyTorch extension, the rest by pip, each after asking.
 
-    :raises RuntimeError: one sentence on what is still missing and what to do.
+    :return: one sentence on what the user has to do next, empty where all is there.
+    :raises RuntimeError: one sentence on what went wrong.
     """
     if not _fits("torch", requirements()["torch"]):
-        _installTorch()
+        todo = _installTorch()
+        if todo:
+            return todo
     if missing():
         _installRequirements(requirementsFile)
     if missing():
         raise RuntimeError(f"Still not installed: {', '.join(missing())}; install it, or restart Slicer and try again.")
+    return ""
 
 
 def _fits(name: str, versions: str) -> bool:
@@ -56,12 +61,11 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.match(r"\d+(?:\.\d+)*", version)[0].split("."))
 
 
-def _installTorch() -> None:
+def _installTorch() -> str:
     try:
         import PyTorchUtils
     except ModuleNotFoundError:
-        _installExtension()
-        raise RuntimeError("Restart Slicer to complete the installation of the PyTorch extension.") from None
+        return _installExtension()
     # The right build for this computer's graphics card is PyTorchUtils' business.
     try:
         torch = PyTorchUtils.PyTorchUtilsLogic().installTorch(
@@ -72,17 +76,16 @@ def _installTorch() -> None:
             f"PyTorch cannot be loaded ({error}); uninstall it in the module PyTorch Utils, restart Slicer and install"
             " it again."
         ) from error
-    if torch is None:
-        raise RuntimeError("PyTorch was not installed; a registration needs it.")
+    return _("PyTorch was not installed; a registration needs it.") if torch is None else ""
 
 
-def _installExtension() -> None:
-    question = "The PyTorch extension is needed. Install it now? Slicer must be restarted afterwards."
+def _installExtension() -> str:
+    """Installs the PyTorch extension. Slicer's model asks the user by itself, and shows why it could not."""
     manager = getattr(slicer.app, "extensionsManagerModel", lambda: None)()
-    if manager is None or not slicer.util.confirmOkCancelDisplay(question):
-        raise RuntimeError("The PyTorch extension is not installed; install it with the Extensions Manager.")
-    if not manager.installExtensionFromServer("PyTorch"):
-        raise RuntimeError("The PyTorch extension could not be installed; install it with the Extensions Manager.")
+    # Without the restart that Slicer offers by default: the scene may not be saved yet.
+    if manager is not None and manager.installExtensionFromServer("PyTorch", False):
+        return _("The PyTorch extension is installed. Restart Slicer, then click this button again to install PyTorch.")
+    return _("The PyTorch extension was not installed; install it with the Extensions Manager, then restart Slicer.")
 
 
 def _installRequirements(requirementsFile: str) -> None:

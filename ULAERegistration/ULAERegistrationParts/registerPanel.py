@@ -62,7 +62,9 @@ class RegisterPanel:
             self._onFinished(self.run)
         elif dependencies.missing():
             with slicer.util.tryWithErrorDisplay(_("The installation was not completed.")):
-                dependencies.install(self._requirementsFile)
+                todo = dependencies.install(self._requirementsFile)
+                if todo:
+                    slicer.util.infoDisplay(todo)
         else:
             self._start()
         self.update()
