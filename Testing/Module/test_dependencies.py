@@ -11,6 +11,7 @@ from importlib.util import find_spec
 import pytest
 import slicer
 from standin import extensions, pythonqt
+from standin.clicking import wait_until
 
 
 @pytest.fixture
@@ -166,16 +167,39 @@ def test_other_packages_come_from_the_requirements_file(panel, pair, no_torch, m
     panel.enter()
     assert panel.ui.registerButton.text == "Install safetensors"
     panel.ui.registerButton.click()
-    assert len(commands) == 1
-    assert commands[0].endswith('requirements.txt"')
+    assert commands == [["safetensors>=0.4"]]
     assert dependencies.missing() == []
 
 
-def test_the_requirements_name_what_is_looked_for(module):
-    from pathlib import Path
+def test_after_an_installation_by_halves_the_button_names_what_is_still_missing(panel, pair, no_torch, monkeypatch):
+    no_torch.update(safetensors=None)
+    with_pytorch_utils(monkeypatch, lambda: no_torch.update(torch="2.12.1") or "torch")
 
-    from ULAERegistrationParts import dependencies
+    def pip_install(line):
+        raise RuntimeError("no network")
 
-    lines = (Path(module.path).parent / "Resources" / "requirements.txt").read_text().splitlines()
-    named = {line for line in lines if line and not line.startswith("#")}
-    assert named == {name + versions for name, versions in dependencies.requirements().items() if name != "torch"}
+    monkeypatch.setattr(slicer.util, "pip_install", pip_install)
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda question: True)
+    panel.enter()
+    assert panel.ui.registerButton.text == "Install PyTorch, safetensors"
+    panel.ui.registerButton.click()
+    assert "no network" in str(pythonqt.slot_errors.pop()[1])
+    assert panel.ui.registerButton.text == "Install safetensors"
+
+
+def test_matplotlib_is_asked_for_only_by_the_report(panel, pair, installed, app, monkeypatch):
+    installed["matplotlib"] = None
+    panel.enter()
+    assert panel.ui.registerButton.text == "Register"
+    panel.ui.registerButton.click()
+    wait_until(app, lambda: not panel.registerPanel.isRunning())
+    run = panel.registerPanel.run
+    assert (run.state, run.report) == ("done", "")
+    button, commands = panel.ui.saveReportButton, []
+    assert (button.text, button.enabled) == ("Install matplotlib", True)
+    assert button.toolTip == "The report needs it; the next registration then makes one."
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda question: "matplotlib" in question)
+    monkeypatch.setattr(slicer.util, "pip_install", lambda line: commands.append(line) or installed.pop("matplotlib"))
+    button.click()
+    assert commands == [["matplotlib>=3.8"]]
+    assert (button.text, button.enabled) == ("Save report...", False)

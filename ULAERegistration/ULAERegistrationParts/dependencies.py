@@ -5,45 +5,65 @@ from __future__ import annotations
 import re
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import slicer
 from slicer.i18n import tr as _
 
 PLATFORM = sys.platform
 NAMES = {"torch": "PyTorch"}  # as users know them, where that differs from the distribution's name
+REPORT = "matplotlib"  # what the report alone needs
+REQUIREMENTS = Path(__file__).parents[1] / "Resources" / "requirements.txt"
 
 
 def requirements() -> dict[str, str]:
-    """The distributions that a registration needs, and the versions that will do."""
+    """The distributions that a registration and its report need, and the versions that will do."""
     # torch 2.13 cannot be loaded by Slicer's Python on Windows; 2.2 is the newest there is for Slicer on macOS.
-    torch = ">=2.2,<2.13" if PLATFORM == "win32" else ">=2.2"
-    return {"torch": torch, "safetensors": ">=0.4", "matplotlib": ">=3.8"}
+    found = {"torch": ">=2.2,<2.13" if PLATFORM == "win32" else ">=2.2"}
+    for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            name = re.match(r"[\w.-]+", line)[0]
+            found[name] = line[len(name) :]
+    return found
 
 
 def missing() -> list[str]:
-    """Names of the packages that are not installed, or in a version that will not do; nothing is imported.
+    """Names of what a registration needs and is not installed, or in a version that will not do.
 
-    What counts is the record of the installed distribution: the folder of a package can be found, and its import
-    still fail, after an installation that broke off.
+    Nothing is imported. What counts is the record of the installed distribution: the folder of a package can be found,
+    and its import still fail, after an installation that broke off.
     """
-    return [NAMES.get(name, name) for name, versions in requirements().items() if not _fits(name, versions)]
+    return [NAMES.get(name, name) for name in _missing() if name != REPORT]
 
 
-def install(requirementsFile: str) -> str:
-    """Installs what is missing: torch through the PyTorch extension, the rest by pip, each after asking.
+def reportMissing() -> bool:
+    """Whether the report cannot be made, though the registration can."""
+    return REPORT in _missing()
+
+
+def install() -> str:
+    """Installs what a registration needs: torch through the PyTorch extension, the rest by pip, each after asking.
 
     :return: one sentence on what the user has to do next, empty where all is there.
     :raises RuntimeError: one sentence on what went wrong.
     """
-    if not _fits("torch", requirements()["torch"]):
+    if "torch" in _missing():
         todo = _installTorch()
         if todo:
             return todo
-    if missing():
-        _installRequirements(requirementsFile)
+    _pip([name for name in _missing() if name != REPORT])
     if missing():
         raise RuntimeError(f"Still not installed: {', '.join(missing())}; install it, or restart Slicer and try again.")
     return ""
+
+
+def installForReport() -> None:
+    """Installs what the report needs, after asking."""
+    _pip([REPORT])
+
+
+def _missing() -> list[str]:
+    return [name for name, versions in requirements().items() if not _fits(name, versions)]
 
 
 def _fits(name: str, versions: str) -> bool:
@@ -88,12 +108,15 @@ def _installExtension() -> str:
     return _("The PyTorch extension was not installed; install it with the Extensions Manager, then restart Slicer.")
 
 
-def _installRequirements(requirementsFile: str) -> None:
+def _pip(names: list[str]) -> None:
+    if not names:
+        return
+    wanted = [name + requirements()[name] for name in names]
     try:
         import slicer.packaging as packaging  # Slicer 5.12 and newer
     except ImportError:
         packaging = None
     if packaging is not None:
-        packaging.pip_ensure(packaging.load_requirements(requirementsFile), requester="ULAERegistration")
-    elif slicer.util.confirmOkCancelDisplay(f"These Python packages will be installed: {', '.join(missing())}."):
-        slicer.util.pip_install(f'-r "{requirementsFile}"')
+        packaging.pip_ensure(wanted, requester="ULAERegistration")
+    elif slicer.util.confirmOkCancelDisplay(f"These Python packages will be installed: {', '.join(names)}."):
+        slicer.util.pip_install(wanted)

@@ -9,7 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from . import maps
+from . import dependencies, maps
 from .outputs import qualityOf, referenced
 
 VERDICT_COLORS = {"good": "#2e7d32", "look at it": "#b26a00", "do not use": "#c62828"}
@@ -27,7 +27,7 @@ class QualityPanel:
         self._transformNode = None
         self._report = ""
         ui.jacobianButton.connect("clicked()", self.showJacobian)
-        ui.saveReportButton.connect("clicked()", self.saveReport)
+        ui.saveReportButton.connect("clicked()", self.onReportButton)
         ui.diceButton.connect("clicked()", self.measureDice)
         ui.qualityTable.setColumnCount(2)
         ui.qualityTable.setHorizontalHeaderLabels([_("Measure"), _("Value")])
@@ -46,17 +46,22 @@ class QualityPanel:
         self._ui.verdictLabel.text = _verdict(quality)
         self._fill(_rows(quality))
         self._ui.jacobianButton.enabled = bool(quality)
-        self._ui.saveReportButton.enabled = bool(report)
-        self._ui.saveReportButton.toolTip = (
-            _("Save figures and measures of this result as one HTML file.")
-            if report
-            else _("Register first; the report is kept until the next registration or until the scene is closed.")
-        )
         self.update()
 
     def update(self) -> None:
-        """Brings the Dice button in line with the selectors."""
+        """Brings the buttons in line with the selectors and with what is there."""
         ui = self._ui
+        button, installing = ui.saveReportButton, not self._report and dependencies.reportMissing()
+        button.text = _("Install {name}").format(name=dependencies.REPORT) if installing else _("Save report...")
+        button.enabled = bool(self._report) or installing
+        if installing:
+            button.toolTip = _("The report needs it; the next registration then makes one.")
+        elif self._report:
+            button.toolTip = _("Save figures and measures of this result as one HTML file.")
+        else:
+            button.toolTip = _(
+                "Register first; the report is kept until the next registration or until the scene is closed."
+            )
         ready = self._transformNode is not None and ui.diceFixedSelector.currentNode() is not None
         ui.diceButton.enabled = ready and ui.diceWarpedSelector.currentNode() is not None
 
@@ -72,6 +77,17 @@ class QualityPanel:
             ui, fixed = self._ui, referenced(self._transformNode, "fixed")
             found = maps.dice(ui.diceFixedSelector.currentNode(), ui.diceWarpedSelector.currentNode(), fixed)
             self._fill(_diceRows(found) + _rows(qualityOf(self._transformNode)))
+
+    def onReportButton(self) -> None:
+        """Saves the report, or installs what it needs: what the button says."""
+        if self._report:
+            self.saveReport()
+            return
+        try:
+            with slicer.util.tryWithErrorDisplay(_("The installation was not completed.")):
+                dependencies.installForReport()
+        finally:
+            self.update()
 
     def saveReport(self) -> None:
         """Asks for a file and writes the report to it."""

@@ -25,14 +25,13 @@ class RegisterPanel:
         ui: the widgets by name.
         logic: the module's logic.
         binding: the panel's choices.
-        requirementsFile: packages to install besides torch.
         done: called with a run that went well.
     """
 
-    def __init__(self, ui, logic, binding, requirementsFile: str, done):
+    def __init__(self, ui, logic, binding, done):
         self.run = None
         self._ui, self._logic, self._binding = ui, logic, binding
-        self._requirementsFile, self._done = requirementsFile, done
+        self._done = done
         ui.registerButton.connect("clicked()", self.onButton)
         ui.progressBar.setVisible(False)
         ui.stageLabel.setVisible(False)
@@ -57,17 +56,22 @@ class RegisterPanel:
 
     def onButton(self) -> None:
         """Registers, cancels, or installs what is missing: what the button says."""
-        if self.isRunning():
-            self.run.cancel()
-            self._onFinished(self.run)
-        elif dependencies.missing():
-            with slicer.util.tryWithErrorDisplay(_("The installation was not completed.")):
-                todo = dependencies.install(self._requirementsFile)
-                if todo:
-                    slicer.util.infoDisplay(todo)
-        else:
-            self._start()
-        self.update()
+        try:
+            if self.isRunning():
+                self.run.cancel()
+                self._onFinished(self.run)
+            elif dependencies.missing():
+                self._install()
+            else:
+                self._start()
+        finally:  # Slicer's error display lets the error go on, and a part may have been installed
+            self.update()
+
+    def _install(self) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The installation was not completed.")):
+            todo = dependencies.install()
+            if todo:
+                slicer.util.infoDisplay(todo)
 
     def _readiness(self):
         """The button's text and tooltip, and whether it can be clicked: what is missing, if anything."""
@@ -120,7 +124,7 @@ class RegisterPanel:
                 makeVolume=ui.warpedCheckBox.checked,
                 alsoTransform=self._binding.carried(),
                 keepSteps=True,
-                keepReport=True,
+                keepReport=not dependencies.reportMissing(),
                 waitForCompletion=False,
                 progress=lambda run: self._show(run.message, run.fraction),
                 finished=self._onFinished,
