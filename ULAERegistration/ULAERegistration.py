@@ -301,10 +301,9 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
 
     def cancelAll(self):
         """Ends every run that is not waited for; harmless when there is none."""
-        for run, timer in list(self._runs.items()):
-            timer.stop()
+        for run in list(self._runs):
+            self._unfollow(run)
             run.cancel()
-        self._runs.clear()
 
     def _follow(self, run, progress, finished):
         timer = qt.QTimer()
@@ -314,14 +313,25 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
             if run.poll() == "running":
                 if progress is not None:
                     progress(run)
-                return
-            timer.stop()
-            if self._runs.pop(run, None) is not None and run.state != "cancelled" and finished is not None:
+            elif self._unfollow(run) and run.state != "cancelled" and finished is not None:
                 finished(run)
 
         timer.connect("timeout()", look)
         self._runs[run] = timer
         timer.start()
+
+    def _unfollow(self, run) -> bool:
+        """Looks no more at a run; says whether it was looked at.
+
+        The timer's connection holds `look`, and that the run with all its fields, for as long as the timer lives:
+        PythonQt's objects take no part in Python's search for cycles. It is deleted later, not within its own signal.
+        """
+        timer = self._runs.pop(run, None)
+        if timer is None:
+            return False
+        timer.stop()
+        timer.deleteLater()
+        return True
 
 
 class ULAERegistrationTest(ScriptedLoadableModuleTest):
