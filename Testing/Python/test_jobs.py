@@ -12,7 +12,9 @@ import SimpleITK as sitk
 
 from ULAERegistrationLib.process.job import Job, describe_exit
 
-WORKER = Path(__file__).parents[1] / "standin" / "worker.py"
+STANDIN = Path(__file__).parents[1] / "standin"
+DIRECT = [sys.executable, str(STANDIN / "worker.py")]
+LAUNCHED = [sys.executable, str(STANDIN / "launcher.py"), *DIRECT]  # as Slicer's Python is
 
 
 @pytest.fixture
@@ -22,12 +24,12 @@ def images(tmp_path):
     return dict(zip(("fixed", "moving"), pair, strict=True))
 
 
-def started(images, behaviour: str, stage: str, **kwargs) -> Job:
+def started(images, behaviour: str, stage: str, command=DIRECT, **kwargs) -> Job:
     job = Job(**kwargs)
     for name, image in images.items():
         sitk.WriteImage(image, str(job.folder / f"{name}.nrrd"))
     description = {"fixed": "fixed.nrrd", "moving": "moving.nrrd", "warped": True, "steps": True, "report": True}
-    job.start(description, command=[sys.executable, str(WORKER), "known", behaviour, stage])
+    job.start(description, command=[*command, "known", behaviour, stage])
     return job
 
 
@@ -65,6 +67,28 @@ def test_every_bad_end_becomes_one_sentence(images, behaviour, sentence):
         assert sentence in job.error
         assert "\n" not in job.error
     assert not job.folder.exists()
+
+
+@pytest.mark.parametrize("behaviour", ["crash", "kill"])
+def test_a_launcher_that_hides_the_signal_still_gets_a_sentence_about_memory(images, behaviour):
+    with started(images, behaviour, "Refining this pair", LAUNCHED) as job:
+        assert job.wait(60) == "failed"
+        assert job.error == (
+            "The registration crashed while refining this pair, most likely for want of memory; close other programs"
+            " first. The log has what it said before."
+        )
+
+
+def test_a_python_that_cannot_even_start_the_worker_is_not_taken_for_want_of_memory(images, tmp_path, monkeypatch):
+    (tmp_path / "SimpleITK.py").write_text("raise ImportError('no such symbol')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with started(
+        images, "go", "nowhere", [*LAUNCHED[:2], sys.executable, "-m", "ULAERegistrationLib.process.worker"]
+    ) as job:
+        assert job.wait(60) == "failed"
+        assert (
+            job.error == "The registration ended unexpectedly (ImportError: no such symbol); the log has the details."
+        )
 
 
 @pytest.mark.parametrize("error", ["OSError('[WinError 1114] c10.dll')", "ImportError('no symbol')"])

@@ -13,12 +13,13 @@ import SimpleITK as sitk
 from PySide6 import QtCore
 
 WORKER = Path(__file__).parent / "worker.py"
+LAUNCHER = Path(__file__).parent / "launcher.py"
 WAIT_SECONDS = 200  # a real registration on a busy machine
 
 
 def worker_command(behaviour: str = "go", stage: str = "nowhere", registration: str = "known") -> list[str]:
-    """The command of a computing process that does as it is told (see `worker`)."""
-    return [sys.executable, str(WORKER), registration, behaviour, stage]
+    """The command of a computing process that does as it is told (see `worker`), started as Slicer's Python is."""
+    return [sys.executable, str(LAUNCHER), sys.executable, str(WORKER), registration, behaviour, stage]
 
 
 def behave(panel, *told: str) -> None:

@@ -24,6 +24,10 @@ import threading
 import time
 import weakref
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 READY, RUNNING, DONE, FAILED, CANCELLED = "ready", "running", "done", "failed", "cancelled"
 LOG_LINES = 2000  # the newest lines kept
@@ -154,15 +158,16 @@ class Job:
             self.state, self.fraction = DONE, 1.0
             return
         self.state = FAILED
-        self.error = self.error or describe_exit(code, self.message)
+        self.error = self.error or describe_exit(code, self.message, self._log)
 
 
-def describe_exit(code: int, stage: str = "") -> str:
+def describe_exit(code: int, stage: str = "", log: Sequence[str] = ()) -> str:
     """One sentence about a process that ended without saying why.
 
     Args:
         code: its exit status; a negative one is a signal's number.
         stage: what it was doing last.
+        log: the lines it wrote.
     """
     where = f" while {stage[0].lower()}{stage[1:]}" if stage else ""
     if code in KILLED:
@@ -170,6 +175,14 @@ def describe_exit(code: int, stage: str = "") -> str:
     if code < 0:
         with contextlib.suppress(ValueError):
             return f"The registration crashed{where} ({signal.Signals(-code).name}); the log has the details."
+    if any(line.startswith("Traceback") for line in log):
+        return f"The registration ended unexpectedly{where} ({log[-1]}); the log has the details."
+    if code == 1:
+        # Slicer's Python is a launcher, which turns the signal that ended its child into this.
+        return (
+            f"The registration crashed{where}, most likely for want of memory; close other programs first."
+            " The log has what it said before."
+        )
     return f"The registration ended unexpectedly{where} (exit status {code}); the log has the details."
 
 
