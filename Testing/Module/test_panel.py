@@ -166,3 +166,37 @@ def test_reload_keeps_the_choices_and_leaves_one_panel(panel, pair, module, app)
     assert again.ui.fixedVolumeSelector.currentNode() is pair[0]
     pair[0].SetName("renamed")
     app.processEvents()
+
+
+def test_clearing_the_model_file_takes_the_shipped_weights_again(panel):
+    edit = panel.ui.modelPathEdit
+    edit.setCurrentPath("/models/mine.safetensors")
+    assert panel.binding.settings()["model"] == "/models/mine.safetensors"
+    edit.setCurrentPath("")
+    assert panel.binding.settings()["model"] is None
+
+
+def test_a_file_of_another_kind_is_refused_and_not_passed_over(panel, pair, monkeypatch):
+    panel.enter()
+    edit = panel.ui.modelPathEdit
+    for text in ("/models/mine.safetensors", "/models/mine.tx", "/models/mine.txt"):  # the last one as it is typed on
+        edit.setCurrentPath(text)
+    asked = []
+    monkeypatch.setattr(panel.logic, "register", lambda *arguments, **named: asked.append(named))
+    panel.ui.registerButton.click()
+    assert asked[0]["model"] == "/models/mine.txt"
+
+
+def test_the_model_files_that_were_used_are_offered_again_and_none_is_taken_by_itself(panel, pair, module, monkeypatch):
+    qt.QSettings().remove("ULAERegistrationModel")
+    monkeypatch.setattr(panel.logic, "register", lambda *arguments, **named: None)
+    panel.enter()
+    for name in ("one", "two"):
+        panel.ui.modelPathEdit.setCurrentPath(f"/models/{name}.safetensors")
+        panel.ui.registerButton.click()
+    assert list(qt.QSettings().value("ULAERegistrationModel")) == ["/models/two.safetensors", "/models/one.safetensors"]
+    panel.ui.modelPathEdit.setCurrentPath("")
+    slicer.modules.ULAERegistrationWidget.onReload()
+    again = module.widgetRepresentation().self()
+    assert again.ui.modelPathEdit.currentPath == ""
+    assert again.binding.settings()["model"] is None

@@ -79,6 +79,7 @@ class ParameterBinding:
         slicer.util.addParameterEditWidgetConnections(self._pairs, self.toNode)
         ui.carrySelector.connect("checkedNodesChanged()", self.toNode)
         ui.modelPathEdit.connect("currentPathChanged(QString)", self.toNode)
+        ui.modelPathEdit.connect("validInputChanged(bool)", self.toNode)  # the other one is silent on an empty field
 
     def setNode(self, node) -> None:
         """Binds to another parameter node, or to none."""

@@ -111,6 +111,8 @@ class RegisterPanel:
 
     def _start(self) -> None:
         ui = self._ui
+        self._binding.toNode()  # CTK's path field says nothing while a path of another kind is typed
+        ui.modelPathEdit.addCurrentPathToHistory()
         self._show(_("Preparing"), 0.0)
         try:
             self.run = self._logic.register(
