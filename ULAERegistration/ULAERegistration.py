@@ -98,6 +98,9 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.outputTransformSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onResultSelected)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        # After the selectors, which were given the scene above: they lose their nodes one after another at the end of
+        # an import and tell it, which must not be taken for the user's choice.
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartImport)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         restoreInterpolation(slicer.mrmlScene)  # of a scene that was loaded before the module was opened
         self.initializeParameterNode()
@@ -106,7 +109,7 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
 
     def exit(self):
-        pass
+        self.setParameterNode(None)  # the panel is brought in line again when it is shown again
 
     def cleanup(self):
         self.logic.cancelAll()
@@ -126,6 +129,9 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.registerPanel.forget()
         self.stepsPanel.setResult(None, {})
         self.qualityPanel.setResult(None, "")
+
+    def onSceneStartImport(self, caller, event):
+        self.setParameterNode(None)
 
     def onSceneEndImport(self, caller, event):
         restoreInterpolation(slicer.mrmlScene)
@@ -172,16 +178,17 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onDone(self, run):
         """Selects the outputs of a run that went well, and shows the warped volume over the fixed one."""
-        modifying = self.parameterNode.StartModify()
-        self.parameterNode.SetNodeReferenceID("OutputTransform", run.transformNode.GetID())
+        node = self.logic.getParameterNode()  # the panel itself is bound to it only while it is shown
+        modifying = node.StartModify()
+        node.SetNodeReferenceID("OutputTransform", run.transformNode.GetID())
         if run.volumeNode is not None:
-            self.parameterNode.SetNodeReferenceID("OutputVolume", run.volumeNode.GetID())
-        labels = [node for node in run.carriedNodes if node.GetClassName() in LABEL_CLASSES]
+            node.SetNodeReferenceID("OutputVolume", run.volumeNode.GetID())
+        labels = [carried for carried in run.carriedNodes if carried.GetClassName() in LABEL_CLASSES]
         if labels:
-            self.parameterNode.SetNodeReferenceID("DiceWarped", labels[0].GetID())
-        self.parameterNode.EndModify(modifying)
+            node.SetNodeReferenceID("DiceWarped", labels[0].GetID())
+        node.EndModify(modifying)
         self.onResultSelected(run.transformNode)
-        if labels and self.ui.diceFixedSelector.currentNode() is not None:
+        if labels and self.parameterNode is not None and self.ui.diceFixedSelector.currentNode() is not None:
             self.qualityPanel.measureDice()
         if run.volumeNode is not None:
             fixed = slicer.mrmlScene.GetNodeByID(run.fixedVolumeID)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import qt
@@ -145,6 +146,57 @@ def test_every_choice_survives_saving_closing_and_loading_the_scene(panel, scene
         "model": "/models/mine.safetensors",
         "keepTemporaryFiles": True,
     }
+
+
+def test_importing_a_scene_into_this_one_leaves_the_choices(panel, scene, pair, tmp_path):
+    other = scene.AddNewNodeByClass("vtkMRMLModelNode", "tumour")
+    parameters = panel.parameterNode
+    scene.RemoveNode(parameters)  # a scene of somebody who has not this module
+    assert scene.WriteToMRB(str(tmp_path / "other.mrb"))
+    scene.AddNode(parameters)
+    panel.enter()
+    choose_everything(panel, scene, pair)
+    panel.ui.carrySelector.check(other)
+    chosen = shown(panel)
+    unpacked = tmp_path / "unpacked"
+    unpacked.mkdir()
+    with zipfile.ZipFile(tmp_path / "other.mrb") as archive:
+        archive.extractall(unpacked)
+    scene.SetURL(str(next(unpacked.rglob("*.mrml"))))
+    assert scene.Import()
+    assert shown(panel) == chosen
+
+
+def test_what_is_carried_along_survives_loading_the_scene(panel, scene, pair, tmp_path):
+    names = []
+    for kind in ("MarkupsFiducial", "Model", "Segmentation"):
+        node = scene.AddNewNodeByClass(f"vtkMRML{kind}Node", kind)
+        panel.ui.carrySelector.check(node)
+        names.append(kind)
+    assert scene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    assert scene.ReadFromMRB(str(tmp_path / "scene.mrb"))
+    assert sorted(node.GetName() for node in panel.binding.carried()) == sorted(names)
+    assert sorted(node.GetName() for node in panel.ui.carrySelector.checkedNodes()) == sorted(names)
+
+
+def test_a_scene_that_is_loaded_while_another_module_is_shown_keeps_its_choices(panel, scene, pair, tmp_path):
+    choose_everything(panel, scene, pair)
+    chosen = shown(panel)
+    assert scene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    panel.parent._exit()
+    assert scene.ReadFromMRB(str(tmp_path / "scene.mrb"))
+    panel.parent._enter()
+    assert shown(panel) == chosen
+
+
+def test_the_panel_does_not_follow_the_choices_while_another_module_is_shown(panel, scene, pair):
+    panel.ui.presetComboBox.setCurrentText("Fast")
+    node = panel.parameterNode
+    panel.parent._exit()
+    node.SetParameter("Preset", "Smooth")
+    assert panel.ui.presetComboBox.currentText == "Fast"
+    panel.parent._enter()
+    assert panel.ui.presetComboBox.currentText == "Smooth"
 
 
 def test_what_is_carried_along_follows_the_scene(panel, scene):

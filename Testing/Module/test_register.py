@@ -264,6 +264,18 @@ def test_an_output_that_is_an_input_is_a_message(panel, pair, app):
     assert "would overwrite an input" in panel.ui.stageLabel.text
 
 
+def test_a_registration_that_ends_while_another_module_is_shown_is_selected_when_its_own_is_shown_again(
+    panel, pair, app
+):
+    click(panel)
+    panel.parent._exit()
+    run = finish(panel, app)
+    assert run.state == "done", run.error
+    panel.parent._enter()
+    assert panel.ui.outputTransformSelector.currentNode() is run.transformNode
+    assert panel.ui.outputVolumeSelector.currentNode() is run.volumeNode
+
+
 def test_closing_the_scene_while_it_runs_ends_it(panel, pair, scene, app):
     behave(panel, "hang", "Step 1 of 3")
     click(panel)

@@ -1,4 +1,9 @@
-"""The panel's choices in the parameter node, so that they are saved with the scene, and back."""
+"""The panel's choices in the parameter node, so that they are saved with the scene, and back.
+
+By Slicer's own parameter-edit-widget functions and not by its parameterNodeWrapper: that has no connector for a list of
+checked nodes, so the binding would not become smaller by much, and it is not part of the slicer-core package, on which
+the tests of this panel run.
+"""
 
 from __future__ import annotations
 
