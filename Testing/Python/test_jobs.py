@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -101,6 +102,28 @@ def test_a_torch_that_was_installed_by_halves_is_a_sentence(images, tmp_path, mo
         job.start({"fixed": "fixed.nrrd", "moving": "moving.nrrd"})
         assert job.wait(60) == "failed"
         assert "in the module PyTorch Utils" in job.error
+
+
+def test_an_account_whose_name_is_not_ascii_is_no_obstacle(images, tmp_path, monkeypatch):
+    home = tmp_path / "Jürgen Åström 山田"
+    home.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(home))
+    with started(images, "go", "nowhere") as job:
+        assert job.wait(60) == "done", job.error + job.log
+        assert (job.folder / "result" / "steps" / "flow3.nrrd").is_file()
+    assert not job.folder.exists()
+
+
+def test_files_in_the_working_folder_are_not_taken_for_python_packages(images, tmp_path, monkeypatch):
+    for name in ("numpy", "random", "torch"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('this is no package')")
+    monkeypatch.chdir(tmp_path)
+    with Job() as job:
+        for name, image in images.items():
+            sitk.WriteImage(image, str(job.folder / f"{name}.nrrd"))
+        job.start({"fixed": "fixed.nrrd", "moving": "moving.nrrd", "settings": {"preset": "fastest"}})
+        assert job.wait(60) == "failed"
+        assert "preset 'fastest' is not known" in job.error
 
 
 def test_the_log_keeps_the_traceback_of_an_unexpected_error(images):

@@ -138,9 +138,26 @@ def main() -> int:
                 behave(behaviour)
 
     worker.Reporter = Reporter
+    _read_only_ascii()
     if registration == "known":
         _replace_registration(worker)
     return worker.main([job_file])
+
+
+def _read_only_ascii() -> None:
+    """ITK in Windows' python.exe cannot open a path with letters beyond ASCII, such as those of an account's name."""
+    for name in ("ReadImage", "WriteImage", "ReadTransform", "WriteTransform"):
+        setattr(sitk, name, _narrow(getattr(sitk, name)))
+
+
+def _narrow(real):
+    def narrow(*arguments, **named):
+        for path in (one for one in (*arguments, *named.values()) if isinstance(one, str | Path)):
+            if not str(path).isascii():
+                raise RuntimeError(f"ITK cannot open {path!r}")
+        return real(*arguments, **named)
+
+    return narrow
 
 
 def _replace_registration(worker) -> None:

@@ -80,7 +80,10 @@ def main(arguments: list[str] | None = None) -> int:
         job = json.loads(job_file.read_text(encoding="utf-8"))
         report.folder = None if job.get("keep_files") else job_file.parent
         _end_with_parent(report.folder)
-        run(job, job_file.parent, report)
+        # Files by their bare names from here on: under Windows, ITK in python.exe cannot open a path with letters
+        # beyond ASCII, and the folder's path may hold the name of the account.
+        os.chdir(job_file.parent)
+        run(job, Path(), report)
     except RegistrationError as error:
         report.error(str(error))
     except MemoryError:
@@ -212,6 +215,7 @@ def _end_with_parent(folder: Path | None) -> None:
 def _leave(folder: Path | None) -> None:
     """Ends this process at once: the program that started it is gone."""
     if folder is not None:
+        os.chdir(folder.parent)  # Windows removes no folder in which a process is
         shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
