@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import tempfile
 import time
@@ -150,6 +152,56 @@ def test_cancel_ends_the_whole_process_tree_at_once(images):
         assert job.state == "cancelled"
         assert job.wait(1) == "cancelled"
     assert not job.folder.exists()
+
+
+def test_cancel_on_windows_ends_the_whole_process_tree_without_psutil(images, tmp_path, monkeypatch):
+    # Windows has no process groups to kill; its taskkill is played by a script that knows what /T and /F mean.
+    taskkill = tmp_path / "taskkill"
+    taskkill.write_text(
+        f"#!{sys.executable}\n"
+        "import pathlib, psutil, sys\n"
+        "pathlib.Path(__file__).with_name('called').touch()\n"
+        "assert sys.argv[1:4] == ['/T', '/F', '/PID'], sys.argv\n"
+        "process = psutil.Process(int(sys.argv[4]))\n"
+        "for one in [*process.children(recursive=True), process]:\n"
+        "    one.kill()\n"
+    )
+    taskkill.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr("ULAERegistrationLib.process.job.WINDOWS", True, raising=False)
+    with started(images, "spawn", "Step 1 of 3", LAUNCHED) as job:
+        wait_for(job, "Step 1 of 3")
+        while "child" not in job.log:
+            job.poll()
+            time.sleep(0.01)
+        family = psutil.Process(job._process[0].pid).children(recursive=True)
+        assert len(family) == 2  # the worker and its child
+        with monkeypatch.context() as slicer:
+            slicer.setitem(sys.modules, "psutil", None)  # Slicer has none
+            job.cancel()
+        assert (tmp_path / "called").exists()
+        assert psutil.wait_procs(family, timeout=2.0)[1] == []
+    assert not job.folder.exists()
+
+
+def test_a_folder_that_is_still_in_use_for_a_moment_is_removed_all_the_same(images, monkeypatch):
+    # Windows keeps files of an ended process open for a moment, and removes none that is open.
+    job, real, tries = started(images, "refuse", "Step 1"), shutil.rmtree, []
+
+    def rmtree(path, *arguments, **named):
+        tries.append(job._process[0].poll())
+        if len(tries) < 4:
+            (job.folder / "result").mkdir(exist_ok=True)  # some of it goes and some stays
+            if not named.get("ignore_errors"):
+                raise PermissionError(13, "in use")
+            return
+        real(path, *arguments, **named)
+
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    job.wait(60)
+    job.close()
+    assert not job.folder.exists()
+    assert None not in tries  # never while the process was there
 
 
 def test_a_worker_whose_parent_is_killed_ends_too_and_removes_the_files():

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 READY, RUNNING, DONE, FAILED, CANCELLED = "ready", "running", "done", "failed", "cancelled"
 LOG_LINES = 2000  # the newest lines kept
 KILL_SECONDS = 2.0  # how long a killed process may take to disappear
+REMOVE_SECONDS = 3.0  # how long its files may stay open after that
 STREAM_SECONDS = 5.0  # how long the pipes of an ended process may stay open
+WINDOWS = os.name == "nt"
+NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)
 KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL) if hasattr(signal, "SIGKILL") else ()
 
 
@@ -85,7 +88,7 @@ class Job:
         path = os.pathsep.join(filter(None, (package_folder, os.environ.get("PYTHONPATH"))))
         environment = {**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", "PYTHONSAFEPATH": "1"}
         own_group = (
-            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | NO_WINDOW}
             if os.name == "nt"
             else {"start_new_session": True}
         )
@@ -207,6 +210,15 @@ def _end(process: list[subprocess.Popen], folder: Path | None) -> None:
         with contextlib.suppress(OSError):
             one.stdin.close()
     if folder is not None:
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Removes a folder; Windows keeps files of an ended process open for a moment, and removes none that is open."""
+    deadline = time.monotonic() + REMOVE_SECONDS
+    shutil.rmtree(folder, ignore_errors=True)
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -214,19 +226,14 @@ def _kill_tree(process: subprocess.Popen) -> None:
     """Kills a process and its descendants, and waits for it to be gone."""
     if process.poll() is not None:
         return
-    try:
-        import psutil
-
-        family = psutil.Process(process.pid).children(recursive=True)
-    except Exception:  # no psutil, or the process has just ended
-        family = []
-    if os.name == "nt":
+    if WINDOWS:
+        # The process may be Slicer's launcher, whose child does the work; Windows has no groups that can be killed.
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "creationflags": NO_WINDOW}
+            subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], timeout=KILL_SECONDS, **quiet)
         process.kill()
     else:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    for child in family:
-        with contextlib.suppress(Exception):
-            child.kill()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(KILL_SECONDS)
