@@ -59,6 +59,13 @@ class ULAERegistration(ScriptedLoadableModule):
             " and Accumulative Enhancement, MICCAI 2021."
         )
         slicer.app.connect("startupCompleted()", registerSampleData)
+        # Here and not in the panel: a scene may be loaded long before anybody opens the module, or never does.
+        slicer.mrmlScene.AddObserver(slicer.mrmlScene.EndImportEvent, onSceneImported)
+
+
+def onSceneImported(scene, event):
+    """Makes results that were loaded the map they were when they were saved."""
+    restoreInterpolation(scene)
 
 
 def registerSampleData():
@@ -102,7 +109,6 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         # an import and tell it, which must not be taken for the user's choice.
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartImport)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
-        restoreInterpolation(slicer.mrmlScene)  # of a scene that was loaded before the module was opened
         self.initializeParameterNode()
 
     def enter(self):
@@ -134,7 +140,6 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
 
     def onSceneEndImport(self, caller, event):
-        restoreInterpolation(slicer.mrmlScene)
         self.onSceneEndClose(caller, event)
 
     def onSceneEndClose(self, caller, event):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +15,8 @@ from standin.clicking import add_volume, behave, state_of, wait_for_stage, wait_
 from standin.worker import STAGES, known_map
 
 from ULAERegistrationLib.mrml.volumes import image_from_volume, set_volume
+
+ROOT = Path(__file__).parents[2]
 
 
 def click(panel) -> None:
@@ -124,6 +129,37 @@ def test_every_kind_of_failure_is_one_sentence_on_the_panel(panel, pair, app, be
     finish(panel, app)
     assert sentence in panel.ui.stageLabel.text
     assert "\n" not in panel.ui.stageLabel.text
+
+
+def test_what_the_worker_says_is_seen_while_it_runs(panel, pair, app, capsys):
+    behave(panel, "talk", "Step 1 of 3")
+    click(panel)
+    wait_until(app, lambda: "something to say" in panel.ui.logTextEdit.plainText)
+    assert running(panel)
+    shown = capsys.readouterr().out  # Slicer has it in its Python console, and so in the application's log
+    assert shown.count("ULAE Registration: a library has something to say\n") == 1
+    panel.ui.registerButton.click()
+
+
+def test_a_result_is_the_same_map_before_the_module_was_ever_opened(panel, pair, scene, app, tmp_path):
+    click(panel)
+    finish(panel, app)
+    assert scene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    code = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "Testing")!r})
+import standin
+app = standin.start()
+from pathlib import Path
+import slicer
+from standin import loader
+loader.load_module(Path({str(ROOT / "ULAERegistration" / "ULAERegistration.py")!r}))
+assert app.mrmlScene().ReadFromMRB({str(tmp_path / "scene.mrb")!r})
+node = app.mrmlScene().GetFirstNodeByClass("vtkMRMLGridTransformNode")
+print(node.GetTransformFromParent().GetInterpolationModeAsString())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip().splitlines()[-1] == "Linear", done.stderr
 
 
 def test_a_result_that_was_saved_and_loaded_is_the_same_map(panel, pair, scene, images, app, tmp_path):

@@ -63,6 +63,23 @@ def test_the_slider_goes_from_moving_to_fixed(done, images):
     assert {view.GetBackgroundVolumeID() for view in done.views} == {done.run.fixedVolumeID}
 
 
+def test_the_slider_follows_slicers_sequence_toolbar_and_leads_it(done):
+    ui = done.ui
+    ui.makeStepsButton.click()
+    stages = stages_of(done.run)
+    assert slicer.modules.sequences._active is stages.browser
+    ui.modeComboBox.setCurrentText("magnitude")
+    stages.browser.SetSelectedItemNumber(1)  # as the toolbar's own slider does
+    assert ui.stageSlider.value == 1
+    assert "φ1" in ui.stageNameLabel.text.split("<b>")[1]
+    assert np.allclose(slicer.util.arrayFromVolume(stages.magnitude()), 3.0, atol=1e-3)
+    ui.stageSlider.setValue(4)  # the fixed volume, for which the toolbar has no place of its own
+    assert stages.browser.GetSelectedItemNumber() == 3
+    assert ui.stageSlider.value == 4
+    stages.browser.SetSelectedItemNumber(0)
+    assert ui.stageSlider.value == 0
+
+
 def test_the_stage_shows_the_original_moving_voxels_warped_once(done, pair):
     done.ui.makeStepsButton.click()
     volume = stages_of(done.run).volume

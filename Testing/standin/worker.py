@@ -4,9 +4,10 @@
 
 Everything is the product's own: files, JSON lines, error sentences, exit status. Only "known" replaces `register()` by
 a known smooth map (`known_map`), which tests can compute as well. On reaching STAGE (the beginning of a message), it
-behaves: "go" on, "pause" for a second, "hang", "refuse" (RegistrationError), "fail" (any other error), "exhaust"
-(MemoryError), "crash" (SIGSEGV), "kill" (SIGKILL), "spawn" (start a child that ignores signals, and hang). So a test
-that waits for a stage is sure to see it: stages that go by may come in one batch, of which the panel shows the last.
+behaves: "go" on, "pause" for a second, "hang", "talk" (and hang), "refuse" (RegistrationError), "fail" (any other
+error), "exhaust" (MemoryError), "crash" (SIGSEGV), "kill" (SIGKILL), "spawn" (start a child that ignores signals, and
+hang). So a test that waits for a stage is sure to see it: stages that go by may come in one batch, of which the panel
+shows the last.
 """
 
 from __future__ import annotations
@@ -84,7 +85,10 @@ def behave(behaviour: str) -> None:
     """Ends, fails or waits, as told."""
     from ULAERegistrationLib.errors import RegistrationError
 
-    if behaviour == "pause":
+    if behaviour == "talk":
+        print("a library has something to say", flush=True)
+        time.sleep(600)
+    elif behaviour == "pause":
         time.sleep(PAUSE_SECONDS)
     elif behaviour == "hang":
         time.sleep(600)

@@ -128,13 +128,18 @@ class RegisterPanel:
                 keepSteps=True,
                 keepReport=not dependencies.reportMissing(),
                 waitForCompletion=False,
-                progress=lambda run: self._show(run.message, run.fraction),
+                progress=self._onProgress,
                 finished=self._onFinished,
                 **self._binding.settings(),
             )
         except Exception as error:
             self.run = None
             self._fail(str(error))
+
+    def _onProgress(self, run) -> None:
+        self._show(run.message, run.fraction)
+        if self._ui.logTextEdit.plainText != run.log:
+            self._ui.logTextEdit.setPlainText(run.log)
 
     def _onFinished(self, run) -> None:
         """The run has ended, in whatever way."""

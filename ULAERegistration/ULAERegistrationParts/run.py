@@ -110,6 +110,8 @@ class Run:
         if self.state != "running":
             return self.state
         jobState = self._job.poll()
+        for line in self._job.take_log():
+            print(f"ULAE Registration: {line}")  # into the Python console, which Slicer keeps in its log as well
         if jobState == "running":
             return self.state
         try:

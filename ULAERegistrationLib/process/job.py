@@ -61,6 +61,7 @@ class Job:
         self.message = ""
         self.error = ""
         self._log: list[str] = []
+        self._unread: list[str] = []
         self._lines: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._readers: list[threading.Thread] = []
         self._process: list[subprocess.Popen] = []  # shared with the finaliser, which must not hold the job
@@ -71,6 +72,11 @@ class Job:
     def log(self) -> str:
         """What the process wrote beside its progress: warnings, and the traceback of an unexpected error."""
         return "\n".join(self._log)
+
+    def take_log(self) -> list[str]:
+        """The lines of the log that were not taken yet, for whoever shows it as it grows."""
+        lines, self._unread = self._unread, []
+        return lines
 
     def start(self, description: dict, python: str | None = None, command: list[str] | None = None) -> None:
         """Starts the process.
@@ -149,8 +155,9 @@ class Job:
     def _take(self, stream: str, line: str) -> None:
         report = _report(line) if stream == "stdout" else None
         if report is None:
-            self._log.append(line)
-            del self._log[:-LOG_LINES]
+            for lines in (self._log, self._unread):
+                lines.append(line)
+                del lines[:-LOG_LINES]
             return
         self.fraction = float(report.get("fraction", self.fraction))
         self.message = str(report.get("message", self.message))
