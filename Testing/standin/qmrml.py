@@ -227,7 +227,12 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
 
 @widget
 class qMRMLCheckableNodeComboBox(qMRMLNodeComboBox):
-    """A list of nodes, any number of them checked."""
+    """A list of nodes, any number of them checked.
+
+    CTK paints what is checked by itself, "None" and "All" included, whatever `noneDisplay` says.
+    """
+
+    WITHOUT_EFFECT = ("noneDisplay",)
 
     checkedNodesChanged = Signal()
 
@@ -275,9 +280,10 @@ class qMRMLCheckableNodeComboBox(qMRMLNodeComboBox):
             self.checkedNodesChanged.emit()
 
     def _show_checked(self) -> None:
-        names = ", ".join(node.GetName() for node in self.checkedNodes())
+        names, count = [node.GetName() for node in self.checkedNodes()], self.nodeCount()
+        text = "None" if not names else "All" if len(names) == count else ", ".join(names)
         blocker = QtCore.QSignalBlocker(self._list)
-        self._list.setPlaceholderText(names or self._none_display)
+        self._list.setPlaceholderText(text)
         self._list.setCurrentIndex(-1)
         blocker.unblock()
 
