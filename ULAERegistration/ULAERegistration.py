@@ -9,6 +9,7 @@ import importlib.util
 import logging
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import qt
@@ -28,7 +29,7 @@ if importlib.util.find_spec("ULAERegistrationLib") is None:
     # Run from the source tree: Slicer adds this folder only, the library lies beside it.
     sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from ULAERegistrationParts import dependencies, maps, sampleData
+from ULAERegistrationParts import dependencies, licence, maps, sampleData
 from ULAERegistrationParts.outputs import Outputs, restoreInterpolation
 from ULAERegistrationParts.parameters import ParameterBinding, setDefaults
 from ULAERegistrationParts.qualityPanel import QualityPanel
@@ -204,8 +205,10 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
     """Registration from Python, without the panel.
 
     >>> logic = slicer.modules.ulaeregistration.widgetRepresentation().self().logic  # or ULAERegistrationLogic()
-    >>> run = logic.register(fixedVolume, movingVolume, preset="fast")
+    >>> run = logic.register(fixedVolume, movingVolume, preset="fast", acceptLicence=True)
     >>> run.transformNode, run.volumeNode, run.quality["ncc_after"]
+    >>> outputs = ULAERegistration.Outputs(makeVolume=False, alsoTransform=[segmentation])
+    >>> logic.register(fixedVolume, movingVolume, outputs=outputs).carriedNodes
     """
 
     def __init__(self):
@@ -217,27 +220,17 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
         self,
         fixedVolume,
         movingVolume,
-        outputTransform=None,
-        outputVolume=None,
+        *,
         fixedMask=None,
         movingMask=None,
-        preset="accurate",
-        *,
         initialTransform=None,
-        makeVolume=True,
-        alsoTransform=(),
-        device="auto",
-        alignment="affine",
-        precision="auto",
-        refinementIterations=None,
-        smoothness=1.0,
-        model=None,
-        keepSteps=False,
-        keepReport=False,
-        keepTemporaryFiles=False,
+        outputs=None,
+        settings=None,
+        acceptLicence=False,
         waitForCompletion=True,
         progress=None,
         finished=None,
+        **changes,
     ):
         """Registers the moving volume to the fixed one, in a process of its own.
 
@@ -246,55 +239,35 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
 
         :param fixedVolume: the T1 brain scan that stays where it is.
         :param movingVolume: the T1 brain scan that is carried to the fixed one.
-        :param outputTransform: grid transform node for the result; a new one by default.
-        :param outputVolume: volume node for the warped moving volume; a new one by default.
         :param fixedMask: the fixed brain as segmentation or label map; needed where the skull is still there.
         :param movingMask: the moving brain likewise.
-        :param preset: "fast" (network alone), "accurate" (with refinement) or "smooth" (nothing folds).
         :param initialTransform: linear transform node that carries the moving volume roughly to the fixed one.
-        :param makeVolume: whether the warped volume is wanted.
-        :param alsoTransform: nodes that belong to the moving volume, to be carried along: segmentations, label maps,
-            volumes, markups, models. Each gets a copy.
-        :param device: "auto", "cpu", "cuda" or "mps".
-        :param alignment: "affine", "rigid", "centre" or "none".
-        :param precision: "auto", "float32", "bfloat16" or "float16".
-        :param refinementIterations: most steps of the refinement; None takes the preset's number.
-        :param smoothness: weight of the smoothness term in the refinement.
-        :param model: path of other weights (.safetensors).
-        :param keepSteps: keep the fields of the three steps in the result's `steps`.
-        :param keepReport: keep the report in the result's `report`.
-        :param keepTemporaryFiles: leave the folder of the process where it is.
+        :param outputs: an `Outputs`: nodes to overwrite, what else to carry along, what to keep; by default a new
+            transform and a new volume.
+        :param settings: the library's RegistrationSettings: preset, alignment, device, precision and so on.
+        :param acceptLicence: accepts the licence of the shipped weights for this run; not needed where the box in the
+            panel was ticked, nor with weights of your own.
         :param waitForCompletion: return when all is done, keeping the window alive; otherwise at once.
         :param progress: called with the run whenever it has moved on.
         :param finished: called with the run at its end, when it is not waited for.
+        :param changes: fields of `settings` by name, such as preset="fast".
         :return: the run (see ULAERegistrationParts.run.Run): state, transformNode, volumeNode, carriedNodes, quality.
         :raises RegistrationError: one sentence on what is wrong; when waited for, also for failures on the way.
         """
         from ULAERegistrationLib.errors import RegistrationError
+        from ULAERegistrationLib.settings import RegistrationSettings
 
-        settings = {
-            "preset": preset,
-            "device": device,
-            "alignment": alignment,
-            "precision": precision,
-            "refinement_iterations": refinementIterations,
-            "smoothness": smoothness,
-            "model": str(model) if model else None,
-        }
+        settings = replace(settings or RegistrationSettings(), **changes)
+        if settings.model is None and not acceptLicence and not licence.accepted():
+            raise RegistrationError(licence.sentence())
         run = Run(
             fixedVolume,
             movingVolume,
-            Outputs(outputTransform, outputVolume, makeVolume, alsoTransform),
             (fixedMask, movingMask),
             initialTransform,
-            {
-                "settings": settings,
-                "steps": keepSteps,
-                "report": keepReport,
-                "keepTemporaryFiles": keepTemporaryFiles,
-                "python": pythonExecutable(),
-                "command": self.workerCommand,
-            },
+            outputs or Outputs(),
+            settings,
+            self.workerCommand or pythonExecutable(),
         )
         if not waitForCompletion:
             self._follow(run, progress, finished)
@@ -377,7 +350,7 @@ class ULAERegistrationTest(ScriptedLoadableModuleTest):
             self.delayDisplay("Skipped: torch is not installed")
             return
         fixed, moving = self.loadPair()
-        run = ULAERegistrationLogic().register(fixed, moving, preset="fast")
+        run = ULAERegistrationLogic().register(fixed, moving, preset="fast", acceptLicence=True)
         self.assertEqual(run.state, "done")
         self.assertGreater(run.quality["ncc_after"], run.quality["ncc_before"])
         self.assertEqual(run.volumeNode.GetImageData().GetDimensions(), fixed.GetImageData().GetDimensions())

@@ -53,6 +53,9 @@ def scene(app):
 @pytest.fixture
 def panel(module, scene):
     """The module's panel, shown in an empty scene; its registrations take no time (see standin/worker.py)."""
+    from ULAERegistrationParts import licence
+
+    licence.setAccepted(True)
     frame = module.widgetRepresentation()
     frame._enter()
     behave(frame.self())

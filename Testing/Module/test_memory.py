@@ -70,7 +70,11 @@ def test_a_run_of_the_logic_that_is_not_waited_for_dies_at_its_end(module, scene
 
     logic, ended = ULAERegistration.ULAERegistrationLogic(), []
     logic.workerCommand = worker_command()
-    run = logic.register(*pair, waitForCompletion=False, finished=lambda run: ended.append(run.state))
+
+    def finished(run):
+        ended.append(run.state)
+
+    run = logic.register(*pair, acceptLicence=True, waitForCompletion=False, finished=finished)
     wait_until(app, lambda: ended)
     assert run.state == "done"
     run = weakref.ref(run)

@@ -350,7 +350,13 @@ def test_the_logic_registers_without_the_panel(module, scene, pair, app):
     logic = ULAERegistration.ULAERegistrationLogic()
     logic.workerCommand = worker_command()
     heard = []
-    run = logic.register(*pair, preset="fast", makeVolume=False, progress=lambda run: heard.append(run.message))
+    run = logic.register(
+        *pair,
+        preset="fast",
+        outputs=ULAERegistration.Outputs(makeVolume=False),
+        acceptLicence=True,
+        progress=lambda run: heard.append(run.message),
+    )
     assert run.state == "done"
     assert run.volumeNode is None
     assert run.quality["ncc_after"] == 0.55
@@ -364,7 +370,7 @@ def test_closing_the_scene_ends_a_run_of_the_logic_too(module, scene, pair, app)
     logic = ULAERegistration.ULAERegistrationLogic()
     logic.workerCommand = worker_command()
     ended = []
-    run = logic.register(*pair, waitForCompletion=False, finished=ended.append)
+    run = logic.register(*pair, acceptLicence=True, waitForCompletion=False, finished=ended.append)
     scene.Clear(0)
     assert run.state == "cancelled"
     for _ in range(30):
@@ -380,6 +386,6 @@ def test_the_logic_raises_one_sentence(module, scene, pair):
 
     logic = ULAERegistration.ULAERegistrationLogic()
     with pytest.raises(RegistrationError, match="the same; select two different"):
-        logic.register(pair[0], pair[0])
+        logic.register(pair[0], pair[0], acceptLicence=True)
     with pytest.raises(RegistrationError, match="preset 'quick' is not known"):
         logic.register(*pair, preset="quick")

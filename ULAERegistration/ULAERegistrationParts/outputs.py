@@ -15,20 +15,34 @@ ROLE = {"fixed": "spatialRegistrationFixed", "moving": "spatialRegistrationMovin
 
 
 class Outputs:
-    """Where the results of one registration go.
+    """Where the results of one registration go, and what is kept of it.
 
-    Args:
-        transformNode: grid transform to overwrite, or None for a new one.
-        volumeNode: volume to overwrite, or None for a new one.
-        wantsVolume: whether the warped volume is wanted at all.
-        carry: nodes that belong to the moving volume and are to be carried along.
+    :param transform: grid transform node to overwrite, or None for a new one.
+    :param volume: volume node to overwrite with the warped moving volume, or None for a new one.
+    :param makeVolume: whether the warped volume is wanted at all.
+    :param alsoTransform: nodes that belong to the moving volume, to be carried along: segmentations, label maps,
+        volumes, markups, models. Each gets a copy.
+    :param steps: keep the fields of the three steps in the run's `steps`.
+    :param report: keep the report in the run's `report`; it needs matplotlib.
+    :param temporaryFiles: leave the folder of the process where it is.
     """
 
-    def __init__(self, transformNode=None, volumeNode=None, wantsVolume: bool = True, carry=()):
-        self.wantsVolume = wantsVolume
-        self._transformID = transformNode.GetID() if transformNode else None
-        self._volumeID = volumeNode.GetID() if volumeNode and wantsVolume else None
-        self._carryIDs = [node.GetID() for node in carry]
+    def __init__(
+        self,
+        transform=None,
+        volume=None,
+        makeVolume: bool = True,
+        alsoTransform=(),
+        *,
+        steps: bool = False,
+        report: bool = False,
+        temporaryFiles: bool = False,
+    ):
+        self.makeVolume = makeVolume
+        self.steps, self.report, self.temporaryFiles = steps, report, temporaryFiles
+        self._transformID = transform.GetID() if transform else None
+        self._volumeID = volume.GetID() if volume and makeVolume else None
+        self._carryIDs = [node.GetID() for node in alsoTransform]
 
     def check(self, fixed, moving) -> None:
         """Refuses, before anything is computed, outputs that could not be written.

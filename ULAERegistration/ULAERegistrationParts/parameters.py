@@ -127,7 +127,7 @@ class ParameterBinding:
         return [node for node in nodes if node is not None]
 
     def settings(self) -> dict:
-        """The choices that `ULAERegistrationLogic.register` takes as they are."""
+        """The choices that are fields of the library's RegistrationSettings."""
         value = self._node.GetParameter
         iterations = int(float(value("RefinementIterations")))
         return {
@@ -135,8 +135,7 @@ class ParameterBinding:
             "device": value("Device"),
             "alignment": value("Alignment"),
             "precision": value("Precision"),
-            "refinementIterations": iterations if iterations >= 0 else None,
+            "refinement_iterations": iterations if iterations >= 0 else None,
             "smoothness": float(value("Smoothness")),
             "model": value("Model") or None,
-            "keepTemporaryFiles": value("KeepTemporaryFiles") == "true",
         }

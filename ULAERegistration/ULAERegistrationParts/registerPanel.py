@@ -8,7 +8,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from . import dependencies
+from . import dependencies, licence
+from .outputs import Outputs
 
 # Seconds on two processors, measured; after the first run here the panel tells what that one took.
 TYPICAL_SECONDS = {"fast": 30, "accurate": 80, "smooth": 60}
@@ -33,6 +34,7 @@ class RegisterPanel:
         self._ui, self._logic, self._binding = ui, logic, binding
         self._done = done
         ui.registerButton.connect("clicked()", self.onButton)
+        ui.licenceCheckBox.connect("toggled(bool)", self._onLicence)
         ui.progressBar.setVisible(False)
         ui.stageLabel.setVisible(False)
 
@@ -48,6 +50,7 @@ class RegisterPanel:
     def update(self) -> None:
         """Brings button, bar and cost line in line with the choices and with what runs."""
         ui, running = self._ui, self.isRunning()
+        ui.licenceCheckBox.checked = licence.accepted()  # by a script, or in another window, as well
         state = (_("Cancel"), _("End it now; the scene stays as it was."), True) if running else self._readiness()
         ui.registerButton.text, ui.registerButton.toolTip, ui.registerButton.enabled = state
         ui.progressBar.setVisible(running)
@@ -73,6 +76,10 @@ class RegisterPanel:
             if todo:
                 slicer.util.infoDisplay(todo)
 
+    def _onLicence(self, accept: bool) -> None:
+        licence.setAccepted(accept)
+        self.update()
+
     def _readiness(self):
         """The button's text and tooltip, and whether it can be clicked: what is missing, if anything."""
         fixed, moving = self._ui.fixedVolumeSelector.currentNode(), self._ui.movingVolumeSelector.currentNode()
@@ -86,6 +93,8 @@ class RegisterPanel:
         if names:
             toolTip = _("{names} is not installed: click to install").format(names=names)
             return _("Install {names}").format(names=names), toolTip, True
+        if not self._ui.modelPathEdit.currentPath and not licence.accepted():
+            return _("Accept the licence of the weights"), _("Tick the box above; it is asked only once."), False
         return _("Register"), _("Carry the moving volume to the fixed one."), True
 
     def _costLine(self) -> str:
@@ -115,18 +124,22 @@ class RegisterPanel:
         ui.modelPathEdit.addCurrentPathToHistory()
         self._show(_("Preparing"), 0.0)
         try:
+            outputs = Outputs(
+                ui.outputTransformSelector.currentNode(),
+                ui.outputVolumeSelector.currentNode(),
+                ui.warpedCheckBox.checked,
+                self._binding.carried(),
+                steps=True,
+                report=not dependencies.reportMissing(),
+                temporaryFiles=ui.keepFilesCheckBox.checked,
+            )
             self.run = self._logic.register(
                 ui.fixedVolumeSelector.currentNode(),
                 ui.movingVolumeSelector.currentNode(),
-                ui.outputTransformSelector.currentNode(),
-                ui.outputVolumeSelector.currentNode(),
-                ui.fixedMaskSelector.currentNode(),
-                ui.movingMaskSelector.currentNode(),
+                fixedMask=ui.fixedMaskSelector.currentNode(),
+                movingMask=ui.movingMaskSelector.currentNode(),
                 initialTransform=ui.initialTransformSelector.currentNode(),
-                makeVolume=ui.warpedCheckBox.checked,
-                alsoTransform=self._binding.carried(),
-                keepSteps=True,
-                keepReport=not dependencies.reportMissing(),
+                outputs=outputs,
                 waitForCompletion=False,
                 progress=self._onProgress,
                 finished=self._onFinished,
