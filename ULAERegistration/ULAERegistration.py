@@ -49,7 +49,7 @@ class ULAERegistration(ScriptedLoadableModule):
         self.parent.title = _("ULAE Registration")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Registration")]
         self.parent.dependencies = []
-        self.parent.contributors = ["The ULAERegistration authors"]
+        self.parent.contributors = ["AUTHOR-NAME (AUTHOR-ORGANISATION)"]
         self.parent.helpText = _(
             "Deformable registration of two T1 brain MR scans with ULAE-net, a deep network that warps the moving brain"
             " in three accumulating steps. Select a fixed and a moving volume and click Register; the steps and the"
@@ -57,7 +57,7 @@ class ULAERegistration(ScriptedLoadableModule):
         )
         self.parent.acknowledgementText = _(
             "The method: Y. Shu, H. Wang, B. Xiao, X. Bi, W. Li, Medical Image Registration Based on Uncoupled Learning"
-            " and Accumulative Enhancement, MICCAI 2021."
+            " and Accumulative Enhancement, MICCAI 2021, doi:10.1007/978-3-030-87202-1_1."
         )
         slicer.app.connect("startupCompleted()", registerSampleData)
         # Here and not in the panel: a scene may be loaded long before anybody opens the module, or never does.
