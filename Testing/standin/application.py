@@ -9,7 +9,7 @@ import tempfile
 import slicer
 import slicer.util
 from PySide6 import QtCore, QtWidgets
-from PySide6.QtCore import Property, Signal
+from PySide6.QtCore import Property, Signal, Slot
 
 from . import extensions, i18n, mrml_scene
 
@@ -23,9 +23,36 @@ class ModuleManager(QtCore.QObject):
 
 
 class LayoutManager(QtCore.QObject):
-    """The views; there are none here, only the slice logics that tests add to the application logic."""
+    """The views: a layout's number, and the nodes its slice views have in the scene; nothing is drawn.
+
+    The views that tests draw by `sliceview` are among the slice logics of the application logic.
+    """
 
     CXX = True
+    THREE_BY_THREE = ("Red", "Yellow", "Green", *(f"Slice{number}" for number in range(4, 10)))
+
+    def __init__(self):
+        super().__init__()
+        self._layout = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+
+    def _set_layout(self, layout: int) -> None:
+        self._layout = layout
+        if layout != slicer.vtkMRMLLayoutNode.SlicerLayoutThreeByThreeSliceView:
+            return
+        for name in self.THREE_BY_THREE:  # as the slice widgets do that the layout makes; all of them axial
+            for kind in ("vtkMRMLSliceNode", "vtkMRMLSliceCompositeNode"):
+                if slicer.mrmlScene.GetSingletonNode(name, kind) is None:
+                    node = slicer.mrmlScene.CreateNodeByClass(kind)  # with the scene's orientations
+                    node.UnRegister(None)
+                    node.SetSingletonTag(name)
+                    node.SetLayoutName(name)
+                    slicer.mrmlScene.AddNode(node)
+
+    layout = Property(int, lambda self: self._layout, _set_layout)
+
+    @Slot(int)
+    def setLayout(self, layout: int) -> None:
+        self._set_layout(layout)
 
     def sliceViewNames(self) -> tuple:
         return ()

@@ -9,6 +9,7 @@ import vtk
 
 QUALITY = "ULAERegistration.quality"  # attribute of the transform node: the measures as JSON
 SOURCE, RESULT = "ULAERegistrationSource", "ULAERegistrationTransform"  # references of a node that was carried along
+WARPED = "ULAERegistrationWarped"  # reference of the transform node to the warped volume
 PART = "ULAERegistration.part"  # attribute of a node that shows something of a result: what it shows
 FOLDER = "ULAERegistration.folder"  # attribute of a result's folder in the subject hierarchy
 ROLE = {"fixed": "spatialRegistrationFixed", "moving": "spatialRegistrationMoving"}
@@ -111,8 +112,10 @@ class Outputs:
                 carriedNodes.append(_addCarried(scene, node, copy, transformNode, fixed, old, added))
             set_transform(transformNode, vtkGrid, fixed, moving)
             transformNode.SetAttribute(QUALITY, json.dumps(quality))
+            transformNode.SetNodeReferenceID(WARPED, None)
             if volumeNode is not None:
                 set_volume(volumeNode, warped)
+                transformNode.SetNodeReferenceID(WARPED, volumeNode.GetID())
                 showLike(volumeNode, moving)
             putInFolder(transformNode, [transformNode, volumeNode, *carriedNodes])
             for node in [*replaced, *derived(transformNode)]:  # what was made from an earlier result is no longer true
@@ -136,6 +139,11 @@ def restoreInterpolation(scene) -> None:
         grid = node.GetTransformFromParentAs("vtkOrientedGridTransform", False, False) if qualityOf(node) else None
         if grid is not None:
             grid.SetInterpolationModeToLinear()
+
+
+def warpedVolume(transformNode):
+    """The warped volume of a result, or None where none was made or it was deleted."""
+    return transformNode.GetNodeReference(WARPED)
 
 
 def referenced(transformNode, which: str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import dependencies, maps
-from .outputs import qualityOf, referenced
+from .outputs import qualityOf, referenced, warpedVolume
+from .sideBySide import SideBySide
 
 VERDICT_COLORS = {"good": "#2e7d32", "look at it": "#b26a00", "do not use": "#c62828"}
 
@@ -26,9 +28,15 @@ class QualityPanel:
         self._ui = ui
         self._transformNode = None
         self._report = ""
+        self._rows: list[tuple[str, str]] = []
+        self._sideBySide = SideBySide()
         ui.jacobianButton.connect("clicked()", self.showJacobian)
         ui.saveReportButton.connect("clicked()", self.onReportButton)
         ui.diceButton.connect("clicked()", self.measureDice)
+        ui.copyTableButton.connect("clicked()", self.copyTable)
+        ui.saveTableButton.connect("clicked()", self.saveTable)
+        ui.sideBySideButton.connect("toggled(bool)", self.onSideBySide)
+        ui.checkerboardButton.connect("clicked()", self.showCheckerboard)
         ui.qualityTable.setColumnCount(2)
         ui.qualityTable.setHorizontalHeaderLabels([_("Measure"), _("Value")])
         ui.qualityTable.horizontalHeader().setStretchLastSection(True)
@@ -42,10 +50,18 @@ class QualityPanel:
         """
         self._transformNode = transformNode
         self._report = report
+        if transformNode is None:
+            self._sideBySide.forget()
+            self._ui.sideBySideButton.checked = False
         quality = qualityOf(transformNode)
         self._ui.verdictLabel.text = _verdict(quality)
         self._fill(_rows(quality))
         self._ui.jacobianButton.enabled = bool(quality)
+        for button in (self._ui.copyTableButton, self._ui.saveTableButton):
+            button.enabled = bool(quality)
+        volumes = [referenced(transformNode, which) for which in ("fixed", "moving")] if quality else [None]
+        for button in (self._ui.sideBySideButton, self._ui.checkerboardButton):
+            button.enabled = None not in volumes
         self.update()
 
     def update(self) -> None:
@@ -71,6 +87,37 @@ class QualityPanel:
             node = maps.jacobianMap(self._transformNode)
             maps.showLayers(background=referenced(self._transformNode, "fixed"), foreground=node, foregroundOpacity=0.6)
 
+    def onSideBySide(self, on: bool) -> None:
+        """Shows the three volumes in rows, or brings the views back."""
+        with slicer.util.tryWithErrorDisplay(_("The views could not be arranged.")):
+            if on:
+                fixed, moving = (referenced(self._transformNode, which) for which in ("fixed", "moving"))
+                self._sideBySide.show(fixed, moving, warpedVolume(self._transformNode))
+            else:
+                self._sideBySide.back()
+
+    def showCheckerboard(self) -> None:
+        """Makes the checkerboard anew, for the volumes may have changed, and shows it alone."""
+        with slicer.util.tryWithErrorDisplay(_("The checkerboard could not be made."), waitCursor=True):
+            fixed, moving = (referenced(self._transformNode, which) for which in ("fixed", "moving"))
+            node = maps.checkerboard(self._transformNode, fixed, moving)
+            maps.showLayers(background=node, foreground=None)
+
+    def copyTable(self) -> None:
+        """Puts the table on the clipboard, with tabs between the columns."""
+        qt.QApplication.clipboard().setText("\n".join("\t".join(row) for row in self._rows))
+
+    def saveTable(self) -> None:
+        """Asks for a file and writes the table to it."""
+        path = self._askForFile(_("Save table"), ".csv", "CSV (*.csv)")
+        if not path:
+            return
+        with (
+            slicer.util.tryWithErrorDisplay(_("The table could not be written.")),
+            Path(path).open("w", encoding="utf-8", newline="") as file,
+        ):
+            csv.writer(file).writerows([(_("Measure"), _("Value")), *self._rows])
+
     def measureDice(self) -> None:
         """Adds the overlap of the labels that both segmentations have to the table."""
         with slicer.util.tryWithErrorDisplay(_("Dice could not be measured."), waitCursor=True):
@@ -91,14 +138,18 @@ class QualityPanel:
 
     def saveReport(self) -> None:
         """Asks for a file and writes the report to it."""
-        name = re.sub(r'[\\/:*?"<>|]', "_", self._transformNode.GetName()) + ".html"
-        path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Save report"), name, "HTML (*.html)")
+        path = self._askForFile(_("Save report"), ".html", "HTML (*.html)")
         if not path:
             return
         with slicer.util.tryWithErrorDisplay(_("The report could not be written.")):
             Path(path).write_text(self._report, encoding="utf-8")
 
+    def _askForFile(self, title: str, suffix: str, kinds: str) -> str:
+        name = re.sub(r'[\\/:*?"<>|]', "_", self._transformNode.GetName()) + suffix
+        return qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, name, kinds)
+
     def _fill(self, rows) -> None:
+        self._rows = rows
         table = self._ui.qualityTable
         table.setRowCount(len(rows))
         for index, row in enumerate(rows):

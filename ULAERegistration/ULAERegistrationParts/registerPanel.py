@@ -34,6 +34,14 @@ class RegisterPanel:
         self._ui, self._logic, self._binding = ui, logic, binding
         self._done = done
         ui.registerButton.connect("clicked()", self.onButton)
+        for index, text in enumerate(
+            (
+                _("The network alone: seconds, for a first look or for many pairs. Hardly folds."),
+                _("The network, then its answer is refined on this pair: matches most. The choice for most pairs."),
+                _("Refined as well, and nothing folds: for volume changes and wherever the map must be invertible."),
+            )
+        ):
+            ui.presetComboBox.setItemData(index, text, qt.Qt.ToolTipRole)
         ui.licenceCheckBox.connect("toggled(bool)", self._onLicence)
         ui.progressBar.setVisible(False)
         ui.stageLabel.setVisible(False)

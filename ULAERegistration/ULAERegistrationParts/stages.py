@@ -168,9 +168,9 @@ class Stages:
 
 
 def removeSteps(transformNode) -> None:
-    """Takes all steps of a result out of the scene again; the Jacobian map is no step and stays."""
+    """Takes all steps of a result out of the scene again; what is of the whole result stays."""
     for node in derived(transformNode):
-        if node.GetAttribute(PART) != "jacobian":
+        if node.GetAttribute(PART) not in ("jacobian", "checkerboard"):
             remove(node)
 
 
