@@ -53,7 +53,8 @@ def install() -> str:
             return todo
     _pip([name for name in _missing() if name != REPORT])
     if missing():
-        raise RuntimeError(f"Still not installed: {', '.join(missing())}; install it, or restart Slicer and try again.")
+        sentence = _("Still not installed: {names}; install it, or restart Slicer and try again.")
+        raise RuntimeError(sentence.format(names=", ".join(missing())))
     return ""
 
 
@@ -92,10 +93,11 @@ def _installTorch() -> str:
             askConfirmation=True, torchVersionRequirement=requirements()["torch"]
         )
     except (ImportError, OSError) as error:  # it was installed, and its import fails
-        raise RuntimeError(
-            f"PyTorch cannot be loaded ({error}); uninstall it in the module PyTorch Utils, restart Slicer and install"
+        sentence = _(
+            "PyTorch cannot be loaded ({error}); uninstall it in the module PyTorch Utils, restart Slicer and install"
             " it again."
-        ) from error
+        )
+        raise RuntimeError(sentence.format(error=error)) from error
     return _("PyTorch was not installed; a registration needs it.") if torch is None else ""
 
 
@@ -118,5 +120,7 @@ def _pip(names: list[str]) -> None:
         packaging = None
     if packaging is not None:
         packaging.pip_ensure(wanted, requester="ULAERegistration")
-    elif slicer.util.confirmOkCancelDisplay(f"These Python packages will be installed: {', '.join(names)}."):
+        return
+    question = _("These Python packages will be installed: {names}.").format(names=", ".join(names))
+    if slicer.util.confirmOkCancelDisplay(question):
         slicer.util.pip_install(wanted)

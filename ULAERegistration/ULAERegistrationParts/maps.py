@@ -7,6 +7,7 @@ from itertools import pairwise, product
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from .outputs import addDerived, showLike
 
@@ -148,9 +149,8 @@ def dice(first, second, fixedVolume) -> dict[str, float]:
     for ours, theirs in product(label_layers(first, like), label_layers(second, like)):
         found |= _overlap(*ours, *theirs)
     if not found:
-        raise RegistrationError(
-            f"{first.GetName()} and {second.GetName()} have no label in common; give matching segments the same name."
-        )
+        sentence = _("{first} and {second} have no label in common; give matching segments the same name.")
+        raise RegistrationError(sentence.format(first=first.GetName(), second=second.GetName()))
     return dict(sorted(found.items()))
 
 

@@ -6,6 +6,7 @@ import json
 
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 QUALITY = "ULAERegistration.quality"  # attribute of the transform node: the measures as JSON
 SOURCE, RESULT = "ULAERegistrationSource", "ULAERegistrationTransform"  # references of a node that was carried along
@@ -55,17 +56,16 @@ class Outputs:
 
         scene = fixed.GetScene()
         if self._volumeID in (fixed.GetID(), moving.GetID()):
-            raise RegistrationError("The warped volume would overwrite an input; select another output volume.")
+            raise RegistrationError(_("The warped volume would overwrite an input; select another output volume."))
         transform = scene.GetNodeByID(self._transformID) if self._transformID else None
         if transform is not None and not transform.IsA("vtkMRMLGridTransformNode"):
-            raise RegistrationError(f"{transform.GetName()} is no grid transform; select another output transform.")
+            sentence = _("{name} is no grid transform; select another output transform.")
+            raise RegistrationError(sentence.format(name=transform.GetName()))
         for node in (fixed, moving):
             parent = node.GetParentTransformNode()
             if transform is not None and parent is not None and transform in _chain(parent):
-                raise RegistrationError(
-                    f"{node.GetName()} lies under {transform.GetName()}, which would be overwritten; "
-                    f"select another output transform."
-                )
+                sentence = _("{name} lies under {parent}, which would be overwritten; select another output transform.")
+                raise RegistrationError(sentence.format(name=node.GetName(), parent=transform.GetName()))
         for node in filter(None, map(scene.GetNodeByID, self._carryIDs)):
             world_matrix(node)
 

@@ -8,6 +8,8 @@ import shutil
 import time
 from dataclasses import asdict, replace
 
+from slicer.i18n import tr as _
+
 from .outputs import Outputs
 
 
@@ -49,9 +51,9 @@ class Run:
         from ULAERegistrationLib.process.job import Job
 
         if fixedVolume is None or movingVolume is None:
-            raise RegistrationError("Select a fixed and a moving volume.")
+            raise RegistrationError(_("Select a fixed and a moving volume."))
         if fixedVolume is movingVolume:
-            raise RegistrationError("Fixed and moving volume are the same; select two different volumes.")
+            raise RegistrationError(_("Fixed and moving volume are the same; select two different volumes."))
         outputs.check(fixedVolume, movingVolume)
         self.fixedVolumeID, self.movingVolumeID = fixedVolume.GetID(), movingVolume.GetID()
         self.transformNode = self.volumeNode = None
@@ -126,7 +128,8 @@ class Run:
             self.state = jobState
         except Exception as error:
             logging.exception("The result could not be put into the scene")
-            self.state, self.error = "failed", f"The result could not be put into the scene: {error}"
+            self.state = "failed"
+            self.error = _("The result could not be put into the scene: {error}").format(error=error)
         finally:
             self.seconds = time.monotonic() - self._started
             self._close()
