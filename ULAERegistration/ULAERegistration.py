@@ -292,7 +292,7 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
             run.cancel()
 
     def _follow(self, run, progress, finished):
-        timer = qt.QTimer()
+        timer = qt.QTimer(slicer.app)  # without a parent it would end with the last variable, within its own signal
         timer.setInterval(POLL_MILLISECONDS)
 
         def look():
@@ -310,7 +310,7 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
         """Looks no more at a run; says whether it was looked at.
 
         The timer's connection holds `look`, and that the run with all its fields, for as long as the timer lives:
-        PythonQt's objects take no part in Python's search for cycles. It is deleted later, not within its own signal.
+        PythonQt's objects take no part in Python's search for cycles.
         """
         timer = self._runs.pop(run, None)
         if timer is None:

@@ -9,6 +9,7 @@ import pytest
 import qt
 import slicer
 from standin import pythonqt
+from standin.clicking import wait_until
 
 
 def test_properties_are_values_and_not_methods(app):
@@ -93,6 +94,15 @@ def test_an_exception_in_a_slot_or_an_observer_is_noticed(scene):
     scene.RemoveObserver(tag)
     assert {error[0] for error in pythonqt.slot_errors} == {KeyError}
     pythonqt.slot_errors.clear()
+
+
+def test_an_object_that_is_deleted_within_its_own_signal_is_noticed(app):
+    timers = [qt.QTimer()]
+    timers[0].setInterval(0)
+    timers[0].connect("timeout()", timers.clear)
+    timers[0].start()
+    wait_until(app, lambda: not timers)
+    assert "within its own signal" in str(pythonqt.slot_errors.pop()[1])
 
 
 def test_an_unknown_widget_or_property_in_a_ui_file_fails(app, tmp_path):

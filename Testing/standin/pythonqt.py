@@ -22,6 +22,7 @@ _own_properties: dict[type, set[str]] = {}  # native Qt class -> the Q_PROPERTYs
 _tables: dict[type, set[str]] = {}
 _being_read: set[tuple[int, str]] = set()
 _connections: dict[int, dict[str, list]] = {}  # by the id of the object, for as long as it lives
+_speaking: list[int] = []  # the ids of the objects whose signals are being answered
 _native_getattribute = QtCore.QObject.__getattribute__
 _native_setattr = QtCore.QObject.__mro__[1].__setattr__
 _native_connect = QtCore.QObject.connect
@@ -144,13 +145,16 @@ def accepted(slot, arguments: tuple) -> tuple:
     return arguments[: function.__code__.co_argcount - bound]
 
 
-def _guarded(slot):
+def _guarded(slot, sender: int):
     def call(*arguments):
+        _speaking.append(sender)
         try:
             slot(*accepted(slot, arguments))
         except Exception:
             slot_errors.append(sys.exc_info())
             traceback.print_exc()
+        finally:
+            _speaking.remove(sender)
 
     return call
 
@@ -169,7 +173,7 @@ def _connect(self, signature: str, *target):
     slot = target[0] if len(target) == 1 else getattr(target[0], target[1].split("(")[0])
     if not callable(slot):
         raise TypeError(f"{slot!r} is not callable")
-    wrapper = _guarded(slot)
+    wrapper = _guarded(slot, id(self))
     signal = _signal(self, signature)
     if signal is not None:
         signal.connect(wrapper)
@@ -189,6 +193,11 @@ def _connect(self, signature: str, *target):
 
 def _forget(key: int) -> None:
     _connections.pop(key, None)
+    if key in _speaking:
+        # An object without parent that Python made ends with its last variable, at once: in C++ the rest of the signal
+        # then runs on memory that is free.
+        error = RuntimeError("an object was deleted within its own signal; give it a parent and delete it later")
+        slot_errors.append((RuntimeError, error, None))
 
 
 def _disconnect(self, signature: str, slot=None):
@@ -208,4 +217,14 @@ def _class_name(self) -> str:
     return self.metaObject().className()
 
 
-_HOOKS = {"connect": _connect, "disconnect": _disconnect, "className": _class_name}
+def _delete_later(self) -> None:
+    """PySide6's own takes the object from Python; in PythonQt it stays Python's and ends with its last variable."""
+    QtCore.QCoreApplication.postEvent(self, QtCore.QEvent(QtCore.QEvent.DeferredDelete))
+
+
+_HOOKS = {
+    "connect": _connect,
+    "disconnect": _disconnect,
+    "className": _class_name,
+    "deleteLater": _delete_later,
+}

@@ -26,7 +26,7 @@ class StepsPanel:
         self._ui = ui
         self._transformNode = None
         self._fields: dict = {}
-        self._timer = qt.QTimer()
+        self._timer = qt.QTimer(slicer.app)
         self._timer.setInterval(FLICKER_MILLISECONDS)
         self._timer.connect("timeout()", self._flick)
         self._hidden = False
@@ -53,8 +53,9 @@ class StepsPanel:
         self._update()
 
     def cleanup(self) -> None:
-        """Stops what runs by itself."""
+        """Stops what runs by itself, for good."""
         self._timer.stop()
+        self._timer.deleteLater()
         self._watch(None)
         self._transformNode, self._fields = None, {}
 
