@@ -4,13 +4,29 @@
 >>> registration = register("fixed.nii.gz", "moving.nii.gz")  # doctest: +SKIP
 >>> registration.save("result")  # doctest: +SKIP
 
-The names below are imported on first use, so that Slicer can import the torch-free modules of this package
+The names below are imported on first use, so that Slicer can import the modules of this package that need no torch
 (`process.job`, `mrml`) on a machine without torch.
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:  # for type checkers, which cannot see what __getattr__ imports
+    from .errors import Cancelled, RegistrationError
+    from .registration import register
+    from .result import Registration, Step
+    from .settings import RegistrationSettings
+
+__version__ = "0.2.0"
+__all__ = [
+    "Cancelled",
+    "Registration",
+    "RegistrationError",
+    "RegistrationSettings",
+    "Step",
+    "__version__",
+    "register",
+]
 
 _MODULES = {
     "register": "registration",
@@ -20,10 +36,9 @@ _MODULES = {
     "RegistrationError": "errors",
     "RegistrationSettings": "settings",
 }
-__all__ = [*_MODULES, "__version__"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -9,3 +9,6 @@ class RegistrationError(Exception):
 
 class Cancelled(Exception):  # noqa: N818 - a wish, not an error
     """Raised out of a progress callback to stop a registration; nothing has been written then."""
+
+
+NOT_ENOUGH_MEMORY = "There is not enough memory for this registration; close other programs and try again."

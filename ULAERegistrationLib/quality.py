@@ -6,21 +6,19 @@ Everything is measured on the canonical grid, once for every result, in about a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .errors import RegistrationError
-from .flows import jacobian as folding
+from .flows.jacobian import folded, jacobian
 from .flows.similarity import LocalNCC
 from .flows.warp import warp
-
-if TYPE_CHECKING:
-    from .geometry.alignment import Alignment
-
+from .geometry.alignment import Alignment
+from .tensors import tensor_of
 
 # Window of the reported local correlation: the middle one of the three the network is trained with (equation 3).
 NCC_WINDOW = 9
@@ -41,18 +39,21 @@ EMPTY_NOTABLE = 2.0
 # Below half a grey level of an 8-bit image there is no tissue.
 EMPTY = 0.002
 
-GOOD, LOOK, DO_NOT_USE = "good", "look at it", "do not use"
+Verdict = Literal["good", "look at it", "do not use"]
+GOOD: Verdict = "good"
+LOOK: Verdict = "look at it"
+DO_NOT_USE: Verdict = "do not use"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """The figures of one registration. "Before" is after the linear alignment alone.
+    """The measures of one registration. "Before" is after the linear alignment alone.
 
     Attributes:
         ncc_before, ncc_after: mean squared local correlation (window 9) inside the fixed brain, 0 to 1.
         ncc_all_before, ncc_all_after: the same over the whole canonical grid, as the paper's equation 3 has it.
         mse_before, mse_after: mean squared difference over the canonical grid, intensities in [0, 1].
-        folded_voxels, folded_percent: voxels of the canonical grid that fold at any corner (see `folding`).
+        folded_voxels, folded_percent: voxels of the canonical grid that fold at any corner (see `flows.jacobian`).
         folded_percent_brain: the same as a share of the brain's voxels.
         jacobian_min, jacobian_max: of the central-difference determinant over the canonical grid.
         log_jacobian_sd: standard deviation of its natural logarithm inside the brain, where it is positive.
@@ -87,7 +88,7 @@ class Quality:
     warnings: tuple[str, ...] = ()
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> Verdict:
         """ "good", "look at it" or "do not use"."""
         if any(self._faults()):
             return DO_NOT_USE
@@ -99,24 +100,17 @@ class Quality:
         return (*self._faults(), *self._doubts()) or (self._praise(),)
 
     def with_inverse_errors(self, errors: np.ndarray) -> Quality:
-        """The same figures and the inverse's error.
+        """The same measures and the inverse's error.
 
         Args:
-            errors: how far each of some points ends from where it started, mm (`field.inverse_error`).
+            errors: how far each of some points ends from where it started, mm (`geometry.inverse.inverse_error`).
         """
         mean, p99, largest = errors.mean(), np.percentile(errors, 99), errors.max()
         return replace(self, inverse_mean_mm=float(mean), inverse_p99_mm=float(p99), inverse_max_mm=float(largest))
 
     def to_dict(self) -> dict[str, Any]:
-        """For quality.json: verdict and reasons first, then every figure."""
+        """For quality.json: verdict and reasons first, then every measure."""
         return {"verdict": self.verdict, "reasons": list(self.reasons), **asdict(self), "warnings": list(self.warnings)}
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Quality:
-        """Back from quality.json; verdict and reasons are found anew."""
-        known = {f.name for f in fields(cls)}
-        values = {name: value for name, value in content.items() if name in known}
-        return cls(**{**values, "warnings": tuple(values.get("warnings", ()))})
 
     def _praise(self) -> str:
         folding = f"in {self.folded_percent_brain:.2f} % of the brain only" if self.folded_voxels else "nowhere"
@@ -176,14 +170,14 @@ def measure(
     if not brain.any():
         raise RegistrationError("The fixed image shows no brain on the network's grid; check its mask and alignment.")
     fixed_, moving_, flow_ = _tensor(fixed)[None], _tensor(moving)[None], _tensor(flow)
-    inside = torch.from_numpy(np.ascontiguousarray(brain))
+    inside = tensor_of(brain)
     with torch.inference_mode():
         warped_ = warp(moving_, flow_)
         ncc = LocalNCC(fixed_, NCC_WINDOW)
         before, after = ncc.map(moving_)[0, 0], ncc.map(warped_)[0, 0]
-        folds = folding.folded(flow_)[0]
-        jacobian = folding.jacobian(flow_)[0]
-        in_brain = jacobian[inside]
+        folds = folded(flow_)[0]
+        determinant = jacobian(flow_)[0]
+        in_brain = determinant[inside]
         displacement = displacement_mm(flow[:, brain], alignment)
         return Quality(
             ncc_before=before[inside].mean().item(),
@@ -195,8 +189,8 @@ def measure(
             folded_voxels=int(folds.sum()),
             folded_percent=_percent(folds),
             folded_percent_brain=_percent(folds[inside]),
-            jacobian_min=jacobian.min().item(),
-            jacobian_max=jacobian.max().item(),
+            jacobian_min=determinant.min().item(),
+            jacobian_max=determinant.max().item(),
             log_jacobian_sd=in_brain[in_brain > 0].log().std().item(),
             displacement_mean_mm=displacement.mean().item(),
             displacement_max_mm=displacement.max().item(),
@@ -204,23 +198,6 @@ def measure(
             seconds=dict(seconds or {}),
             warnings=tuple(warnings),
         )
-
-
-def jacobian_determinant(flow: np.ndarray) -> np.ndarray:
-    """Determinant of the Jacobian of `p + flow(p)` by central differences (one-sided at the border).
-
-    Args:
-        flow: float32 [3, L, P, S], voxels.
-
-    Returns:
-        float32 [L, P, S]; see `folding.jacobian`.
-    """
-    return folding.jacobian(_tensor(flow))[0].numpy()
-
-
-def folded(flow: np.ndarray) -> np.ndarray:
-    """Where a flow folds at any corner: bool [L, P, S]. The flow is float32 [3, L, P, S], voxels."""
-    return folding.folded(_tensor(flow))[0].numpy()
 
 
 def displacement_mm(flow: np.ndarray, alignment: Alignment | None = None) -> np.ndarray:
@@ -245,4 +222,4 @@ def _percent(mask: Tensor) -> float:
 
 
 def _tensor(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))[None]
+    return tensor_of(array.astype(np.float32, copy=False))[None]

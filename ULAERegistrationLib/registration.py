@@ -1,8 +1,9 @@
-"""Register two brain MR scans: the whole way from two volumes to one transform, in the order it is gone."""
+"""Register two brain MR scans: the whole way from two volumes to one transform, in the order it is executed."""
 
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from .files.transforms import read_transform
 from .files.volumes import Source, read_mask, read_volume
 from .flows.refinement import refine
 from .flows.similarity import LocalNCC
-from .flows.warp import compose_all, grown, shrunk, warp
+from .flows.warp import compose_all, downsample_image, upsample_flow, warp
 from .geometry.alignment import align
 from .geometry.canonical import sample_on_canonical
 from .geometry.resampling import resample
@@ -23,10 +24,12 @@ from .geometry.transforms import chain_transform, displacement_field
 from .network.predict import predict_flows
 from .network.ulaenet import ULAENet
 from .network.weights import Card, load_network
-from .progress import Progress, Stages
+from .progress import ALIGNMENT, FIELD, NETWORK, QUALITY, REFINEMENT, Progress, StageClock, silent
+from .provenance import provenance_of
 from .quality import NCC_WINDOW, measure
 from .result import Registration, Step
-from .settings import RegistrationSettings
+from .settings import PRESETS, RegistrationSettings
+from .tensors import array_of, tensor_of
 
 
 def register(
@@ -36,7 +39,7 @@ def register(
     fixed_mask: Source | None = None,
     moving_mask: Source | None = None,
     initial_transform: sitk.Transform | str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     **overrides: Any,
 ) -> Registration:
     """Register a moving brain scan to a fixed one.
@@ -53,7 +56,8 @@ def register(
         The registration; nothing is written.
 
     Raises:
-        RegistrationError: where the input cannot be registered, before anything is computed.
+        RegistrationError: where the input cannot be registered. Files, masks, settings and weights are checked before
+            anything is computed; too little memory is noticed on the way.
 
     >>> registration = register("fixed.nii.gz", "moving.nii.gz", preset="fast")  # doctest: +SKIP
     >>> registration.save("result")  # doctest: +SKIP
@@ -65,35 +69,38 @@ def register(
     if isinstance(initial_transform, (str, Path)):
         initial_transform = read_transform(initial_transform)
     network, card = load_network(settings.model)
-    stages = Stages(progress)
+    clock = StageClock(progress)
 
-    stages.begin("alignment", 0.0, "Aligning the brains")
-    alignment = align(
-        fixed, moving, settings.alignment, fixed_mask, moving_mask, initial_transform, stages.within(0.0, 0.2)
-    )
+    clock.begin(ALIGNMENT)
+    alignment = align(fixed, moving, settings.alignment, fixed_mask, moving_mask, initial_transform, clock.within)
     fixed_canonical = sample_on_canonical(fixed, alignment.fixed_to_canonical, fixed_mask)
     moving_canonical = sample_on_canonical(moving, alignment.moving_to_canonical, moving_mask)
     brain = fixed_canonical > 0
 
-    flows, left_out = canonical_flows(
-        _tensor(moving_canonical), _tensor(fixed_canonical), network, card, settings, stages
+    found = canonical_flows(
+        fixed=_tensor(fixed_canonical),
+        moving=_tensor(moving_canonical),
+        network=network,
+        card=card,
+        settings=settings,
+        clock=clock,
     )
-    warnings = alignment.warnings + left_out
 
-    stages.begin("field", 0.85, "Composing the transform")
-    arrays = [flow[0].numpy() for flow in flows]
+    clock.begin(FIELD)
+    arrays = [array_of(flow[0]) for flow in found.flows]
     transform = displacement_field(chain_transform(arrays, alignment), fixed, settings.field_spacing)
-    stages.report(0.9, "Warping the moving image")
+    clock.within(0.5, "Warping the moving image")
     warped = resample(moving, fixed, transform)
 
-    stages.begin("quality", 0.95, "Measuring the result")
-    flow = compose_all(flows)[0].numpy()
-    quality = measure(fixed_canonical, moving_canonical, flow, brain, alignment, stages.seconds, warnings)
+    clock.begin(QUALITY)
+    flow = array_of(compose_all(found.flows)[0])
+    warnings = alignment.warnings + found.warnings
+    quality = measure(fixed_canonical, moving_canonical, flow, brain, alignment, clock.seconds, warnings)
     steps = tuple(
         Step(f"phi{i}", arrays[i - 1], tuple(arrays[:i]), alignment, fixed, moving) for i in range(1, len(arrays) + 1)
     )
-    stages.end()
-    quality = dataclasses.replace(quality, seconds=stages.seconds)
+    clock.end()
+    quality = dataclasses.replace(quality, seconds=clock.seconds)
     return Registration(
         fixed=fixed,
         moving=moving,
@@ -108,54 +115,71 @@ def register(
         warped=warped,
         quality=quality,
         settings=settings,
-        model=card,
+        card=card,
+        provenance=provenance_of(settings, card, found.device, found.precision),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class CanonicalFlows:
+    """What the steps between alignment and transform found.
+
+    Attributes:
+        flows: phi1, phi2, phi3 of equation 2, float32 `[1, 3, L, P, S]` in voxels of the grid, on the CPU.
+        warnings: what the user should know, one sentence each.
+        device, precision: where and in which type the network's convolutions ran.
+    """
+
+    flows: list[Tensor]
+    warnings: tuple[str, ...]
+    device: str
+    precision: str
 
 
 def canonical_flows(
-    moving: Tensor,
+    *,
     fixed: Tensor,
+    moving: Tensor,
     network: ULAENet,
     card: Card,
     settings: RegistrationSettings,
-    stages: Stages | None = None,
-) -> tuple[list[Tensor], tuple[str, ...]]:
-    """What the steps between alignment and transform find: the network's flows, left out where they harm, refined.
+    clock: StageClock | None = None,
+) -> CanonicalFlows:
+    """The flows that the network and the refinement find; those that make the match worse are left out.
 
     Args:
-        moving, fixed: float32 `[1, 1, L, P, S]` in [0, 1] on one grid, moving linearly aligned.
+        fixed, moving: float32 `[1, 1, L, P, S]` in [0, 1] on one grid, moving linearly aligned.
         network, card: as `load_network` gives them.
         settings: preset, device, precision and those of the refinement are used.
-        stages: told where it is; may stop it.
-
-    Returns:
-        phi1, phi2, phi3 of equation 2, float32 `[1, 3, L, P, S]` in voxels of the grid, on the CPU; and what the user
-        should know, one sentence each.
+        clock: told where it is; may stop it.
     """
-    stages = stages or Stages(None)
-    stages.begin("network", 0.2, "Starting the network")
-    found = predict_flows(
+    clock = clock or StageClock()
+    clock.begin(NETWORK)
+    prediction = predict_flows(
         network,
-        *(shrunk(image, card.shrink) for image in (moving, fixed)),
-        settings.device,
-        settings.precision,
-        stages.within(0.2, 0.45),
+        fixed=downsample_image(fixed, card.voxel_mm),
+        moving=downsample_image(moving, card.voxel_mm),
+        device=settings.device,
+        precision=settings.precision,
+        progress=clock.within,
     )
-    flows = _unless_harmful(moving, fixed, [grown(flow, card.shrink, fixed.shape[2:]) for flow in found])
+    size = fixed.shape[2:]
+    predicted = [upsample_flow(flow, card.voxel_mm, size) for flow in prediction.flows]
+    flows = _unless_harmful(predicted, fixed=fixed, moving=moving)
     warnings: tuple[str, ...] = ()
     if not any(flow.any() for flow in flows):
         warnings = ("The brains matched better before the network than after it, so its steps were left out.",)
-    if settings.preset != "fast":
-        stages.begin("refinement", 0.45, "Refining this pair")
-        refined = refine(moving, fixed, flows, settings, progress=stages.within(0.45, 0.85))
-        flows = _unless_harmful(moving, fixed, refined)
-    return flows, warnings
+    if PRESETS[settings.preset].refines:
+        clock.begin(REFINEMENT)
+        refined = refine(flows, fixed=fixed, moving=moving, settings=settings, progress=clock.within)
+        flows = _unless_harmful(refined, fixed=fixed, moving=moving)
+    return CanonicalFlows(flows, warnings, prediction.device, prediction.precision)
 
 
-def _unless_harmful(moving: Tensor, fixed: Tensor, flows: list[Tensor]) -> list[Tensor]:
+def _unless_harmful(flows: list[Tensor], *, fixed: Tensor, moving: Tensor) -> list[Tensor]:
     """The flows, or zeros where they make two images correlate less than they did, in windows as quality reports them.
 
-    Two scans of one person, or one image twice: what is already in place must not be moved by a guess.
+    Two scans of one person, or one image twice, may match before the network: then nothing is to be moved.
     """
     ncc = LocalNCC(fixed, NCC_WINDOW)
     if ncc(warp(moving, compose_all(flows))) < ncc(moving):
@@ -165,4 +189,4 @@ def _unless_harmful(moving: Tensor, fixed: Tensor, flows: list[Tensor]) -> list[
 
 def _tensor(image: np.ndarray) -> Tensor:
     """`[L, P, S]` as `[1, 1, L, P, S]`."""
-    return torch.from_numpy(np.ascontiguousarray(image))[None, None]
+    return tensor_of(image)[None, None]

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -16,8 +17,12 @@ from .geometry.alignment import Alignment
 from .geometry.brain import brain_mask
 from .geometry.inverse import inverse, inverse_error
 from .geometry.resampling import resample
-from .geometry.transforms import chain_transform, step_transform
+from .geometry.transforms import chain_transform, displacement_field, step_transform
 from .network.weights import Card
+from .output.canonical_view import CanonicalView
+from .output.folder import STEP_SPACING, SavedStep, save_folder
+from .output.report import ReportContent
+from .provenance import Provenance
 from .quality import Quality
 from .settings import RegistrationSettings
 
@@ -60,7 +65,8 @@ class Registration:
     """A finished registration.
 
     Attributes:
-        fixed, moving: the images as given, and the moving image's mask if one was.
+        fixed, moving: the images as given.
+        moving_mask: the moving image's brain as given, uint8 on its grid; None where none was.
         alignment: where both lie in the canonical frame.
         steps: the three accumulative steps.
         flow: their composition (equation 2), float32 `[3, L, P, S]`, voxels of the canonical grid.
@@ -71,7 +77,8 @@ class Registration:
         warped: the original moving image sampled once through `transform`, on the fixed grid, in its own pixel type.
         quality: measures of the result.
         settings: what was asked for.
-        model: the weights' name and licence.
+        card: the weights' name and licence.
+        provenance: what it ran with.
     """
 
     fixed: sitk.Image = field(repr=False)
@@ -87,7 +94,8 @@ class Registration:
     warped: sitk.Image = field(repr=False)
     quality: Quality
     settings: RegistrationSettings
-    model: Card
+    card: Card
+    provenance: Provenance
 
     @cached_property
     def aligned(self) -> sitk.Image:
@@ -101,6 +109,8 @@ class Registration:
     def with_inverse_measured(self) -> Registration:
         """The same registration whose `quality` also says how far the inverse is off, over the moving brain."""
         mask = brain_mask(self.moving) if self.moving_mask is None else self.moving_mask
+        if self.quality.inverse_mean_mm is not None:
+            return self
         errors = inverse_error(self.transform, self.inverse_transform(), mask)
         return dataclasses.replace(self, quality=self.quality.with_inverse_errors(errors))
 
@@ -116,12 +126,44 @@ class Registration:
         """
         return resample(read_labels(labels, self.moving, "moving"), self.fixed, self.transform, labels=True)
 
+    def quality_record(self) -> dict[str, Any]:
+        """The content of quality.json: verdict and measures, and what the registration ran with."""
+        return {**self.quality.to_dict(), "provenance": self.provenance.to_dict()}
+
+    def report_content(self) -> ReportContent:
+        """What `write_report` tells of this registration."""
+        view = CanonicalView(
+            fixed=self.fixed_canonical,
+            moving=self.moving_canonical,
+            brain=self.brain,
+            steps=[step.flow for step in self.steps],
+            flow=self.flow,
+            alignment=self.alignment,
+        )
+        return ReportContent(view, self.quality, self.fixed, self.moving, self.card, self.provenance)
+
     def save(self, folder: str | Path) -> None:
-        """Write `transform.h5`, `warped.nii.gz`, `steps/`, `quality.json`, pictures and `report.html` to a folder.
+        """Write `transform.h5`, `warped.nii.gz`, `steps/`, `quality.json`, figures and `report.html` to a folder.
 
         Raises:
             RegistrationError: where the folder cannot be written; nothing has been written then.
         """
-        from .output.folder import save
-
-        save(self, check_output_folder(folder))
+        folder = check_output_folder(folder)
+        measured = self.with_inverse_measured()
+        last = self.steps[-1]
+        save_folder(
+            folder,
+            transform=self.transform,
+            warped=self.warped,
+            aligned=self.aligned,
+            steps=[
+                SavedStep(
+                    step.name,
+                    displacement_field(step.transform, self.fixed, STEP_SPACING),
+                    self.warped if step is last else step.warped,
+                )
+                for step in self.steps
+            ],
+            quality=measured.quality_record(),
+            report=measured.report_content(),
+        )

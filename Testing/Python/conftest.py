@@ -1,11 +1,16 @@
-"""Where the real volumes are; layer A runs without Slicer."""
+"""What the tests of the library share: the simulated pair, which runs anywhere, and where the real volumes are."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
+
+BLOCK_MM = 25  # side of the made-up labels
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +21,67 @@ def data_folder() -> Path:
     if not (folder / "brains").is_dir():
         pytest.skip(f"real volumes are not at {folder}; set ULAE_DATA to the folder that holds them")
     return folder
+
+
+@dataclass(frozen=True)
+class SimulatedFiles:
+    """The simulated pair as files: an oblique, left-handed, anisotropic subject (fixed) and the template (moving).
+
+    The labels are blocks of the template's brain, carried to the subject by the true map.
+    """
+
+    fixed: Path
+    moving: Path
+    fixed_mask: Path
+    moving_mask: Path
+    fixed_labels: Path
+    moving_labels: Path
+    truth: sitk.Transform
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory) -> SimulatedFiles:
+    """A pair whose answer is known, for a stranger who has none of our scans."""
+    from ULAERegistrationLib.geometry.canonical import template_mask
+    from ULAERegistrationLib.geometry.resampling import resample
+    from ULAERegistrationLib.simulation import simulate
+
+    pair = simulate()
+    mask = template_mask()
+    blocks = np.indices(mask.GetSize()[::-1]) // BLOCK_MM
+    numbers = 1 + blocks[0] * 100 + blocks[1] * 10 + blocks[2]
+    labels = sitk.GetImageFromArray((numbers * (sitk.GetArrayViewFromImage(mask) > 0)).astype(np.int16))
+    labels.CopyInformation(mask)
+    volumes = {
+        "fixed": pair.subject,
+        "moving": pair.template,
+        "fixed_mask": pair.brain,
+        "moving_mask": mask,
+        "fixed_labels": resample(labels, pair.subject, pair.truth, labels=True),
+        "moving_labels": labels,
+    }
+    folder = tmp_path_factory.mktemp("simulated")
+    for name, volume in volumes.items():
+        sitk.WriteImage(volume, str(folder / f"{name}.nii.gz"))
+    return SimulatedFiles(**{name: folder / f"{name}.nii.gz" for name in volumes}, truth=pair.truth)
+
+
+@pytest.fixture(scope="session")
+def simulated_progress() -> list[tuple[float, str]]:
+    """What the registration of the simulated pair told while it ran."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def simulated_registration(simulated, simulated_progress):
+    """The simulated pair registered by the network alone, in float32, which every processor computes."""
+    from ULAERegistrationLib import register
+
+    return register(
+        simulated.fixed,
+        simulated.moving,
+        preset="fast",
+        precision="float32",
+        device="cpu",
+        progress=lambda fraction, message: simulated_progress.append((fraction, message)),
+    )

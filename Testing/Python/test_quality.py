@@ -13,11 +13,12 @@ import torch
 from monai.losses import LocalNormalizedCrossCorrelationLoss
 
 from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.flows import jacobian
 from ULAERegistrationLib.flows.jacobian import corner_jacobians, smallest_jacobian
 from ULAERegistrationLib.flows.similarity import LocalNCC
 from ULAERegistrationLib.geometry.alignment import Alignment
 from ULAERegistrationLib.overlap import dice
-from ULAERegistrationLib.quality import DO_NOT_USE, GOOD, LOOK, Quality, folded, jacobian_determinant, measure
+from ULAERegistrationLib.quality import DO_NOT_USE, GOOD, LOOK, Quality, measure
 
 SIZE = (24, 30, 27)
 
@@ -64,6 +65,14 @@ def good() -> Quality:
         empty_percent=0.1,
         seconds={"network": 3.2, "quality": 1.5},
     )
+
+
+def jacobian_determinant(flow: np.ndarray) -> np.ndarray:
+    return jacobian.jacobian(torch.from_numpy(np.ascontiguousarray(flow, dtype=np.float32))[None])[0].numpy()
+
+
+def folded(flow: np.ndarray) -> np.ndarray:
+    return jacobian.folded(torch.from_numpy(np.ascontiguousarray(flow, dtype=np.float32))[None])[0].numpy()
 
 
 def test_jacobian_determinant_is_simpleitks_inside_the_grid() -> None:
@@ -273,9 +282,10 @@ def test_the_gravest_reason_comes_first(good: Quality) -> None:
     assert quality.reasons[-1] == "Something small."
 
 
-def test_quality_survives_its_json(good: Quality) -> None:
+def test_every_measure_is_in_the_json(good: Quality) -> None:
     quality = dataclasses.replace(good, warnings=("Look.",)).with_inverse_errors(np.array([0.1, 0.2, 0.6]))
     content = json.loads(json.dumps(quality.to_dict(), allow_nan=False))
     assert (content["verdict"], content["reasons"]) == (LOOK, ["Look."])
-    assert Quality.from_dict(content) == quality
+    known = {field.name: content[field.name] for field in dataclasses.fields(Quality)}
+    assert Quality(**{**known, "warnings": tuple(known["warnings"])}) == quality
     assert (quality.inverse_mean_mm, quality.inverse_max_mm) == pytest.approx((0.3, 0.6))

@@ -1,6 +1,7 @@
 """How fast, how exact and how frugal the fast path is, against the plain network in the same run.
 
     python Testing/benchmarks/inference.py [--weights F.safetensors] [--device cpu|cuda] [--json F.json]
+    python Testing/benchmarks/inference.py --tricks
 
 Same weights, same pair, same grid for everything; times are the best of a few alternating runs, with memory as torch
 leaves it, and once more in a process of its own for each way that keeps freed memory, as `ulae` and the Slicer module's
@@ -30,10 +31,12 @@ from ULAERegistrationLib.dataset.regions import mean_dice
 from ULAERegistrationLib.evaluation.people import read_image
 from ULAERegistrationLib.flows.warp import compose_all, warp
 from ULAERegistrationLib.network.devices import choose_device, half_precision
-from ULAERegistrationLib.network.predict import FixedCache, predict_flows
+from ULAERegistrationLib.network.predict import predict_flows
 from ULAERegistrationLib.network.ulaenet import ULAENet
 from ULAERegistrationLib.network.weights import SHIPPED
 from ULAERegistrationLib.process.memory import keep_freed_memory
+
+from plain_parts import tricks_table  # isort: skip, a file beside this one
 
 BRAINS = Path(__file__).parents[3] / "shared" / "data" / "brains"
 FULL = (160, 192, 160)
@@ -65,19 +68,19 @@ def load_network(path: Path | None) -> ULAENet:
 
 
 def load_pair(folder: Path = BRAINS) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Moving and fixed image and labels, `[1, 1, L, P, S]`: na16 and na04, or smooth noise where they are not."""
+    """Fixed and moving image and labels, `[1, 1, L, P, S]`: na04 and na16, or smooth noise where they are not."""
     if not folder.is_dir():
-        moving, fixed = F.interpolate(torch.rand(2, 1, 20, 24, 20), size=FULL, mode="trilinear").split(1)
-        return moving, fixed, None, None
+        fixed, moving = F.interpolate(torch.rand(2, 1, 20, 24, 20), size=FULL, mode="trilinear").split(1)
+        return fixed, moving, None, None
 
     def load(person: str, kind: str) -> Tensor:
         return torch.from_numpy(read_image(folder / f"nirep-{person}_{kind}.nii.gz"))[None, None].float()
 
-    return load("na16", "t1") / 255, load("na04", "t1") / 255, load("na16", "seg"), load("na04", "seg")
+    return load("na04", "t1") / 255, load("na16", "t1") / 255, load("na04", "seg"), load("na16", "seg")
 
 
 def ways(
-    network: ULAENet, moving: Tensor, fixed: Tensor, device: torch.device
+    network: ULAENet, fixed: Tensor, moving: Tensor, device: torch.device
 ) -> dict[str, Callable[[], list[Tensor]]]:
     """What is compared: the plain network and the fast path in each precision this device has."""
 
@@ -85,13 +88,15 @@ def ways(
     def plain() -> list[Tensor]:
         flags = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
         with flags:
-            return [flow.cpu() for flow in network.to(device)(moving.to(device), fixed.to(device))]
+            return [flow.cpu() for flow in network.to(device)(fixed=fixed.to(device), moving=moving.to(device))]
 
     found = {PLAIN: plain}
     half = half_precision(device)
     for dtype in (torch.float32, half) if half else (torch.float32,):
         name = str(dtype).removeprefix("torch.")
-        found[name] = lambda name=name: predict_flows(network, moving, fixed, device.type, name)
+        found[name] = lambda name=name: (
+            predict_flows(network, fixed=fixed, moving=moving, device=device.type, precision=name).flows
+        )
     return found
 
 
@@ -106,7 +111,7 @@ def best_seconds(runs: dict[str, Callable[[], object]], repeats: int) -> dict[st
     return seconds
 
 
-def overlap(flow: Tensor, moving: Tensor, fixed: Tensor) -> float:
+def overlap(flow: Tensor, fixed: Tensor, moving: Tensor) -> float:
     """Mean Dice of NIREP's cortical labels, the moving ones warped to the nearest."""
     return mean_dice(warp(moving, flow, mode="nearest").byte().numpy(), fixed.byte().numpy(), "nirep")
 
@@ -157,39 +162,40 @@ def where_time_goes(run: Callable[[], object], device: torch.device) -> dict[str
 
 
 def seconds_at(
-    size: tuple[int, int, int], network: ULAENet, moving: Tensor, fixed: Tensor, device: torch.device, precision: str
+    size: tuple[int, int, int], network: ULAENet, fixed: Tensor, moving: Tensor, device: torch.device, precision: str
 ) -> float:
     """Seconds for the same pair on another grid."""
-    pair = [F.interpolate(image, size=size, mode="trilinear", align_corners=True) for image in (moving, fixed)]
-    return best_seconds({"": lambda: predict_flows(network, *pair, device.type, precision)}, 2)[""]
+    fixed, moving = (F.interpolate(image, size=size, mode="trilinear", align_corners=True) for image in (fixed, moving))
+
+    def run() -> None:
+        predict_flows(network, fixed=fixed, moving=moving, device=device.type, precision=precision)
+
+    return best_seconds({"": run}, 2)[""]
 
 
 def benchmark(network: ULAENet, device: torch.device, weights: Path | None, repeats: int = 3) -> dict:
     """Everything of this file, as one dictionary."""
-    moving, fixed, moving_labels, fixed_labels = load_pair()
-    runs = ways(network, moving, fixed, device)
+    fixed, moving, fixed_labels, moving_labels = load_pair()
+    runs = ways(network, fixed, moving, device)
     flows = {name: run() for name, run in runs.items()}
     dice = {}
     if moving_labels is not None:
-        dice = {name: overlap(compose_all(found), moving_labels, fixed_labels) for name, found in flows.items()}
+        dice = {name: overlap(compose_all(found), fixed_labels, moving_labels) for name, found in flows.items()}
     differences = {name: difference(found, flows[PLAIN]) for name, found in flows.items() if name != PLAIN}
     del flows
     arguments = ["--device", device.type, *(["--weights", str(weights)] if weights else [])]
     fastest = list(runs)[-1]
-    cache = FixedCache()
-    cohort = {"cohort": lambda: predict_flows(network, moving, fixed, device.type, fastest, fixed_cache=cache)}
-    cohort["cohort"]()
     return {
         "device": torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads",
         "torch": torch.__version__,
-        "seconds": best_seconds(runs | cohort, repeats),
+        "seconds": best_seconds(runs, repeats),
         "seconds, memory kept": {name: alone("--kept", name, [*arguments, f"--repeats={repeats}"]) for name in runs},
         "megabytes": {name: alone("--peak", name, arguments) for name in runs},
         "difference": differences,
         "dice": dice,
         "milliseconds": {name: where_time_goes(run, device) for name, run in runs.items()},
         "seconds by size": {
-            " x ".join(map(str, size)): seconds_at(size, network, moving, fixed, device, fastest) for size in SIZES
+            " x ".join(map(str, size)): seconds_at(size, network, fixed, moving, device, fastest) for size in SIZES
         },
     }
 
@@ -228,14 +234,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the figures there too")
+    parser.add_argument("--tricks", action="store_true", help="switch each trick of the fast path off in turn")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     parser.add_argument("--kept", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     warnings.filterwarnings("ignore", module="torch.profiler")
     network, device = load_network(options.weights), choose_device(options.device)
+    if options.tricks:
+        keep_freed_memory()
+        torch.set_num_threads(1)
+        fixed, moving, *_ = load_pair()
+        print(tricks_table(network, fixed, moving, options.repeats))
+        return 0
     if options.peak or options.kept:
-        moving, fixed, *_ = load_pair()
-        run = ways(network, moving, fixed, device)[options.peak or options.kept]
+        fixed, moving, *_ = load_pair()
+        run = ways(network, fixed, moving, device)[options.peak or options.kept]
         if options.kept:
             keep_freed_memory()
         print(best_seconds({"": run}, options.repeats)[""] if options.kept else measure_peak(run, device))

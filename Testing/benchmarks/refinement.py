@@ -17,12 +17,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ULAERegistrationLib.dataset.regions import mean_dice, source_of
-from ULAERegistrationLib.dataset.sources import VALIDATION_PEOPLE
+from ULAERegistrationLib.dataset.regions import mean_dice
+from ULAERegistrationLib.dataset.sources import VALIDATION_PEOPLE, source_of
 from ULAERegistrationLib.evaluation.people import image_file, label_file, ordered_pairs, read_image
 from ULAERegistrationLib.flows.jacobian import folded, jacobian
 from ULAERegistrationLib.flows.refinement import ITERATIONS, refine
-from ULAERegistrationLib.flows.warp import compose_all, grown, shrunk, warp
+from ULAERegistrationLib.flows.warp import compose_all, downsample_image, upsample_flow, warp
 from ULAERegistrationLib.network.predict import predict_flows
 from ULAERegistrationLib.network.weights import load_network
 from ULAERegistrationLib.settings import RegistrationSettings
@@ -58,15 +58,16 @@ def ordered(source: str) -> list[tuple[str, str]]:
 def starts(pair: Pair, model: str | None) -> dict[str, list[Tensor]]:
     """The flows refinement starts from: none, and the network's."""
     network, card = load_network(model)
-    images = (shrunk(image, card.shrink) for image in (pair.moving, pair.fixed))
-    found = [grown(flow, card.shrink, pair.fixed.shape[2:]) for flow in predict_flows(network, *images, device="cpu")]
+    fixed, moving = (downsample_image(image, card.voxel_mm) for image in (pair.fixed, pair.moving))
+    prediction = predict_flows(network, fixed=fixed, moving=moving, device="cpu")
+    found = [upsample_flow(flow, card.voxel_mm, pair.fixed.shape[2:]) for flow in prediction.flows]
     return {"affine": [torch.zeros_like(flow) for flow in found], "network": found}
 
 
 def refined(pair: Pair, flows: list[Tensor], **settings) -> tuple[Tensor, float, float]:
     """The whole flow after refinement, and its seconds by the clock and by the processor."""
     began, began_processor = time.perf_counter(), time.process_time()
-    result = refine(pair.moving, pair.fixed, flows, RegistrationSettings(**settings))
+    result = refine(flows, fixed=pair.fixed, moving=pair.moving, settings=RegistrationSettings(**settings))
     seconds, processor = time.perf_counter() - began, time.process_time() - began_processor
     return compose_all(result), seconds, processor
 

@@ -125,9 +125,10 @@ def register(fixed, moving, settings, fixed_mask, moving_mask, initial_transform
         fixed=fixed,
         transform=field,
         warped=resample(moving, fixed, field),
-        quality=SimpleNamespace(to_dict=lambda: QUALITY),
+        quality_record=lambda: QUALITY,
         alignment=SimpleNamespace(fixed_to_moving=_shift(fixed, moving)),
         steps=steps,
+        report_content=lambda: None,
     )
 
 
@@ -144,7 +145,7 @@ def main() -> int:
     worker.Reporter = Reporter
     _read_only_ascii()
     if registration == "known":
-        _replace_registration(worker)
+        _replace_registration()
     return worker.main([job_file])
 
 
@@ -164,15 +165,16 @@ def _narrow(real):
     return narrow
 
 
-def _replace_registration(worker) -> None:
+def _replace_registration() -> None:
     import ULAERegistrationLib
+    from ULAERegistrationLib.output import folder
 
-    def write_report(registration, path: Path) -> None:
+    def write_report(content, path: Path) -> None:
         path.write_text("<html>report</html>", encoding="utf-8")
 
     ULAERegistrationLib.register = register
     sys.modules["ULAERegistrationLib.output.report"] = SimpleNamespace(write_report=write_report)
-    worker.STEP_SPACING = STEP_SPACING
+    folder.STEP_SPACING = STEP_SPACING
 
 
 if __name__ == "__main__":

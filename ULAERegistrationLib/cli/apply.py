@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from .options import add_command
+from .options import Commands, add_command
 
 
-def add_apply(commands: argparse._SubParsersAction) -> None:
+def add_apply(commands: Commands) -> None:
     command = add_command(commands, "apply", _apply, "Warp another image, or a label map, with a transform.")
     command.add_argument("transform", metavar="TRANSFORM", help=".h5 or .nii.gz, as `ulae register` writes it")
     command.add_argument("moving", metavar="MOVING", help="what is warped")
@@ -19,8 +19,8 @@ def add_apply(commands: argparse._SubParsersAction) -> None:
 
 def _apply(options: argparse.Namespace) -> None:
     from ..files.transforms import read_transform
-    from ..files.volumes import read_any
-    from ..files.writing import check_output_file, write_image
+    from ..files.volumes import read_any, write_image
+    from ..files.writing import check_output_file
     from ..geometry.inverse import inverse
     from ..geometry.resampling import resample
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 from ..errors import RegistrationError
-from .options import add_command, add_settings, progress_bar, settings_of
+from .options import Commands, add_command, add_settings, progress_bar, settings_of
 
 
-def add_batch(commands: argparse._SubParsersAction) -> None:
+def add_batch(commands: Commands) -> None:
     command = add_command(commands, "batch", _batch, "Register every pair of a table; the same call goes on later.")
     command.add_argument(
         "table",

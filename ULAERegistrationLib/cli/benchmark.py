@@ -6,10 +6,10 @@ import argparse
 import json
 
 from ..settings import PRESETS
-from .options import add_command, add_network, progress_bar
+from .options import Commands, add_command, add_network, progress_bar
 
 
-def add_benchmark(commands: argparse._SubParsersAction) -> None:
+def add_benchmark(commands: Commands) -> None:
     command = add_command(
         commands, "benchmark", _benchmark, "Time every preset on this machine, on the simulated pair of `ulae demo`."
     )

@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..settings import PRESETS
-from ..simulation import SimulatedPair, simulate
-from .options import add_command, progress_bar
-from .register import print_result
-
-if TYPE_CHECKING:
-    from ..progress import Progress
-    from ..result import Registration
+from .options import Commands, add_command, progress_bar
 
 
-def add_demo(commands: argparse._SubParsersAction) -> None:
+def add_demo(commands: Commands) -> None:
     command = add_command(commands, "demo", _demo, "Register a simulated subject whose deformation is known.")
     command.add_argument("-o", "--output", default="demo", metavar="FOLDER", help="default: demo")
     command.add_argument("--preset", choices=PRESETS, default="accurate", help="default: accurate")
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from ..simulation import true_error
-
-    with progress_bar(False) as progress:
-        pair, registration = run(Path(options.output), options.preset, progress)
+    # Imported here, so that the help of the command line appears at once: these load torch and SimpleITK.
     import SimpleITK as sitk
 
+    from ..files.volumes import write_image
+    from ..files.writing import check_output_folder
+    from ..registration import register
+    from ..simulation import simulate, true_error
+    from .result_text import print_result
+
+    folder = check_output_folder(Path(options.output))
+    pair = simulate()
+    with progress_bar(False) as progress:
+        registration = register(pair.subject, pair.template, preset=options.preset, progress=progress)
+        progress(1.0, "Writing the result")
+        registration = registration.with_inverse_measured()
+        registration.save(folder)
+    write_image(pair.subject, folder / "fixed_subject.nii.gz")
+    write_image(pair.template, folder / "moving_template.nii.gz")
     untouched = true_error(pair, sitk.Transform(3, sitk.sitkIdentity))
     aligned = true_error(pair, registration.alignment.fixed_to_moving)
     registered = true_error(pair, registration.transform)
@@ -36,23 +41,4 @@ def _demo(options: argparse.Namespace) -> None:
     for name, error in (("as scanned", untouched), ("aligned", aligned), ("registered", registered)):
         print(f"  {name:11} {error.mean():6.2f} {sorted(error)[int(0.95 * len(error))]:6.2f}")
     print_result(registration, {})
-    print(f"pictures and report: {Path(options.output) / 'report.html'}")
-
-
-def run(folder: Path, preset: str = "accurate", progress: Progress | None = None) -> tuple[SimulatedPair, Registration]:
-    """Simulate, register, and write both volumes and the result.
-
-    Raises:
-        RegistrationError: where the folder cannot be written.
-    """
-    # Simulating needs no torch, and Slicer does it without.
-    from ..files.writing import check_output_folder, write_image
-    from ..registration import register
-
-    folder = check_output_folder(folder)
-    pair = simulate()
-    registration = register(pair.subject, pair.template, preset=preset, progress=progress)
-    registration.save(folder)
-    write_image(pair.subject, folder / "fixed_subject.nii.gz")
-    write_image(pair.template, folder / "moving_template.nii.gz")
-    return pair, registration
+    print(f"pictures and report: {folder / 'report.html'}")

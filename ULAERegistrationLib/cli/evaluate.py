@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .options import add_command, add_network, progress_bar
+from .options import Commands, add_command, add_network, progress_bar
 
 
-def add_evaluate(commands: argparse._SubParsersAction) -> None:
+def add_evaluate(commands: Commands) -> None:
     command = add_command(commands, "evaluate", _evaluate, "Measure methods on labelled people, side by side.")
     command.add_argument(
         "data", metavar="DATA", help="folder of <person>_t1.nii.gz and _seg.nii.gz, affine to one grid"

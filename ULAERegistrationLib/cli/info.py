@@ -6,10 +6,10 @@ import argparse
 import json
 
 from .. import __version__
-from .options import add_command
+from .options import Commands, add_command
 
 
-def add_info(commands: argparse._SubParsersAction) -> None:
+def add_info(commands: Commands) -> None:
     command = add_command(
         commands, "info", _info, "Say what is installed: version, devices, weights and their licence."
     )

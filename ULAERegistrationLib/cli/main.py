@@ -8,13 +8,14 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from ..errors import Cancelled, RegistrationError
+from ..errors import NOT_ENOUGH_MEMORY, Cancelled, RegistrationError
 from .apply import add_apply
 from .batch import add_batch
 from .benchmark import add_benchmark
 from .demo import add_demo
 from .evaluate import add_evaluate
 from .info import add_info
+from .options import UsageError
 from .register import add_register
 from .train import add_train
 
@@ -26,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.run(options)
     except RegistrationError as error:
         print(f"ulae: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    except MemoryError:
+        print(f"ulae: {NOT_ENOUGH_MEMORY}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, Cancelled):
         print("ulae: cancelled, nothing was written", file=sys.stderr)

@@ -6,11 +6,22 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeAlias
 
+from ..errors import RegistrationError
+from ..progress import Progress, silent
 from ..settings import ALIGNMENTS, DEVICES, PRECISIONS, PRESETS, RegistrationSettings
 
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
-def add_command(commands: argparse._SubParsersAction, name: str, run: Callable, text: str) -> argparse.ArgumentParser:
+
+class UsageError(RegistrationError):
+    """The options of a command do not go together; the exit status is 2, as for an option that is not known."""
+
+
+def add_command(
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], None], text: str
+) -> argparse.ArgumentParser:
     """A command of that name, which calls `run` with its options."""
     command = commands.add_parser(name, help=text, description=text)
     command.set_defaults(run=run)
@@ -53,14 +64,15 @@ def settings_of(options: argparse.Namespace) -> RegistrationSettings:
 
 
 @contextmanager
-def progress_bar(silent: bool) -> Iterator[Callable[[float, str], None] | None]:
-    """A bar on stderr that says what is going on; yields the callback, or None."""
-    if silent:
-        yield None
+def progress_bar(is_silent: bool) -> Iterator[Progress]:
+    """A bar on stderr that says what is going on; yields the callback that moves it."""
+    if is_silent:
+        yield silent
         return
+    # Imported here: it takes a tenth of a second, and the help of a command needs none.
     from tqdm import tqdm
 
-    bar = None
+    bar: tqdm | None = None
 
     def progress(fraction: float, message: str) -> None:
         nonlocal bar

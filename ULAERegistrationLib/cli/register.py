@@ -6,11 +6,10 @@ import argparse
 import json
 from pathlib import Path
 
-from ..errors import RegistrationError
-from .options import add_command, add_settings, progress_bar, settings_of
+from .options import Commands, UsageError, add_command, add_settings, progress_bar, settings_of
 
 
-def add_register(commands: argparse._SubParsersAction) -> None:
+def add_register(commands: Commands) -> None:
     command = add_command(commands, "register", _register, "Register a moving brain scan to a fixed one.")
     command.add_argument("fixed", metavar="FIXED", help="the scan that stays")
     command.add_argument("moving", metavar="MOVING", help="the scan that is warped")
@@ -30,16 +29,16 @@ def add_register(commands: argparse._SubParsersAction) -> None:
 def _register(options: argparse.Namespace) -> None:
     targets = (options.output, options.transform, options.warped, options.warped_labels, options.json or None)
     if not any(targets):
-        raise RegistrationError("Nothing would be kept; say where to write: -o FOLDER, --transform or --warped FILE.")
+        raise UsageError("Nothing would be kept; say where to write: -o FOLDER, --transform or --warped FILE.")
     if options.warped_labels and not options.moving_labels:
-        raise RegistrationError("--warped-labels needs the label map to warp; give it with --moving-labels FILE.")
+        raise UsageError("--warped-labels needs the label map to warp; give it with --moving-labels FILE.")
     if options.moving_labels and not (options.warped_labels or options.output or options.fixed_labels):
-        raise RegistrationError("The warped label map has no place; give --warped-labels FILE or -o FOLDER.")
+        raise UsageError("The warped label map has no place; give --warped-labels FILE or -o FOLDER.")
     if options.fixed_labels and not options.moving_labels:
-        raise RegistrationError("--fixed-labels is compared with the warped labels; give --moving-labels FILE too.")
+        raise UsageError("--fixed-labels is compared with the warped labels; give --moving-labels FILE too.")
     from ..files.transforms import TRANSFORM_EXTENSIONS, write_transform
-    from ..files.volumes import read_labels, read_volume
-    from ..files.writing import check_output_file, check_output_folder, write_image
+    from ..files.volumes import read_labels, read_volume, write_image
+    from ..files.writing import check_output_file, check_output_folder
 
     if options.output:
         check_output_folder(options.output)
@@ -52,6 +51,7 @@ def _register(options: argparse.Namespace) -> None:
     fixed_labels = options.fixed_labels and read_labels(options.fixed_labels, fixed, "fixed")
 
     from ..registration import register
+    from .result_text import overlap_before_and_after, print_result
 
     with progress_bar(options.quiet or options.json) as progress:
         registration = register(
@@ -64,47 +64,21 @@ def _register(options: argparse.Namespace) -> None:
             progress=progress,
         )
     if options.output:
+        registration = registration.with_inverse_measured()
         registration.save(options.output)
     if options.transform:
         write_transform(registration.transform, options.transform)
     if options.warped:
         write_image(registration.warped, options.warped)
-    measures = {**registration.quality.to_dict(), "model": registration.model.name}
+    measures = {**registration.quality_record(), "model": registration.card.name}
     if labels:
         warped_labels = registration.warp_labels(labels)
         target = options.warped_labels or (options.output and Path(options.output) / "warped_labels.nii.gz")
         if target:
             write_image(warped_labels, target)
         if fixed_labels:
-            measures |= _overlap(registration, fixed_labels, labels, warped_labels)
+            measures |= overlap_before_and_after(registration, fixed_labels, labels, warped_labels)
     if options.json:
         print(json.dumps(measures, indent=2))
     elif not options.quiet:
         print_result(registration, measures)
-
-
-def _overlap(registration, fixed_labels, labels, warped_labels) -> dict:
-    """Dice of every label after the alignment alone and after registration, and the means over all labels."""
-    import SimpleITK as sitk
-
-    from ..geometry.resampling import resample
-    from ..overlap import dice
-
-    aligned = resample(labels, registration.fixed, registration.alignment.fixed_to_moving, labels=True)
-    measures = {}
-    for when, image in (("before", aligned), ("after", warped_labels)):
-        overlap = dice(sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(fixed_labels))
-        measures[f"dice_{when}"] = sum(overlap.values()) / len(overlap)
-        measures[f"dice_{when}_by_label"] = {str(label): value for label, value in overlap.items()}
-    return measures
-
-
-def print_result(registration, measures: dict) -> None:
-    quality = registration.quality
-    print(f"{quality.verdict}: {' '.join(quality.reasons)}")
-    print(f"local correlation {quality.ncc_before:.3f} -> {quality.ncc_after:.3f}", end="")
-    if "dice_after" in measures:
-        print(f", mean Dice {measures['dice_before']:.3f} -> {measures['dice_after']:.3f}", end="")
-    print(f", folded {quality.folded_percent:.3f} %, mean displacement {quality.displacement_mean_mm:.1f} mm")
-    print(", ".join(f"{name} {seconds:.1f} s" for name, seconds in quality.seconds.items()))
-    print(f"weights {registration.model.name}: {registration.model.licence}")

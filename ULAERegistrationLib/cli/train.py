@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 
 from ..errors import RegistrationError
-from .options import add_command
+from .options import Commands, add_command
 
 
-def add_train(commands: argparse._SubParsersAction) -> None:
+def add_train(commands: Commands) -> None:
     command = add_command(commands, "train", _train, "Train the network, or pack a folder of brains for it.")
     command.add_argument("data", metavar="DATA", help="the packed file (.npz); with --pack, the folder of brains")
     command.add_argument("-o", "--output", required=True, metavar="OUT", help="the run's folder; with --pack, the file")
@@ -22,12 +22,13 @@ def add_train(commands: argparse._SubParsersAction) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    # Imported here, so that the help of the command line appears at once: these load torch.
     import torch
 
     from ..network.weights import load_network
     from ..training.data import Brains, pack
     from ..training.parallel import processes
-    from ..training.recipe import TrainingSettings
+    from ..training.recipe import read_recipe
     from ..training.trainer import Trainer
 
     if options.pack:
@@ -35,8 +36,7 @@ def _train(options: argparse.Namespace) -> None:
         return
     if not Path(options.data).is_file():
         raise RegistrationError(f"The packed data {options.data} does not exist; make it with `ulae train --pack`.")
-    text = Path(options.settings).read_text() if options.settings else "{}"
-    settings = TrainingSettings.from_json(text)
+    settings = read_recipe(options.settings)
     start, history = None, []
     if options.start_from:
         start, card = load_network(options.start_from)
@@ -45,6 +45,6 @@ def _train(options: argparse.Namespace) -> None:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     with processes(device) as (all_processes, device):
-        brains = Brains(Path(options.data), device)
+        brains = Brains(Path(options.data), settings.validation_people, device)
         seconds = 60 * options.minutes if options.minutes else float("inf")
         Trainer(Path(options.output), brains, settings, device, start, history, all_processes).train(seconds)

@@ -63,11 +63,6 @@ REGIONS = tuple(NIREP.regions)
 NUMBERINGS = {"nirep": NIREP, "oasis": BRAINCOLOR}
 
 
-def source_of(person: str) -> str:
-    """Where a person's scan and labels come from: "nirep" of "nirep-na04"."""
-    return person.split("-")[0]
-
-
 def cortical_dice(labels_a: np.ndarray, labels_b: np.ndarray, numbering: Numbering) -> dict[int, float]:
     """Dice of every cortical label found in either of two label maps of one shape."""
     return {label: score for label, score in dice(labels_a, labels_b).items() if label in numbering.cortical}

@@ -2,21 +2,56 @@
 
 from __future__ import annotations
 
-# Frozen, by person: never trained on, never averaged.
+from collections.abc import Sequence
+
+# Of the project's own data, frozen by person: never trained on, never averaged.
 VALIDATION_PEOPLE = ("nirep-na04", "nirep-na16", "oasis-1113", "oasis-1125")
 LICENCE = "CC BY-NC 4.0 (research use), because part of the data is non-commercial"
-CITATIONS = [
-    "NIREP NA0: Christensen GE et al., Introduction to the Non-rigid Image Registration Evaluation Project "
-    "(NIREP), WBIR 2006.",
-    "OASIS: Marcus DS et al., Open Access Series of Imaging Studies (OASIS): cross-sectional MRI data in young, "
-    "middle aged, nondemented, and demented older adults, J Cogn Neurosci 19(9), 2007; grants P50 AG05681, "
-    "P01 AG03991, R01 AG021910, P20 MH071616, U24 RR021382.",
-    "OASIS scans 1101-1128 as packaged for the MICCAI 2012 Grand Challenge and Workshop on Multi-Atlas Labeling.",
-    "neurite OASIS: Hoopes A et al., HyperMorph, IPMI 2021.",
-    "1000 Functional Connectomes Project: Biswal BB et al., Toward discovery science of human brain function, "
-    "PNAS 107(10), 2010 (Beijing, Cambridge, ICBM).",
-    "JHU Eve atlas: Oishi K et al., Atlas-based whole brain white matter analysis using LDDMM, NeuroImage 46, 2009.",
-    "MNE sample: Gramfort A et al., MNE software for processing MEG and EEG data, NeuroImage 86, 2014.",
-    "Label maps of heads: Billot B et al., SynthSeg, Medical Image Analysis 86, 2023 (Apache-2.0).",
-    "brainchop sample: Masoud M et al., Brainchop: in-browser MRI volumetric segmentation and rendering, JOSS 2023.",
-]
+# What each source of people asks to be cited, by the beginning of its people's names.
+SOURCES: dict[str, tuple[str, ...]] = {
+    "nirep": (
+        "NIREP NA0: Christensen GE et al., Introduction to the Non-rigid Image Registration Evaluation Project "
+        "(NIREP), WBIR 2006.",
+    ),
+    "oasis": (
+        "OASIS: Marcus DS et al., Open Access Series of Imaging Studies (OASIS): cross-sectional MRI data in young, "
+        "middle aged, nondemented, and demented older adults, J Cogn Neurosci 19(9), 2007; grants P50 AG05681, "
+        "P01 AG03991, R01 AG021910, P20 MH071616, U24 RR021382.",
+        "OASIS scans 1101-1128 as packaged for the MICCAI 2012 Grand Challenge and Workshop on Multi-Atlas Labeling; "
+        "their labels by Neuromorphometrics, Inc.",
+        "neurite OASIS: Hoopes A et al., HyperMorph, IPMI 2021.",
+    ),
+    "vxm": ("neurite OASIS: Hoopes A et al., HyperMorph, IPMI 2021.",),
+    "fcon": (
+        "1000 Functional Connectomes Project: Biswal BB et al., Toward discovery science of human brain function, "
+        "PNAS 107(10), 2010 (Beijing, Cambridge, ICBM).",
+    ),
+    "ds2748": ("OpenNeuro ds002748 v1.0.5: Bezmaternykh DD et al., 2021 (CC0).",),
+    "jhu": (
+        "JHU Eve atlas: Oishi K et al., Atlas-based whole brain white matter analysis using LDDMM, NeuroImage 46, "
+        "2009.",
+    ),
+    "mne": ("MNE sample: Gramfort A et al., MNE software for processing MEG and EEG data, NeuroImage 86, 2014.",),
+    "brainchop": (
+        "brainchop sample: Masoud M et al., Brainchop: in-browser MRI volumetric segmentation and rendering, JOSS "
+        "2023.",
+    ),
+}
+LABEL_MAPS = "Label maps of heads: Billot B et al., SynthSeg, Medical Image Analysis 86, 2023 (Apache-2.0)."
+
+
+def source_of(person: str) -> str:
+    """Where a person's scan and labels come from: "nirep" of "nirep-na04"."""
+    return person.split("-")[0]
+
+
+def citations_of(people: Sequence[str], label_maps: bool) -> list[str]:
+    """What must be cited for weights made of these people, in the order of `SOURCES`.
+
+    Args:
+        people: their names; those of a source that is not known here add nothing.
+        label_maps: whether brains painted from label maps were trained on, too.
+    """
+    sources = {source_of(person) for person in people}
+    found = [citation for source, citations in SOURCES.items() if source in sources for citation in citations]
+    return list(dict.fromkeys([*found, *([LABEL_MAPS] if label_maps else [])]))

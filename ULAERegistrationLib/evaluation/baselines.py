@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-import torch
 from torch import Tensor
 
 from ..errors import RegistrationError
+from ..tensors import array_of, tensor_of
 
 
-def affine_only(moving: Tensor, fixed: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+def affine_only(*, fixed: Tensor, moving: Tensor) -> tuple[Tensor, tuple[str, ...]]:
     """No flow: the brains as they lie in the common frame."""
     return fixed.new_zeros(1, 3, *fixed.shape[2:]), ()
 
@@ -32,13 +32,13 @@ def check_syn() -> None:
         )
 
 
-def syn(moving: Tensor, fixed: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+def syn(*, fixed: Tensor, moving: Tensor) -> tuple[Tensor, tuple[str, ...]]:
     """SyN with antspyx's defaults: an affine of its own, then mutual information; one composed flow."""
     import ants
 
     with tempfile.TemporaryDirectory(prefix="ulae-syn-") as folder:
         result = ants.registration(
-            *(ants.from_numpy(image[0, 0].numpy()) for image in (fixed, moving)),
+            *(ants.from_numpy(array_of(image[0, 0])) for image in (fixed, moving)),
             type_of_transform="SyN",
             outprefix=f"{folder}/",
             random_seed=1,
@@ -49,7 +49,7 @@ def syn(moving: Tensor, fixed: Tensor) -> tuple[Tensor, tuple[str, ...]]:
         sitk.CompositeTransform(parts), sitk.sitkVectorFloat32, tuple(fixed.shape[2:])
     )
     flow = np.ascontiguousarray(sitk.GetArrayFromImage(field).transpose(3, 2, 1, 0))
-    return torch.from_numpy(flow)[None], ()
+    return tensor_of(flow)[None], ()
 
 
 def _read_transform(file: Path) -> sitk.Transform:

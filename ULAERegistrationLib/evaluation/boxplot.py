@@ -13,13 +13,13 @@ from ..dataset.regions import NUMBERINGS, REGIONS
 from .methods import TITLES
 from .protocol import Evaluation
 
-BOX_SHARE = 0.8  # of the empty_tensor between two regions
+BOX_SHARE = 0.8  # of the space between two regions
 
 
 def draw(evaluation: Evaluation, path: Path) -> None:
     """One panel for each source: a box holds the Dice of a region's labels in every pair, the last those of all."""
     sources, methods = evaluation.sources, evaluation.methods
-    colours = matplotlib.colormaps["tab10"].colors
+    colours = [matplotlib.colormaps["tab10"](number) for number in range(10)]
     figure = Figure(figsize=(10, 3.4 * len(sources)), layout="constrained")
     panels = figure.subplots(len(sources), 1, sharex=True, squeeze=False)[:, 0]
     for panel, source in zip(panels, sources, strict=True):

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..dataset.regions import Numbering, by_region, cortical_dice
 from ..flows.jacobian import folded, jacobian
 from ..flows.warp import warp
+from ..tensors import array_of
 from .people import Person
 
 
@@ -25,7 +26,7 @@ class Measures:
         five_regions: mean of `regions`; None where no label of theirs is found.
         union: Dice of the whole labelled cortex, its labels joined.
         hd95_mm: mean over the cortical labels found in both images (see `hausdorff95`); None where none is.
-        folded_percent: voxels of the grid that fold at any of their eight corners (see `folding`).
+        folded_percent: voxels of the grid that fold at any of their eight corners (see `flows.jacobian`).
         folded_central_percent: voxels whose central-difference determinant is not positive, as most papers count.
         log_jacobian_sd: standard deviation of the natural logarithm of the central-difference determinant in the
             fixed brain, where it is positive.
@@ -50,7 +51,7 @@ class Measures:
 
 def measure_pair(fixed: Person, moving: Person, flow: Tensor, numbering: Numbering) -> Measures:
     """Measure a flow, `[1, 3, L, P, S]` in voxels, that carries `moving` to `fixed`."""
-    warped = warp(moving.labels_tensor(), flow, mode="nearest")[0, 0].numpy().astype(np.int64)
+    warped = array_of(warp(moving.labels_tensor(), flow, mode="nearest")[0, 0]).astype(np.int64)
     label_dice = cortical_dice(warped, fixed.labels, numbering)
     warped, still = only_cortex(warped, numbering), only_cortex(fixed.labels, numbering)
     distances = hausdorff95(warped, still, fixed.spacing)
@@ -58,7 +59,7 @@ def measure_pair(fixed: Person, moving: Person, flow: Tensor, numbering: Numberi
     determinant = jacobian(flow)[0]
     inside = determinant[fixed.tensor()[0, 0] > 0]
     return Measures(
-        dice=_mean(label_dice),
+        dice=float(np.mean(list(label_dice.values()))),
         five_regions=_mean(regions),
         union=float(2 * np.count_nonzero((warped > 0) & (still > 0)) / np.count_nonzero([warped > 0, still > 0])),
         hd95_mm=_mean(distances),

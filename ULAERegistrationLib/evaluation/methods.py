@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..errors import RegistrationError
+from ..flows.warp import compose_all
+from ..network.devices import choose_device, choose_precision
+from ..network.weights import load_network
+from ..registration import canonical_flows
+from ..settings import Device, Precision, PresetName, RegistrationSettings
 from .baselines import affine_only, check_syn, syn
 
-# The flow [1, 3, L, P, S] in voxels, fixed to moving, and what there is to say, one sentence each; from moving and
-# fixed [1, 1, L, P, S] in [0, 1].
-Method = Callable[[Tensor, Tensor], tuple[Tensor, tuple[str, ...]]]
+
+class Method(Protocol):
+    """What is compared: a function of two images, `[1, 1, L, P, S]` in [0, 1], called with keywords.
+
+    It returns the flow `[1, 3, L, P, S]` in voxels, fixed to moving, and what the user should know, a sentence each.
+    """
+
+    def __call__(self, *, fixed: Tensor, moving: Tensor) -> tuple[Tensor, tuple[str, ...]]: ...
+
 
 BASELINES: dict[str, Method] = {"affine": affine_only, "syn": syn}
 # Ours, and the preset of `register` each stands for.
-OURS = {"network": "fast", "accurate": "accurate", "smooth": "smooth"}
+OURS: dict[str, PresetName] = {"network": "fast", "accurate": "accurate", "smooth": "smooth"}
 METHODS = (*BASELINES, *OURS)
 TITLES = {
     "affine": "affine only",
@@ -42,7 +53,7 @@ def check_methods(names: list[str]) -> None:
         check_syn()
 
 
-def prepare(name: str, model: str | None = None, device: str = "auto", precision: str = "auto") -> Method:
+def prepare(name: str, model: str | None = None, device: Device = "auto", precision: Precision = "auto") -> Method:
     """A method ready to run: what can be done before the images are there is done.
 
     Args:
@@ -51,19 +62,14 @@ def prepare(name: str, model: str | None = None, device: str = "auto", precision
     """
     if name in BASELINES:
         return BASELINES[name]
-    from ..flows.warp import compose_all
-    from ..network.devices import choose_device, choose_precision
-    from ..network.weights import load_network
-    from ..registration import canonical_flows
-    from ..settings import RegistrationSettings
 
     network, card = load_network(model)
     settings = RegistrationSettings(preset=OURS[name], device=device, precision=precision, model=model)
     choose_precision(choose_device(device), precision)  # tries the device's convolutions once and remembers
 
-    def run(moving: Tensor, fixed: Tensor) -> tuple[Tensor, tuple[str, ...]]:
-        flows, warnings = canonical_flows(moving, fixed, network, card, settings)
+    def run(*, fixed: Tensor, moving: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+        found = canonical_flows(fixed=fixed, moving=moving, network=network, card=card, settings=settings)
         with torch.no_grad():
-            return compose_all(flows), warnings
+            return compose_all(found.flows), found.warnings
 
     return run

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-import torch
 from torch import Tensor
 
-from ..dataset.regions import NUMBERINGS, source_of
+from ..dataset.regions import NUMBERINGS
+from ..dataset.sources import source_of
 from ..errors import RegistrationError
 from ..files.volumes import read_any, read_labels
+from ..tensors import tensor_of
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,11 @@ class Person:
 
     def tensor(self) -> Tensor:
         """The image as the network takes it, float32 `[1, 1, L, P, S]` in [0, 1]."""
-        return torch.from_numpy(self.image / np.float32(255))[None, None]
+        return tensor_of(self.image / np.float32(255))[None, None]
 
     def labels_tensor(self) -> Tensor:
         """float32 `[1, 1, L, P, S]`, which holds whole numbers up to 2^24 exactly."""
-        return torch.from_numpy(self.labels.astype(np.float32))[None, None]
+        return tensor_of(self.labels.astype(np.float32))[None, None]
 
 
 def image_file(data: Path, person: str) -> Path:

@@ -1,6 +1,6 @@
 """The evaluation: the same ordered pairs of people for every method, measured alike.
 
-The people are by default the validation set of the frozen split (`training.sources`), which no weights made here were
+The people are by default the validation set of the frozen split (`dataset.sources`), which no weights made here were
 trained on; they did pick the checkpoint. Their brains already lie in the canonical frame, so that what is measured is
 the deformable part alone.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,17 @@ import SimpleITK as sitk
 import torch
 
 from .. import __version__
-from ..dataset.regions import NUMBERINGS, REGIONS, source_of
-from ..dataset.sources import VALIDATION_PEOPLE
+from ..dataset.regions import NUMBERINGS, REGIONS
+from ..dataset.sources import VALIDATION_PEOPLE, source_of
 from ..network.devices import choose_device, choose_precision
 from ..network.weights import Card, load_network
+from ..progress import Progress, silent
+from ..settings import Device, Precision
 from .measures import Measures, measure_pair
+from .method_process import MethodProcess
 from .methods import check_methods
 from .people import image_file, ordered_pairs, read_people
 from .summary import DRAWS, SEED, Summary, summarise
-from .worker import Worker
 
 DEFAULT_METHODS = ("affine", "network", "accurate", "smooth")
 # The scalar measures of a row, in the order of the tables.
@@ -43,12 +45,10 @@ MEASURES = (
     "gpu_memory_gb",
 )
 
-Progress = Callable[[float, str], None]
-
 
 @dataclass(frozen=True)
 class Row:
-    """One method on one pair; seconds and memory as `worker.Answer` has them."""
+    """One method on one pair; seconds and memory as `method_process.Answer` has them."""
 
     method: str
     fixed: str
@@ -94,8 +94,8 @@ class Evaluation:
 
     def summary(self, source: str, method: str, name: str) -> Summary | None:
         """Of one measure or region over the pairs of a source; None where no pair has it."""
-        values = {(row.fixed, row.moving): row.value(name) for row in self.select(source, method)}
-        values = {pair: value for pair, value in values.items() if value is not None}
+        found = {(row.fixed, row.moving): row.value(name) for row in self.select(source, method)}
+        values = {pair: value for pair, value in found.items() if value is not None}
         return summarise(values) if values else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -114,9 +114,9 @@ def evaluate(
     methods: Sequence[str] = DEFAULT_METHODS,
     people: Sequence[str] = VALIDATION_PEOPLE,
     model: str | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    progress: Progress | None = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    progress: Progress = silent,
 ) -> Evaluation:
     """Run every method on every ordered pair of people of one source.
 
@@ -136,13 +136,12 @@ def evaluate(
     _, card = load_network(model)
     persons = read_people(data, people)
     pairs = ordered_pairs(people)
-    tell = progress or (lambda fraction, message: None)
-    rows = []
+    rows: list[Row] = []
     for method in methods:
-        with Worker(method, model=model, device=device, precision=precision) as worker:
+        with MethodProcess(method, model=model, device=device, precision=precision) as process:
             for fixed, moving in pairs:
-                tell(len(rows) / (len(methods) * len(pairs)), f"{method}: {fixed} <- {moving}")
-                answer = worker.register(image_file(data, fixed), image_file(data, moving))
+                progress(len(rows) / (len(methods) * len(pairs)), f"{method}: {fixed} <- {moving}")
+                answer = process.register(image_file(data, fixed), image_file(data, moving))
                 measures = measure_pair(persons[fixed], persons[moving], answer.flow, NUMBERINGS[source_of(fixed)])
                 rows.append(
                     Row(
@@ -156,7 +155,7 @@ def evaluate(
                         warnings=answer.warnings,
                     )
                 )
-    tell(1.0, "Done")
+    progress(1.0, "Done")
     about = {
         "data": str(data),
         "people": people,
@@ -164,7 +163,7 @@ def evaluate(
         "weights": card.name,
         "weights_licence": card.licence,
         "weights_sha256": card.details.get("sha256"),
-        "weights_mm_per_voxel": card.shrink,
+        "weights_mm_per_voxel": card.voxel_mm,
         "device": str(choose_device(device)),
         "precision": str(number).removeprefix("torch."),
         "bootstrap": {"over": "people", "draws": DRAWS, "seed": SEED},

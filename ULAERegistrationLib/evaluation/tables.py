@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..dataset.regions import NUMBERINGS, REGIONS
@@ -58,7 +59,7 @@ def table(evaluation: Evaluation) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _rows(evaluation: Evaluation, source: str, columns) -> str:
+def _rows(evaluation: Evaluation, source: str, columns: Sequence[tuple[str, str, int]]) -> str:
     """One table; a column that no method has a value for is left out."""
     methods = evaluation.methods
     cells = {name: [evaluation.summary(source, method, name) for method in methods] for name, _, _ in columns}
@@ -84,7 +85,7 @@ def _cell(summary: Summary | None, decimals: int) -> str:
 
 def _with_intervals(evaluation: Evaluation) -> bool:
     summaries = (evaluation.summary(source, evaluation.methods[0], "dice") for source in evaluation.sources)
-    return any(summary.interval is not None for summary in summaries)
+    return any(summary is not None and summary.interval is not None for summary in summaries)
 
 
 def _notes(evaluation: Evaluation) -> list[str]:

@@ -1,4 +1,4 @@
-"""Volumes read from files: checked, and named in the messages.
+"""Volumes in and out of files: checked when they are read, and named in the messages.
 
 Everything is checked here before anything is computed. The world is LPS millimetres (ITK).
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import SimpleITK as sitk
@@ -14,12 +15,12 @@ import SimpleITK as sitk
 from ..errors import RegistrationError
 from ..geometry.brain import BRAIN_LITRES, HEAD_LITRES, coarse_foreground, looks_unstripped, volume_litres, voxel_litres
 from .nifti import NOT_FINITE, check_nifti
-from .writing import itk_reason
+from .writing import check_output_file, itk_reason, whole_or_nothing
 
 SPACING_LIMITS = (0.1, 10.0)  # mm; the network's own grid is 1 mm
 FEWEST_VOXELS = 8  # along an axis: nothing of a brain can be aligned in fewer
 
-Source = str | os.PathLike | sitk.Image
+Source: TypeAlias = str | os.PathLike[str] | sitk.Image
 
 
 def read_volume(source: Source, role: str) -> sitk.Image:
@@ -118,6 +119,16 @@ def read_any(source: Source, name: str) -> sitk.Image:
         RegistrationError: missing, unreadable, or not a scalar 3-D image.
     """
     return _three_dimensional(_read(source, name), name)
+
+
+def write_image(image: sitk.Image, path: str | os.PathLike[str]) -> None:
+    """Write a volume, compressed, whole or not at all.
+
+    Raises:
+        RegistrationError: unknown extension, or it cannot be written.
+    """
+    with whole_or_nothing(check_output_file(path)) as partial:
+        sitk.WriteImage(image, str(partial), useCompression=True)
 
 
 def _read(source: Source, name: str, finite: bool = False) -> sitk.Image:

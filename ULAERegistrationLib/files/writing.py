@@ -1,21 +1,23 @@
-"""Files are written whole or not at all, and where they will be written is tested before anything is computed."""
+"""Write files and folders whole or not at all, and test where they will be written before anything is computed.
+
+Only the standard library is used, so that a machine that trains needs nothing else for its files.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import SimpleITK as sitk
 
 from ..errors import RegistrationError
 
 IMAGE_EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
-def check_output_folder(folder: str | os.PathLike) -> Path:
+def check_output_folder(folder: str | os.PathLike[str]) -> Path:
     """Make sure that results can be written to a folder, without leaving anything in it.
 
     Args:
@@ -33,11 +35,11 @@ def check_output_folder(folder: str | os.PathLike) -> Path:
         with tempfile.TemporaryFile(dir=existing):
             return folder
     except OSError as error:
-        reason = "it is not a folder" if existing.is_file() else error.strerror.lower()
+        reason = "it is not a folder" if existing.is_file() else (error.strerror or "it cannot be opened").lower()
         raise RegistrationError(f"Nothing can be written to {folder} ({reason}); choose another folder.") from None
 
 
-def check_output_file(path: str | os.PathLike, extensions: tuple[str, ...] = IMAGE_EXTENSIONS) -> Path:
+def check_output_file(path: str | os.PathLike[str], extensions: tuple[str, ...] = IMAGE_EXTENSIONS) -> Path:
     """Make sure that a file can be written: its folder is writable and its extension is one that we write.
 
     Raises:
@@ -53,7 +55,7 @@ def check_output_file(path: str | os.PathLike, extensions: tuple[str, ...] = IMA
 
 
 @contextmanager
-def whole_or_nothing(path: str | os.PathLike) -> Iterator[Path]:
+def whole_or_nothing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A name to write to; the file appears under its own name when the block ends well, and not at all otherwise.
 
     Raises:
@@ -72,14 +74,41 @@ def whole_or_nothing(path: str | os.PathLike) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def write_image(image: sitk.Image, path: str | os.PathLike) -> None:
-    """Write a volume, compressed, whole or not at all.
+@contextmanager
+def whole_folder_or_nothing(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """A folder to write several files to; they appear under their own names when the block ends well.
+
+    They are written to a folder within the target, so that moving them is one operation on one disk even where the
+    target is a mount point, a link to another disk, or the only writable place. Where the block fails, nothing of it
+    stays, and a target that was made for it is removed.
+
+    Args:
+        folder: of the result; may exist, and files of the same names in it are replaced.
 
     Raises:
-        RegistrationError: unknown extension, or it cannot be written.
+        RegistrationError: when it cannot be written (disk full, folder gone, no permission).
     """
-    with whole_or_nothing(check_output_file(path)) as partial:
-        sitk.WriteImage(image, str(partial), useCompression=True)
+    folder = Path(folder)
+    is_new = not folder.exists()
+    partial = folder / f".partial-{os.getpid()}"
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        for path in sorted(partial.rglob("*")):
+            target = folder / path.relative_to(partial)
+            if path.is_dir():
+                target.mkdir(exist_ok=True)
+            else:
+                path.replace(target)
+        is_new = False
+    except OSError as error:
+        raise RegistrationError(
+            f"{folder} could not be written ({itk_reason(error)}); choose another place."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        if is_new:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def itk_reason(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Flows without folds: the last one is smoothed, only where their composition folds, until nothing does."""
+"""Remove folds from flows: the last flow is smoothed, only where their composition folds, until it folds no more."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def remove_folds(
     """Make the composition of flows free of folds, changing as little as it takes.
 
     A folded voxel's neighbourhood is pulled towards its local mean, measured again, and so on until no more voxels of
-    the composition than allowed fold at any corner (`folding.smallest_jacobian`). The neighbourhood starts small and,
-    where that does not do, grows until it is the whole grid and all the flows, whose end is a translation: it always
-    ends.
+    the composition than allowed fold at any corner (`jacobian.smallest_jacobian`). The neighbourhood starts small and
+    grows where that is not enough, until every flow is smoothed everywhere; repeated smoothing tends to a constant
+    flow, which cannot fold, so the loop terminates.
 
     Args:
         flows: phi1, phi2, ... of equation 2, `[1, 3, L, P, S]` in voxels.

@@ -53,7 +53,8 @@ def jacobian(flow: Tensor) -> Tensor:
 
 
 def _central(flow: Tensor) -> Tensor:
-    return _determinant(*(sum(_differences(flow, axis)) / 2 for axis in range(3)))
+    sides = (_differences(flow, axis) for axis in range(3))
+    return _determinant(*((forward + backward) / 2 for forward, backward in sides))
 
 
 def _differences(flow: Tensor, axis: int) -> tuple[Tensor, Tensor]:

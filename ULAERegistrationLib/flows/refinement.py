@@ -1,8 +1,8 @@
-"""Refinement of one pair: the residual map that the images themselves ask for, on top of the network's flows.
+"""Refinement of one pair: a residual flow, fitted to the two images, on top of the network's flows.
 
-Greedy and compositional, as SyN and its kin: at every step the warped image's gradient and the local NCC's say where
-each voxel should look; that update, smoothed, is composed onto the residual. Coarse to fine; the moving image is always
-sampled once, through the total map. A map made of small smooth steps hardly folds; what it does is unfolded.
+It is greedy and compositional, as SyN is: at every step the gradient of the local NCC and that of the warped image give
+an update, which is smoothed and composed onto the residual, from coarse grids to fine ones. The moving image is always
+sampled once, through the total map. A map made of small smooth steps hardly folds; the folds that remain are removed.
 """
 
 from __future__ import annotations
@@ -15,26 +15,23 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ..settings import RegistrationSettings
+from ..progress import REFINEMENT, Progress, silent
+from ..settings import PRESETS, RegistrationSettings
 from .fold_removal import remove_folds
 from .similarity import LocalNCC, separable
 from .warp import compose, compose_all, resize_flow, warp
-
-Progress = Callable[[float, str], None]
 
 # About how far one step moves a voxel, in voxels of the level's flow grid, at the level's start and at its end. Small
 # last steps settle what would otherwise jitter, and halve the folds.
 FIRST_STEP, LAST_STEP = 0.25, 0.025
 UPDATE_SIGMA = 1.0  # voxels of the level's flow grid: Gaussian smoothing of the update
-SMOOTHNESS = {"accurate": 1.0, "smooth": 2.0}  # times each level's
-FOLDS_ALLOWED = {"accurate": 0.001, "smooth": 0.0}  # share of the voxels, any corner counted
 DECAY_MEAN, DECAY_SQUARE = 0.9, 0.99
-# Added to the root of the mean square: NCC of a window per voxel of movement, a tenth of what is common where brains
-# differ. Below it a step shrinks.
+# Added to Adam's denominator: where the gradient is smaller, the step shrinks instead of being scaled up. In NCC of a
+# window per voxel of movement; gradients are about ten times as large where brains differ.
 FLOOR = 0.02
-# A level ends when its last steps raised the NCC by less than this, and is undone when all of it did.
+# A level stops once its last 10 steps gain less than this in NCC; if the whole level gained less, its updates are
+# discarded.
 PAYS, LAST_STEPS = 1e-4, 10
-MESSAGE = "Refining this pair"
 
 
 @dataclass(frozen=True)
@@ -69,19 +66,20 @@ ITERATIONS = sum(level.steps for level in LEVELS)
 
 
 def refine(
-    moving: Tensor,
-    fixed: Tensor,
     flows: Sequence[Tensor],
+    *,
+    fixed: Tensor,
+    moving: Tensor,
     settings: RegistrationSettings,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> list[Tensor]:
     """Fit the network's answer to this pair.
 
     The residual map `T_r` goes into the last step, `T3' = T3 o T_r`, so that equation 2 still gives the whole map.
 
     Args:
-        moving, fixed: float32 `[1, 1, L, P, S]` in [0, 1], on one grid.
-        flows: phi1, phi2, phi3 of equation 2, float32 `[1, 3, L, P, S]` in voxels; zeros do (the affine alone).
+        flows: phi1, phi2, phi3 of equation 2, float32 `[1, 3, L, P, S]` in voxels; zeros refine the alignment alone.
+        fixed, moving: float32 `[1, 1, L, P, S]` in [0, 1], on one grid.
         settings: `preset` ("fast" adds nothing; "smooth" weighs smoothness twice and ends with no folded voxel),
             `refinement_iterations` (all levels together) and `smoothness` (1 is the preset's own).
         progress: called before every step with the fraction done and a message; what it raises ends the refinement.
@@ -89,23 +87,28 @@ def refine(
     Returns:
         Flows of the same number, grid and device; those given are left as they were.
     """
-    if settings.preset == "fast":
+    preset = PRESETS[settings.preset]
+    if not preset.refines:
         return list(flows)
-    report = progress or (lambda fraction, message: None)
     device = flows[0].device
-    moving, fixed = moving.to(device), fixed.to(device)
+    fixed, moving = fixed.to(device), moving.to(device)
     wanted = ITERATIONS if settings.refinement_iterations is None else settings.refinement_iterations
     refined = list(flows)
     if wanted:
-        weight = SMOOTHNESS[settings.preset] * settings.smoothness
+        weight = preset.smoothness * settings.smoothness
         with torch.no_grad():
             residual = _residual(
-                moving, fixed, compose_all(refined), _steps(wanted), weight, lambda part: report(0.9 * part, MESSAGE)
+                fixed,
+                moving,
+                compose_all(refined),
+                _steps(wanted),
+                weight,
+                lambda part: progress(0.9 * part, REFINEMENT.message),
             )
             refined[-1] = compose(refined[-1], residual)
-    if wanted or settings.preset == "smooth":
-        refined = remove_folds(refined, FOLDS_ALLOWED[settings.preset], lambda: report(0.9, "Removing folds"))
-    report(1.0, MESSAGE)
+    if wanted or preset.folds_allowed == 0:
+        refined = remove_folds(refined, preset.folds_allowed, lambda: progress(0.9, "Removing folds"))
+    progress(1.0, REFINEMENT.message)
     return refined
 
 
@@ -119,8 +122,8 @@ def _steps(wanted: int) -> list[int]:
 
 
 def _residual(
-    moving: Tensor,
     fixed: Tensor,
+    moving: Tensor,
     base: Tensor,
     steps: Sequence[int],
     smoothness: float,

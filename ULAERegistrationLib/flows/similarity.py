@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -98,7 +99,7 @@ class _MeanLocalNCC(torch.autograd.Function):
     """d cc(p) / d M(q) = a(p) (F(q) - F_mean(p)) - b(p) (M(q) - M_mean(p)) for q in the window of p."""
 
     @staticmethod
-    def forward(ctx, moving: Tensor, ncc: LocalNCC) -> Tensor:
+    def forward(ctx: Any, moving: Tensor, ncc: LocalNCC) -> Tensor:
         moving = moving.float()
         cross, moving_mean, denominator = ncc._terms(moving)
         ctx.ncc = ncc
@@ -106,7 +107,7 @@ class _MeanLocalNCC(torch.autograd.Function):
         return (cross**2 / denominator).mean()
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         ncc = ctx.ncc
         moving, cross, moving_mean, denominator = ctx.saved_tensors
         a = 2 * cross / denominator

@@ -19,40 +19,42 @@ def identity_grid(size: Sequence[int], device: torch.device | str = "cpu") -> Te
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
 
 
-def warp(image: Tensor, flow: Tensor, padding: str = "zeros", mode: str = "bilinear") -> Tensor:
+def warp(
+    image: Tensor,
+    flow: Tensor,
+    padding: str = "zeros",
+    mode: str = "bilinear",
+    origin: tuple[int, int, int] = (0, 0, 0),
+) -> Tensor:
     """Sample an image where the flow points: `image(p + flow(p))`.
 
     Args:
         image: `[B, C, L, P, S]`.
-        flow: `[B, 3, L', P', S']`, voxels of the image's grid.
+        flow: `[B, 3, L', P', S']`, voxels of the image's grid; the whole grid's, or a part's.
         padding: what lies outside the image: "zeros", or "border", its outermost voxels (for flows).
         mode: "bilinear" (trilinear in 3-D) or "nearest" (for labels).
+        origin: the voxel of the image's grid at which the flow's first voxel lies.
 
     Returns:
         `[B, C, L', P', S']`, the image's values on the flow's grid.
     """
-    size = image.shape[2:]
-    scale = torch.tensor([2 / max(n - 1, 1) for n in size], device=flow.device).view(1, 3, 1, 1, 1)
-    grid = (flow + identity_grid(flow.shape[2:], flow.device)) * scale - 1
+    axes = []
+    for axis, (sides, first, length) in enumerate(zip(image.shape[2:], origin, flow.shape[2:], strict=True)):
+        voxels = torch.arange(first, first + length, dtype=flow.dtype, device=flow.device)
+        coordinate = flow[:, axis] + voxels.view(-1, *[1] * (2 - axis))
+        # The scale of grid_sample: -1 and 1 are the centres of the first and the last voxel.
+        axes.append(coordinate.mul_(2 / max(sides - 1, 1)).sub_(1))
     # torch counts the sampling axes from the last one back.
-    grid = grid.flip(1).permute(0, 2, 3, 4, 1)
-    slabs = _slabs(grid)
-    if slabs == 1:
-        return F.grid_sample(image, grid, mode=mode, padding_mode=padding, align_corners=True)
-    # grid_sample on the CPU uses one thread per batch item: hand it the slabs of one grid as a batch.
-    grid = grid.reshape(slabs, -1, *grid.shape[2:])
-    sampled = F.grid_sample(
-        image.expand(slabs, -1, -1, -1, -1), grid, mode=mode, padding_mode=padding, align_corners=True
-    )
-    return sampled.transpose(0, 1).reshape(1, image.shape[1], *flow.shape[2:])
-
-
-def _slabs(grid: Tensor) -> int:
-    batch, depth = grid.shape[:2]
-    if grid.device.type != "cpu" or batch > 1:
-        return 1
-    threads = torch.get_num_threads()
-    return max(n for n in range(1, threads + 1) if depth % n == 0)
+    points = torch.stack(axes[::-1], -1)
+    if len(flow) > 1 or flow.device.type != "cpu":
+        return F.grid_sample(image, points, mode=mode, padding_mode=padding, align_corners=True)
+    # grid_sample on the CPU gives each batch item one thread: rows of voxels are handed to it as a batch.
+    rows = flow.shape[2] * flow.shape[3]
+    parts = max(n for n in range(1, torch.get_num_threads() + 1) if rows % n == 0)
+    points = points.view(parts, rows // parts, 1, -1, 3)
+    images = image.expand(parts, -1, -1, -1, -1)
+    values = F.grid_sample(images, points, mode=mode, padding_mode=padding, align_corners=True)
+    return values.transpose(0, 1).reshape(1, image.shape[1], *flow.shape[2:])
 
 
 def resize_flow(flow: Tensor, size: Sequence[int]) -> Tensor:
@@ -70,48 +72,59 @@ def resize_flow(flow: Tensor, size: Sequence[int]) -> Tensor:
     return resized * scale.to(flow.dtype).view(1, 3, 1, 1, 1)
 
 
-def compose(first: Tensor, second: Tensor) -> Tensor:
+def compose(first: Tensor, second: Tensor, origin: tuple[int, int, int] = (0, 0, 0)) -> Tensor:
     """One flow for two accumulative steps: paper equation 2, `first o second + second`.
 
     With `T = id + flow`, the result is `T_first(T_second(p))`: an image warped by `first` and then by `second` equals
     the image warped once by the result.
+
+    Args:
+        first: `[B, 3, L, P, S]`, on the whole grid.
+        second: `[B, 3, L', P', S']`, on the whole grid or a part of it.
+        origin: the voxel of the whole grid at which the part begins.
     """
-    return warp(first, second, padding="border") + second
+    return warp(first, second, padding="border", origin=origin) + second
 
 
-def compose_all(flows: Sequence[Tensor]) -> Tensor:
-    """phi of equation 2 from phi1, phi2, ... on one grid: `T1(T2(T3(p)))`.
+def compose_all(flows: Sequence[Tensor], origin: tuple[int, int, int] = (0, 0, 0)) -> Tensor:
+    """phi of equation 2 from phi1, phi2, ...: `T1(T2(T3(p)))`.
 
     Composed from the last step back, which is exact at voxel centres; from the first on, phi1 o phi2 would be
     interpolated once more.
+
+    Args:
+        flows: `[B, 3, L, P, S]` each, on one grid; the last one may be a part of it that begins at the voxel `origin`,
+            and the result then is that part of the whole.
     """
-    total = flows[-1]
-    for flow in reversed(flows[:-1]):
-        total = compose(flow, total)
+    *earlier, total = flows
+    for flow in reversed(earlier):
+        total = compose(flow, total, origin)
     return total
 
 
-def shrunk(image: Tensor, shrink: int) -> Tensor:
-    """An image on a coarser grid: means over blocks of `shrink` voxels a side, zeros up to multiples of 16.
+def downsample_image(image: Tensor, voxel_mm: int) -> Tensor:
+    """An image of 1 mm voxels on a coarser grid: means over blocks, zeros up to sides that are multiples of 16.
 
     Args:
-        image: `[B, C, L, P, S]`, sides that divide by `shrink`.
+        image: `[B, C, L, P, S]`, sides that divide by `voxel_mm`.
+        voxel_mm: side of the new voxels.
     """
-    if shrink > 1:
-        image = F.avg_pool3d(image, shrink)
+    if voxel_mm > 1:
+        image = F.avg_pool3d(image, voxel_mm)
     return F.pad(image, [side for n in reversed(image.shape[2:]) for side in (0, -n % 16)])
 
 
-def grown(flow: Tensor, shrink: int, size: Sequence[int]) -> Tensor:
-    """A flow found between two `shrunk` images, on their full grid and in its voxels.
+def upsample_flow(flow: Tensor, voxel_mm: int, size: Sequence[int]) -> Tensor:
+    """A flow found between two images from `downsample_image`, on their full grid and in its voxels of 1 mm.
 
     Args:
-        flow: `[B, 3, l, p, s]`, the padding of `shrunk` included.
+        flow: `[B, 3, l, p, s]`, the padding of `downsample_image` included.
+        voxel_mm: side of its voxels.
         size: the full `(L, P, S)`.
     """
-    if shrink == 1:
+    if voxel_mm == 1:
         return flow
-    length, depth, height = (n // shrink for n in size)
+    length, depth, height = (n // voxel_mm for n in size)
     inner = flow[:, :, :length, :depth, :height]
     # The mean of a block sits in its middle, between voxel centres: that is align_corners=False.
-    return F.interpolate(inner, size=tuple(size), mode="trilinear", align_corners=False) * shrink
+    return F.interpolate(inner, size=tuple(size), mode="trilinear", align_corners=False) * voxel_mm

@@ -37,7 +37,7 @@ class CorrelationSearch:
         points = np.argwhere(self.inside)[:, ::-1] * fixed.GetSpacing() + fixed.GetOrigin()
         self.points = np.column_stack([points / UNIT, np.ones(len(points))]).T.astype(np.float32, order="C")
 
-    def climb(self, start: np.ndarray, freedom: str, passes: int) -> tuple[np.ndarray, float]:
+    def maximise(self, start: np.ndarray, freedom: str, passes: int) -> tuple[np.ndarray, float]:
         """Raise the correlation from a start to the nearest maximum.
 
         Every pass solves, in the sense of least squares, fixed = gain * moving(map o exp(G)) + offset for the generator

@@ -8,7 +8,6 @@ The world is LPS millimetres.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -17,6 +16,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import RegistrationError
+from ..progress import Progress, silent
+from ..settings import AlignmentMethod
 from .affine import to_matrix, to_transform
 from .affine_search import CorrelationSearch
 from .brain import background_value, looks_unstripped
@@ -29,8 +30,6 @@ LEVELS = ((4, 5.0), (2, 3.0), (1, 1.5))  # voxels averaged along each axis, and 
 TILTS = np.deg2rad((-30, 0, 30))  # about each body axis, the starts of the search
 HEAD_RAISES = (0.0, 30.0, 60.0)  # mm: how far above a head's centre of mass the brain's may lie
 POOR_CORRELATION = 0.7
-
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -57,11 +56,11 @@ class Alignment:
 def align(
     fixed: sitk.Image,
     moving: sitk.Image,
-    method: str = "affine",
+    method: AlignmentMethod = "affine",
     fixed_mask: sitk.Image | None = None,
     moving_mask: sitk.Image | None = None,
     initial_transform: sitk.Transform | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Alignment:
     """Find where both brains lie in the canonical frame, and so the linear map between them.
 
@@ -86,8 +85,7 @@ def align(
     if initial_transform is not None and not initial_transform.IsLinear():
         raise RegistrationError("The initial transform is not linear; give a rigid or affine one, fixed to moving.")
     initial = None if initial_transform is None else to_matrix(initial_transform)
-    report = progress or (lambda fraction, message: None)
-    report(0.0, "Finding the fixed brain")
+    progress(0.0, "Finding the fixed brain")
     brains = [_Brain.of(fixed, fixed_mask), _Brain.of(moving, moving_mask)]
     average = _template_brain()
     placed = method == "none" and _on_canonical_grid(fixed)
@@ -95,7 +93,7 @@ def align(
     warnings = [_head_warning(role) for role, brain in zip(("fixed", "moving"), brains, strict=True) if brain.is_head]
     correlations = {"fixed image and the template": found}
     if method in ("affine", "rigid"):
-        report(0.4, "Aligning moving to fixed")
+        progress(0.4, "Aligning moving to fixed")
         start = initial
         if start is None:
             moving_to_canonical, found = brains[1].located_in(average)
@@ -114,7 +112,7 @@ def align(
         for pair, value in correlations.items()
         if value < POOR_CORRELATION
     ]
-    report(1.0, "Aligned")
+    progress(1.0, "Aligned")
     moving_to_canonical = fixed_to_canonical @ np.linalg.inv(fixed_to_moving)
     return Alignment(to_transform(fixed_to_canonical), to_transform(moving_to_canonical), tuple(warnings))
 
@@ -173,11 +171,11 @@ class _Brain:
         if self.is_head:
             domain = sitk.GetArrayViewFromImage(_template_brain().image) > 0.1
         coarse, middle, fine = (CorrelationSearch(template.level(level), self.level(level), domain) for level in LEVELS)
-        found = [coarse.climb(start, "similarity", 12) for start in starts]
+        found = [coarse.maximise(start, "similarity", 12) for start in starts]
         found.sort(key=lambda item: -item[1])
-        found = [middle.climb(start, "affine", 12) for start, _ in found[:4]]
+        found = [middle.maximise(start, "affine", 12) for start, _ in found[:4]]
         best, _ = max(found, key=lambda item: item[1])
-        best, correlation = fine.climb(best, "affine", 15)
+        best, correlation = fine.maximise(best, "affine", 15)
         return template.to_world @ np.linalg.inv(self.to_world @ best), correlation
 
     def matched_to(
@@ -202,7 +200,7 @@ class _Brain:
         correlation = 0.0
         for level in LEVELS[1:]:
             matching = CorrelationSearch(fixed.level(level), self.level(level), domain)
-            best, correlation = matching.climb(best, freedom, 15)
+            best, correlation = matching.maximise(best, freedom, 15)
         return self.to_world @ best @ np.linalg.inv(fixed.to_world), correlation
 
     def level(self, level: tuple[int, float]) -> sitk.Image:

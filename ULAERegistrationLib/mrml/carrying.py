@@ -54,7 +54,12 @@ def carried_along(
     return copy
 
 
-def _fill_segmentation(copy, node, like: sitk.Image, transform: sitk.Transform) -> None:
+def _fill_segmentation(
+    copy: slicer.vtkMRMLSegmentationNode,
+    node: slicer.vtkMRMLSegmentationNode,
+    like: sitk.Image,
+    transform: sitk.Transform,
+) -> None:
     """Gives a new segmentation node the segments of another, carried along; overlapping segments stay apart."""
     source, segmentation = labelmap_segmentation(node), copy.GetSegmentation()
     segmentation.SetSourceRepresentationName(LABELMAP)

@@ -77,11 +77,6 @@ def label_layers(node: slicer.vtkMRMLDisplayableNode, like: sitk.Image) -> list[
     return layers
 
 
-def labels_on_grid(node: slicer.vtkMRMLDisplayableNode, like: sitk.Image) -> dict[str, np.ndarray]:
-    """Where each label of `label_layers` lies, as bool arrays."""
-    return {name: values == value for values, names in label_layers(node, like) for name, value in names.items()}
-
-
 def labelmap_segmentation(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkSegmentation:
     """A node's segments with label maps; the node itself is left as it is."""
     segmentation = node.GetSegmentation()

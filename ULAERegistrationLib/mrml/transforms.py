@@ -66,7 +66,7 @@ def field_from_node(node: slicer.vtkMRMLGridTransformNode) -> sitk.Image:
     if data is None:
         raise RegistrationError(f"{node.GetName()} holds no displacement field; choose the result of a registration.")
     values = numpy_support.vtk_to_numpy(data.GetPointData().GetScalars())
-    vectors = values.reshape(*data.GetDimensions()[::-1], 3) * np.float32([-1, -1, 1])
+    vectors = values.reshape(*data.GetDimensions()[::-1], 3) * np.array([-1, -1, 1], np.float32)
     field = sitk.GetImageFromArray(vectors, isVector=True)
     direction = slicer.util.arrayFromVTKMatrix(grid.GetGridDirectionMatrix())[:3, :3]
     field.SetSpacing(data.GetSpacing())

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TypeVar
 
 import torch
-import torch.nn.functional as F
 
 from ..errors import RegistrationError
 from ..settings import DEVICES, PRECISIONS
+from .fast.convolution import convolve
 
 Result = TypeVar("Result")
 
@@ -38,31 +37,47 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def choose_precision(device: torch.device, name: str = "auto") -> torch.dtype:
-    """The type of the convolutions' numbers; "auto" takes half precision where it is both right and faster.
+    """The type of the convolutions' numbers; "auto" takes half precision where the hardware has it and it is right.
+
+    The choice depends on the machine alone, so that two runs on one machine give the same numbers.
 
     Raises:
-        RegistrationError: for a type that would be wrong or pointless on this device.
+        RegistrationError: for a type that would be wrong, impossible or pointless on this device.
     """
     if name not in PRECISIONS:
         raise RegistrationError(f"precision {name!r} is not known; choose one of {', '.join(PRECISIONS)}.")
     if name == "auto":
         return half_precision(device) or torch.float32
-    if name != "float32" and device.type == "cuda" and _bad_cuda_release():
+    dtype: torch.dtype = getattr(torch, name)
+    if dtype == torch.float32:
+        return dtype
+    if device.type == "cuda" and _bad_cuda_release():
         raise RegistrationError(
             f"torch {torch.__version__} convolves wrongly in {name} on CUDA; choose precision float32 or another torch."
         )
     if name == "float16" and device.type == "cpu":
         raise RegistrationError("float16 is for GPUs; choose precision bfloat16, float32 or auto on the CPU.")
-    return getattr(torch, name)
+    if device.type == "cpu" and not _trusted(device, dtype):
+        raise RegistrationError(f"This processor cannot convolve in {name}; choose precision float32 or auto.")
+    return dtype
 
 
 def half_precision(device: torch.device) -> torch.dtype | None:
     """The 16-bit type to convolve in on this device, or None where float32 is right or faster."""
     if device.type == "cpu":
-        return torch.bfloat16 if _trusted(device, torch.bfloat16) else None
+        return torch.bfloat16 if _has_bfloat16_units() and _trusted(device, torch.bfloat16) else None
     if device.type == "cuda" and not _bad_cuda_release():
         return next((dtype for dtype in (torch.float16, torch.bfloat16) if _trusted(device, dtype)), None)
     return None
+
+
+def _has_bfloat16_units() -> bool:
+    """Whether the processor multiplies bfloat16 by itself; one that must convert is slower than in float32.
+
+    torch tells so by functions that it does not document; where they are missing, the answer is no.
+    """
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
 
 
 def _bad_cuda_release() -> bool:
@@ -71,19 +86,21 @@ def _bad_cuda_release() -> bool:
 
 @lru_cache
 def _trusted(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether convolutions like the network's agree with float32 and, on a CPU, take less time."""
+    """Whether convolutions like the network's run in this type and agree with float32."""
     generator = torch.Generator().manual_seed(0)
-    for channels, options in ((18, {"padding": 1}), (16, {"stride": 2, "padding": 3, "dilation": 3})):
+    cases: tuple[tuple[int, dict[str, int]], ...] = (
+        (18, {"padding": 1}),
+        (16, {"stride": 2, "padding": 3, "dilation": 3}),
+    )
+    for channels, options in cases:
         x = torch.randn(1, channels, 32, 32, 32, generator=generator)
         weight = torch.randn(16, channels, 3, 3, 3, generator=generator) / (27 * channels) ** 0.5
         try:
-            (exact, slow), (rough, quick) = _convolve(x, weight, options), _convolve(x, weight, options, device, dtype)
+            exact, rough = _convolve(x, weight, options), _convolve(x, weight, options, device, dtype)
         except RuntimeError:
             return False
         # Written so that a NaN is not trusted.
         if not (rough - exact).square().mean().sqrt() <= TRUSTED_ERROR * exact.std():
-            return False
-        if device.type == "cpu" and quick > slow:
             return False
     return True
 
@@ -95,15 +112,14 @@ def _convolve(
     options: dict[str, int],
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-) -> tuple[torch.Tensor, float]:
+) -> torch.Tensor:
+    """A convolution as the fast network computes it, float32 on the CPU."""
     x = x.to(device, dtype).contiguous(memory_format=torch.channels_last_3d)
     weight = weight.to(device, dtype).contiguous(memory_format=torch.channels_last_3d)
-    seconds = []
-    for _ in range(4):
-        start = time.perf_counter()
-        y = F.conv3d(x, weight, **options)
-        seconds.append(time.perf_counter() - start)
-    return y.float().cpu(), min(seconds)
+    stride, padding, dilation = (
+        options.get(name, usual) for name, usual in (("stride", 1), ("padding", 0), ("dilation", 1))
+    )
+    return convolve(x, weight, None, (stride,) * 3, (padding,) * 3, (dilation,) * 3).float().cpu()
 
 
 def with_fallback(
@@ -123,7 +139,7 @@ def with_fallback(
         RegistrationError: where the CPU's memory does not suffice either.
     """
     half = half_precision(device) if device.type == "cuda" and dtype == torch.float32 else None
-    attempts = [(device, dtype)]
+    attempts: list[tuple[torch.device, torch.dtype | None]] = [(device, dtype)]
     if half is not None:
         attempts.append((device, half))
     if device.type != "cpu":

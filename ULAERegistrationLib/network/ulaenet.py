@@ -1,7 +1,7 @@
 """ULAE-net as the paper draws it (Shu et al., MICCAI 2021, figures 1 and 2), ready to train.
 
 Names are the paper's: an uncoupled encoder with a fixed path and a moving path, a decoder, and accumulative steps that
-share every weight but their flow head. `inference.py` computes the same function faster.
+share every weight but their flow head. `fast/network.py` computes the same function faster.
 """
 
 from __future__ import annotations
@@ -94,21 +94,18 @@ class ULAENet(nn.Module):
         self.ascents = nn.ModuleList([Block(c4 + c3, c3), Block(c3 + c2, c2), Block(c2 + c1, c2)])
         self.smooth = nn.Sequential(Block(c2, c2), Block(c2, c1))
         self.finish = Block(c1 + 2, c1)
-        self.flow_heads = nn.ModuleList(nn.Conv3d(c1, 3, 3, padding=1) for _ in range(3 if accumulative else 1))
-        for head in self.flow_heads:
-            nn.init.normal_(head.weight, std=1e-5)
-            nn.init.zeros_(head.bias)
+        self.flow_heads = nn.ModuleList(_flow_head() for _ in range(3 if accumulative else 1))
 
     @property
-    def steps(self) -> range:
-        """How many decoder levels each accumulative step climbs: 1, 2, 3, or the last alone."""
+    def decoder_levels(self) -> range:
+        """How many decoder levels each accumulative step uses: 1, 2, 3, or the last alone."""
         return range(1, 4) if self.accumulative else range(3, 4)
 
-    def forward(self, moving: Tensor, fixed: Tensor) -> list[Tensor]:
+    def forward(self, *, fixed: Tensor, moving: Tensor) -> list[Tensor]:
         """Register.
 
         Args:
-            moving, fixed: `[B, 1, L, P, S]` in [0, 1], on one grid whose sides divide by 16.
+            fixed, moving: `[B, 1, L, P, S]` in [0, 1], on one grid whose sides divide by 16.
 
         Returns:
             phi1, phi2, phi3 of equation 2, each `[B, 3, L, P, S]` in voxels of the full grid; `compose_all` makes one
@@ -117,14 +114,14 @@ class ULAENet(nn.Module):
         Raises:
             ValueError: for a grid that does not divide by 16, or images of different size.
         """
-        check_grid(moving, fixed)
+        check_grid(fixed, moving)
         size = moving.shape[2:]
         fixed_features = self.encode_fixed(fixed) if self.uncoupled else None
         flows: list[Tensor] = []
         total = None
-        for head, levels in zip(self.flow_heads, self.steps, strict=True):
+        for head, levels in zip(self.flow_heads, self.decoder_levels, strict=True):
             warped = moving if total is None else warp(moving, total)
-            flow = resize_flow(self.step(warped, fixed, fixed_features, levels, head), size)
+            flow = resize_flow(self.step(fixed, warped, fixed_features, levels, head), size)
             flows.append(flow)
             if len(flows) < len(self.flow_heads):
                 total = flow if total is None else compose(total, flow)
@@ -137,10 +134,12 @@ class ULAENet(nn.Module):
             features.append(block(features[-1]))
         return features[1:]
 
-    def encode(self, moving: Tensor, fixed: Tensor, fixed_features: Sequence[Tensor] | None, levels: int) -> list:
-        """e1..e4; those that `levels` decoder levels do not read are None."""
+    def encode(
+        self, fixed: Tensor, moving: Tensor, fixed_features: Sequence[Tensor] | None, levels: int
+    ) -> list[Tensor]:
+        """e1..e4; those that `levels` decoder levels do not read are empty."""
         needed = 4 - levels
-        features = []
+        features: list[Tensor] = []
         if fixed_features is None:
             x = torch.cat([moving, fixed], 1)
             for block in self.joint_path:
@@ -152,14 +151,14 @@ class ULAENet(nn.Module):
             zip(self.moving_path, self.fusions, fixed_features, strict=True), start=1
         ):
             x = block(x, f)
-            features.append(fusion(torch.cat([x, f], 1)) if level >= needed else None)
+            features.append(fusion(torch.cat([x, f], 1)) if level >= needed else x.new_empty(0))
         return features
 
     def step(
-        self, moving: Tensor, fixed: Tensor, fixed_features: Sequence[Tensor] | None, levels: int, head: nn.Module
+        self, fixed: Tensor, moving: Tensor, fixed_features: Sequence[Tensor] | None, levels: int, head: nn.Module
     ) -> Tensor:
         """One accumulative step: the flow at 1/4, 1/2 or the whole of the grid for 1, 2 or 3 decoder levels."""
-        features = self.encode(moving, fixed, fixed_features, levels)
+        features = self.encode(fixed, moving, fixed_features, levels)
         x = self.bottom(features[3])
         for level in range(levels):
             x = self.ascents[level](torch.cat([upsample(x), features[2 - level]], 1))
@@ -172,19 +171,28 @@ class ULAENet(nn.Module):
             return head(x.float())
 
 
+def _flow_head() -> nn.Conv3d:
+    """A convolution that gives next to no motion before it is trained."""
+    head = nn.Conv3d(CHANNELS[0], 3, 3, padding=1)
+    nn.init.normal_(head.weight, std=1e-5)
+    assert head.bias is not None
+    nn.init.zeros_(head.bias)
+    return head
+
+
 def upsample(x: Tensor) -> Tensor:
     """Twice the grid, trilinear, corner voxels on corner voxels as everywhere in this package."""
     with torch.autocast(x.device.type, enabled=False):
         return F.interpolate(x, scale_factor=2, mode="trilinear", align_corners=True)
 
 
-def check_grid(moving: Tensor, fixed: Tensor) -> None:
+def check_grid(fixed: Tensor, moving: Tensor) -> None:
     """Refuse what the network cannot take, before it computes."""
-    if moving.shape != fixed.shape or moving.ndim != 5 or moving.shape[1] != 1:
+    if fixed.shape != moving.shape or fixed.ndim != 5 or fixed.shape[1] != 1:
         raise ValueError(
-            f"expected two [B, 1, L, P, S] images of one size, got {list(moving.shape)}, {list(fixed.shape)}"
+            f"expected two [B, 1, L, P, S] images of one size, got {list(fixed.shape)}, {list(moving.shape)}"
         )
-    if any(side % GRID_DIVISOR or side < 2 * GRID_DIVISOR for side in moving.shape[2:]):
+    if any(side % GRID_DIVISOR or side < 2 * GRID_DIVISOR for side in fixed.shape[2:]):
         raise ValueError(
-            f"the grid's sides must be multiples of {GRID_DIVISOR}, at least 32, got {list(moving.shape[2:])}"
+            f"the grid's sides must be multiples of {GRID_DIVISOR}, at least 32, got {list(fixed.shape[2:])}"
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RegistrationError
+from ..files.writing import whole_or_nothing
 
 if TYPE_CHECKING:
     from .ulaenet import ULAENet
@@ -25,12 +26,12 @@ class Card:
 
     Attributes:
         name: the file's name without its ending.
-        shrink: the grid the weights were trained on, in mm per voxel (1, 2 or 4): there the network is run.
+        voxel_mm: side of the voxels that the weights were trained on (1, 2 or 4 mm): there the network is run.
         details: the card's other entries: licence, data, recipe, measured accuracy, SHA-256.
     """
 
     name: str
-    shrink: int
+    voxel_mm: int
     details: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -46,9 +47,8 @@ def save_network(network: ULAENet, path: Path, card: dict[str, Any]) -> None:
     data = save({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()})
     text = json.dumps({"architecture": ARCHITECTURE, **card, "sha256": hashlib.sha256(data).hexdigest()}, indent=2)
     for target, content in ((path, data), (path.with_suffix(".json"), (text + "\n").encode())):
-        temporary = target.with_name(target.name + ".part")
-        temporary.write_bytes(content)
-        temporary.replace(target)
+        with whole_or_nothing(target) as partial:
+            partial.write_bytes(content)
 
 
 def load_network(path: str | Path | None = None) -> tuple[ULAENet, Card]:
@@ -90,7 +90,7 @@ def load_network(path: str | Path | None = None) -> tuple[ULAENet, Card]:
     if any(not value.isfinite().all() for value in weights.values()):
         raise RegistrationError(f"The model {path} holds values that are not numbers; fetch it again.")
     network.load_state_dict(weights)
-    return network.eval().requires_grad_(False), Card(path.stem, int(card.get("shrink", 1)), card)
+    return network.eval().requires_grad_(False), Card(path.stem, int(card.get("voxel_mm", 1)), card)
 
 
 def _read_card(path: Path) -> dict[str, Any]:

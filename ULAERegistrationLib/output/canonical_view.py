@@ -2,51 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..flows.warp import warp
+from ..flows.warp import compose_all, warp
+from ..geometry.alignment import Alignment
+from ..tensors import array_of, tensor_of
 from .slices import Plane, planes_through
 
-if TYPE_CHECKING:
-    from ..result import Registration
 
-
+@dataclass(frozen=True, eq=False)
 class CanonicalView:
     """What the figures are made of, computed only where they look.
 
-    Args:
-        registration: its `fixed_canonical`, `moving_canonical`, `brain`, `steps` (each with `flow`), `flow` and
-            `alignment` are read.
+    Attributes:
+        fixed, moving: what the network saw, float32 `[L, P, S]` in [0, 1]; moving after the alignment alone.
+        brain: the fixed image's brain, bool `[L, P, S]`.
+        steps: the flow of each step, float32 `[3, L, P, S]`, voxels.
+        flow: their composition (equation 2).
+        alignment: turns displacements into the fixed image's millimetres; without it they stay the canonical grid's.
     """
 
-    def __init__(self, registration: Registration) -> None:
-        self.fixed = registration.fixed_canonical
-        self.moving = registration.moving_canonical
-        self.brain = registration.brain
-        self.flows = [*(step.flow for step in registration.steps), registration.flow]
-        self.alignment = registration.alignment
-        self.planes = planes_through(self.brain)
-        # One display window per image: two scanners' greys differ, and it is the anatomy that is compared.
-        self.fixed_white, self.moving_white = (
-            max(float(np.percentile(image[self.brain], 99.5)), 1e-3) for image in (self.fixed, self.moving)
-        )
+    fixed: np.ndarray
+    moving: np.ndarray
+    brain: np.ndarray
+    steps: Sequence[np.ndarray]
+    flow: np.ndarray
+    alignment: Alignment | None = None
 
-    def fixed_picture(self, plane: Plane) -> np.ndarray:
+    @cached_property
+    def planes(self) -> tuple[Plane, Plane, Plane]:
+        """Axial, coronal and sagittal, through the brain."""
+        return planes_through(self.brain)
+
+    @property
+    def flows(self) -> list[np.ndarray]:
+        """The flow of each step, and the whole map."""
+        return [*self.steps, self.flow]
+
+    @cached_property
+    def fixed_white(self) -> float:
+        """The fixed image's intensity that is shown white."""
+        return self._white(self.fixed)
+
+    @cached_property
+    def moving_white(self) -> float:
+        """The moving image's intensity that is shown white; its own, as two scanners' intensities differ."""
+        return self._white(self.moving)
+
+    def fixed_view(self, plane: Plane) -> np.ndarray:
         """The fixed image, for display in [0, 1]."""
         return np.clip(plane.cut(self.fixed) / self.fixed_white, 0, 1)
 
-    def stages(self, plane: Plane) -> list[np.ndarray]:
+    def views(self, plane: Plane) -> list[np.ndarray]:
         """M, M1, M2 and W, for display in [0, 1]: the moving image sampled once through the flows so far."""
-        moving = torch.from_numpy(self.moving)[None, None]
-        maps = [self._flow(plane, self.flows[-1]) * 0]
-        maps += [self._composed(plane, count) for count in range(1, len(self.flows) - 1)]
-        maps += [self._flow(plane, self.flows[-1])]
-        seen = [warp(moving, flow + _place(plane)).squeeze(2 + plane.axis)[0, 0].numpy() for flow in maps]
+        moving = tensor_of(self.moving)[None, None]
+        origin = _origin(plane)
+        maps = [torch.zeros_like(self._on_plane(plane, self.flow))]
+        maps += [self._composed(plane, count) for count in range(1, len(self.steps))]
+        maps += [self._on_plane(plane, self.flow)]
+        seen = [array_of(warp(moving, flow, origin=origin).squeeze(2 + plane.axis)[0, 0]) for flow in maps]
         return [np.clip(plane.oriented(plane.cropped(picture)) / self.moving_white, 0, 1) for picture in seen]
 
     def in_plane(self, plane: Plane, flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -57,25 +77,26 @@ class CanonicalView:
     def around(self, plane: Plane, function: Callable[[Tensor], Tensor]) -> np.ndarray:
         """A function of the whole map that looks one voxel far (a Jacobian), on the plane."""
         part = slice(max(plane.index - 1, 0), plane.index + 2)
-        thick = np.moveaxis(np.moveaxis(self.flows[-1], plane.axis + 1, 0)[part], 0, plane.axis + 1)
-        values = function(torch.from_numpy(np.ascontiguousarray(thick))[None])[0].numpy()
+        thick = np.moveaxis(np.moveaxis(self.flow, plane.axis + 1, 0)[part], 0, plane.axis + 1)
+        values = array_of(function(tensor_of(thick)[None])[0])
         return plane.oriented(plane.cropped(np.take(values, plane.index - part.start, axis=plane.axis)))
+
+    def _white(self, image: np.ndarray) -> float:
+        return max(float(np.percentile(image[self.brain], 99.5)), 1e-3)
 
     def _composed(self, plane: Plane, count: int) -> Tensor:
         """The first `count` flows composed (equation 2), on the plane alone."""
-        composed = self._flow(plane, self.flows[count - 1])
-        for flow in reversed(self.flows[: count - 1]):
-            earlier = torch.from_numpy(flow)[None]
-            composed = warp(earlier, composed + _place(plane), padding="border") + composed
-        return composed
+        *earlier, last = self.steps[:count]
+        whole = [tensor_of(flow)[None] for flow in earlier]
+        return compose_all([*whole, self._on_plane(plane, last)], _origin(plane))
 
-    def _flow(self, plane: Plane, flow: np.ndarray) -> Tensor:
+    def _on_plane(self, plane: Plane, flow: np.ndarray) -> Tensor:
         part = np.take(flow, [plane.index], axis=plane.axis + 1)
-        return torch.from_numpy(np.ascontiguousarray(part))[None]
+        return tensor_of(part)[None]
 
 
-def _place(plane: Plane) -> Tensor:
-    """Where a slab of one voxel lies: what must be added to its flow, because its own grid starts at 0."""
-    place = torch.zeros(1, 3, 1, 1, 1)
-    place[0, plane.axis] = plane.index
-    return place
+def _origin(plane: Plane) -> tuple[int, int, int]:
+    """The grid's voxel at which a slab of one voxel begins."""
+    first = [0, 0, 0]
+    first[plane.axis] = plane.index
+    return first[0], first[1], first[2]

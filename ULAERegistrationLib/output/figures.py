@@ -1,7 +1,7 @@
-"""Pictures of a registration: the paper's figures 3 and 4, before and after, and the deformation itself.
+"""Figures of a registration: the paper's figures 3 and 4, before and after, and the deformation itself.
 
-All show the same three slices of the canonical frame. Only these slices are computed, so all pictures together take a
-few seconds. matplotlib is imported when a picture is drawn; Slicer may lack it.
+All show the same three slices of the canonical frame. Only these slices are computed, so all figures together take a
+few seconds. matplotlib is imported when a figure is drawn; Slicer may lack it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ..result import Registration
-
 
 GRID_STEP = 7  # mm between the lines of a deformed grid
 TILE = 20  # mm, side of a checkerboard's field
@@ -32,8 +30,8 @@ JACOBIAN_TICKS = {-2.0: "¼", -1.0: "½", 0.0: "1", 1.0: "2", 2.0: "4"}
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A finished picture.
+class ReportFigure:
+    """A finished figure.
 
     Attributes:
         name: of its file, without ending.
@@ -49,31 +47,30 @@ class Picture:
     png: bytes = field(repr=False)
 
 
-def draw(registration: Registration) -> list[Picture]:
-    """All pictures of a registration, the most telling first.
+def draw(view: CanonicalView) -> list[ReportFigure]:
+    """All figures of a registration, the most telling first.
 
     Raises:
         ImportError: matplotlib is missing.
     """
-    slices = CanonicalView(registration)
     return [
-        Picture(
+        ReportFigure(
             "overlay",
             "Before and after",
             "Fixed brain in green, moving brain in magenta, after the linear alignment alone and after the whole "
             "registration. Where both agree the picture is grey. The patient's left is on the right.",
             "Three slices of both brains on top of each other, before and after registration.",
-            png(overlay(slices)),
+            png(overlay(view)),
         ),
-        Picture(
+        ReportFigure(
             "checkerboard",
             "Checkerboard",
             f"Fields of {TILE} mm alternate between the fixed and the moving brain. Where the brains match, edges run "
             "on from field to field.",
             "Checkerboard of both brains in three slices, before and after registration.",
-            png(checkerboard(slices)),
+            png(checkerboard(view)),
         ),
-        Picture(
+        ReportFigure(
             "steps",
             "The three accumulative steps",
             "Top: the moving image after the linear alignment (M) and after each step (M1, M2, W), and the fixed image "
@@ -81,49 +78,49 @@ def draw(registration: Registration) -> list[Picture]:
             "image, within the plane; hue is the direction, brightness the length. Bottom: the same for a straight "
             f"grid of {GRID_STEP} mm, over the image that the step is applied to. After figure 3 of the paper.",
             "Moving image, intermediate warps and fixed image, above the flows as colours and as deformed grids.",
-            png(steps(slices)),
+            png(steps(view)),
         ),
-        Picture(
+        ReportFigure(
             "differences",
             "What each step changes",
-            "Absolute differences of intensity between one stage and the next, and between both brains before and "
+            "Absolute differences of intensity between one step and the next, and between both brains before and "
             "after. Brighter is more. After figure 4 of the paper.",
-            "Absolute differences between the stages of the registration, and to the fixed image, in three slices.",
-            png(differences(slices)),
+            "Absolute differences between the steps of the registration, and to the fixed image, in three view.",
+            png(differences(view)),
         ),
-        Picture(
+        ReportFigure(
             "deformation",
             "The deformation",
             "Top: Jacobian determinant of the non-linear map. Red: the moving brain is larger there and is compressed; "
             "blue: it is smaller and is stretched; beyond 4 and ¼ the colours stay the same; yellow: the map folds. "
             "Bottom: how far each point moves, without the linear part.",
-            "Maps of the Jacobian determinant and of the displacement in three slices.",
-            png(deformation(slices)),
+            "Maps of the Jacobian determinant and of the displacement in three view.",
+            png(deformation(view)),
         ),
     ]
 
 
-def overlay(slices: CanonicalView) -> Figure:
+def overlay(view: CanonicalView) -> Figure:
     """Both brains in two colours, before (top) and after (bottom)."""
-    return _before_after(slices, lambda fixed, moving: np.dstack([moving, fixed, moving]))
+    return _before_after(view, lambda fixed, moving: np.dstack([moving, fixed, moving]))
 
 
-def checkerboard(slices: CanonicalView) -> Figure:
+def checkerboard(view: CanonicalView) -> Figure:
     """Both brains in alternating fields, before (top) and after (bottom)."""
 
     def mixed(fixed: np.ndarray, moving: np.ndarray) -> np.ndarray:
         rows, columns = np.indices(fixed.shape) // TILE
         return np.repeat(np.where((rows + columns) % 2, moving, fixed)[..., None], 3, axis=2)
 
-    return _before_after(slices, mixed)
+    return _before_after(view, mixed)
 
 
-def _before_after(slices: CanonicalView, mix: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Figure:
-    figure, rows = canvas([slices.planes] * 2, titled=(0, 1))
+def _before_after(view: CanonicalView, mix: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Figure:
+    figure, rows = canvas([view.planes] * 2, titled=(0, 1))
     title(rows[0][0], "Before: linear alignment alone", "left")
     title(rows[1][0], "After registration", "left")
-    for column, plane in enumerate(slices.planes):
-        fixed, (before, *_, after) = slices.fixed_picture(plane), slices.stages(plane)
+    for column, plane in enumerate(view.planes):
+        fixed, (before, *_, after) = view.fixed_view(plane), view.views(plane)
         show(rows[0][column], mix(fixed, before))
         show(rows[1][column], mix(fixed, after))
         for row in rows:
@@ -131,13 +128,13 @@ def _before_after(slices: CanonicalView, mix: Callable[[np.ndarray, np.ndarray],
     return figure
 
 
-def steps(slices: CanonicalView) -> Figure:
+def steps(view: CanonicalView) -> Figure:
     """The paper's figure 3 in the axial plane."""
-    plane = slices.planes[0]
-    stages = slices.stages(plane)
-    pictures = [*stages, slices.fixed_picture(plane)]
-    titles = ["moving (M)", *(f"M{i}" for i in range(1, len(stages) - 1)), "warped (W)", "fixed (F)"]
-    flows = [slices.in_plane(plane, flow) for flow in slices.flows]
+    plane = view.planes[0]
+    views = view.views(plane)
+    pictures = [*views, view.fixed_view(plane)]
+    titles = ["moving (M)", *(f"M{i}" for i in range(1, len(views) - 1)), "warped (W)", "fixed (F)"]
+    flows = [view.in_plane(plane, flow) for flow in view.flows]
     names = [*(f"φ{i}" for i in range(1, len(flows))), "whole map φ"]
     full = max(float(np.percentile(np.hypot(*flows[-1]), 99.5)), 0.5)
     figure, (top, middle, bottom) = canvas([[plane] * len(pictures)] * 3, titled=(0, 1))
@@ -148,26 +145,26 @@ def steps(slices: CanonicalView) -> Figure:
     for panel, flow, name in zip(middle[1:], flows, names, strict=True):
         title(panel, name)
         show(panel, colours(*flow, full))
-        panel.contour(plane.cut(slices.brain), levels=[0.5], colors=FOREGROUND, linewidths=0.7)
+        panel.contour(plane.cut(view.brain), levels=[0.5], colors=FOREGROUND, linewidths=0.7)
     # Each flow points into the image it is applied to, so its grid lies over that image; the whole map's over M.
-    for panel, flow, picture in zip(bottom[1:], flows, [*stages[:-1], stages[0]], strict=True):
+    for panel, flow, picture in zip(bottom[1:], flows, [*views[:-1], views[0]], strict=True):
         gray(panel, picture, brightness=0.35)
         _grid_lines(panel, *flow)
     _key(middle[0], plane, full)
-    gray(bottom[0], stages[0], brightness=0.35)
-    _grid_lines(bottom[0], *(np.zeros_like(stages[0]),) * 2)
+    gray(bottom[0], views[0], brightness=0.35)
+    _grid_lines(bottom[0], *(np.zeros_like(views[0]),) * 2)
     return figure
 
 
-def differences(slices: CanonicalView) -> Figure:
+def differences(view: CanonicalView) -> Figure:
     """The paper's figure 4, and both brains' difference before and after."""
-    figure, rows = canvas([[plane] * 5 for plane in slices.planes], bar=True)
+    figure, rows = canvas([[plane] * 5 for plane in view.planes], bar=True)
     titles = ("|M1 − M|", "|M2 − M1|", "|W − M2|", "|F − M| before", "|F − W| after")
     for panel, name in zip(rows[0], titles, strict=True):
         title(panel, name)
-    for row, plane in zip(rows, slices.planes, strict=True):
-        fixed, stages = slices.fixed_picture(plane), slices.stages(plane)
-        pairs = [*zip(stages[1:], stages[:-1], strict=True), (fixed, stages[0]), (fixed, stages[-1])]
+    for row, plane in zip(rows, view.planes, strict=True):
+        fixed, views = view.fixed_view(plane), view.views(plane)
+        pairs = [*zip(views[1:], views[:-1], strict=True), (fixed, views[0]), (fixed, views[-1])]
         for panel, (a, b) in zip(row, pairs, strict=True):
             image = show(panel, np.abs(a - b), cmap="inferno", vmin=0, vmax=0.5)
         letters(row[0], plane)
@@ -175,25 +172,25 @@ def differences(slices: CanonicalView) -> Figure:
     return figure
 
 
-def deformation(slices: CanonicalView) -> Figure:
+def deformation(view: CanonicalView) -> Figure:
     """Jacobian determinant (logarithmic, white is 1) and displacement inside the brain."""
-    figure, (top, bottom) = canvas([slices.planes] * 2, titled=(0, 1), bar=True)
+    figure, (top, bottom) = canvas([view.planes] * 2, titled=(0, 1), bar=True)
     title(top[0], "Jacobian determinant", "left")
     title(bottom[0], "Displacement", "left")
     lengths = [
-        displacement_mm(np.stack([plane.cut(c) for c in slices.flows[-1]]), slices.alignment) for plane in slices.planes
+        displacement_mm(np.stack([plane.cut(c) for c in view.flows[-1]]), view.alignment) for plane in view.planes
     ]
     longest = max(
         1.0,
         *(
-            float(length[plane.cut(slices.brain)].max(initial=0))
-            for length, plane in zip(lengths, slices.planes, strict=True)
+            float(length[plane.cut(view.brain)].max(initial=0))
+            for length, plane in zip(lengths, view.planes, strict=True)
         ),
     )
-    for column, plane in enumerate(slices.planes):
-        inside = plane.cut(slices.brain)
-        logarithm = np.log2(np.maximum(slices.around(plane, jacobian), 1e-3))
-        folds = slices.around(plane, smallest_jacobian) <= 0
+    for column, plane in enumerate(view.planes):
+        inside = plane.cut(view.brain)
+        logarithm = np.log2(np.maximum(view.around(plane, jacobian), 1e-3))
+        folds = view.around(plane, smallest_jacobian) <= 0
         volume = show(top[column], _inside(logarithm, inside), cmap="RdBu_r", vmin=-2, vmax=2)
         show(top[column], np.dstack([np.full(folds.shape, c) for c in FOLD_COLOUR] + [(folds & inside).astype(float)]))
         length = show(bottom[column], _inside(lengths[column], inside), cmap="viridis", vmin=0, vmax=longest)

@@ -3,62 +3,73 @@
 from __future__ import annotations
 
 import json
-import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
+
+import SimpleITK as sitk
 
 from ..files.transforms import write_transform
-from ..files.writing import whole_or_nothing, write_image
-from ..geometry.transforms import displacement_field
-
-if TYPE_CHECKING:
-    from ..result import Registration
-
+from ..files.volumes import write_image
+from ..files.writing import whole_folder_or_nothing
+from .report import ReportContent, write_report
 
 STEP_SPACING = 2.0  # mm; the fields of the steps are looked at, never used to warp a result
 
 
-def save(registration: Registration, folder: Path) -> None:
-    """Write everything a registration holds.
+@dataclass(frozen=True, eq=False)
+class SavedStep:
+    """What is saved of an accumulative step.
+
+    Attributes:
+        name: "phi1", "phi2", "phi3".
+        transform: what it adds, a displacement field from fixed to fixed (LPS mm).
+        warped: the moving image after it, on the fixed grid.
+    """
+
+    name: str
+    transform: sitk.Transform
+    warped: sitk.Image
+
+
+def save_folder(
+    folder: Path,
+    *,
+    transform: sitk.Transform,
+    warped: sitk.Image,
+    aligned: sitk.Image,
+    steps: Sequence[SavedStep],
+    quality: dict[str, Any],
+    report: ReportContent,
+) -> None:
+    """Write everything a registration holds; the folder appears whole or not at all.
 
         transform.h5                  fixed -> moving, LPS mm, one displacement field
         warped.nii.gz                 the moving image on the fixed grid
         steps/phi1.h5 ...             what each step adds, fixed -> fixed, sampled every 2 mm
         steps/warped0.nii.gz ...      the moving image after the alignment (0) and after each step
-        figures/                      the pictures of the report
-        quality.json, report.html     measures; pictures and words
+        figures/                      the figures of the report
+        quality.json, report.html     measures; figures and words
 
-    A new folder appears whole: the files are first written beside it.
+    Args:
+        folder: of the result.
+        transform: fixed to moving (LPS mm).
+        warped: the moving image through it, on the fixed grid.
+        aligned: the moving image after the alignment alone, on the fixed grid.
+        steps: the accumulative steps, in order.
+        quality: the content of quality.json.
+        report: what the report tells of.
+
+    Raises:
+        RegistrationError: where it cannot be written.
     """
-    folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        _write(registration, partial)
-        folder.mkdir(exist_ok=True)
-        for path in sorted(partial.rglob("*")):
-            target = folder / path.relative_to(partial)
-            if path.is_dir():
-                target.mkdir(exist_ok=True)
-            else:
-                path.replace(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _write(registration: Registration, folder: Path) -> None:
-    registration = registration.with_inverse_measured()
-    write_transform(registration.transform, folder / "transform.h5")
-    write_image(registration.warped, folder / "warped.nii.gz")
-    write_image(registration.aligned, folder / "steps" / "warped0.nii.gz")
-    for number, step in enumerate(registration.steps, start=1):
-        sampled = displacement_field(step.transform, registration.fixed, STEP_SPACING)
-        write_transform(sampled, folder / "steps" / f"{step.name}.h5")
-        last = number == len(registration.steps)
-        write_image(registration.warped if last else step.warped, folder / "steps" / f"warped{number}.nii.gz")
-    with whole_or_nothing(folder / "quality.json") as partial:
-        partial.write_text(json.dumps(registration.quality.to_dict(), indent=2) + "\n", encoding="utf-8")
-    from .report import write_report
-
-    write_report(registration, folder / "report.html", folder / "figures")
+    with whole_folder_or_nothing(folder) as partial:
+        write_transform(transform, partial / "transform.h5")
+        write_image(warped, partial / "warped.nii.gz")
+        write_image(aligned, partial / "steps" / "warped0.nii.gz")
+        for number, step in enumerate(steps, start=1):
+            write_transform(step.transform, partial / "steps" / f"{step.name}.h5")
+            write_image(step.warped, partial / "steps" / f"warped{number}.nii.gz")
+        (partial / "quality.json").write_text(json.dumps(quality, indent=2) + "\n", encoding="utf-8")
+        write_report(report, partial / "report.html", partial / "figures")

@@ -1,27 +1,22 @@
-"""report.html: the verdict in words, the pictures, then the figures; one file that needs nothing else."""
+"""report.html: the verdict in words, the figures, then the measures; one file that needs nothing else."""
 
 from __future__ import annotations
 
 import os
-import platform
 from base64 import b64encode
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import dataclass
 from html import escape
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from .. import __version__
+import SimpleITK as sitk
+
 from ..files.writing import whole_or_nothing
+from ..network.weights import Card
+from ..provenance import Provenance
 from ..quality import DO_NOT_USE, FOLDING_NOTABLE, GOOD, INVERSE_ERROR_MM, LOOK, NCC_WEAK, Quality
-
-if TYPE_CHECKING:
-    import SimpleITK as sitk
-
-    from ..result import Registration
-    from .figures import Picture
-
+from .canonical_view import CanonicalView
+from .figures import ReportFigure, draw
 
 VERDICTS = {
     GOOD: ("good", "Good"),
@@ -32,8 +27,8 @@ FILES = {
     "transform.h5": "points of the fixed image to points of the moving image (LPS, mm); for SimpleITK, ANTs, Slicer",
     "warped.nii.gz": "the moving image on the fixed image's grid",
     "steps": "what each of the three steps adds, and the moving image after each",
-    "figures": "the pictures above, as PNG files",
-    "quality.json": "the figures of quality, for programs",
+    "figures": "the figures above, as PNG files",
+    "quality.json": "the measures, for programs",
 }
 PAPER = (
     "Shu Y, Wang H, Xiao B, Bi X, Li W. Medical Image Registration Based on Uncoupled Learning and Accumulative "
@@ -63,48 +58,66 @@ td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 """
 
 
+@dataclass(frozen=True, eq=False)
+class ReportContent:
+    """What a report tells of.
+
+    Attributes:
+        view: what the figures are drawn from.
+        quality: the measures and the verdict.
+        fixed, moving: the images as given; their geometry is named.
+        card: of the weights.
+        provenance: what the registration ran with.
+    """
+
+    view: CanonicalView
+    quality: Quality
+    fixed: sitk.Image
+    moving: sitk.Image
+    card: Card
+    provenance: Provenance
+
+
 def write_report(
-    registration: Registration, path: str | os.PathLike, figures_folder: str | os.PathLike | None = None
+    content: ReportContent, path: str | os.PathLike[str], figures_folder: str | os.PathLike[str] | None = None
 ) -> None:
     """Write a registration's report, whole or not at all.
 
     Args:
-        registration: the finished registration.
+        content: what it tells of.
         path: of the HTML file. The result's other files are named in it where they lie beside it.
-        figures_folder: where the pictures go as PNG files too; None leaves them in the report alone.
+        figures_folder: where the figures go as PNG files too; None leaves them in the report alone.
 
     Raises:
         RegistrationError: where it cannot be written.
     """
     path = Path(path)
-    pictures = _pictures(registration)
-    for picture in pictures if figures_folder is not None else ():
-        with whole_or_nothing(Path(figures_folder) / f"{picture.name}.png") as partial:
-            partial.write_bytes(picture.png)
-    text = _page(registration, pictures, path.parent)
+    figures = _figures(content.view)
+    for figure in figures if figures_folder is not None else ():
+        with whole_or_nothing(Path(figures_folder or "") / f"{figure.name}.png") as partial:
+            partial.write_bytes(figure.png)
+    text = _page(content, figures, path.parent)
     with whole_or_nothing(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
-def _pictures(registration: Registration) -> list[Picture]:
-    """No pictures where matplotlib is missing, as it is in a bare Slicer."""
-    from .figures import draw
-
+def _figures(view: CanonicalView) -> list[ReportFigure]:
+    """No figures where matplotlib is missing, as it is in a bare Slicer."""
     try:
-        return draw(registration)
+        return draw(view)
     except ModuleNotFoundError:
         return []
 
 
-def _page(registration: Registration, pictures: list[Picture], folder: Path) -> str:
-    quality = registration.quality
+def _page(content: ReportContent, figures: list[ReportFigure], folder: Path) -> str:
+    quality = content.quality
     body = [
         "<h1>Registration of two brain MR scans with ULAE-net</h1>",
         _verdict(quality),
-        "<h2>Pictures</h2>",
-        *map(_figure, pictures),
-        "" if pictures else "<p>There are no pictures, because the Python package matplotlib is not installed.</p>",
-        "<h2>Figures of quality</h2>",
+        "<h2>Figures</h2>",
+        *map(_figure, figures),
+        "" if figures else "<p>There are no figures, because the Python package matplotlib is not installed.</p>",
+        "<h2>Measures</h2>",
         _table(_measures(quality), ("", "before", "after", "")),
         '<p class="note">"Before" is after the linear alignment alone. Local correlation is the mean squared '
         "correlation in windows of 9 mm, from 0 to 1. A voxel folds when any of its eight corners is turned "
@@ -112,12 +125,12 @@ def _page(registration: Registration, pictures: list[Picture], folder: Path) -> 
         "<h2>Time</h2>",
         _table([*_seconds(quality)]),
         "<h2>Images</h2>",
-        _table([("fixed", _geometry(registration.fixed)), ("moving", _geometry(registration.moving))]),
+        _table([("fixed", _geometry(content.fixed)), ("moving", _geometry(content.moving))]),
         *_files(folder),
         "<h2>Settings</h2>",
-        _table([(name.replace("_", " "), _value(value)) for name, value in asdict(registration.settings).items()]),
+        _table([(name.replace("_", " "), _value(value)) for name, value in content.provenance.settings.items()]),
         "<h2>Weights and versions</h2>",
-        _table([*_model(registration), *_versions()]),
+        _table([*_weights(content.card), *_computed_with(content.provenance)]),
         f'<p class="note">Method: {escape(PAPER)} For research; not a medical device.</p>',
     ]
     return (
@@ -135,12 +148,12 @@ def _verdict(quality: Quality) -> str:
     return f'<div class="verdict {tone}"><strong>{words}</strong>{reasons}</div>'
 
 
-def _figure(picture: Picture) -> str:
-    data = b64encode(picture.png).decode("ascii")
+def _figure(figure: ReportFigure) -> str:
+    data = b64encode(figure.png).decode("ascii")
     return (
-        f'<figure id="{escape(picture.name)}"><h3>{escape(picture.title)}</h3>'
-        f'<img alt="{escape(picture.alt)}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
+        f'<figure id="{escape(figure.name)}"><h3>{escape(figure.title)}</h3>'
+        f'<img alt="{escape(figure.alt)}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{escape(figure.caption)}</figcaption></figure>"
     )
 
 
@@ -191,22 +204,18 @@ def _files(folder: Path) -> list[str]:
     return ["<h2>Files beside this report</h2>", _table(found)] if found else []
 
 
-def _model(registration: Registration) -> Iterable[tuple[str, str]]:
-    card = registration.model
+def _weights(card: Card) -> Iterable[tuple[str, str]]:
     yield "weights", card.name
     yield "licence of the weights", card.licence
     if "sha256" in card.details:
         yield "SHA-256 of the weights", card.details["sha256"]
 
 
-def _versions() -> Iterable[tuple[str, str]]:
-    yield "ULAERegistration", __version__
-    for package in ("torch", "SimpleITK", "numpy"):
-        try:
-            yield package, version(package)
-        except PackageNotFoundError:
-            yield package, "unknown"
-    yield "Python", f"{platform.python_version()}, {platform.system()} {platform.machine()}"
+def _computed_with(provenance: Provenance) -> Iterable[tuple[str, str]]:
+    threads = f", {provenance.threads} threads" if provenance.device == "cpu" else ""
+    yield "network computed on", f"{provenance.device} in {provenance.precision}{threads}"
+    yield from provenance.versions.items()
+    yield "machine", provenance.machine
 
 
 def _value(value: object) -> str:

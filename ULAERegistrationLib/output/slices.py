@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -92,8 +92,11 @@ def planes_through(brain: np.ndarray, margin: int = 8) -> tuple[Plane, Plane, Pl
     ends = []
     for axis, length in enumerate(brain.shape):
         found = np.flatnonzero(brain.any(axis=tuple(a for a in range(3) if a != axis)))
-        ends.append((found[0], found[-1] + 1) if len(found) else (0, length))
-    box = tuple(slice(max(a - margin, 0), min(b + margin, n)) for (a, b), n in zip(ends, brain.shape, strict=True))
+        ends.append((int(found[0]), int(found[-1]) + 1) if len(found) else (0, length))
+    first, second, third = (
+        slice(max(a - margin, 0), min(b + margin, n)) for (a, b), n in zip(ends, brain.shape, strict=True)
+    )
+    box = (first, second, third)
     middle = [(a + b) // 2 for a, b in ends]
     left = middle[0] + (ends[0][1] - ends[0][0]) // 8
     return (
@@ -110,8 +113,8 @@ def canvas(
 
     Args:
         rows: the plane of each panel.
-        titled: the rows with empty_tensor above them for titles.
-        bar: leave empty_tensor for colour bars on the right.
+        titled: the rows with space above them for titles.
+        bar: leave space for colour bars on the right.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -123,7 +126,8 @@ def canvas(
     height = 2 * MARGIN + sum(heights) + GAP * (len(heights) - 1) + sum(above)
     figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, facecolor=BACKGROUND)
     FigureCanvasAgg(figure)
-    axes, top = [], height - MARGIN
+    axes: list[list[Axes]] = []
+    top = height - MARGIN
     for row, row_height, title in zip(rows, heights, above, strict=True):
         top -= title + row_height
         axes.append([])
@@ -140,12 +144,12 @@ def canvas(
     return figure, axes
 
 
-def title(panel: Axes, text: str, where: str = "center") -> None:
+def title(panel: Axes, text: str, where: Literal["left", "center", "right"] = "center") -> None:
     """Words above a panel."""
     panel.set_title(text, color=FOREGROUND, fontsize=10, pad=5, loc=where)
 
 
-def show(panel: Axes, picture: np.ndarray, **how) -> AxesImage:
+def show(panel: Axes, picture: np.ndarray, **how: Any) -> AxesImage:
     """Draw a picture [row, column] or [row, column, RGB] into a panel, voxels square."""
     return panel.imshow(picture, interpolation="bilinear", aspect="auto", extent=_extent(picture), **how)
 
@@ -168,7 +172,8 @@ def letters(panel: Axes, plane: Plane) -> None:
 
 def colour_bar(panel: Axes, image: AxesImage, label: str, ticks: dict[float, str] | None = None) -> None:
     """A colour bar at the figure's right edge, as high as the panel's row."""
-    figure = panel.figure
+    figure = panel.get_figure(root=True)
+    assert figure is not None
     width = figure.get_figwidth()
     at = panel.get_position()
     bar = figure.add_axes(((width - BAR) / width, at.y0, 0.12 / width, at.height))

@@ -10,25 +10,20 @@ import csv
 import json
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ..errors import Cancelled, RegistrationError
-from ..files.volumes import read_labels, read_volume
-from ..files.writing import check_output_folder, whole_or_nothing, write_image
-
-if TYPE_CHECKING:
-    from ..settings import RegistrationSettings
-
+from ..errors import NOT_ENOUGH_MEMORY, Cancelled, RegistrationError
+from ..files.volumes import read_labels, read_volume, write_image
+from ..files.writing import check_output_folder, whole_or_nothing
+from ..progress import Progress, silent
+from ..settings import RegistrationSettings
 
 REQUIRED = ("name", "fixed", "moving")
 OPTIONAL = ("fixed_mask", "moving_mask", "initial_transform", "moving_labels")
 SUMMARY = ("name", "status", "verdict", "ncc_before", "ncc_after", "folded_percent", "displacement_mean_mm", "message")
 DONE, FAILED = "done", "failed"
-
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -91,7 +86,7 @@ def _case(line: dict[str, str], number: int, table: Path) -> Case:
 
 
 def run_batch(
-    cases: Sequence[Case], folder: str | Path, settings: RegistrationSettings, progress: Progress | None = None
+    cases: Sequence[Case], folder: str | Path, settings: RegistrationSettings, progress: Progress = silent
 ) -> list[dict[str, str]]:
     """Register every case into `folder/<name>/`, and keep `folder/summary.csv` true after each.
 
@@ -109,12 +104,11 @@ def run_batch(
     """
     folder = check_output_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    report = progress or (lambda fraction, message: None)
     rows: list[dict[str, str]] = []
     for number, case in enumerate(cases):
 
         def within(fraction: float, message: str, number: int = number, name: str = case.name) -> None:
-            report((number + fraction) / len(cases), f"{name}: {message}")
+            progress((number + fraction) / len(cases), f"{name}: {message}")
 
         target = folder / case.name
         if not (target / "quality.json").is_file():
@@ -127,9 +121,9 @@ def run_batch(
                 _write_summary(rows, folder)
                 continue
         quality = json.loads((target / "quality.json").read_text(encoding="utf-8"))
-        rows.append({"name": case.name, "status": DONE, "message": " ".join(quality["reasons"]), **_figures(quality)})
+        rows.append({"name": case.name, "status": DONE, "message": " ".join(quality["reasons"]), **_measures(quality)})
         _write_summary(rows, folder)
-    report(1.0, "Done")
+    progress(1.0, "Done")
     return rows
 
 
@@ -152,14 +146,14 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, RegistrationError):
         return str(error)
     if isinstance(error, MemoryError):
-        return "There is not enough memory for this registration; close other programs and try again."
+        return NOT_ENOUGH_MEMORY
     traceback.print_exception(error)
     return f"The registration failed unexpectedly ({type(error).__name__}: {error})."
 
 
-def _figures(quality: dict) -> dict[str, str]:
-    figures = {name: quality[name] for name in SUMMARY if name in quality}
-    return {name: f"{value:.4f}" if isinstance(value, float) else str(value) for name, value in figures.items()}
+def _measures(quality: dict) -> dict[str, str]:
+    measures = {name: quality[name] for name in SUMMARY if name in quality}
+    return {name: f"{value:.4f}" if isinstance(value, float) else str(value) for name, value in measures.items()}
 
 
 def _write_summary(rows: Sequence[dict[str, str]], folder: Path) -> None:

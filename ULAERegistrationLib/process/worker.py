@@ -31,8 +31,7 @@ from typing import TYPE_CHECKING
 
 import SimpleITK as sitk
 
-from ..errors import RegistrationError
-from ..output.folder import STEP_SPACING
+from ..errors import NOT_ENOUGH_MEMORY, RegistrationError
 from .memory import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     except RegistrationError as error:
         report.error(str(error))
     except MemoryError:
-        report.error("There is not enough memory for this registration; close other programs and try again.")
+        report.error(NOT_ENOUGH_MEMORY)
     except ModuleNotFoundError as error:
         report.error(f"The Python package {error.name} is missing; install it and register again.")
     except Exception as error:
@@ -131,7 +130,7 @@ def run(job: dict, folder: Path, report: Reporter) -> None:
     result.mkdir()
     report.progress(REGISTERING, "Writing the transform")
     _write(registration.transform.GetDisplacementField(), result / "field.nrrd")
-    (result / "quality.json").write_text(json.dumps(registration.quality.to_dict()), encoding="utf-8")
+    (result / "quality.json").write_text(json.dumps(registration.quality_record()), encoding="utf-8")
     if job.get("warped"):
         report.progress(0.92, "Writing the warped volume")
         _write(registration.warped, result / "warped.nrrd")
@@ -142,7 +141,7 @@ def run(job: dict, folder: Path, report: Reporter) -> None:
         report.progress(0.96, "Writing the report")
         from ..output.report import write_report
 
-        write_report(registration, result / "report.html")
+        write_report(registration.report_content(), result / "report.html")
     report.progress(1.0, "Done")
 
 
@@ -172,6 +171,7 @@ def _write(image: sitk.Image, path: Path) -> None:
 def _write_steps(registration: Registration, folder: Path) -> None:
     """The fields that show what each step did, coarse enough to be cheap."""
     from ..geometry.transforms import covering_grid
+    from ..output.folder import STEP_SPACING
 
     folder.mkdir()
     grid = covering_grid(registration.fixed, STEP_SPACING)

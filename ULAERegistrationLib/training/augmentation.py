@@ -20,16 +20,16 @@ class Pair:
     """What one step trains on.
 
     Attributes:
-        moving, fixed: `[1, 1, L, P, S]` in [0, 1].
+        fixed, moving: `[1, 1, L, P, S]` in [0, 1].
         flow: the flow from fixed to moving where it is known, `[1, 3, L, P, S]` in voxels, else None.
-        moving_labels, fixed_labels: label maps of both where they have comparable ones, `[1, 1, L, P, S]`, else None.
+        fixed_labels, moving_labels: label maps of both where they have comparable ones, `[1, 1, L, P, S]`, else None.
     """
 
-    moving: Tensor
     fixed: Tensor
+    moving: Tensor
     flow: Tensor | None = None
-    moving_labels: Tensor | None = None
     fixed_labels: Tensor | None = None
+    moving_labels: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ class Augmentation:
     blur: float = 0.3
 
     def __call__(
-        self, moving: Tensor, fixed: Tensor, random: torch.Generator, labels: tuple[Tensor, Tensor] | None = None
+        self, *, fixed: Tensor, moving: Tensor, random: torch.Generator, labels: tuple[Tensor, Tensor] | None = None
     ) -> Pair:
         """A variant of a pair, or of one image and itself.
 
         Args:
-            moving, fixed: `[1, 1, L, P, S]` in [0, 1]; the same object twice for a pair whose flow shall be known.
+            fixed, moving: `[1, 1, L, P, S]` in [0, 1]; the same object twice for a pair whose flow shall be known.
             random: the only source of chance, on the CPU, so that a run can be resumed to the same state.
-            labels: label maps of moving and fixed, `[1, 1, L, P, S]`, to be moved with them.
+            labels: label maps of fixed and moving, `[1, 1, L, P, S]`, to be moved with them.
         """
         shared = _affine(random, self.shared_rotation, self.shared_scale, self.shared_shift)
         if torch.rand((), generator=random) < 0.5:
@@ -80,18 +80,25 @@ class Augmentation:
         residual = self._residual(size, random).to(device)
         # One brain: its true flow is what samples the fixed image, so the moving one keeps still.
         if one_brain:
-            own_moving, own_fixed = still, still if self._is_identical(random) else residual
+            own_fixed, own_moving = still if self._is_identical(random) else residual, still
         else:
-            own_moving, own_fixed = residual, self._elastic(size, random).to(device)
+            own_fixed, own_moving = self._elastic(size, random).to(device), residual
         pair = [
             self._intensity(_sample(image, shared, own), random)
-            for image, own in ((moving, own_moving), (fixed, own_fixed))
+            for image, own in ((fixed, own_fixed), (moving, own_moving))
         ]
         label_maps = [
             _sample(label_map, shared, own, "nearest")
-            for label_map, own in zip(labels or (), (own_moving, own_fixed), strict=False)
+            for label_map, own in zip(labels or (), (own_fixed, own_moving), strict=False)
         ]
-        return Pair(*pair, _in_voxels(own_fixed) if one_brain else None, *label_maps)
+        fixed_labels, moving_labels = label_maps or (None, None)
+        return Pair(
+            fixed=pair[0],
+            moving=pair[1],
+            flow=_in_voxels(own_fixed) if one_brain else None,
+            fixed_labels=fixed_labels,
+            moving_labels=moving_labels,
+        )
 
     @property
     def one_brain(self) -> float:

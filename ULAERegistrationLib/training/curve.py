@@ -30,7 +30,7 @@ def draw_curve(rows: list[dict], path: Path, hours_of: str = "seconds") -> None:
             if name.startswith(prefix):
                 panel.plot(hours, [row[name] for row in rows], marker=".", label=name.removeprefix(prefix) or None)
         for before, after, x in zip(rows, rows[1:], hours[1:], strict=False):
-            if before["stage"] != after["stage"]:
+            if before["phase"] != after["phase"]:
                 panel.axvline(x, color="0.8", linewidth=1)
         panel.set(title=title, xlabel="hours of CPU time" if hours_of == "cpu_seconds" else "hours")
         panel.grid(alpha=0.3)
@@ -44,8 +44,8 @@ def joined(files: Sequence[Path]) -> list[dict]:
     for file in files:
         with Path(file).open() as lines:
             found = [{name: float(value) for name, value in line.items()} for line in csv.DictReader(lines)]
-        stages, seconds = (rows[-1]["stage"] + 1, rows[-1]["cpu_seconds"]) if rows else (0, 0)
-        rows += [row | {"stage": row["stage"] + stages, "cpu_seconds": row["cpu_seconds"] + seconds} for row in found]
+        phases, seconds = (rows[-1]["phase"] + 1, rows[-1]["cpu_seconds"]) if rows else (0, 0)
+        rows += [row | {"phase": row["phase"] + phases, "cpu_seconds": row["cpu_seconds"] + seconds} for row in found]
     return rows
 
 

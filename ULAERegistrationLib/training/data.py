@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..dataset.regions import NUMBERINGS, source_of
-from ..dataset.sources import VALIDATION_PEOPLE
-from ..flows.warp import shrunk
+from ..dataset.regions import NUMBERINGS
+from ..dataset.sources import source_of
+from ..errors import RegistrationError
+from ..files.writing import whole_or_nothing
+from ..flows.warp import downsample_image
+from ..geometry.frame import CANONICAL_SIZE
+from ..tensors import tensor_of
 from .synthesis import tissues
-
-GRID = (160, 192, 160)
 
 
 def pack(brains_folder: Path, file: Path) -> dict[str, int]:
@@ -31,8 +34,12 @@ def pack(brains_folder: Path, file: Path) -> dict[str, int]:
         file: the packed file. Intensities keep 7 of their 8 bits: half the size, below the scans' noise.
 
     Returns:
-        How many people train and validate, how many heads there are, and the file's bytes.
+        How many people, labelled people and heads there are, and the file's bytes.
+
+    Raises:
+        RegistrationError: a folder that is not there or holds no brain, or a brain on another grid.
     """
+    # Imported here: training itself runs on machines that lack it.
     import SimpleITK as sitk
 
     def array(path: Path) -> np.ndarray:
@@ -40,8 +47,12 @@ def pack(brains_folder: Path, file: Path) -> dict[str, int]:
 
     heads = sorted((Path(brains_folder).parent / "labelmaps").glob("*.nii.gz"))
     people = sorted(path.name.removesuffix("_t1.nii.gz") for path in Path(brains_folder).glob("*_t1.nii.gz"))
-    temporary = file.with_suffix(".part")
-    with zipfile.ZipFile(temporary, "w", compression=zipfile.ZIP_LZMA) as archive:
+    if not people:
+        raise RegistrationError(
+            f"There are no brains in {brains_folder}; give a folder of files such as nirep-na01_t1.nii.gz."
+        )
+    labelled = 0
+    with whole_or_nothing(file) as partial, zipfile.ZipFile(partial, "w", compression=zipfile.ZIP_LZMA) as archive:
 
         def add(name: str, values: np.ndarray) -> None:
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
@@ -49,23 +60,20 @@ def pack(brains_folder: Path, file: Path) -> dict[str, int]:
 
         for person in people:
             image = array(Path(brains_folder) / f"{person}_t1.nii.gz")
-            if image.shape != GRID:
-                raise ValueError(f"{person} is {image.shape}, not on the canonical grid {GRID}")
+            if image.shape != CANONICAL_SIZE:
+                raise RegistrationError(
+                    f"The image of {person} has {' x '.join(map(str, image.shape))} voxels; brains are trained on in "
+                    f"the canonical frame, {' x '.join(map(str, CANONICAL_SIZE))} voxels of 1 mm."
+                )
             add(f"{person}_t1", (image >> 1).astype(np.uint8))
             labels = Path(brains_folder) / f"{person}_seg.nii.gz"
             if labels.exists():
                 add(f"{person}_seg", array(labels).astype(np.uint8))
+                labelled += 1
         for head in heads:
             add(f"{head.name.removesuffix('.nii.gz')}_tissues", tissues(sitk.ReadImage(str(head))))
         archive.writestr("people.json", json.dumps(people))
-    temporary.replace(file)
-    training = [p for p in people if p not in VALIDATION_PEOPLE]
-    return {
-        "training": len(training),
-        "validation": len(people) - len(training),
-        "heads": len(heads),
-        "bytes": file.stat().st_size,
-    }
+    return {"people": len(people), "labelled": labelled, "heads": len(heads), "bytes": file.stat().st_size}
 
 
 class Brains:
@@ -73,48 +81,51 @@ class Brains:
 
     Args:
         file: what `pack` wrote.
+        validation_people: who is not trained on; those that the file lacks do nothing.
         device: where the training images live; they fit a GPU whole.
 
     Attributes:
         training_people: those who are trained on, in the order of `training_set`.
+        validation_people: those whose labels pick the checkpoint.
         labelled: the training people who have manual labels, by source ("nirep", "oasis"), as places in
             `training_people`; the labels of two people compare only within a source.
         tissues: of each head that brains are painted from, uint8 `[L, P, S]` (see `synthesis`); may be none.
     """
 
-    def __init__(self, file: Path, device: str = "cpu") -> None:
+    def __init__(self, file: Path, validation_people: Sequence[str], device: str = "cpu") -> None:
         with zipfile.ZipFile(file) as archive:
             people = json.loads(archive.read("people.json"))
-        self.training_people = [p for p in people if p not in VALIDATION_PEOPLE]
+        self.training_people = [p for p in people if p not in validation_people]
+        self.validation_people = [p for p in validation_people if p in people]
         self.device = device
         with np.load(file) as arrays:
-            self._images = {p: torch.from_numpy(arrays[f"{p}_t1"]) for p in people}
-            self._labels = {p: torch.from_numpy(arrays[f"{p}_seg"]) for p in people if f"{p}_seg" in arrays}
+            self._images = {p: tensor_of(arrays[f"{p}_t1"]) for p in people}
+            self._labels = {p: tensor_of(arrays[f"{p}_seg"]) for p in people if f"{p}_seg" in arrays}
             heads = [name for name in arrays.files if name.endswith("_tissues")]
-            self.tissues = [torch.from_numpy(arrays[name]).to(device) for name in heads]
+            self.tissues = [tensor_of(arrays[name]).to(device) for name in heads]
         self.labelled: dict[str, list[int]] = {}
         for index, person in enumerate(self.training_people):
             if person in self._labels and source_of(person) in NUMBERINGS:
                 self.labelled.setdefault(source_of(person), []).append(index)
 
-    def training_set(self, shrink: int) -> Tensor:
-        """All training people on the grid shrunk by 1, 2 or 4: `[N, 1, L, P, S]` in [0, 1]."""
-        return torch.cat([self.image(p, shrink) for p in self.training_people]).to(self.device)
+    def training_set(self, voxel_mm: int) -> Tensor:
+        """All training people on a grid of voxels of 1, 2 or 4 mm: `[N, 1, L, P, S]` in [0, 1]."""
+        return torch.cat([self.image(p, voxel_mm) for p in self.training_people]).to(self.device)
 
-    def image(self, person: str, shrink: int = 1) -> Tensor:
+    def image(self, person: str, voxel_mm: int = 1) -> Tensor:
         """One person, `[1, 1, L, P, S]` in [0, 1]."""
-        return shrunk(self._images[person].float()[None, None] / 127, shrink)
+        return downsample_image(self._images[person].float()[None, None] / 127, voxel_mm)
 
     def labels(self, person: str) -> Tensor:
         """A labelled person's label map, uint8 `[L, P, S]`."""
         return self._labels[person]
 
-    def label_map(self, person: str, shrink: int = 1) -> Tensor:
+    def label_map(self, person: str, voxel_mm: int = 1) -> Tensor:
         """The same as an image to be sampled beside `image`, float32 `[1, 1, L, P, S]`: nearest voxels, no means."""
-        middle = slice(shrink // 2, None, shrink)
-        return shrunk(self._labels[person][middle, middle, middle].to(self.device).float()[None, None], 1)
+        middle = slice(voxel_mm // 2, None, voxel_mm)
+        return downsample_image(self._labels[person][middle, middle, middle].to(self.device).float()[None, None], 1)
 
     def validation_pairs(self) -> list[tuple[str, str]]:
-        """All ordered (moving, fixed) pairs of validation people of one source, as labels only compare there."""
-        people = [p for p in VALIDATION_PEOPLE if p in self._images]
-        return [(m, f) for m in people for f in people if m != f and m.split("-")[0] == f.split("-")[0]]
+        """All ordered (fixed, moving) pairs of validation people of one source, as labels only compare there."""
+        people = self.validation_people
+        return [(f, m) for f in people for m in people if f != m and source_of(f) == source_of(m)]

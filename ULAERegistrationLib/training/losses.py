@@ -19,12 +19,13 @@ GAMMA = 0.5
 
 def multi_window_loss(fixed: Tensor, warped: Tensor, windows: Sequence[int]) -> Tensor:
     """Equation 3: minus the local NCC over several windows, the i-th weighted by 0.5^(i-1)."""
-    return -sum(GAMMA**i * local_ncc(fixed, warped, window) for i, window in enumerate(windows))
+    similarities = [GAMMA**i * local_ncc(fixed, warped, window) for i, window in enumerate(windows)]
+    return -torch.stack(similarities).sum()
 
 
 def smoothness(flow: Tensor) -> Tensor:
     """Equation 4 as a mean: squared forward differences of a flow `[B, 3, L, P, S]`, over voxels and axes."""
-    return sum((flow.diff(dim=axis) ** 2).mean() for axis in (2, 3, 4)) / 3
+    return torch.stack([(flow.diff(dim=axis) ** 2).mean() for axis in (2, 3, 4)]).mean()
 
 
 def folding(flow: Tensor) -> Tensor:
@@ -42,16 +43,16 @@ def flow_error(flow: Tensor, known: Tensor, brain: Tensor) -> Tensor:
     return (((flow - known) ** 2).sum(1, keepdim=True) * brain).sum() / brain.sum().clamp_min(1)
 
 
-def label_distance(flow: Tensor, moving_labels: Tensor, fixed_labels: Tensor, chosen: Sequence[int]) -> Tensor:
+def label_distance(flow: Tensor, *, fixed_labels: Tensor, moving_labels: Tensor, chosen: Sequence[int]) -> Tensor:
     """One minus the mean soft Dice of some labels, the moving ones warped; computed on half the grid.
 
     Args:
         flow: `[1, 3, L, P, S]`, voxels of the label maps' grid; gradients go to it alone.
-        moving_labels, fixed_labels: label maps `[1, 1, L, P, S]`.
+        fixed_labels, moving_labels: label maps `[1, 1, L, P, S]`.
         chosen: the labels that count; one that neither map holds counts as matched by nothing.
     """
     numbers = torch.tensor(list(chosen), device=flow.device).view(1, -1, 1, 1, 1)
-    moving, fixed = (F.avg_pool3d((labels == numbers).float(), 2) for labels in (moving_labels, fixed_labels))
+    fixed, moving = (F.avg_pool3d((labels == numbers).float(), 2) for labels in (fixed_labels, moving_labels))
     warped = warp(moving, F.avg_pool3d(flow, 2) / 2)
-    overlap = 2 * (warped * fixed).sum((2, 3, 4)) / (warped + fixed).sum((2, 3, 4)).clamp_min(1)
+    overlap = 2 * (fixed * warped).sum((2, 3, 4)) / (fixed + warped).sum((2, 3, 4)).clamp_min(1)
     return 1 - overlap.mean()

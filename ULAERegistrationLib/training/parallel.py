@@ -78,8 +78,8 @@ def processes(device: str) -> Iterator[tuple[Processes, str]]:
     if device == "cuda":
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
-    # Before there is a group: its functions' defaults hold for ever the group of the moment they are imported, which
-    # DistributedDataParallel does.
+    # Import before creating the group: this module binds the current group as a default argument and would keep it
+    # alive. DistributedDataParallel imports it.
     import_module("torch.distributed.nn.functional")
     distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:

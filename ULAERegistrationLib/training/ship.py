@@ -1,4 +1,4 @@
-"""Make a run's weights the shipped ones, with a card that says how they came about.
+"""Make a run's weights the shipped ones, with a card that is made from what the run did.
 
 `python -m ULAERegistrationLib.training.ship FILE` copies a run's `weights.safetensors`, its best match, or
 `last.safetensors`, its end, to `models/` and writes the card.
@@ -8,54 +8,88 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
-from ..dataset.sources import CITATIONS, LICENCE, VALIDATION_PEOPLE
+from ..dataset.sources import LICENCE, SOURCES, citations_of, source_of
+from ..errors import RegistrationError
 from ..network.weights import SHIPPED, load_network, save_network
 
-LIMITS = [
-    "T1-weighted, skull-stripped scans of adults; other contrasts, infants and large lesions were never seen.",
-    "Trained on few people (34), on CPUs only.",
-    "Not a medical device.",
-]
 
-
-def ship(weights: Path, target: Path = SHIPPED) -> dict:
+def ship(weights: Path, target: Path = SHIPPED, licence: str | None = None) -> dict[str, Any]:
     """Copy the weights of a run and write their card.
 
     Args:
         weights: a file of a finished or stopped run.
         target: the shipped file.
+        licence: of the weights; None takes that of the project's own data, where nothing else was trained on.
 
     Returns:
         The card.
 
     Raises:
-        RegistrationError: where the file holds no usable weights.
+        RegistrationError: where the file holds no usable weights, or other people's data was trained on and no licence
+            is given.
     """
     network, card = load_network(weights)
     runs = card.details["runs"]
+    last = runs[-1]
+    people, taught = last["people"], last["labelled_people"]
+    if licence is None and (unknown := {source_of(person) for person in people} - SOURCES.keys()):
+        raise RegistrationError(
+            f"The weights were trained on people of {', '.join(sorted(unknown))}, whose terms are not known here; say "
+            f"the weights' licence with --licence."
+        )
     details = {
         "what": "ULAE-net (Shu et al., MICCAI 2021), an implementation of its own, trained from nothing.",
-        "licence": LICENCE,
-        "shrink": card.shrink,
+        "licence": licence or LICENCE,
+        "voxel_mm": card.voxel_mm,
         "preprocessing": "affine to the template's frame, 1 mm, background 0, intensity / 99.9th percentile, in [0, 1]",
-        "training_data": "34 people, one T1 scan each: NIREP 8, OASIS 17, 1000 Functional Connectomes 6, three "
-        "singles; and brains painted from 6 label maps of heads",
-        "validation_people": list(VALIDATION_PEOPLE),
-        "accuracy": runs[-1]["accuracy"],
+        "training_data": _training_data(people, last["heads"]),
+        "labels": _labels(taught),
+        "validation_people": list(last["recipe"]["validation_people"]),
+        "accuracy": last["accuracy"],
         "accuracy_is": "network alone, mean Dice of cortical labels and folding % (central differences), over the "
         "ordered pairs of the validation people, by which this checkpoint was picked",
-        "cpu_hours": round(sum(one["cpu_hours"] for one in runs), 2),
+        "cpu_hours": round(sum(run["cpu_hours"] for run in runs), 2),
         "runs": runs,
-        "limits": LIMITS,
-        "citations": CITATIONS,
+        "limits": _limits(people, runs),
+        "citations": citations_of(people, label_maps=last["heads"] > 0),
     }
     save_network(network, target, details)
     return details
 
 
+def _training_data(people: list[str], heads: int) -> str:
+    counts = Counter(source_of(person) for person in people)
+    sources = ", ".join(f"{source} {count}" for source, count in sorted(counts.items()))
+    painted = f"; and brains painted from {heads} label maps of heads" if heads else ""
+    return f"{len(people)} people, one T1 scan each: {sources}{painted}"
+
+
+def _labels(taught: list[str]) -> str:
+    if not taught:
+        return "No manual label was used in training; those of the validation people picked the checkpoint."
+    return (
+        f"Manual labels of {len(taught)} training people are in the loss ({', '.join(taught)}); those of the "
+        f"validation people picked the checkpoint only."
+    )
+
+
+def _limits(people: list[str], runs: list[dict[str, Any]]) -> list[str]:
+    devices = sorted({run.get("device", "cpu") for run in runs})
+    return [
+        "T1-weighted, skull-stripped scans of adults; other contrasts, infants and large lesions were never seen.",
+        f"Trained on {len(people)} people, on {' and '.join(devices)}.",
+        "Not a medical device.",
+    ]
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path, metavar="FILE")
-    print(json.dumps(ship(parser.parse_args().weights)["accuracy"]))
+    parser.add_argument("-o", "--output", type=Path, default=SHIPPED, metavar="FILE", help="default: the shipped file")
+    parser.add_argument("--licence", help="needed where other data than the project's own was trained on")
+    options = parser.parse_args()
+    print(json.dumps(ship(options.weights, options.output, options.licence)["accuracy"]))

@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..dataset.sources import CITATIONS, LICENCE, VALIDATION_PEOPLE
+from ..dataset.sources import LICENCE, VALIDATION_PEOPLE, citations_of
+from ..geometry.canonical import canonical_grid
+from ..geometry.frame import CANONICAL_SIZE
 
 MODELS = Path(__file__).parents[1] / "models"
 
@@ -23,7 +25,6 @@ CARD = {
     "grid": "160 x 192 x 160 voxels of 1 mm, axes growing to Left, Posterior, Superior; uint8",
     "licence": LICENCE,
     "made_by": "python -m ULAERegistrationLib.training.template <data folder>",
-    "citations": CITATIONS,
 }
 
 
@@ -44,12 +45,12 @@ def average(brains: Path, people: Sequence[str]) -> tuple[sitk.Image, sitk.Image
         The template (uint8, each person scaled to a 99.9th percentile of 254) and its mask (uint8, 0 or 1: foreground
         in at least half of the people).
     """
-    total = count = image = None
+    image = canonical_grid()
+    total = np.zeros(CANONICAL_SIZE[::-1], np.float32)
+    count = np.zeros(CANONICAL_SIZE[::-1], np.uint16)
     for person in people:
         image = sitk.ReadImage(str(brains / f"{person}_t1.nii.gz"))
         values = sitk.GetArrayFromImage(image).astype(np.float32)
-        total = np.zeros_like(values) if total is None else total
-        count = np.zeros(values.shape, np.uint16) if count is None else count
         total += np.minimum(values / np.percentile(values[values > 0], 99.9), 1)
         count += values > 0
     mask = sitk.GetImageFromArray((2 * count >= len(people)).astype(np.uint8))
@@ -65,7 +66,7 @@ def average(brains: Path, people: Sequence[str]) -> tuple[sitk.Image, sitk.Image
 
 def main() -> None:
     """Write the template, its mask and its card into `models/`."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Average the training brains into the template.")
     parser.add_argument("data", type=Path, help="the folder that holds brains/")
     parser.add_argument("-o", "--output", type=Path, default=MODELS, help="where to write (default: the package)")
     parser.add_argument("--people", nargs="+", help="who is averaged (default: all training people in the folder)")
@@ -74,7 +75,11 @@ def main() -> None:
     template, mask = average(arguments.data / "brains", people)
     sitk.WriteImage(template, str(arguments.output / "template.nii.gz"), useCompression=True, compressionLevel=9)
     sitk.WriteImage(mask, str(arguments.output / "template_mask.nii.gz"), useCompression=True, compressionLevel=9)
-    card = CARD | {"people": people, "left_out_for_validation": list(VALIDATION_PEOPLE)}
+    card = CARD | {
+        "citations": citations_of(people, label_maps=False),
+        "people": people,
+        "left_out_for_validation": list(VALIDATION_PEOPLE),
+    }
     (arguments.output / "template.json").write_text(json.dumps(card, indent=2) + "\n")
 
 

@@ -19,14 +19,15 @@ from torch import Tensor
 
 from ..dataset.regions import NUMBERINGS
 from ..errors import RegistrationError
-from ..flows.warp import compose_all, shrunk, warp
+from ..files.writing import whole_or_nothing
+from ..flows.warp import compose_all, downsample_image, warp
 from ..network.ulaenet import ULAENet
 from ..network.weights import save_network
 from .augmentation import Pair
 from .data import Brains
 from .losses import flow_error, folding, label_distance, multi_window_loss, smoothness
 from .parallel import Processes
-from .recipe import Stage, TrainingSettings
+from .recipe import Phase, TrainingSettings
 from .synthesis import synthesise
 from .validation import validate
 
@@ -70,9 +71,9 @@ class Trainer:
         self.network = (start or ULAENet()).to(device).train().requires_grad_(True)
         self._shared_network = self.processes.share(self.network)
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=settings.stages[0].learning_rate)
+        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=settings.phases[0].learning_rate)
         self.random = torch.Generator().manual_seed(settings.seed + 1000 * self.processes.rank)
-        self.stage_index, self.step, self.best = 0, 0, -1.0
+        self.phase_index, self.step, self.best = 0, 0, -1.0
         self.seconds, self.cpu_seconds = 0.0, -time.process_time()
         self._rows: list[dict] = []
         if (self.folder / "checkpoint.pt").exists():
@@ -81,38 +82,38 @@ class Trainer:
             (self.folder / "settings.json").write_text(settings.to_json())
 
     def train(self, seconds: float = math.inf) -> None:
-        """Train to the end of the last stage, or for so many seconds; the checkpoint then lets a next call go on."""
+        """Train to the end of the last phase, or for so many seconds; the checkpoint then lets a next call go on."""
         began = checkpointed = time.monotonic()
-        while self.stage_index < len(self.settings.stages):
-            stage = self.settings.stages[self.stage_index]
-            images = self.brains.training_set(stage.shrink)
-            while self.step < stage.steps:
-                loss = self._step(images, stage)
+        while self.phase_index < len(self.settings.phases):
+            phase = self.settings.phases[self.phase_index]
+            images = self.brains.training_set(phase.voxel_mm)
+            while self.step < phase.steps:
+                loss = self._step(images, phase)
                 self.step += 1
                 now = time.monotonic()
-                if self.step % self.settings.validate_every == 0 or self.step == stage.steps:
-                    self._validate(stage, loss, self.seconds + now - began)
+                if self.step % self.settings.validate_every == 0 or self.step == phase.steps:
+                    self._validate(phase, loss, self.seconds + now - began)
                 out_of_time = self.processes.agree(now - began > seconds)
                 if out_of_time or self.processes.agree(now - checkpointed > CHECKPOINT_SECONDS):
                     self._checkpoint(self.seconds + now - began)
                     checkpointed = now
                 if out_of_time:
                     return
-            self.stage_index, self.step = self.stage_index + 1, 0
+            self.phase_index, self.step = self.phase_index + 1, 0
         self._checkpoint(self.seconds + time.monotonic() - began)
 
-    def _step(self, images: Tensor, stage: Stage) -> dict[str, float]:
-        pair = self._pair(images, stage.shrink)
-        progress = self.step / stage.steps
-        rate = stage.final_rate + (1 - stage.final_rate) * (1 + math.cos(math.pi * progress)) / 2
+    def _step(self, images: Tensor, phase: Phase) -> dict[str, float]:
+        pair = self._pair(images, phase.voxel_mm)
+        progress = self.step / phase.steps
+        rate = phase.final_rate + (1 - phase.final_rate) * (1 + math.cos(math.pi * progress)) / 2
         for group in self.optimiser.param_groups:
-            group["lr"] = stage.learning_rate * rate * min(1, (self.step + 1) / 50)
+            group["lr"] = phase.learning_rate * rate * min(1, (self.step + 1) / 50)
         mixed = self.settings.precision != "float32"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=mixed):
-            flows = self._shared_network(pair.moving, pair.fixed)
+            flows = self._shared_network(fixed=pair.fixed, moving=pair.moving)
         flow = compose_all(flows)
         terms = {
-            "similarity": multi_window_loss(pair.fixed, warp(pair.moving, flow), stage.windows),
+            "similarity": multi_window_loss(pair.fixed, warp(pair.moving, flow), phase.windows),
             "smoothness": smoothness(flow),
             "folding": folding(flow),
             "known": flow.new_zeros(()) if pair.flow is None else flow_error(flow, pair.flow, pair.fixed > 0),
@@ -129,63 +130,92 @@ class Trainer:
                 self.average[name].lerp_(value, 1 - self.settings.average)
         return {"loss": loss.item(), **{name: value.item() for name, value in terms.items()}}
 
-    def _pair(self, images: Tensor, shrink: int) -> Pair:
+    def _pair(self, images: Tensor, voxel_mm: int) -> Pair:
         augmentation = self.settings.augmentation
         if self._teaches_labels and torch.rand((), generator=self.random) < self.settings.one_protocol:
-            return self._labelled_pair(images, shrink)
+            return self._labelled_pair(images, voxel_mm)
         i, j = torch.randperm(len(images), generator=self.random)[:2].tolist()
-        moving = self._brain(images, i, shrink)
+        moving = self._brain(images, i, voxel_mm)
         one_brain = torch.rand((), generator=self.random) < augmentation.one_brain
-        return augmentation(moving, moving if one_brain else self._brain(images, j, shrink), self.random)
+        fixed = moving if one_brain else self._brain(images, j, voxel_mm)
+        return augmentation(fixed=fixed, moving=moving, random=self.random)
+
+    def _taught_by(self) -> list[str]:
+        """The people whose manual labels are in the loss."""
+        places = [place for group in self.brains.labelled.values() for place in group] if self._teaches_labels else []
+        return [self.brains.training_people[place] for place in sorted(places)]
 
     @property
     def _teaches_labels(self) -> bool:
         return self.settings.labels > 0 and bool(self.brains.labelled)
 
-    def _labelled_pair(self, images: Tensor, shrink: int) -> Pair:
+    def _labelled_pair(self, images: Tensor, voxel_mm: int) -> Pair:
         """Two training people whose labels compare, with their label maps."""
         groups = list(self.brains.labelled.values())
         group = groups[torch.randint(len(groups), (), generator=self.random)]
         i, j = (group[k] for k in torch.randperm(len(group), generator=self.random)[:2])
-        label_maps = tuple(self.brains.label_map(self.brains.training_people[k], shrink) for k in (i, j))
-        return self.settings.augmentation(images[i : i + 1], images[j : j + 1], self.random, label_maps)
+        fixed_labels, moving_labels = (self.brains.label_map(self.brains.training_people[k], voxel_mm) for k in (i, j))
+        return self.settings.augmentation(
+            fixed=images[i : i + 1],
+            moving=images[j : j + 1],
+            random=self.random,
+            labels=(fixed_labels, moving_labels),
+        )
 
     def _label_term(self, pair: Pair, flow: Tensor) -> Tensor:
         """The label distance of a few cortical labels that both images hold; 0 where a pair has no labels."""
-        if pair.moving_labels is None:
+        if pair.fixed_labels is None or pair.moving_labels is None:
             return flow.new_zeros(())
-        held = set(pair.moving_labels.unique().int().tolist()) & set(pair.fixed_labels.unique().int().tolist())
+        held = set(pair.fixed_labels.unique().int().tolist()) & set(pair.moving_labels.unique().int().tolist())
         cortical = sorted(label for label in held if any(label in n.cortical for n in NUMBERINGS.values()))
         drawn = torch.randperm(len(cortical), generator=self.random)[: self.settings.labels_a_step]
-        return label_distance(flow, pair.moving_labels, pair.fixed_labels, [cortical[k] for k in drawn])
+        return label_distance(
+            flow,
+            fixed_labels=pair.fixed_labels,
+            moving_labels=pair.moving_labels,
+            chosen=[cortical[k] for k in drawn],
+        )
 
-    def _brain(self, images: Tensor, index: int, shrink: int) -> Tensor:
+    def _brain(self, images: Tensor, index: int, voxel_mm: int) -> Tensor:
         """A training person, or now and then a brain that never was."""
         heads = self.brains.tissues
         if not heads or torch.rand((), generator=self.random) >= self.settings.augmentation.synthetic:
             return images[index : index + 1]
         head = heads[torch.randint(len(heads), (), generator=self.random)]
-        return shrunk(synthesise(head, self.random), shrink)
+        return downsample_image(synthesise(head, self.random), voxel_mm)
 
     def averaged_network(self) -> ULAENet:
         network = ULAENet().to(self.device).eval()
         network.load_state_dict(self.average)
         return network
 
-    def _validate(self, stage: Stage, loss: dict[str, float], seconds: float) -> None:
+    def _validate(self, phase: Phase, loss: dict[str, float], seconds: float) -> None:
         if not self.processes.first:
             return
         network = self.averaged_network()
-        scores = validate(network, self.brains, stage.shrink, self.settings.precision)
-        row = {"stage": self.stage_index, "shrink": stage.shrink, "step": self.step, "seconds": round(seconds)}
+        scores = validate(network, self.brains, phase.voxel_mm, self.settings.precision)
+        row: dict[str, float] = {
+            "phase": self.phase_index,
+            "voxel_mm": phase.voxel_mm,
+            "step": self.step,
+            "seconds": round(seconds),
+        }
         row["cpu_seconds"] = round(self.cpu_seconds + time.process_time())
         row |= {name: round(value, 5) for name, value in {**loss, **scores}.items()}
         self._rows.append(row)
         self._write_curve()
         self.log("  ".join(f"{name} {value}" for name, value in row.items()))
         cpu_hours = round(row["cpu_seconds"] / 3600, 2)
-        run = {"recipe": asdict(self.settings), "cpu_hours": cpu_hours, "accuracy": scores}
-        card = {"shrink": stage.shrink, "runs": [*self.history, run]}
+        run = {
+            "recipe": asdict(self.settings),
+            "cpu_hours": cpu_hours,
+            "device": self.device.type,
+            "accuracy": scores,
+            "people": self.brains.training_people,
+            "labelled_people": self._taught_by(),
+            "heads": len(self.brains.tissues),
+        }
+        card = {"voxel_mm": phase.voxel_mm, "runs": [*self.history, run]}
         save_network(network, self.folder / "last.safetensors", card)
         mean = sum(value for name, value in scores.items() if name.startswith("dice"))
         if mean > self.best:
@@ -209,7 +239,7 @@ class Trainer:
             "average": self.average,
             "optimiser": self.optimiser.state_dict(),
             "random": self.processes.gather(self.random.get_state()),
-            "stage": self.stage_index,
+            "phase": self.phase_index,
             "step": self.step,
             "best": self.best,
             "seconds": seconds,
@@ -219,9 +249,8 @@ class Trainer:
         }
         if not self.processes.first:
             return
-        temporary = self.folder / "checkpoint.part"
-        torch.save(state, temporary)
-        temporary.replace(self.folder / "checkpoint.pt")
+        with whole_or_nothing(self.folder / "checkpoint.pt") as partial:
+            torch.save(state, partial)
 
     def _resume(self) -> None:
         state = torch.load(self.folder / "checkpoint.pt", map_location=self.device, weights_only=True)
@@ -234,9 +263,9 @@ class Trainer:
                 f"{self.processes.count}."
             )
         self.random.set_state(state["random"][self.processes.rank].cpu())
-        self.stage_index, self.step, self.best = state["stage"], state["step"], state["best"]
+        self.phase_index, self.step, self.best = state["phase"], state["step"], state["best"]
         self.seconds, self.cpu_seconds, self._rows = state["seconds"], state["cpu_seconds"], state["rows"]
         self.cpu_seconds -= time.process_time()
         self.history = state["history"]
         if self.processes.first:
-            self.log(f"going on from stage {self.stage_index}, step {self.step}")
+            self.log(f"going on from phase {self.phase_index}, step {self.step}")

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from .slabs import Normalised, Source, empty_tensor, normalised, slabs, stored
 
+PlaneMaker = Callable[[int, int], Tensor]  # gives the output planes start..stop-1
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -21,12 +23,12 @@ class Kernel:
     stride: tuple[int, int, int] = (1, 1, 1)
     dilation: tuple[int, int, int] = (1, 1, 1)
 
-    def rows(self, source: Source | Normalised, start: int, stop: int) -> Tensor:
+    def planes(self, source: Source | Normalised, start: int, stop: int) -> Tensor:
         """Output planes start..stop-1, the source taken as zero outside its grid."""
         reach, *padding = [d if width > 1 else 0 for d, width in zip(self.dilation, self.weight.shape[2:], strict=True)]
         step, depth = self.stride[0], source.size[0]
         first, last = step * start - reach, step * (stop - 1) + reach + 1
-        planes = source.rows(max(first, 0), min(last, depth))
+        planes = source.planes(max(first, 0), min(last, depth))
         if step * (stop - start) == depth:
             padding = [reach, *padding]
         else:
@@ -41,7 +43,7 @@ class Kernel:
             (1, len(self.weight), *source.size), self.weight.dtype, self.weight.device, channels_last=True
         )
         for start, stop in slabs(source.size, max(self.weight.shape[:2]), self.weight):
-            out[:, :, start:stop] = self.rows(source, start, stop)
+            out[:, :, start:stop] = self.planes(source, start, stop)
         return out
 
 
@@ -54,15 +56,14 @@ def convolve(
     dilation: Sequence[int],
 ) -> Tensor:
     """A convolution in two or three dimensions by the fastest kernel."""
-    if x.device.type == "cpu" and torch.backends.mkldnn.is_available():
-        # Asked for by name: F.conv3d leaves small float32 inputs to a slow kernel.
-        return torch.mkldnn_convolution(x, weight, bias, padding, stride, dilation, 1)
+    # Asked for by name, because F.conv3d leaves small float32 inputs to a slow kernel. torch does not document it.
+    onednn = getattr(torch, "mkldnn_convolution", None)
+    if onednn is not None and x.device.type == "cpu" and torch.backends.mkldnn.is_available():
+        return onednn(x, weight, bias, padding, stride, dilation, 1)
     return torch.convolution(x, weight, bias, stride, padding, dilation, False, [0] * len(padding), 1)
 
 
-def normalised_block(
-    produce: Callable[[int, int], Tensor], size: torch.Size, weight: Tensor, reads: int = 1
-) -> Normalised:
+def normalised_block(produce: PlaneMaker, size: torch.Size, weight: Tensor, reads: int = 1) -> Normalised:
     """A block (convolution, instance normalisation, leaky ReLU) from what produces the convolution's output planes.
 
     Args:
@@ -84,60 +85,32 @@ def normalised_block(
 def convolved(source: Source | Normalised, weight: Tensor) -> Normalised:
     """A block on a source, on the same grid."""
     kernel = Kernel(weight)
-    return normalised_block(lambda start, stop: kernel.rows(source, start, stop), source.size, weight)
+    return normalised_block(lambda start, stop: kernel.planes(source, start, stop), source.size, weight)
 
 
-def fused(moving: Tensor, fixed_half: Tensor, weight: Tensor) -> Normalised:
+def fusion_block(moving: Tensor, fixed_half: Tensor, weight: Tensor) -> Normalised:
     """A fusion block, given the fixed features' half of its convolution."""
     kernel, source = Kernel(weight), stored(moving)
     return normalised_block(
-        lambda start, stop: kernel.rows(source, start, stop).add_(fixed_half[:, :, start:stop]), source.size, weight
+        lambda start, stop: kernel.planes(source, start, stop).add_(fixed_half[:, :, start:stop]), source.size, weight
     )
 
 
-def head_flow(x: Normalised, weight: Tensor, bias: Tensor) -> Tensor:
-    """The flow of a head: a 3x3x3 convolution with 3 outputs, which alone leave most of a CPU's vector lanes empty.
+def halved(source: Source | Normalised, weight: Tensor, dilation: int, bias: Tensor | None = None) -> PlaneMaker:
+    """The planes of a 3x3x3 convolution with stride 2, padded by its dilation."""
+    kernel = Kernel(weight, bias, (2, 2, 2), (dilation,) * 3)
+    return lambda start, stop: kernel.planes(source, start, stop)
 
-    So the kernel's three planes are applied side by side, and what each gave is added where it belongs.
+
+def head_flow(x: Normalised, weight: Tensor, bias: Tensor) -> Tensor:
+    """The flow of a head, `[1, 3, *grid]` float32, a slab at a time.
 
     Args:
-        weight: `[9, channels, 3, 3]`: 3 outputs of the kernel's first plane, then of its second and third.
-        bias: `[3]` float32.
-
-    Returns:
-        `[1, 3, *grid]` float32.
+        weight: `[3, channels, 3, 3, 3]`.
+        bias: `[3]` float32, added in float32 so that half precision does not round it.
     """
-    size = x.size
-    flow = empty_tensor((1, 3, *size), torch.float32, weight.device)
-    flow[:] = bias.view(1, 3, 1, 1, 1)
-    for start, stop in slabs(size, x.raw.shape[1], x.raw):
-        y = convolve(x.rows(start, stop)[0].transpose(0, 1), weight, None, (1, 1), (1, 1), (1, 1)).float()
-        for n, part in enumerate(y.split(3, 1)):
-            shift = 1 - n  # the kernel's first plane reads the plane before
-            first, last = max(start + shift, 0), min(stop + shift, size[0])
-            flow[0, :, first:last] += part[first - start - shift : last - start - shift].transpose(0, 1)
-    return flow
-
-
-def halving(
-    source: Source | Normalised, weight: Tensor, dilation: int, bias: Tensor | None = None
-) -> Callable[[int, int], Tensor]:
-    """The planes of a 3x3x3 convolution with stride 2, padded by its dilation.
-
-    A single channel, which convolutions compute slowly, is read as two: even and odd voxels along the last axis.
-    """
-    if weight.shape[1] > 1:
-        kernel = Kernel(weight, bias, (2, 2, 2), (dilation,) * 3)
-        return lambda start, stop: kernel.rows(source, start, stop)
-    x = source.rows(0, source.size[0])
-    pairs = weight.new_zeros(len(weight), 2, 3, 3, 3)
-    if dilation % 2 == 0:
-        pairs[:, 0] = weight[:, 0]
-        x, reach, stride = x[:, :, ::2, ::2], dilation // 2, (1, 1, 1)
-    else:
-        # Taps at 2i - d, 2i, 2i + d: the odd voxel of a pair before, and both of pair i where d is 1.
-        pairs[:, 1, :, :, 0], pairs[:, 0, :, :, 1], pairs[:, 1, :, :, 1] = weight[:, 0].unbind(-1)
-        reach, stride = 1, (2, 2, 1)
-    kernel = Kernel(pairs, bias, stride, (reach, reach, reach))
-    paired = stored(x.contiguous().view(*x.shape[:1], *x.shape[2:4], -1, 2).permute(0, 4, 1, 2, 3))
-    return lambda start, stop: kernel.rows(paired, start, stop)
+    kernel = Kernel(weight)
+    flow = empty_tensor((1, 3, *x.size), torch.float32, weight.device)
+    for start, stop in slabs(x.size, x.raw.shape[1], x.raw):
+        flow[:, :, start:stop] = kernel.planes(x, start, stop).float()
+    return flow.add_(bias.view(1, 3, 1, 1, 1))

@@ -1,4 +1,4 @@
-"""ULAE-net's three flows computed fast: the function of `network.py`, its linear parts folded, nothing done twice.
+"""ULAE-net's three flows computed fast: the function of `ulaenet.py`, its linear parts fused, nothing done twice.
 
 - The fixed image's path, and the fixed half of everything it is mixed with, are computed once for all steps.
 - The uncoupled block's branches are linear up to one leaky ReLU, so mixing them is a convolution for each dilation: the
@@ -9,19 +9,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from ...flows.warp import resize_flow
-from ..ulaenet import LEAK, ULAENet, UncoupledBlock
-from .convolution import Kernel, convolved, fused, halving, head_flow, normalised_block
-from .slabs import Normalised, empty_tensor, slabs, statistics, stored
+from ...flows.warp import compose_all, resize_flow, warp
+from ...progress import Progress, silent
+from ..ulaenet import LEAK, Block, ULAENet, UncoupledBlock
+from .convolution import Kernel, convolved, fusion_block, halved, head_flow, normalised_block
+from .slabs import Normalised, Source, empty_tensor, slabs, statistics, stored
 from .upsampling import convolved_finer, upsampled
 
+# Share of the network's time that a step of so many decoder levels takes.
 STEP_SHARES = {1: 0.2, 2: 0.25, 3: 0.55}
 
 
@@ -32,17 +33,17 @@ class FixedFeatures:
     Attributes:
         image: `[1, 1, L, P, S]` float32.
         mixed: per level, the fixed features' part of the uncoupled block, with the block's constant.
-        fused: per level, the fixed features' half of the fusion convolution.
+        fusion_halves: per level, the fixed features' half of the fusion convolution.
     """
 
     image: Tensor
     mixed: list[Tensor]
-    fused: list[Tensor]
+    fusion_halves: list[Tensor]
 
 
 @dataclass(frozen=True)
 class MovingLevel:
-    """One uncoupled block, folded: weights on the moving features by dilation, on their means, on the fixed ones."""
+    """One uncoupled block, fused: weights on the moving features by dilation, on their means, on the fixed ones."""
 
     kernels: dict[int, Tensor]
     mean_weight: Tensor
@@ -51,55 +52,56 @@ class MovingLevel:
 
 
 class FastULAENet:
-    """The weights of a ULAENet, folded for one device and precision; serves any number of pairs.
+    """The weights of a ULAENet, fused for one device and precision; serves any number of pairs.
 
     Args:
-        network: with the uncoupled encoder; the plain one (Table 2's baseline) has nothing to fold.
+        network: with the uncoupled encoder; the plain one (Table 2's baseline) has nothing to fuse.
         device: where to compute.
         dtype: of the convolutions.
     """
 
     def __init__(self, network: ULAENet, device: torch.device | str, dtype: torch.dtype) -> None:
         if not network.uncoupled:
-            raise ValueError("only the network with the uncoupled encoder can be folded")
+            raise ValueError("only the network with the uncoupled encoder can be fused")
         self.device, self.dtype = torch.device(device), dtype
         # MPS has no 3-D sampling in the older torch releases: flows stay on the CPU there.
         self.flow_device = torch.device("cpu") if self.device.type == "mps" else self.device
-        self.steps = list(network.steps)
+        self.decoder_levels = list(network.decoder_levels)
         with torch.no_grad():
-            self.fixed_path = [self._weight(block.convolution.weight) for block in network.fixed_path]
-            self.moving_path = [self._fold(block) for block in network.moving_path]
-            halves = [block.convolution.weight.chunk(2, 1) for block in network.fusions]
+            self.fixed_path = [self._weight(weight) for weight in _block_weights(network.fixed_path)]
+            self.moving_path = [self._fuse(block) for block in network.moving_path if isinstance(block, UncoupledBlock)]
+            halves = [weight.chunk(2, 1) for weight in _block_weights(network.fusions)]
             self.fusions_moving = [self._weight(moving) for moving, _ in halves]
             self.fusions_fixed = [self._weight(fixed) for _, fixed in halves]
             self.bottom = self._weight(network.bottom.convolution.weight)
-            self.ascents = [self._weight(block.convolution.weight) for block in network.ascents]
-            self.smooth = [self._weight(block.convolution.weight) for block in network.smooth]
+            self.ascents = [self._weight(weight) for weight in _block_weights(network.ascents)]
+            self.smooth = [self._weight(weight) for weight in _block_weights(network.smooth)]
             self.finish = self._weight(network.finish.convolution.weight)
             self.heads = [
-                (self._weight(torch.cat(head.weight.unbind(2))), head.bias.to(self.device))
+                (self._weight(head.weight), _bias(head).float().to(self.device))
                 for head in network.flow_heads
+                if isinstance(head, nn.Conv3d)
             ]
 
     def _weight(self, weight: Tensor) -> Tensor:
-        last = torch.channels_last if weight.ndim == 4 else torch.channels_last_3d
-        layout = torch.contiguous_format if self.device.type == "mps" else last
+        layout = torch.contiguous_format if self.device.type == "mps" else torch.channels_last_3d
         return weight.to(self.device, self.dtype).contiguous(memory_format=layout)
 
-    def _fold(self, block: UncoupledBlock) -> MovingLevel:
+    def _fuse(self, block: UncoupledBlock) -> MovingLevel:
         """Multiply the mixing matrix into every branch, and merge the taps that meet."""
         mix = block.mix.weight.double().flatten(1)
-        branches = [block.mean_branch, block.plain_branch, block.point_branch, *block.dilated_branches]
+        dilated_branches = [branch for branch in block.dilated_branches if isinstance(branch, nn.Conv3d)]
+        branches = [block.mean_branch, block.plain_branch, block.point_branch, *dilated_branches]
         *parts, fixed_part = mix.split(len(mix), 1)
-        bias = block.mix.bias.double()
+        bias = _bias(block.mix).double()
         weights = []
         for part, branch in zip(parts, branches, strict=True):
             weights.append(torch.einsum("om,mi...->oi...", part, branch.weight.double()))
-            bias = bias + part @ branch.bias.double()
+            bias = bias + part @ _bias(branch).double()
         mean, plain, point, *dilated = weights
         plain[:, :, 1, 1, 1] += point[:, :, 0, 0, 0]
         kernels = {1: plain}
-        for branch, weight in zip(block.dilated_branches, dilated, strict=True):
+        for branch, weight in zip(dilated_branches, dilated, strict=True):
             if branch.dilation[0] == 1:
                 plain += weight
             else:
@@ -121,24 +123,22 @@ class FastULAENet:
             fixed: `[1, 1, L, P, S]` in [0, 1].
         """
         fixed = fixed.to(self.flow_device, torch.float32)
-        x = stored(fixed.to(self.device, self.dtype))
-        mixed, fused = [], []
+        x: Source | Normalised = stored(fixed.to(self.device, self.dtype))
+        mixed, fusion_halves = [], []
         for weight, level, fusion in zip(self.fixed_path, self.moving_path, self.fusions_fixed, strict=True):
             size = torch.Size(n // 2 for n in x.size)
-            x = normalised_block(halving(x, weight, 1), size, weight, reads=8)
+            x = normalised_block(halved(x, weight, 1), size, weight, reads=8)
             mixed.append(Kernel(level.fixed_weight, level.bias.to(self.dtype)).whole(x))
-            fused.append(Kernel(fusion).whole(x))
-        return FixedFeatures(fixed, mixed, fused)
+            fusion_halves.append(Kernel(fusion).whole(x))
+        return FixedFeatures(fixed, mixed, fusion_halves)
 
     @torch.no_grad()
-    def flows(
-        self, moving: Tensor, work: FixedFeatures, progress: Callable[[float, str], None] | None = None
-    ) -> list[Tensor]:
+    def flows(self, *, fixed: FixedFeatures, moving: Tensor, progress: Progress = silent) -> list[Tensor]:
         """phi1, phi2, phi3 of equation 2, as `ULAENet.forward` gives them.
 
         Args:
+            fixed: what `prepare` gave for the fixed image.
             moving: `[1, 1, L, P, S]` in [0, 1], on the fixed image's grid.
-            work: the fixed image's.
             progress: told before each step; may raise to stop.
 
         Returns:
@@ -148,19 +148,19 @@ class FastULAENet:
         warped = moving
         flows: list[Tensor] = []
         done = 0.0
-        for number, (levels, head) in enumerate(zip(self.steps, self.heads, strict=True), start=1):
-            progress(done, f"Network, step {number} of {len(self.steps)}")
+        for number, (levels, head) in enumerate(zip(self.decoder_levels, self.heads, strict=True), start=1):
+            progress(done, f"Network, step {number} of {len(self.heads)}")
             done += STEP_SHARES[levels]
-            flow = self._step(warped, work, levels, *head).to(self.flow_device)
-            if number == len(self.steps):
+            flow = self._step(fixed, warped, levels, *head).to(self.flow_device)
+            if number == len(self.heads):
                 flows.append(resize_flow(flow, moving.shape[2:]))
             else:
                 warped = advance(moving, flows, flow)
         return [flow.cpu() for flow in flows]
 
-    def _step(self, moving: Tensor, work: FixedFeatures, levels: int, head: Tensor, bias: Tensor) -> Tensor:
+    def _step(self, fixed: FixedFeatures, moving: Tensor, levels: int, head: Tensor, bias: Tensor) -> Tensor:
         """One accumulative step's flow on its own grid, in that grid's voxels."""
-        features = self._encode(moving, work, 4 - levels)
+        features = self._encode(fixed, moving, 4 - levels)
         x = convolved(features[4], self.bottom)
         for level in range(levels):
             skip = features[3 - level]
@@ -168,7 +168,7 @@ class FastULAENet:
         for weight in self.smooth:
             x = convolved(x, weight)
         size = torch.Size(2 * n for n in x.size)
-        images = [self._pooled(image, size) for image in (moving, work.image)]
+        images = [self._pooled(image, size) for image in (moving, fixed.image)]  # the order that the weights know
         x = convolved_finer(x, *map(stored, images), weight=self.finish)
         return head_flow(x, head, bias)
 
@@ -176,7 +176,7 @@ class FastULAENet:
         pool = image.shape[2] // size[0]
         return (F.avg_pool3d(image, pool) if pool > 1 else image).to(self.device, self.dtype)
 
-    def _encode(self, moving: Tensor, work: FixedFeatures, needed: int) -> dict[int, Normalised]:
+    def _encode(self, fixed: FixedFeatures, moving: Tensor, needed: int) -> dict[int, Normalised]:
         """e_l of the levels from `needed` down to the coarsest."""
         x = moving.to(self.device, self.dtype)
         features = {}
@@ -185,10 +185,10 @@ class FastULAENet:
             source = stored(x)
             constant = (level.mean_weight @ means).to(self.dtype)
             first, *others = [
-                halving(source, weight, dilation, None if n else constant)
+                halved(source, weight, dilation, None if n else constant)
                 for n, (dilation, weight) in enumerate(level.kernels.items())
             ]
-            mixed = work.mixed[number - 1]
+            mixed = fixed.mixed[number - 1]
             out = empty_tensor(mixed.shape, mixed.dtype, mixed.device, channels_last=True)
             for start, stop in slabs(out.shape[2:], out.shape[1], out):
                 y = first(start, stop).add_(mixed[:, :, start:stop])
@@ -197,15 +197,32 @@ class FastULAENet:
                 torch.ops.aten.leaky_relu.out(y, LEAK, out=out[:, :, start:stop])
             x = out
             if number >= needed:
-                features[number] = fused(x, work.fused[number - 1], self.fusions_moving[number - 1])
+                features[number] = fusion_block(x, fixed.fusion_halves[number - 1], self.fusions_moving[number - 1])
         return features
+
+
+def _block_weights(blocks: nn.ModuleList | nn.Sequential) -> list[Tensor]:
+    return [block.convolution.weight for block in blocks if isinstance(block, Block)]
+
+
+def _bias(convolution: nn.Conv3d) -> Tensor:
+    """The bias of a convolution that has one, as all but those before a normalisation do."""
+    assert convolution.bias is not None
+    return convolution.bias
 
 
 def advance(moving: Tensor, flows: list[Tensor], flow: Tensor) -> Tensor:
     """Take one step's flow onto the full grid, append it to the flows, and warp the moving image through all of them.
 
-    Each slab of voxels goes all the way at once: `u = phi_k(p)`, then `u = phi_j(p + u) + u` for the earlier flows, the
-    last first (equation 2), then the moving image at p + u.
+    Each slab of voxels goes the whole way before the next one, so that what is in work stays in the cache.
+
+    Args:
+        moving: `[1, 1, L, P, S]`.
+        flows: the steps before, `[1, 3, L, P, S]` each, voxels of the full grid; the new one is appended.
+        flow: the new step's, `[1, 3, l, p, s]`, voxels of its own grid.
+
+    Returns:
+        The moving image after all the steps so far.
     """
     size = moving.shape[2:]
     scale = torch.tensor([n / m for n, m in zip(size, flow.shape[2:], strict=True)], device=flow.device)
@@ -214,29 +231,9 @@ def advance(moving: Tensor, flows: list[Tensor], flow: Tensor) -> Tensor:
     full = empty_tensor((1, 3, *size), flow.dtype, flow.device)
     warped = empty_tensor(moving.shape, moving.dtype, moving.device)
     for start, stop in slabs(size, 6, flow):
-        u = source.rows(start, stop)
-        full[:, :, start:stop] = u
-        for earlier in reversed(flows):
-            u = sampled(earlier, u, start, "border").add_(u)
-        warped[:, :, start:stop] = sampled(moving, u, start, "zeros")
+        planes = source.planes(start, stop)
+        full[:, :, start:stop] = planes
+        origin = (start, 0, 0)
+        warped[:, :, start:stop] = warp(moving, compose_all([*flows, planes], origin), origin=origin)
     flows.append(full)
     return warped
-
-
-def sampled(image: Tensor, u: Tensor, start: int, padding: str) -> Tensor:
-    """`flows.warp` for the slab of a flow that begins at plane `start`, with half as many passes over the memory."""
-    points = torch.empty_like(u)
-    for axis, (n, first, length) in enumerate(zip(image.shape[2:], (start, 0, 0), u.shape[2:], strict=True)):
-        steps = torch.arange(first, first + length, dtype=torch.float32, device=u.device)
-        # torch counts the sampling axes from the last one back.
-        point = points[:, 2 - axis]
-        torch.add(u[:, axis], steps.view(-1, *[1] * (2 - axis)), out=point)
-        point.mul_(2 / (n - 1)).sub_(1)
-    # grid_sample on the CPU uses one thread per batch item: hand it the rows of voxels in as many parts.
-    rows = u.shape[2] * u.shape[3]
-    parts = torch.get_num_threads() if u.device.type == "cpu" else 1
-    parts = max(n for n in range(1, parts + 1) if rows % n == 0)
-    grid = points.permute(0, 2, 3, 4, 1).reshape(parts, rows // parts, 1, -1, 3)
-    image = image.expand(parts, -1, -1, -1, -1)
-    values = F.grid_sample(image, grid, mode="bilinear", padding_mode=padding, align_corners=True)
-    return values.transpose(0, 1).reshape(1, image.shape[1], *u.shape[2:])

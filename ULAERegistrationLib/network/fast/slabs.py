@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,16 +17,16 @@ from torch import Tensor
 from ..ulaenet import LEAK
 
 NORM_EPSILON = 1e-5
-# Of the widest tensor of a slab, so that a few of them share the last-level cache.
+# Upper bound on a slab's largest tensor, so that a few slabs fit in the last-level cache.
 SLAB_BYTES = 12 * 2**20
 
 
 @dataclass(frozen=True)
 class Source:
-    """Features that can be had a few planes at a time: their grid, and `rows(start, stop)`, planes start..stop-1."""
+    """Features that can be had a few planes at a time: their grid, and `planes(start, stop)`, planes start..stop-1."""
 
     size: torch.Size
-    rows: Callable[[int, int], Tensor]
+    planes: Callable[[int, int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,25 +42,17 @@ class Normalised:
         """The grid."""
         return self.raw.shape[2:]
 
-    def rows(self, start: int, stop: int) -> Tensor:
+    def planes(self, start: int, stop: int) -> Tensor:
         """Planes start..stop-1."""
         x = F.batch_norm(self.raw[:, :, start:stop], self.mean, self.variance, eps=NORM_EPSILON)
         return F.leaky_relu_(x, LEAK)
 
 
 def empty_tensor(size: Sequence[int], dtype: torch.dtype, device: torch.device, channels_last: bool = False) -> Tensor:
-    """An uninitialised tensor of that size; MPS knows the plain layout only.
-
-    On the CPU numpy allocates it: it asks Linux for large pages, where torch is served small ones, and the first touch
-    of every 4 KB costs a page fault.
-    """
+    """An uninitialised tensor of that size; MPS knows the plain layout only."""
     last = channels_last and device.type != "mps"
     order = (0, *range(2, len(size)), 1) if last else tuple(range(len(size)))
-    laid = [size[axis] for axis in order]
-    if device.type == "cpu":
-        raw = torch.from_numpy(np.empty(laid, np.dtype(f"i{dtype.itemsize}"))).view(dtype)
-    else:
-        raw = torch.empty(laid, dtype=dtype, device=device)
+    raw = torch.empty([size[axis] for axis in order], dtype=dtype, device=device)
     return raw.permute(*(order.index(axis) for axis in range(len(size))))
 
 
@@ -75,13 +66,13 @@ def joined(*sources: Source | Normalised) -> Source | Normalised:
     if len(sources) == 1:
         return sources[0]
 
-    def rows(start: int, stop: int) -> Tensor:
-        parts = [source.rows(start, stop) for source in sources]
+    def planes(start: int, stop: int) -> Tensor:
+        parts = [source.planes(start, stop) for source in sources]
         # Left to itself, torch joins single channels in another layout, and the convolution copies everything again.
         size = (1, sum(part.shape[1] for part in parts), *parts[0].shape[2:])
         return torch.cat(parts, 1, out=empty_tensor(size, parts[0].dtype, parts[0].device, channels_last=True))
 
-    return Source(sources[0].size, rows)
+    return Source(sources[0].size, planes)
 
 
 def slabs(size: torch.Size, channels: int, like: Tensor) -> Iterator[tuple[int, int]]:
@@ -112,11 +103,12 @@ def normalised(raw: Tensor, filled: Iterable[tuple[int, int]]) -> Normalised:
 
 def statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of each channel over the grid, float32."""
-    if x.device.type == "cpu":
-        # Ten times var_mean's speed on channels-last tensors, but it adds up voxel by voxel: over one plane that stays
-        # precise, over a slab it cost the flows a thousandth of a voxel. It answers in the running statistics' type.
-        unused = torch.zeros(x.shape[1]), torch.ones(x.shape[1])
-        planes = [torch.batch_norm_update_stats(plane, *unused, 0.0) for plane in x.split(1, 2)]
+    # On the CPU ten times var_mean's speed on channels-last tensors, but it adds up voxel by voxel: over one plane that
+    # stays precise, over a slab it cost the flows a thousandth of a voxel. torch does not document it.
+    update = getattr(torch, "batch_norm_update_stats", None)
+    if x.device.type == "cpu" and update is not None:
+        unused = torch.zeros(x.shape[1]), torch.ones(x.shape[1])  # the answer comes in the running statistics' type
+        planes = [update(plane, *unused, 0.0) for plane in x.split(1, 2)]
         return combined(planes, [1] * len(planes))
     variance, mean = torch.var_mean(x.float(), (0, 2, 3, 4), correction=0)
     return mean, variance

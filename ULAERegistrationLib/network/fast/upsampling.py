@@ -11,8 +11,8 @@ from torch import Tensor
 from .convolution import Kernel, convolve, convolved
 from .slabs import Normalised, Source, empty_tensor, joined, normalised, slabs
 
-# How many coarse planes before a new one an output plane that waited for it is made of: its own, the one before
-# and the one after lie between two coarse planes each.
+# Earlier coarse planes still needed when a new one arrives: output plane z reads fine planes z-1 to z+1, which span
+# three coarse planes.
 EARLIER = 2
 
 
@@ -21,12 +21,12 @@ def upsampled(source: Source | Normalised, size: torch.Size) -> Source:
     coarse = source.size[0]
     ratio = (coarse - 1) / (size[0] - 1)
 
-    def rows(start: int, stop: int) -> Tensor:
+    def planes(start: int, stop: int) -> Tensor:
         below = [min(int(n * ratio), coarse - 2) for n in range(start, stop)]
         base = below[0]
-        planes = source.rows(base, below[-1] + 2)
+        planes = source.planes(base, below[-1] + 2)
         if planes.device.type != "cpu":
-            whole = F.interpolate(source.rows(0, coarse), size=tuple(size), mode="trilinear", align_corners=True)
+            whole = F.interpolate(source.planes(0, coarse), size=tuple(size), mode="trilinear", align_corners=True)
             return whole[:, :, start:stop]
         # In the plane first, on the few coarse planes; then between them.
         planes = upsampled_in_plane(planes, size)
@@ -36,7 +36,7 @@ def upsampled(source: Source | Normalised, size: torch.Size) -> Source:
             torch.lerp(planes[low - base], planes[low - base + 1], (start + n) * ratio - low, out=out[0, :, n])
         return out
 
-    return Source(size, rows)
+    return Source(size, planes)
 
 
 def upsampled_in_plane(planes: Tensor, size: torch.Size) -> Tensor:
@@ -74,7 +74,7 @@ def convolved_finer(coarse: Normalised, *fine: Source | Normalised, weight: Tens
         for start, stop in chunks:
             if start:
                 window[:EARLIER] = window[-EARLIER:].clone()
-            new = upsampled_in_plane(coarse.rows(start, stop), size)
+            new = upsampled_in_plane(coarse.planes(start, stop), size)
             for n, plane_weight in enumerate(within):
                 planes = convolve(new, plane_weight, None, (1, 1), (1, 1), (1, 1))
                 window[EARLIER : EARLIER + stop - start, n] = planes.permute(0, 2, 3, 1)
@@ -82,7 +82,7 @@ def convolved_finer(coarse: Normalised, *fine: Source | Normalised, weight: Tens
             held = window[EARLIER + first - start : EARLIER + stop - start]
             ready = sum(plane < stop for plane in last_needed)
             torch.addmm(
-                by_plane(kernel.rows(source, done, ready)),
+                by_plane(kernel.planes(source, done, ready)),
                 shares[done:ready, first:stop].flatten(1),
                 held.view(3 * (stop - first), -1),
                 out=by_plane(raw)[done:ready],
@@ -94,7 +94,7 @@ def convolved_finer(coarse: Normalised, *fine: Source | Normalised, weight: Tens
 
 
 def plane_shares(coarse: int, fine: int) -> Tensor:
-    """`[fine, coarse, 3]`: how much of what the kernel's planes gave on each coarse plane a fine plane is made of."""
+    """Weight `[z, c, k]`: contribution to output plane z of kernel plane k applied to coarse plane c."""
     between = F.interpolate(torch.eye(coarse)[None], size=fine, mode="linear", align_corners=True)[0].T
     beyond = F.pad(between, (0, 0, 1, 1))  # convolutions take the planes outside the grid as zero
     return torch.stack([beyond[n : n + fine] for n in range(3)], -1)

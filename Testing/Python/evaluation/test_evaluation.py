@@ -1,0 +1,334 @@
+"""What `ulae evaluate` measures is what other tools measure, over people and not over pairs, and is written whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import permutations, product
+
+import numpy as np
+import psutil
+import pytest
+import SimpleITK as sitk
+import torch
+import torch.nn.functional as F
+
+from ULAERegistrationLib.cli.main import main
+from ULAERegistrationLib.dataset.regions import BRAINCOLOR, NIREP, by_region, cortical_dice, mean_dice
+from ULAERegistrationLib.dataset.sources import VALIDATION_PEOPLE
+from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.evaluation.measures import hausdorff95, measure_pair
+from ULAERegistrationLib.evaluation.method_process import MethodProcess
+from ULAERegistrationLib.evaluation.peak_memory import peak_gb, reset_peak
+from ULAERegistrationLib.evaluation.people import Person
+from ULAERegistrationLib.evaluation.summary import interval, summarise
+from ULAERegistrationLib.flows.warp import warp
+
+SIZE = (48, 64, 48)
+SPACING = (3.0, 3.0, 3.0)
+
+
+def blobs(seed: int, channels: int, controls: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randn(1, channels, *[controls] * 3, generator=generator)
+    return F.interpolate(coarse, size=SIZE, mode="trilinear", align_corners=True)
+
+
+def made_up(bend: float, seed: int, first_label: int) -> tuple[np.ndarray, np.ndarray]:
+    """An egg of blobs and 32 labels in it, bent by so many voxels: uint8 and int32 `[L, P, S]`."""
+    axes = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in SIZE), indexing="ij")
+    egg = sum(axis**2 for axis in axes)[None, None] < 0.7
+    image = (110 + 45 * blobs(3, 1, 12)).clamp(20, 255) * egg
+    octants = sum((axis > 0) * weight for axis, weight in zip(axes, (1, 2, 4), strict=True))
+    labels = (first_label + octants * 4 + (blobs(4, 1, 5)[0, 0] > 0) * 2 + (blobs(5, 1, 5)[0, 0] > 0)) * egg[0, 0]
+    flow = bend * blobs(seed, 3, 4)
+    bent = warp(labels[None, None].float(), flow, mode="nearest")
+    return warp(image, flow)[0, 0].byte().numpy(), bent[0, 0].int().numpy()
+
+
+def write(values: np.ndarray, path) -> None:
+    image = sitk.GetImageFromArray(np.ascontiguousarray(values.T))
+    image.SetSpacing(SPACING)
+    sitk.WriteImage(image, str(path))
+
+
+@pytest.fixture(scope="module")
+def brains(tmp_path_factory):
+    """The validation people made up small: two who are bent differently, and two whose images are the same."""
+    folder = tmp_path_factory.mktemp("brains")
+    bends = zip(VALIDATION_PEOPLE, (0.0, 2.0, 0.0, 0.0), (1, 1, 100, 100), strict=True)
+    for person, bend, first_label in bends:
+        image, labels = made_up(bend, 7, first_label)
+        write(image, folder / f"{person}_t1.nii.gz")
+        write(labels, folder / f"{person}_seg.nii.gz")
+    return folder
+
+
+@pytest.fixture
+def label_maps() -> tuple[np.ndarray, np.ndarray]:
+    return made_up(0.0, 7, 1)[1], made_up(2.0, 7, 1)[1]
+
+
+def as_image(values: np.ndarray) -> sitk.Image:
+    return sitk.GetImageFromArray(np.ascontiguousarray(values.T))
+
+
+def test_dice_of_labels_regions_and_their_mean_is_simpleitks(label_maps):
+    a, b = label_maps
+    overlap = sitk.LabelOverlapMeasuresImageFilter()
+    overlap.Execute(as_image(a), as_image(b))
+    expected = {label: overlap.GetDiceCoefficient(label) for label in range(1, 33)}
+    assert 0.3 < np.mean(list(expected.values())) < 0.9
+    scores = cortical_dice(a, b, NIREP)
+    assert scores == pytest.approx(expected)
+    assert mean_dice(a, b, "nirep") == pytest.approx(np.mean(list(expected.values())))
+    regions = by_region(scores, NIREP)
+    assert list(regions) == ["frontal", "parietal", "occipital", "temporal", "cingulate"]
+    assert regions["frontal"] == pytest.approx(np.mean([expected[n] for n in range(15, 27)]))
+    assert regions["cingulate"] == pytest.approx(np.mean([expected[3], expected[4]]))
+
+
+def test_labels_absent_from_both_and_those_not_of_the_cortex_are_left_out():
+    a, b = np.array([1, 1, 33, 33, 7, 0]), np.array([1, 2, 33, 33, 0, 0])
+    scores = cortical_dice(a, b, NIREP)
+    assert scores == pytest.approx({1: 2 / 3, 2: 0, 7: 0})
+    assert by_region(scores, NIREP) == pytest.approx({"occipital": 1 / 3, "temporal": 0})
+
+
+def test_the_regions_hold_every_cortical_label_but_the_insula_once(data_folder):
+    for numbering, insula, person in (
+        (NIREP, {5, 6}, "nirep-na04"),
+        (BRAINCOLOR, {102, 103, 172, 173}, "oasis-1113"),
+    ):
+        labels = sitk.GetArrayFromImage(sitk.ReadImage(str(data_folder / "brains" / f"{person}_seg.nii.gz")))
+        cortical = set(np.unique(labels).tolist()) & set(numbering.cortical)
+        listed = [label for group in numbering.regions.values() for label in group]
+        assert len(listed) == len(set(listed))
+        assert set(listed) | insula == cortical
+
+
+def test_hausdorff_distances_are_those_between_simpleitks_contours(label_maps):
+    a, b = (labels[10:34, 20:44, 12:36] for labels in label_maps)
+    spacing = (1.0, 1.5, 0.7)
+    contours = [sitk.GetArrayFromImage(sitk.LabelContour(as_image(np.pad(x, 1)), False)).T for x in (a, b)]
+    expected = {}
+    for label in set(np.unique(a)) & set(np.unique(b)) - {0}:
+        points = [np.argwhere(contour == label) * spacing for contour in contours]
+        apart = np.linalg.norm(points[0][:, None] - points[1][None], axis=2)
+        expected[int(label)] = max(np.percentile(apart.min(1), 95), np.percentile(apart.min(0), 95))
+    assert len(expected) > 10
+    assert max(expected.values()) > 2
+    assert hausdorff95(a, b, spacing) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_pair_that_fits_after_a_known_shift_is_perfect():
+    image, labels = made_up(0.0, 7, 1)
+    fixed = Person("nirep-a", image, labels, SPACING)
+    moving = Person("nirep-b", np.roll(image, 4, 1), np.roll(labels, 4, 1), SPACING)
+    shift = torch.zeros(1, 3, *SIZE)
+    still = measure_pair(fixed, moving, shift, NIREP)
+    assert still.dice < 0.8
+    assert 0 < still.hd95_mm <= 12
+    shift[:, 1] = 4
+    found = measure_pair(fixed, moving, shift, NIREP)
+    assert (found.dice, found.five_regions, found.union) == (1, 1, 1)
+    assert (found.hd95_mm, found.folded_percent, found.folded_central_percent) == (0, 0, 0)
+    assert found.log_jacobian_sd < 1e-4
+
+
+def test_union_folding_and_volume_change_are_simpleitks():
+    (image, a), b = made_up(0.0, 7, 1), made_up(2.0, 7, 1)[1]
+    flow = 2.5 * blobs(9, 3, 9)
+    measures = measure_pair(Person("a", image, a, SPACING), Person("b", image, b, SPACING), flow, NIREP)
+    overlap = sitk.LabelOverlapMeasuresImageFilter()
+    warped = warp(torch.from_numpy(b)[None, None].float(), flow, mode="nearest")[0, 0].numpy()
+    overlap.Execute(as_image((warped > 0).astype(np.uint8)), as_image((a > 0).astype(np.uint8)))
+    assert measures.union == pytest.approx(overlap.GetDiceCoefficient(1))
+    field = sitk.GetImageFromArray(np.ascontiguousarray(flow[0].numpy().transpose(3, 2, 1, 0)), isVector=True)
+    determinant = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(field)).T
+    inner = (slice(1, -1),) * 3  # on the faces of the grid SimpleITK takes half the slope
+    volume = determinant[(image > 0) & (determinant > 0)]
+    assert measures.log_jacobian_sd == pytest.approx(np.log(volume).std(ddof=1), rel=1e-3)
+    assert measures.folded_central_percent == pytest.approx(100 * (determinant[inner] <= 0).mean(), rel=0.3)
+    assert measures.folded_percent > measures.folded_central_percent > 0
+
+
+def test_an_interval_of_a_constant_has_no_width():
+    pairs = dict.fromkeys(permutations("abcd", 2), 0.7)
+    summary = summarise(pairs)
+    assert summary.mean == pytest.approx(0.7)
+    assert summary.sd == pytest.approx(0)
+    assert summary.interval == pytest.approx((0.7, 0.7))
+
+
+def test_the_interval_is_drawn_over_people():
+    people = "abc"
+    values = {
+        pair: 0.5 + 0.1 * people.index(pair[0]) + 0.01 * people.index(pair[1]) for pair in permutations(people, 2)
+    }
+    means = []
+    for draw in product(people, repeat=3):
+        found = [values[f, m] for f, m in permutations(draw, 2) if f != m]
+        if found:
+            means.append(np.mean(found))
+    assert interval(values) == pytest.approx(tuple(np.percentile(means, (2.5, 97.5))))
+    # One poor person among ten is in 18 of the 90 pairs, and in none of every third draw.
+    people = "abcdefghij"
+    poor = {pair: 0.0 if "a" in pair else 1.0 for pair in permutations(people, 2)}
+    low, high = interval(poor)
+    generator = np.random.default_rng(1)
+    over_pairs = [generator.choice(list(poor.values()), 90).mean() for _ in range(1000)]
+    assert high == 1
+    assert high - low > 2 * np.subtract(*np.percentile(over_pairs, (97.5, 2.5)))
+    assert interval(poor) == (low, high)
+
+
+def test_two_people_have_no_interval():
+    summary = summarise({("a", "b"): 0.6, ("b", "a"): 0.8})
+    assert summary.interval is None
+    assert summary.sd == pytest.approx(np.std([0.6, 0.8], ddof=1))
+
+
+def test_the_command_leaves_everything_as_json_a_table_and_a_picture(brains, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["evaluate", str(brains), "-o", str(out), "--methods", "affine,network,smooth"]) == 0
+    assert {path.name for path in out.iterdir()} == {"evaluation.json", "table.md", "boxplot.png"}
+    text = (out / "table.md").read_text()
+    assert capsys.readouterr().out.strip() == text.strip()
+    content = json.loads((out / "evaluation.json").read_text())
+    assert content["about"]["people"] == list(VALIDATION_PEOPLE)
+    assert len(content["pairs"]) == 4 * 3
+    rows = {(row["method"], row["fixed"]): row for row in content["pairs"]}
+    na04, na16 = (sitk.ReadImage(str(brains / f"{name}_seg.nii.gz"), sitk.sitkUInt8) for name in VALIDATION_PEOPLE[:2])
+    overlap = sitk.LabelOverlapMeasuresImageFilter()
+    overlap.Execute(na04, na16)
+    expected = np.mean([overlap.GetDiceCoefficient(label) for label in range(1, 33)])
+    affine, network, smooth = (rows[method, "nirep-na04"] for method in ("affine", "network", "smooth"))
+    assert affine["measures"]["dice"] == pytest.approx(expected)
+    assert len(affine["measures"]["label_dice"]) == len(affine["measures"]["label_hd95_mm"]) == 32
+    assert smooth["measures"]["dice"] > expected + 0.1
+    assert smooth["measures"]["folded_percent"] == 0
+    assert 0.05 < affine["memory_gb"] < network["memory_gb"] < 8
+    assert affine["seconds"] < network["seconds"] < smooth["seconds"]
+    # The two of OASIS have one image: the network's guess is left out, as `register` does.
+    assert "left out" in rows["network", "oasis-1113"]["warnings"][0]
+    assert rows["network", "oasis-1113"]["measures"]["dice"] == 1
+    (summary,) = (s for s in content["summaries"] if (s["source"], s["method"]) == ("nirep", "smooth"))
+    both = [rows["smooth", person]["measures"]["dice"] for person in VALIDATION_PEOPLE[:2]]
+    assert summary["dice"] == {"mean": pytest.approx(np.mean(both)), "sd": pytest.approx(np.std(both, ddof=1))} | {
+        "interval": None
+    }
+    assert f"| ours, smooth | {np.mean(both):.3f} ± {np.std(both, ddof=1):.3f} |" in text
+    assert "No interval for NIREP and BrainCOLOR" in text
+    assert "CC BY-NC" in text
+    assert (out / "boxplot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_evaluated_is_refused_in_one_sentence(brains, tmp_path, capsys):
+    def refused(*arguments: object) -> str:
+        assert main(["evaluate", *map(str, arguments)]) == 1
+        text = capsys.readouterr().err.strip()
+        assert text.startswith("ulae: ")
+        assert text.endswith(".")
+        assert "\n" not in text
+        assert not (tmp_path / "out").exists()
+        return text
+
+    output = ("-o", tmp_path / "out")
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    image, labels = made_up(0.0, 7, 1)
+    for name, values in (
+        ("nirep-one", image),
+        ("nirep-two", image[:, :32]),
+        ("nirep-three", image.astype(np.float32)),
+        ("nirep-four", np.zeros_like(image)),
+        ("nirep-five", image),
+        ("mine-one", image),
+    ):
+        write(values, odd / f"{name}_t1.nii.gz")
+        write(labels[:, : values.shape[1]] * (name != "nirep-five"), odd / f"{name}_seg.nii.gz")
+    write(image, odd / "nirep-six_t1.nii.gz")
+    (tmp_path / "file").write_text("")
+
+    assert "does not exist" in refused(tmp_path / "none", *output)
+    assert "nirep-none is not in" in refused(brains, *output, "--people", "nirep-none", "nirep-na04")
+    assert "has no labels" in refused(odd, *output, "--people", "nirep-one", "nirep-six")
+    assert "no cortical label" in refused(odd, *output, "--people", "nirep-one", "nirep-five")
+    assert "no partner" in refused(brains, *output, "--people", "nirep-na04", "oasis-1113", "oasis-1125")
+    assert "numbering" in refused(odd, *output, "--people", "mine-one", "nirep-one")
+    assert "one grid" in refused(odd, *output, "--people", "nirep-one", "nirep-two")
+    assert "8 bits" in refused(odd, *output, "--people", "nirep-one", "nirep-three")
+    assert "is empty" in refused(odd, *output, "--people", "nirep-one", "nirep-four")
+    assert "'magic' is not known" in refused(brains, *output, "--methods", "affine,magic")
+    assert "twice" in refused(brains, *output, "--methods", "affine,affine")
+    assert "does not exist" in refused(brains, *output, "--model", tmp_path / "none.safetensors")
+    assert "another folder" in refused(brains, "-o", tmp_path / "file" / "out")
+
+
+def test_syn_is_refused_where_it_is_not_installed(brains, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("ULAERegistrationLib.evaluation.baselines.find_spec", lambda name: None)
+    assert main(["evaluate", str(brains), "-o", str(tmp_path / "out"), "--methods", "syn"]) == 1
+    assert "needs antspyx" in capsys.readouterr().err
+
+
+def test_syn_finds_a_shift():
+    pytest.importorskip("ants", reason="antspyx is an optional extra; SyN is not run")
+    from ULAERegistrationLib.evaluation.baselines import syn
+
+    image = torch.from_numpy(made_up(0.0, 7, 1)[0] / np.float32(255))[None, None]
+    flow, _ = syn(fixed=image, moving=image.roll(3, 3))
+    centre = flow[0, :, 16:32, 24:40, 16:32].flatten(1)
+    assert centre.mean(1).numpy() == pytest.approx((0, 3, 0), abs=0.2)
+
+
+def test_ctrl_c_ends_it_and_leaves_nothing(brains, tmp_path):
+    command = [sys.executable, "-m", "ULAERegistrationLib", "evaluate", str(brains), "-o", str(tmp_path / "out")]
+    process = subprocess.Popen(
+        [*command, "--methods", "smooth"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    heard = b""
+    while b"smooth: " not in heard:
+        heard += process.stderr.read1()
+        assert process.poll() is None, heard
+    (worker,) = (
+        child for child in psutil.Process(process.pid).children() if "resource_tracker" not in str(child.cmdline())
+    )
+    os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert output == b""
+    assert errors.decode().strip().splitlines()[-1] == "ulae: cancelled, nothing was written"
+    assert b"Traceback" not in heard + errors
+    assert not worker.is_running()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_method_whose_process_dies_is_named(brains):
+    files = [brains / f"{person}_t1.nii.gz" for person in VALIDATION_PEOPLE[:2]]
+    with MethodProcess("affine") as worker:
+        os.kill(worker._process.pid, signal.SIGKILL)
+        time.sleep(0.1)
+        with pytest.raises(RegistrationError, match=r"'affine' ended \(exit code -9\)"):
+            worker.register(*files)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets the peak start again")
+def test_peak_memory_is_that_since_the_last_reset():
+    large = np.ones(40_000_000)
+    del large
+    reset_peak()
+    low = peak_gb()
+    large = np.ones(40_000_000)
+    del large
+    assert peak_gb() - low == pytest.approx(0.32, abs=0.05)
+
+
+def test_training_needs_neither_simpleitk_nor_matplotlib():
+    blocked = "import sys; sys.modules.update(dict.fromkeys(('SimpleITK', 'matplotlib', 'safetensors'))); "
+    code = blocked + "import ULAERegistrationLib.training.trainer, ULAERegistrationLib.training.validation"
+    subprocess.run([sys.executable, "-c", code], check=True)

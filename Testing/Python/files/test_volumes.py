@@ -1,0 +1,211 @@
+"""What is read, what is refused before anything is computed, and what is left on disk."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.files.volumes import read_any, read_labels, read_mask, read_volume, write_image
+from ULAERegistrationLib.files.writing import check_output_folder, whole_or_nothing
+from ULAERegistrationLib.geometry.brain import brain_mask, looks_unstripped
+from ULAERegistrationLib.geometry.canonical import template, template_mask
+
+
+def ball(litres: float = 1.4, size: int = 48, spacing: float = 4.0) -> sitk.Image:
+    """A ball that grows brighter inwards on an even background: the least that passes for a brain."""
+    centre = (size - 1) / 2
+    z, y, x = np.indices((size, size, size)) - centre
+    radius = np.cbrt(litres * 1e6 * 3 / 4 / np.pi) / spacing
+    depth = radius - np.sqrt(x**2 + y**2 + z**2)
+    image = sitk.GetImageFromArray(np.where(depth > 0, 60 + 5 * depth, 0).astype(np.float32))
+    image.SetSpacing([spacing] * 3)
+    return image
+
+
+def with_voxel(value: float) -> sitk.Image:
+    image = ball()
+    image[20, 20, 20] = value
+    return image
+
+
+def with_spacing(*spacing: float) -> sitk.Image:
+    image = ball()
+    image.SetSpacing(spacing)
+    return image
+
+
+def test_an_image_is_passed_on_as_it_is() -> None:
+    image = sitk.Cast(ball(), sitk.sitkInt16)
+    assert read_volume(image, "fixed") is image
+
+
+def test_a_file_keeps_its_type_and_geometry(tmp_path) -> None:
+    image = sitk.Cast(ball(), sitk.sitkInt16)
+    image.SetOrigin((-70.5, 33.25, 1000.0))
+    image.SetDirection(sitk.Euler3DTransform((0, 0, 0), 0.2, -0.1, 0.3).GetMatrix())
+    write_image(image, tmp_path / "scan.nii.gz")
+    read = read_volume(tmp_path / "scan.nii.gz", "moving")
+    assert read.GetPixelID() == sitk.sitkInt16
+    np.testing.assert_allclose(read.GetOrigin(), image.GetOrigin(), atol=1e-3)
+    np.testing.assert_allclose(read.GetDirection(), image.GetDirection(), atol=1e-6)
+    np.testing.assert_array_equal(sitk.GetArrayViewFromImage(read), sitk.GetArrayViewFromImage(image))
+
+
+def test_a_fourth_side_of_one_is_dropped() -> None:
+    image = sitk.JoinSeries([template()])
+    assert read_volume(image, "fixed").GetSize() == template().GetSize()
+
+
+@pytest.mark.parametrize(
+    ("image", "why"),
+    [
+        (sitk.Image([64, 64], sitk.sitkUInt8), "2 dimensions"),
+        (sitk.JoinSeries([ball(), ball()]), "4 dimensions"),
+        (sitk.Compose(ball(), ball(), ball()), "several values per voxel"),
+        (sitk.Image([64, 64, 64], sitk.sitkInt16) + 5, "same value 5"),
+        (with_voxel(float("nan")), "NaN or infinite"),
+        (with_voxel(float("inf")), "NaN or infinite"),
+        (ball()[:, :, 24:25], "48 x 48 x 1 voxels"),
+        (with_spacing(0.01, 1, 1), "voxels of 0.01"),
+        (with_spacing(3, 3, 40), "voxels of 3 x 3 x 40"),
+        (ball(litres=4, spacing=6.0), "4 litres"),
+        (ball(litres=0.1, spacing=2.0), "0.11 litres"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_no_brain_volume_is_refused_in_one_sentence(image: sitk.Image, why: str) -> None:
+    with pytest.raises(RegistrationError, match=why) as refusal:
+        read_volume(image, "moving")
+    message = str(refusal.value)
+    assert message.startswith("The moving image")
+    assert message.endswith(".")
+    assert "\n" not in message
+
+
+def test_missing_and_foreign_files_are_refused(tmp_path) -> None:
+    with pytest.raises(RegistrationError, match="does not exist"):
+        read_volume(tmp_path / "nowhere.nii.gz", "fixed")
+    (tmp_path / "text.nii.gz").write_text("not a volume")
+    with pytest.raises(RegistrationError, match="cannot be read") as refusal:
+        read_volume(tmp_path / "text.nii.gz", "fixed")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
+@pytest.mark.parametrize("kind", [sitk.sitkFloat32, sitk.sitkFloat64])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_itks_nifti_reader_hides_are_refused(tmp_path, ending: str, kind: int, value: float) -> None:
+    path = tmp_path / f"scan{ending}"
+    sitk.WriteImage(sitk.Cast(with_voxel(value), kind), str(path))
+    assert sitk.ReadImage(str(path))[20, 20, 20] == 0  # hence the look into the file itself
+    with pytest.raises(RegistrationError, match="NaN or infinite"):
+        read_volume(path, "fixed")
+    assert read_any(path, "The image").GetSize() == (48, 48, 48)  # a statistical map may have them
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
+def test_a_file_that_is_cut_short_is_refused(tmp_path, ending: str) -> None:
+    path = tmp_path / f"scan{ending}"
+    sitk.WriteImage(ball(), str(path))
+    assert read_volume(path, "moving").GetSize() == (48, 48, 48)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(RegistrationError, match=r"cut short or damaged|cannot be read"):
+        read_volume(path, "moving")
+
+
+def test_a_spacing_that_lies_is_told_from_a_large_head(data_folder) -> None:
+    brain = sitk.ReadImage(str(data_folder / "raw/nirep/na16_t1.nii.gz"))
+    assert read_volume(brain, "fixed") is brain
+    brain.SetSpacing((1.0, 1.0, 1.0))  # as published
+    with pytest.raises(RegistrationError, match=r"4.2 litres.*correct its spacing"):
+        read_volume(brain, "fixed")
+    head = sitk.ReadImage(str(data_folder / "raw/whole-head/chris_t1.nii.gz"))
+    assert read_volume(head, "fixed") is head
+
+
+def test_a_whole_head_is_recognised_and_stripped_brains_are_not_suspected(data_folder) -> None:
+    assert looks_unstripped(sitk.ReadImage(str(data_folder / "raw/whole-head/chris_t1.nii.gz")))
+    scans = sorted((data_folder / "raw").glob("[!w]*/*_t1.nii.gz")) + sorted(
+        (data_folder / "brains").glob("*_t1.nii.gz")
+    )
+    assert [scan.name for scan in scans if looks_unstripped(sitk.ReadImage(str(scan)))] == []
+
+
+def test_the_brain_is_what_differs_from_the_background_holes_filled() -> None:
+    lifted = sitk.Cast(template(), sitk.sitkInt16) - 1024  # a background that is not zero
+    lifted[80, 90, 80] = -1024  # a hole
+    lifted[2, 2, 2] = 0  # a speck
+    brain = sitk.GetArrayFromImage(brain_mask(lifted))
+    assert brain[80, 90, 80] == 1
+    assert brain[2, 2, 2] == 0
+    overlap = sitk.LabelOverlapMeasuresImageFilter()
+    overlap.Execute(brain_mask(lifted), template_mask())
+    assert overlap.GetDiceCoefficient() > 0.93
+
+
+def test_masks_become_zeros_and_ones() -> None:
+    mask = read_mask(sitk.Cast(ball() > 0, sitk.sitkFloat32) * 255.0, ball(), "fixed")
+    assert mask.GetPixelID() == sitk.sitkUInt8
+    assert np.unique(sitk.GetArrayViewFromImage(mask)).tolist() == [0, 1]
+
+
+def moved(image: sitk.Image) -> sitk.Image:
+    image = sitk.Image(image)
+    image.SetOrigin((0, 0, 10))
+    return image
+
+
+@pytest.mark.parametrize(
+    ("mask", "why"),
+    [
+        (ball() * 0, "is empty"),
+        (moved(ball()), "another grid"),
+        (ball()[1:], "47 x 48 x 48 voxels.*48 x 48 x 48 voxels"),
+        (ball() * 0 + 1, "7.1 litres"),
+        (ball()[:, :, 3], "2 dimensions"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_mask_that_is_none_is_refused(mask: sitk.Image, why: str) -> None:
+    with pytest.raises(RegistrationError, match=why):
+        read_mask(mask, ball(), "fixed")
+
+
+def test_label_maps_are_whole_numbers_on_the_image_grid() -> None:
+    labels = read_labels(sitk.Cast(ball() > 0, sitk.sitkFloat32) * 207.0, ball(), "moving")
+    assert labels.GetPixelID() == sitk.sitkInt32
+    assert sitk.GetArrayViewFromImage(labels).max() == 207
+    with pytest.raises(RegistrationError, match="not whole numbers"):
+        read_labels(ball() + 0.5, ball(), "moving")
+    with pytest.raises(RegistrationError, match="another grid"):
+        read_labels(sitk.Cast(moved(ball()), sitk.sitkInt16), ball(), "moving")
+
+
+def test_an_output_folder_is_tried_without_a_trace(tmp_path) -> None:
+    assert check_output_folder(tmp_path / "new" / "deep") == tmp_path / "new" / "deep"
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", "/proc/here"):
+        with pytest.raises(RegistrationError, match="choose another folder"):
+            check_output_folder(folder)
+
+
+def test_a_volume_appears_whole_or_not_at_all(tmp_path) -> None:
+    (tmp_path / "old.nrrd").write_text("what was here before")
+
+    def fail_half_way() -> None:
+        with whole_or_nothing(tmp_path / "old.nrrd") as partial:
+            partial.write_text("half")
+            raise OSError("disk is full")
+
+    with pytest.raises(RegistrationError, match="disk is full"):
+        fail_half_way()
+    assert [path.name for path in tmp_path.iterdir()] == ["old.nrrd"]
+    assert (tmp_path / "old.nrrd").read_text() == "what was here before"
+    write_image(ball(), tmp_path / "old.nrrd")
+    assert [path.name for path in tmp_path.iterdir()] == ["old.nrrd"]
+    assert sitk.ReadImage(str(tmp_path / "old.nrrd")).GetSize() == (48, 48, 48)
+    with pytest.raises(RegistrationError, match=r"end its name with .nii.gz"):
+        write_image(ball(), tmp_path / "picture.jpg")

@@ -1,0 +1,221 @@
+"""Refinement fits one pair from any start, says where it is, stops when told, and can end without a fold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ULAERegistrationLib.errors import Cancelled
+from ULAERegistrationLib.flows.fold_removal import remove_folds
+from ULAERegistrationLib.flows.jacobian import folded
+from ULAERegistrationLib.flows.refinement import refine, smoothness_gradient
+from ULAERegistrationLib.flows.similarity import LocalNCC, local_ncc
+from ULAERegistrationLib.flows.warp import compose, compose_all, warp
+from ULAERegistrationLib.settings import RegistrationSettings
+
+SIZE = (48, 56, 48)
+
+
+def noise(channels: int, coarse: int, seed: int, size: tuple[int, ...] = SIZE) -> Tensor:
+    """Smooth random fields of unit spread."""
+    random = torch.Generator().manual_seed(seed)
+    field = torch.randn(1, channels, *(n // coarse for n in size), generator=random)
+    return F.interpolate(field, size=size, mode="trilinear", align_corners=True)
+
+
+def ball() -> Tensor:
+    axes = torch.meshgrid(*(torch.linspace(-1.15, 1.15, n) for n in SIZE), indexing="ij")
+    return (sum(axis**2 for axis in axes) < 1).float()[None, None]
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[Tensor, Tensor, Tensor]:
+    """A textured ball warped, the ball itself, and the warp: up to about 4 voxels."""
+    moving = torch.sigmoid(1.5 * noise(1, 4, 0)) * ball()
+    known = 1.5 * noise(3, 12, 1) * ball()
+    return warp(moving, known), moving, known
+
+
+def zeros() -> list[Tensor]:
+    return [torch.zeros(1, 3, *SIZE) for _ in range(3)]
+
+
+def network_like(pair) -> list[Tensor]:
+    """Three flows that go part of the way, as a network's would."""
+    return [0.3 * pair[2], 0.2 * pair[2], 0.1 * noise(3, 12, 5)]
+
+
+def accurate(**settings) -> RegistrationSettings:
+    return RegistrationSettings(preset="accurate", **settings)
+
+
+def overlap(a: Tensor, b: Tensor, count: int) -> float:
+    scores = [2 * ((a == i) & (b == i)).sum() / ((a == i).sum() + (b == i).sum()) for i in range(1, count + 1)]
+    return float(torch.stack(scores).mean())
+
+
+@pytest.mark.parametrize("start", ["affine", "network"])
+def test_a_known_warp_is_found_from_zero_flows_and_from_the_networks(pair, start: str) -> None:
+    fixed, moving, known = pair
+    flows = zeros() if start == "affine" else network_like(pair)
+    before, after = compose_all(flows), compose_all(refine(flows, fixed=fixed, moving=moving, settings=accurate()))
+    inside = ball().bool().expand(1, 3, -1, -1, -1)
+    error = (after - known)[inside].abs().mean()
+    assert error < 0.5 * (before - known)[inside].abs().mean()
+    assert error < 0.2
+    assert local_ncc(fixed, warp(moving, after)) > 0.97 * local_ncc(fixed, warp(moving, known))
+    assert local_ncc(fixed, warp(moving, before)) < 0.95 * local_ncc(fixed, warp(moving, known))
+    # Labels that follow no edge of the image, which the optimiser never saw.
+    labels = (1 + 4 * torch.rand(1, 1, 6, 7, 6, generator=torch.Generator().manual_seed(3))).floor()
+    labels = F.interpolate(labels, size=SIZE, mode="nearest") * ball()
+    fixed_labels = warp(labels, known, mode="nearest")
+    scores = [overlap(fixed_labels, warp(labels, flow, mode="nearest"), 4) for flow in (before, after)]
+    assert scores[1] > max(scores[0], 0.9)
+
+
+def test_the_residual_goes_into_the_last_step_so_that_equation_2_still_holds(pair) -> None:
+    fixed, moving, _ = pair
+    flows = network_like(pair)
+    refined = refine(flows, fixed=fixed, moving=moving, settings=accurate(refinement_iterations=40))
+    assert torch.equal(refined[0], flows[0])
+    assert torch.equal(refined[1], flows[1])
+    assert not torch.equal(refined[2], flows[2])
+    total = compose(compose(refined[0], refined[1]), refined[2])
+    assert (total - compose_all(refined)).abs().mean() < 0.02
+    assert local_ncc(fixed, warp(moving, total)) > local_ncc(fixed, warp(moving, compose_all(flows)))
+
+
+@pytest.mark.parametrize("settings", [{"preset": "fast"}, {"preset": "accurate", "refinement_iterations": 0}])
+def test_fast_and_no_iterations_change_nothing(pair, settings: dict) -> None:
+    fixed, moving, _ = pair
+    flows = network_like(pair)
+    result = refine(flows, fixed=fixed, moving=moving, settings=RegistrationSettings(**settings))
+    assert all(torch.equal(a, b) for a, b in zip(result, flows, strict=True))
+
+
+def test_equal_images_hardly_move(pair) -> None:
+    image = pair[1]
+    flow = compose_all(refine(zeros(), fixed=image, moving=image, settings=accurate()))
+    inside = F.avg_pool3d(ball(), 5, 1, 2)[0, 0] > 0.99
+    assert flow[0].norm(dim=0)[inside].mean() < 0.15
+
+
+def test_progress_counts_every_step_from_0_to_1(pair) -> None:
+    fixed, moving, _ = pair
+    seen: list[float] = []
+    settings = accurate(refinement_iterations=30)
+    refine(
+        zeros(), fixed=fixed, moving=moving, settings=settings, progress=lambda fraction, message: seen.append(fraction)
+    )
+    assert len(seen) >= 31
+    assert seen == sorted(seen)
+    assert seen[0] == 0
+    assert seen[-1] == 1
+
+
+@pytest.mark.parametrize("preset", ["accurate", "smooth"])
+def test_cancel_stops_at_once_and_leaves_the_flows_as_they_were(pair, preset: str) -> None:
+    fixed, moving, _ = pair
+    flows = network_like(pair)
+    kept = [flow.clone() for flow in flows]
+    calls = []
+
+    def progress(fraction: float, message: str) -> None:
+        calls.append(message)
+        if len(calls) == (5 if preset == "accurate" else 21):
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        refine(
+            flows,
+            fixed=fixed,
+            moving=moving,
+            settings=RegistrationSettings(preset=preset, refinement_iterations=20),
+            progress=progress,
+        )
+    assert len(calls) == (5 if preset == "accurate" else 21)
+    assert all(torch.equal(a, b) for a, b in zip(flows, kept, strict=True))
+
+
+def test_more_smoothness_makes_a_smoother_flow(pair) -> None:
+    fixed, moving, _ = pair
+
+    def roughness(smoothness: float) -> float:
+        flow = compose_all(refine(zeros(), fixed=fixed, moving=moving, settings=accurate(smoothness=smoothness)))
+        return float(sum(flow.diff(dim=axis).square().mean() for axis in (2, 3, 4)))
+
+    assert roughness(5) < 0.9 * roughness(1)
+
+
+def test_the_smoothness_gradient_is_that_of_the_papers_term() -> None:
+    flow = noise(3, 2, 7, (8, 10, 6)).requires_grad_()
+    (sum(flow.diff(dim=axis).square().sum() for axis in (2, 3, 4)) / (3 * flow.numel())).backward()
+    torch.testing.assert_close(smoothness_gradient(flow.detach()), flow.grad)
+
+
+def test_windows_on_a_strided_grid_are_those_of_the_full_grid() -> None:
+    fixed, moving = noise(1, 2, 8, (12, 14, 10)), noise(1, 2, 9, (12, 14, 10)).requires_grad_()
+    strided, dense = LocalNCC(fixed, 5, stride=2), LocalNCC(fixed, 5)
+    expected = dense.map(moving)[..., 1::2, 1::2, 1::2]
+    torch.testing.assert_close(strided.map(moving), expected, rtol=1e-4, atol=1e-4)
+    (gradient,) = torch.autograd.grad(strided(moving), moving)
+    (slow,) = torch.autograd.grad(expected.mean(), moving)
+    torch.testing.assert_close(gradient, slow, rtol=1e-3, atol=1e-6)
+
+
+def bump(height: float) -> Tensor:
+    """A flow that folds along L around its middle."""
+    flow = torch.zeros(1, 3, *SIZE)
+    axes = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in SIZE), indexing="ij")
+    flow[:, 0] = -height * torch.tanh(12 * axes[0]) * torch.exp(-4 * sum(axis**2 for axis in axes))
+    return flow
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_smooth_ends_without_a_fold_whichever_step_folded(pair, which: int) -> None:
+    fixed, moving, _ = pair
+    flows = zeros()
+    flows[which] = bump(5)
+    assert folded(compose_all(flows)).sum() > 100
+    settings = RegistrationSettings(preset="smooth", refinement_iterations=20)
+    refined = refine(flows, fixed=fixed, moving=moving, settings=settings)
+    assert folded(compose_all(refined)).sum() == 0
+
+
+def test_noise_that_folds_everywhere_is_unfolded_too() -> None:
+    flows = [3 * noise(3, 2, seed) for seed in (1, 2, 3)]
+    assert folded(compose_all(flows)).float().mean() > 0.3
+    assert folded(compose_all(remove_folds(flows))).sum() == 0
+
+
+def test_unfolding_leaves_alone_what_does_not_fold() -> None:
+    flow = bump(5) + 0.2 * noise(3, 12, 4)
+    unfolded = remove_folds([flow])[0]
+    far = torch.ones(SIZE, dtype=torch.bool)
+    far[8:-8, 8:-8, 8:-8] = False
+    assert torch.equal(unfolded[..., far], flow[..., far])
+    assert all(torch.equal(a, b) for a, b in zip(remove_folds(zeros()), zeros(), strict=True))
+
+
+def test_two_brains_align_without_a_network(data_folder: Path) -> None:
+    """Training people, on half their grid to be quick: 2 mm voxels."""
+
+    def read(name: str) -> Tensor:
+        array = sitk.GetArrayFromImage(sitk.ReadImage(data_folder / "brains" / f"{name}.nii.gz")).T
+        return torch.from_numpy(array.astype(np.float32))[None, None]
+
+    fixed, moving = (F.avg_pool3d(read(f"nirep-na{n}_t1") / 255, 2) for n in ("01", "09"))
+    fixed_labels, moving_labels = (read(f"nirep-na{n}_seg")[..., ::2, ::2, ::2] for n in ("01", "09"))
+    start = [torch.zeros(1, 3, *fixed.shape[2:])] * 3
+    flow = compose_all(refine(start, fixed=fixed, moving=moving, settings=accurate()))
+    before = overlap(fixed_labels, moving_labels, 32)
+    after = overlap(fixed_labels, warp(moving_labels, flow, mode="nearest"), 32)
+    assert before < 0.47
+    assert after > 0.60
+    assert folded(flow).float().mean() <= 0.0015

@@ -1,0 +1,126 @@
+"""A flow pulls back, in voxels, and composes as the paper's equation 2 says; SimpleITK is the oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ULAERegistrationLib.flows.warp import (
+    compose,
+    compose_all,
+    downsample_image,
+    identity_grid,
+    resize_flow,
+    upsample_flow,
+    warp,
+)
+
+SIZE = (20, 18, 16)
+
+
+def smooth_noise(channels: int, spread: float, seed: int, size: tuple[int, ...] = SIZE) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randn(1, channels, 4, 4, 4, generator=generator) * spread
+    return F.interpolate(coarse, size=size, mode="trilinear", align_corners=True)
+
+
+def itk_image(array: Tensor) -> sitk.Image:
+    """`[1, C, L, P, S]` as an ITK image with x, y, z along L, P, S."""
+    values = array[0].permute(3, 2, 1, 0).numpy().astype(np.float64)
+    return sitk.GetImageFromArray(values[..., 0] if array.shape[1] == 1 else values, isVector=array.shape[1] > 1)
+
+
+def itk_warp(image: Tensor, flow: Tensor, interpolator: int = sitk.sitkLinear) -> np.ndarray:
+    transform = sitk.DisplacementFieldTransform(itk_image(flow))
+    warped = sitk.Resample(itk_image(image), transform, interpolator, 0.0)
+    return sitk.GetArrayFromImage(warped).transpose(2, 1, 0)
+
+
+def test_a_warp_is_simpleitks_resampling_through_the_same_displacements():
+    image, flow = smooth_noise(1, 1, seed=1), smooth_noise(3, 1.5, seed=2)
+    inside = (slice(3, -3),) * 3
+    np.testing.assert_allclose(warp(image, flow)[0, 0].numpy()[inside], itk_warp(image, flow)[inside], atol=1e-5)
+
+
+def test_labels_are_warped_by_nearest_neighbour():
+    labels = (smooth_noise(1, 3, seed=3)).round().abs()
+    flow = smooth_noise(3, 1.5, seed=4)
+    warped = warp(labels, flow, mode="nearest")
+    assert set(warped.unique().tolist()) <= {*labels.unique().tolist(), 0.0}
+    inside = (slice(3, -3),) * 3
+    expected = itk_warp(labels, flow, sitk.sitkNearestNeighbor)
+    assert (warped[0, 0].numpy()[inside] == expected[inside]).mean() > 0.999  # ties round differently
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_channel_c_moves_along_axis_c(axis):
+    image = identity_grid(SIZE)[:, axis : axis + 1]
+    flow = torch.zeros(1, 3, *SIZE)
+    flow[:, axis] = 2.0
+    inside = (slice(None), slice(None), *(slice(4, -4),) * 3)
+    torch.testing.assert_close(warp(image, flow)[inside], image[inside] + 2)
+
+
+def test_composing_equals_warping_twice():
+    image, first, second = smooth_noise(1, 1, seed=5), smooth_noise(3, 0.6, seed=6), smooth_noise(3, 0.6, seed=7)
+    # On a field that is linear in the position both ways are exact, so nothing but the order can differ.
+    ramp = identity_grid(SIZE)
+    twice = warp(warp(ramp, first, "border"), second, "border")
+    once = ramp + compose(first, second)
+    inside = (slice(None), slice(None), *(slice(4, -4),) * 3)
+    torch.testing.assert_close(once[inside], twice[inside], atol=1e-4, rtol=0)
+    swapped = ramp + compose(second, first)
+    assert (once - swapped)[inside].abs().max() > 0.05
+    assert warp(image, compose(first, second)).shape == image.shape
+
+
+def test_composing_follows_simpleitks_composite_transform():
+    flows = [smooth_noise(3, 0.6, seed=seed) for seed in (8, 9, 10)]
+    total = compose_all(flows)
+    chain = sitk.CompositeTransform([sitk.DisplacementFieldTransform(itk_image(flow)) for flow in flows])
+    for voxel in [(9, 8, 7), (5, 10, 9), (12, 6, 8)]:
+        found = np.array(voxel) + total[0, :, voxel[0], voxel[1], voxel[2]].numpy()
+        np.testing.assert_allclose(found, chain.TransformPoint([float(v) for v in voxel]), atol=1e-4)
+
+
+def test_a_resized_flow_is_measured_in_the_new_grids_voxels():
+    flow = torch.zeros(1, 3, 10, 9, 8)
+    flow[:, 0], flow[:, 1], flow[:, 2] = 1.0, 2.0, 3.0
+    resized = resize_flow(flow, (20, 18, 16))
+    assert resized.shape == (1, 3, 20, 18, 16)
+    assert resized[0, :, 5, 5, 5].tolist() == [2.0, 4.0, 6.0]
+
+
+def test_a_flow_found_on_block_means_warps_the_full_image_alike():
+    size = (64, 64, 64)
+    image = smooth_noise(1, 1, seed=11, size=size)
+    coarse_flow = smooth_noise(3, 0.8, seed=12, size=(32, 32, 32))
+    coarse = warp(downsample_image(image, 2), coarse_flow, "border")
+    full = warp(image, upsample_flow(coarse_flow, 2, size), "border")
+    difference = (downsample_image(full, 2) - coarse)[:, :, 3:-3, 3:-3, 3:-3].abs()
+    assert difference.mean() < 0.001 * image.abs().max()
+    assert difference.max() < 0.03 * image.abs().max()
+
+
+def test_a_downsample_image_grid_divides_by_sixteen_and_grows_back():
+    image = torch.rand(1, 1, 160, 192, 160)
+    coarse = downsample_image(image, 4)
+    assert coarse.shape == (1, 1, 48, 48, 48)
+    assert coarse[..., 40:].abs().max() == 0
+    assert upsample_flow(torch.zeros(1, 3, 48, 48, 48), 4, (160, 192, 160)).shape == (1, 3, 160, 192, 160)
+
+
+def test_slabs_give_what_one_piece_gives():
+    image, flow = smooth_noise(2, 1, seed=13), smooth_noise(3, 1.5, seed=14)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        whole = warp(image, flow)
+        torch.set_num_threads(2)
+        assert torch.equal(warp(image, flow), whole)
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,171 @@
+"""report.html: one file, the verdict first, every figure in it, and nothing fetched from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.network.weights import Card
+from ULAERegistrationLib.output.canonical_view import CanonicalView
+from ULAERegistrationLib.output.report import ReportContent, write_report
+from ULAERegistrationLib.provenance import provenance_of
+from ULAERegistrationLib.quality import measure
+from ULAERegistrationLib.settings import RegistrationSettings
+
+SIZE = (32, 40, 36)
+
+
+class Page(HTMLParser):
+    """Tags in order with their attributes, and the text between them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.words = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, "every tag is closed in order"
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words += data + "\n"
+
+
+@pytest.fixture(scope="module")
+def content() -> ReportContent:
+    random = np.random.default_rng(0)
+    brain = np.zeros(SIZE, bool)
+    brain[6:-6, 6:-6, 6:-6] = True
+    fixed = (random.random(SIZE) * brain).astype(np.float32)
+    moving = np.roll(fixed, 1, axis=1)
+    flow = np.zeros((3, *SIZE), np.float32)
+    flow[1] = 1
+    zero = np.zeros_like(flow)
+    image = sitk.Image(64, 80, 50, sitk.sitkInt16)
+    image.SetSpacing((0.9, 0.9, 1.4))
+    card = Card("some-weights", 1, {"licence": "CC BY-NC 4.0", "sha256": "ab12"})
+    return ReportContent(
+        view=CanonicalView(fixed=fixed, moving=moving, brain=brain, steps=[flow, zero, zero], flow=flow),
+        quality=measure(fixed, moving, flow, brain, seconds={"alignment": 7.5, "network": 4.0}),
+        fixed=image,
+        moving=image,
+        card=card,
+        provenance=provenance_of(RegistrationSettings(preset="smooth"), card, "cpu", "float32"),
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(content: ReportContent, tmp_path_factory) -> Path:
+    """A folder with the report, its pictures and one of a result's other files."""
+    folder = tmp_path_factory.mktemp("result")
+    (folder / "transform.h5").touch()
+    write_report(content, folder / "report.html", folder / "figures")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def text(folder: Path) -> str:
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_verdict_comes_first_then_pictures_then_numbers(text: str) -> None:
+    page = Page(text)
+    tags = [tag for tag, _ in page.tags]
+    classes = [attributes.get("class") for _, attributes in page.tags]
+    assert classes.index("verdict good") < tags.index("img") < tags.index("table")
+    assert page.words.index("Good\n") < page.words.index("Measures")
+    assert not page.open
+
+
+def test_the_file_stands_alone_and_pictures_have_words_for_those_who_cannot_see_them(text: str) -> None:
+    page = Page(text)
+    pictures = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(pictures) == 5
+    for picture in pictures:
+        kind, data = (picture["src"] or "").split(",", 1)
+        assert kind == "data:image/png;base64"
+        assert base64.b64decode(data).startswith(b"\x89PNG")
+        assert len(picture["alt"] or "") > 20
+    assert not [tag for tag, _ in page.tags if tag in ("script", "link", "iframe")]
+    assert not [a for _, a in page.tags if "href" in a]
+    assert "url(" not in text
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_figures_settings_files_and_versions_are_in_it(content: ReportContent, text: str) -> None:
+    words = Page(text).words
+    quality = content.quality
+    for expected in (
+        f"{quality.ncc_before:.3f}",
+        f"{quality.ncc_after:.3f}",
+        "1.00 mm",
+        "11.5 s",
+        "smooth",
+        "cpu in float32",
+        "64 × 80 × 50 voxels of 0.9 × 0.9 × 1.4 mm",
+        "transform.h5",
+        "some-weights",
+        "CC BY-NC 4.0",
+        sitk.Version.VersionString(),
+    ):
+        assert expected in words
+    assert "warped.nii.gz" not in words, "only files that are there are named"
+    assert "inverse" not in words, "nothing is said of what was not measured"
+
+
+def test_the_pictures_lie_beside_the_report_as_files(folder: Path, text: str) -> None:
+    page = Page(text)
+    files = sorted((folder / "figures").iterdir())
+    assert {path.stem for path in files} == {attributes["id"] for tag, attributes in page.tags if tag == "figure"}
+    sources = [attributes["src"].split(",", 1)[1] for tag, attributes in page.tags if tag == "img"]
+    assert {path.read_bytes() for path in files} == {base64.b64decode(source) for source in sources}
+    assert "figures\n" in page.words
+
+
+@pytest.mark.parametrize(
+    ("changes", "tone", "word"),
+    [
+        ({"ncc_before": 0.9, "ncc_after": 0.5}, "bad", "Do not use it"),
+        ({"warnings": ("Not <b>stripped</b> & dark.",)}, "look", "Not <b>stripped</b> & dark."),
+        ({"inverse_mean_mm": 0.2, "inverse_p99_mm": 1.5, "inverse_max_mm": 3.25}, "look", "3.250 mm"),
+    ],
+)
+def test_doubts_are_said_in_words(content, tmp_path: Path, changes: dict, tone: str, word: str) -> None:
+    quality = dataclasses.replace(content.quality, **changes)
+    write_report(dataclasses.replace(content, quality=quality), tmp_path / "report.html")
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert ("div", {"class": f"verdict {tone}"}) in page.tags
+    assert word in page.words
+    assert "b" not in [tag for tag, _ in page.tags], "words from outside are words, not markup"
+
+
+def test_without_matplotlib_the_report_says_so(content, tmp_path: Path, monkeypatch) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    write_report(content, tmp_path / "report.html")
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "matplotlib is not installed" in page.words
+    assert "img" not in [tag for tag, _ in page.tags]
+
+
+def test_a_report_that_cannot_be_written_is_refused_and_leaves_nothing(content, tmp_path: Path) -> None:
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(RegistrationError, match="could not be written"):
+        write_report(content, tmp_path / "report.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]

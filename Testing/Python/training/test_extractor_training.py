@@ -1,0 +1,190 @@
+"""Brain extraction is learned from painted heads: they show what is right, and a stopped run goes on."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from ULAERegistrationLib.network.brain_extraction import BrainNet
+from ULAERegistrationLib.network.brain_weights import read_weights
+from ULAERegistrationLib.training import heads as painting
+from ULAERegistrationLib.training.contrasts import draw_contrast
+from ULAERegistrationLib.training.extractor import ExtractorSettings, ExtractorTrainer, extraction_loss, validate
+from ULAERegistrationLib.training.head_data import HELD_OUT, Heads, brain_of, pack, pack_labels, pack_scan
+from ULAERegistrationLib.training.heads import SIZE, augment, paint
+from ULAERegistrationLib.training.ship_extractor import ship
+
+LABELS = np.array([0, 2, 3, 4, 24, 502, 530], np.int32)
+
+
+def label_map(shift: int = 0) -> sitk.Image:
+    """A head of spheres, 1 mm, stored as SynthSeg's are: skin, skull, fluid, cortex, white matter, ventricle."""
+    indices = np.stack(np.meshgrid(*(np.arange(128),) * 3, indexing="ij"), -1)
+    radius = np.sqrt(((indices - (64, 64, 64 + shift)) ** 2).sum(-1))
+    values = np.zeros((128, 128, 128), np.int32)
+    for edge, label in ((58, 530), (54, 502), (50, 24), (46, 3), (38, 2), (10, 4)):
+        values[radius < edge] = label
+    image = sitk.GetImageFromArray(values)
+    image.SetDirection((1, 0, 0, 0, 0, -1, 0, -1, 0))
+    return image
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory) -> Heads:
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "labelmaps").mkdir()
+    for number in (1, 2, 19):
+        sitk.WriteImage(label_map(number % 3), str(folder / "labelmaps" / f"head_{number:02d}.nii.gz"))
+    np.save(folder / "labelmaps" / "generation_labels.npy", LABELS)
+    for name in ("generation_classes", "generation_classes_contrast_specific"):
+        np.save(folder / "labelmaps" / f"{name}.npy", np.arange(len(LABELS)))
+    np.save(folder / "labelmaps" / "prior_means_t1.npy", np.array([[5, 160, 120, 40, 40, 20, 140], [2] * 7], float))
+    np.save(folder / "labelmaps" / "prior_stds_t1.npy", np.array([[5] * 7, [2] * 7], float))
+    assert pack(folder, folder / "heads.npz") == {"head": 5, "scan": 0, "measured": 0}
+    return Heads(folder / "heads.npz")
+
+
+def random(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_the_held_out_heads_are_never_trained_on(packed):
+    assert set(packed.maps) == {"head_01", "head_01_aged", "head_02", "head_02_aged"}
+    assert set(packed.held_out) <= set(HELD_OUT)
+
+
+def test_brain_is_the_tissue_and_its_fluid_but_for_the_outermost_millimetre():
+    values = np.zeros((40, 40, 40), np.int32)
+    values[5:35, 5:35, 5:35] = 24
+    values[10:30, 10:30, 10:30] = 3
+    values[10:30, 19:21, 10:25] = 24  # a sulcus of 2 mm
+    brain = brain_of(values)
+    assert brain[20, 20, 15]
+    assert brain[6, 20, 20]
+    assert not brain[5, 20, 20]
+    assert brain.sum() <= 28**3
+
+
+def test_a_packed_label_map_keeps_the_volume_of_every_label():
+    parts = pack_labels(label_map(), LABELS)
+    share = parts["share"] / 255
+    values = sitk.GetArrayFromImage(label_map())
+    for row, label in enumerate(LABELS[1:], start=1):
+        volume = 8 * (share * (parts["first"] == row) + (1 - share) * (parts["second"] == row)).sum()
+        assert volume == pytest.approx((values == label).sum(), rel=0.03)
+    assert 8 * (parts["brain"] / 255).sum() == pytest.approx(brain_of(values).sum(), rel=0.01)
+
+
+def test_a_real_scan_is_packed_along_the_axes_of_the_body_with_its_mask():
+    scan = sitk.Cast(label_map(), sitk.sitkFloat32)
+    scan = scan * sitk.Cast(scan < 500, sitk.sitkFloat32)
+    parts = pack_scan(scan, scan > 0)
+    assert parts["image"].shape == parts["brain"].shape
+    assert 8 * (parts["brain"] / 255).sum() == pytest.approx((sitk.GetArrayViewFromImage(scan) > 0).sum(), rel=0.02)
+
+
+@pytest.mark.parametrize("kind", ["t1", "scan", "random"])
+def test_every_contrast_is_new_and_air_is_dark(packed, kind):
+    chance = random()
+    first, second = (draw_contrast(packed.labels, packed.classes, chance, kind)[0] for _ in range(2))
+    assert not torch.equal(first, second)
+    assert first[0] < 0.05
+
+
+def test_t1_shows_white_matter_brighter_than_cortex_brighter_than_fluid(packed):
+    means, _ = draw_contrast(packed.labels, packed.classes, random(), "t1")
+    assert means[1] > means[2] > means[3]
+
+
+def test_a_painted_head_looks_alike_for_one_seed_and_differs_for_another(packed):
+    head = packed.maps["head_01"]
+    pictures = []
+    for chance in map(random, (1, 1, 2)):
+        pictures.append(augment(paint(head, packed.labels, packed.classes, chance), head.brain, chance)[0])
+    assert torch.equal(pictures[0], pictures[1])
+    assert not torch.equal(pictures[0], pictures[2])
+
+
+def test_images_and_targets_are_on_the_networks_grid_and_in_zero_to_one(packed):
+    head = packed.maps["head_01"]
+    for seed in range(12):
+        chance = random(seed)
+        image, brain = augment(paint(head, packed.labels, packed.classes, chance), head.brain, chance)
+        assert image.shape == brain.shape == (1, 1, SIZE, SIZE, SIZE)
+        for values in (image, brain):
+            assert values.isfinite().all()
+            assert values.min() >= 0
+            assert values.max() <= 1
+
+
+def test_the_target_stays_on_the_brain_that_is_painted(packed):
+    head = packed.maps["head_01"]
+    seen = 0
+    for seed in range(8):
+        image, brain = augment(head.brain, head.brain, random(seed))
+        inside, outside = image[brain > 0.95], image[brain == 0]
+        if len(inside) and len(outside):
+            seen += 1
+            assert inside.median() > outside.median() + 0.3
+    assert seen >= 6
+
+
+def test_no_brain_is_asked_for_where_the_field_of_view_was_cut(packed):
+    brain = torch.zeros(1, 1, SIZE, SIZE, SIZE)
+    brain[..., 20:70, 20:70, 20:70] = 1
+    kept = [painting._field_of_view(brain, random(seed)) for seed in range(20)]
+    shares = [1.0 if seen is None else (brain * seen).sum().item() / brain.sum().item() for seen in kept]
+    assert min(shares) < 0.8
+    assert min(shares) > 0.02
+
+
+def test_some_images_show_no_brain_at_all(packed):
+    for seed in range(4):
+        chance = random(seed)
+        image, brain = painting.without_brain(packed.maps["head_01"].brain, packed.maps["head_01"].brain, chance)
+        assert image.shape == brain.shape == (1, 1, SIZE, SIZE, SIZE)
+        assert not brain.any()
+        assert 0 <= image.min() <= image.max() <= 1
+
+
+def test_a_perfect_answer_costs_nothing():
+    brain = torch.zeros(1, 1, 16, 16, 16)
+    brain[..., 4:12, 4:12, 4:12] = 1
+    assert extraction_loss(100 * (brain - 0.5), brain) == pytest.approx(0, abs=1e-3)
+    assert extraction_loss(-100 * (brain - 0.5), brain) > 1
+
+
+def test_a_run_goes_on_from_its_checkpoint_to_the_same_state(packed, tmp_path):
+    settings = ExtractorSettings(steps=2, batch=1, validate_every=10)
+    whole = ExtractorTrainer(tmp_path / "whole", packed, settings, log=lambda line: None)
+    whole.train()
+    part = ExtractorTrainer(tmp_path / "part", packed, settings, log=lambda line: None)
+    part._step()
+    part.step = 1
+    part._checkpoint()
+    rest = ExtractorTrainer(tmp_path / "part", packed, settings, log=lambda line: None)
+    rest.train()
+    for name, value in whole.average.items():
+        torch.testing.assert_close(rest.average[name], value, rtol=1e-4, atol=1e-6)
+    assert (tmp_path / "whole" / "curve.csv").read_text().startswith("step,cpu_seconds,loss,painted")
+
+
+def test_a_runs_weights_are_shipped_with_a_card_of_their_own(packed, tmp_path):
+    trainer = ExtractorTrainer(tmp_path, packed, ExtractorSettings(), log=lambda line: None)
+    trainer._save({"painted": 0.5})
+    table = tmp_path / "table.json"
+    table.write_text(json.dumps({"own": {"a head": {"dice": 0.9512345}, "no brain": {"error": "none"}}}))
+    card = ship(tmp_path / "last.safetensors", table, tmp_path / "shipped.safetensors")
+    assert card["accuracy"] == {"a head": 0.9512}
+    assert "CC BY 4.0" in card["licence"]
+    assert read_weights(tmp_path / "shipped.safetensors", BrainNet())
+
+
+def test_validation_is_the_same_every_time(packed):
+    torch.manual_seed(0)
+    network = BrainNet().eval()
+    assert validate(network, packed) == validate(network, packed)

@@ -1,0 +1,430 @@
+"""Training lowers the loss, goes on from where it stopped, is the same run twice with one seed, and one run in two."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+import torch.nn.functional as F
+from monai.losses import DiffusionLoss
+
+from ULAERegistrationLib.cli.main import main
+from ULAERegistrationLib.dataset.sources import SOURCES, VALIDATION_PEOPLE
+from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.flows.warp import compose_all, warp
+from ULAERegistrationLib.geometry.canonical import template
+from ULAERegistrationLib.geometry.frame import CANONICAL_SIZE
+from ULAERegistrationLib.network.weights import SHIPPED, load_network
+from ULAERegistrationLib.training.augmentation import Augmentation
+from ULAERegistrationLib.training.data import Brains, pack
+from ULAERegistrationLib.training.losses import flow_error, folding, label_distance, multi_window_loss, smoothness
+from ULAERegistrationLib.training.recipe import Phase, TrainingSettings
+from ULAERegistrationLib.training.ship import ship
+from ULAERegistrationLib.training.synthesis import TISSUES, synthesise, tissues
+from ULAERegistrationLib.training.trainer import Trainer
+
+SETTINGS = TrainingSettings(
+    phases=(Phase(voxel_mm=4, steps=4, learning_rate=1e-3, windows=(5, 3)),),
+    validate_every=100,
+    precision="float32",
+)
+STILL = Augmentation(
+    identical=0,
+    known=0,
+    synthetic=0,
+    residual_rotation=0,
+    residual_scale=0,
+    residual_shift=0,
+    elastic=0,
+    gamma=0,
+    bias=0,
+    noise=0,
+    blur=0,
+)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """Five people who are one set of blobs, each bent another way: three train, two of them labelled; two validate."""
+    folder = tmp_path_factory.mktemp("brains")
+    generator = torch.Generator().manual_seed(5)
+    blobs = F.interpolate(torch.rand(1, 1, 14, 17, 14, generator=generator), size=CANONICAL_SIZE, mode="trilinear")
+    for person in ("made-up1", "nirep-na01", "nirep-na02", "nirep-na04", "nirep-na16"):
+        bend = F.interpolate(6 * torch.randn(1, 3, 4, 4, 4, generator=generator), size=CANONICAL_SIZE, mode="trilinear")
+        bent = warp(blobs, bend, "border")[0, 0]
+        grey = 16 * (bent * 15).to(torch.uint8)  # few grey values: quick to pack
+        image = sitk.GetImageFromArray(grey.permute(2, 1, 0).numpy())
+        sitk.WriteImage(image, str(folder / f"{person}_t1.nii.gz"))
+        if person.startswith("nirep"):
+            sitk.WriteImage(image > 128, str(folder / f"{person}_seg.nii.gz"))
+    file = folder / "pack.npz"
+    counts = pack(folder, file)
+    assert (counts["people"], counts["labelled"], counts["heads"]) == (5, 4, 0)
+    return file
+
+
+@pytest.fixture(scope="module")
+def brains(packed) -> Brains:
+    return Brains(packed, VALIDATION_PEOPLE)
+
+
+def train(folder, brains, settings=SETTINGS, **kwargs) -> Trainer:
+    trainer = Trainer(folder, brains, settings, log=lambda line: None, **kwargs)
+    trainer.train()
+    return trainer
+
+
+def test_the_pack_holds_the_brains_and_keeps_validation_people_apart(brains):
+    assert brains.training_people == ["made-up1", "nirep-na01", "nirep-na02"]
+    assert brains.labelled == {"nirep": [1, 2]}
+    assert brains.training_set(4).shape == (3, 1, 48, 48, 48)
+    image = brains.image("made-up1")
+    assert image.shape == (1, 1, *CANONICAL_SIZE)
+    assert 0.8 < image.max() <= 1
+    assert brains.validation_pairs() == [("nirep-na04", "nirep-na16"), ("nirep-na16", "nirep-na04")]
+
+
+def test_training_needs_torch_and_numpy_alone():
+    """A lent machine with a GPU has no SimpleITK and no matplotlib, and nothing can be installed there."""
+    program = """
+import sys
+for name in ("SimpleITK", "matplotlib", "tqdm", "vtk", "slicer"):
+    sys.modules[name] = None
+from ULAERegistrationLib.cli.main import main
+from ULAERegistrationLib.training import augmentation, data, parallel, recipe, trainer
+sys.exit(main(["train", "nowhere.npz", "-o", "run"]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "ulae: The packed data nowhere.npz does not exist; make it with `ulae train --pack`.\n"
+
+
+def test_the_real_brains_split_by_person(data_folder):
+    people = {path.name.removesuffix("_t1.nii.gz") for path in (data_folder / "brains").glob("*_t1.nii.gz")}
+    assert set(VALIDATION_PEOPLE) <= people
+    assert len(people) == 82
+
+
+def test_training_makes_brains_match_better(tmp_path, brains):
+    """Begun from the shipped weights, as a network from nothing needs hundreds of steps before it moves anything."""
+    settings = replace(
+        SETTINGS,
+        phases=(replace(SETTINGS.phases[0], steps=12),),
+        augmentation=STILL,
+    )
+    trainer = Trainer(tmp_path, brains, settings, start=load_network()[0], log=lambda line: None)
+    generator = torch.Generator().manual_seed(5)
+
+    def bumps(channels: int, controls: int) -> torch.Tensor:
+        coarse = torch.rand(1, channels, *[controls] * 3, generator=generator)
+        return F.interpolate(coarse, size=(48, 48, 48), mode="trilinear", align_corners=True)
+
+    blobs = bumps(1, 16)
+    images = torch.cat([warp(blobs, 7 * (bumps(3, 5) - 0.5), "border") for _ in range(3)])
+
+    def similarity() -> float:
+        with torch.no_grad():
+            flow = compose_all(trainer.network(fixed=images[1:2], moving=images[:1]))
+            return -multi_window_loss(images[1:2], warp(images[:1], flow), (5, 3)).item()
+
+    before = similarity()
+    for _ in range(12):
+        trainer._step(images, settings.phases[0])
+        trainer.step += 1
+    assert similarity() > before + 0.03
+
+
+def test_a_run_leaves_weights_that_load_its_curve_and_its_recipe(tmp_path, brains):
+    settings = replace(SETTINGS, phases=(replace(SETTINGS.phases[0], steps=1),))
+    train(tmp_path, brains, settings, history=[{"cpu_hours": 7.5}])
+    network, card = load_network(tmp_path / "weights.safetensors")
+    assert card.voxel_mm == 4
+    before, run = card.details["runs"]
+    assert before == {"cpu_hours": 7.5}
+    assert "dice_nirep" in run["accuracy"]
+    assert TrainingSettings.from_json(json.dumps(run["recipe"])) == settings
+    assert not network.training
+    with (tmp_path / "curve.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["loss"]) < 0
+    assert (tmp_path / "curve.png").stat().st_size > 5000
+    assert TrainingSettings.from_json((tmp_path / "settings.json").read_text()) == settings
+    assert load_network(tmp_path / "last.safetensors")[1].details["runs"] == card.details["runs"]
+    with pytest.raises(RegistrationError, match="people of made, whose terms are not known"):
+        ship(tmp_path / "weights.safetensors", tmp_path / "shipped.safetensors")
+    shipped = ship(tmp_path / "weights.safetensors", tmp_path / "shipped.safetensors", licence="CC0-1.0")
+    assert shipped["licence"] == "CC0-1.0"
+    assert shipped["training_data"] == "3 people, one T1 scan each: made 1, nirep 2"
+    assert shipped["labels"].startswith("No manual label was used")
+    assert shipped["citations"] == [*SOURCES["nirep"]]
+    assert load_network(tmp_path / "shipped.safetensors")[1].details["accuracy"] == run["accuracy"]
+    assert len(shipped["runs"]) == 2
+    assert 7.5 <= shipped["cpu_hours"] < 8
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path, brains):
+    whole = train(tmp_path / "whole", brains)
+    stopped = Trainer(tmp_path / "stopped", brains, SETTINGS, log=lambda line: None)
+    stopped.train(seconds=0)
+    assert 0 < stopped.step < 4
+    resumed = train(tmp_path / "stopped", brains)
+    for name, value in whole.network.state_dict().items():
+        torch.testing.assert_close(resumed.network.state_dict()[name], value, atol=1e-6, rtol=1e-4)
+
+
+def test_one_seed_is_one_run(tmp_path, brains):
+    images, phase = brains.training_set(4), SETTINGS.phases[0]
+    runs = [
+        [trainer._step(images, phase)["loss"] for _ in range(3)]
+        for trainer in (Trainer(tmp_path / n, brains, SETTINGS, log=lambda line: None) for n in ("a", "b"))
+    ]
+    assert runs[0] == runs[1]
+
+
+def test_two_processes_train_one_run_and_go_on_with_it(tmp_path, packed):
+    """Both see their own pairs, end with the same weights, write once, and resume from their own states."""
+    settings = replace(SETTINGS, phases=(replace(SETTINGS.phases[0], steps=2),))
+    (tmp_path / "recipe.json").write_text(settings.to_json())
+    run = tmp_path / "run"
+    program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    program += ["-m", "ULAERegistrationLib", "train", packed, "-o", run, "--device", "cpu"]
+    # Every option of the documented command: torchrun takes for its own what abbreviates one of its options.
+    program += ["--settings", tmp_path / "recipe.json", "--start-from", SHIPPED]
+    done = subprocess.run([*map(str, program), "--minutes", "0.0001"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    checkpoint = torch.load(run / "checkpoint.pt", weights_only=True)
+    assert checkpoint["step"] == 1
+    assert checkpoint["history"] == load_network()[1].details["runs"]
+    first, second = checkpoint["random"]
+    assert not torch.equal(first, second)
+    done = subprocess.run([*map(str, program)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("going on from phase 0, step 1") == 1
+    with (run / "curve.csv").open() as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["2"]
+    with pytest.raises(RegistrationError, match="trained by 2 processes; go on with as many, not 1"):
+        Trainer(run, Brains(packed, VALIDATION_PEOPLE), settings, log=lambda line: None)
+
+
+def test_two_processes_take_the_mean_of_their_gradients(tmp_path, packed):
+    """What two processes make of two pairs is what one makes of the mean of both losses.
+
+    Nothing of the group is left then: one of its threads would now and then abort Python as it ends.
+    """
+    script = tmp_path / "mean.py"
+    script.write_text(GRADIENTS.format(file=str(packed)))
+    program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("the same") == 2
+
+
+GRADIENTS = """
+import torch
+from pathlib import Path
+from ULAERegistrationLib.network.ulaenet import ULAENet
+from ULAERegistrationLib.training.parallel import processes
+
+
+def compare(together):
+    torch.manual_seed(0)
+    alone = ULAENet()
+    shared = ULAENet()
+    shared.load_state_dict(alone.state_dict())
+    call = together.share(shared)
+    pairs = torch.rand(2, 2, 1, 1, 32, 32, 32)
+    sum(flow.pow(2).sum() for flow in call(fixed=pairs[together.rank, 0], moving=pairs[together.rank, 1])).backward()
+    sum(flow.pow(2).sum() / 2 for pair in pairs for flow in alone(fixed=pair[0], moving=pair[1])).backward()
+    for mine, other in zip(shared.parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-3, atol=1e-5 * float(other.grad.abs().max()))
+    print("the same", flush=True)
+
+
+with processes("cpu") as (together, device):
+    compare(together)
+threads = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+assert not [thread for thread in threads if "gloo" in thread], threads
+"""
+
+
+def test_augmentation_moves_flips_and_recolours_but_keeps_the_range():
+    generator = torch.Generator().manual_seed(3)
+    image = F.interpolate(torch.rand(1, 1, 6, 6, 6, generator=generator), size=(48, 48, 48), mode="trilinear")
+    flips = 0
+    for _ in range(12):
+        pair = Augmentation(noise=0)(fixed=image, moving=image.clone(), random=generator)
+        assert pair.flow is None
+        assert pair.moving.shape == pair.fixed.shape == image.shape
+        assert min(pair.moving.min(), pair.fixed.min()) >= 0
+        assert max(pair.moving.max(), pair.fixed.max()) <= 1
+        assert not torch.equal(pair.moving, pair.fixed)
+        correlation = [
+            torch.corrcoef(torch.stack([pair.fixed.flatten(), x.flatten()]))[0, 1] for x in (image, image.flip(2))
+        ]
+        flips += int(correlation[1] > correlation[0])
+    assert 2 <= flips <= 10
+
+
+def test_identical_pairs_are_one_person_who_keeps_still():
+    generator = torch.Generator().manual_seed(3)
+    image = torch.rand(1, 1, 16, 16, 16, generator=generator)
+    pair = replace(STILL, identical=1, elastic=0.02)(fixed=image, moving=image, random=generator)
+    torch.testing.assert_close(pair.moving, pair.fixed)
+    assert not pair.flow.any()
+
+
+def test_the_known_flow_of_one_brain_warps_it_onto_its_deformation():
+    generator = torch.Generator().manual_seed(4)
+    image = F.interpolate(torch.rand(1, 1, 8, 9, 8, generator=generator), size=(48, 64, 48), mode="trilinear")
+    pair = replace(STILL, known=1, elastic=0.04, residual_rotation=6, residual_shift=0.05)(
+        fixed=image, moving=image, random=generator
+    )
+    inner = (slice(None), slice(None), *[slice(8, -8)] * 3)
+    before = (pair.moving - pair.fixed)[inner].abs().mean()
+    after = (warp(pair.moving, pair.flow) - pair.fixed)[inner].abs().mean()
+    assert pair.flow.abs().max() > 1
+    assert after < 0.1 * before
+
+
+def test_flow_error_counts_the_brain_alone():
+    flow = torch.zeros(1, 3, 8, 8, 8)
+    brain = torch.zeros(1, 1, 8, 8, 8, dtype=torch.bool)
+    brain[..., :4] = True
+    known = torch.where(brain, 2.0, 50.0).expand(1, 3, 8, 8, 8)
+    assert flow_error(flow, known, brain).item() == pytest.approx(3 * 2.0**2)
+
+
+def test_a_real_head_becomes_a_stripped_t1_brain_in_the_canonical_frame(data_folder):
+    """It correlates with the average brain, its tissues rank as in T1, and no two paintings are the same."""
+    head = sitk.ReadImage(str(data_folder / "labelmaps" / "head_01.nii.gz"))
+    tissue = torch.from_numpy(np.ascontiguousarray(tissues(head)))
+    assert tissue.shape == CANONICAL_SIZE
+    generator = torch.Generator().manual_seed(1)
+    image = synthesise(tissue, generator)[0, 0]
+    average = torch.from_numpy(sitk.GetArrayFromImage(template()).transpose(2, 1, 0).astype(np.float32))
+    assert torch.corrcoef(torch.stack([image.flatten(), average.flatten()]))[0, 1] > 0.85
+    white, cortex, ventricle = (image[tissue == n].mean() for n in (1, 2, 3))
+    assert white > cortex + 0.15
+    assert cortex > ventricle + 0.1
+    assert image[tissue == 0].mean() < 0.02
+    assert not torch.equal(image, synthesise(tissue, generator)[0, 0])
+
+
+def test_no_label_is_two_tissues():
+    members = [label for _, labels in TISSUES for label in labels]
+    assert len(members) == len(set(members))
+
+
+def test_smoothness_is_the_mean_squared_forward_difference():
+    flow = torch.rand(1, 3, 12, 13, 14)
+    expected = sum(np.mean(np.diff(flow.numpy(), axis=axis) ** 2) for axis in (2, 3, 4)) / 3
+    assert smoothness(flow).item() == pytest.approx(expected, rel=1e-5)
+    ramp = torch.zeros(1, 3, 12, 12, 12)
+    ramp[:, 0] = 0.3 * torch.arange(12.0).view(12, 1, 1)
+    # MONAI sums over the three derivatives where the paper's code takes their mean.
+    assert smoothness(ramp).item() == pytest.approx(DiffusionLoss()(ramp).item() / 3, rel=1e-5)
+
+
+def test_later_windows_weigh_half_as_much():
+    fixed = torch.rand(1, 1, 16, 16, 16)
+    assert multi_window_loss(fixed, fixed, (5, 5, 5)).item() == pytest.approx(
+        1.75 * multi_window_loss(fixed, fixed, (5,)).item()
+    )
+
+
+def test_only_a_fold_is_penalised():
+    assert folding(torch.zeros(1, 3, 8, 8, 8)) == 0
+    fold = torch.zeros(1, 3, 8, 8, 8)
+    fold[:, 0, 4] = -2.5
+    assert folding(fold) > 0
+
+
+def test_label_distance_is_one_minus_dice_of_the_warped_labels():
+    """Two boxes overlap by half, and wholly after the right shift; a label in neither map is matched by nothing."""
+    fixed, moving = torch.zeros(2, 1, 1, 32, 32, 32).unbind(0)
+    moving[..., 8:16, 8:16, 8:16] = 7
+    fixed[..., 12:20, 8:16, 8:16] = 7
+    still = torch.zeros(1, 3, 32, 32, 32)
+    assert label_distance(still, fixed_labels=fixed, moving_labels=moving, chosen=[7]).item() == pytest.approx(0.5)
+    right = still.clone()
+    right[:, 0] = -4
+    assert label_distance(right, fixed_labels=fixed, moving_labels=moving, chosen=[7]).item() == pytest.approx(
+        0, abs=1e-5
+    )
+    assert label_distance(right, fixed_labels=fixed, moving_labels=moving, chosen=[7, 9]).item() == pytest.approx(
+        0.5, abs=1e-5
+    )
+
+
+def test_following_the_label_term_makes_labels_meet():
+    fixed, moving = torch.zeros(2, 1, 1, 32, 32, 32).unbind(0)
+    moving[..., 8:18, 8:18, 8:18] = 3
+    fixed[..., 10:20, 8:18, 8:18] = 3
+    flow = torch.zeros(1, 3, 1, 1, 1, requires_grad=True)
+    optimiser = torch.optim.Adam([flow], lr=0.2)
+    for _ in range(20):
+        optimiser.zero_grad()
+        distance = label_distance(flow.expand(1, 3, 32, 32, 32), fixed_labels=fixed, moving_labels=moving, chosen=[3])
+        distance.backward()
+        optimiser.step()
+    assert distance < 0.05
+    assert flow[0, 0].item() == pytest.approx(-2, abs=0.3)
+
+
+def test_augmentation_moves_labels_as_it_moves_their_image():
+    generator = torch.Generator().manual_seed(4)
+    blobs = F.interpolate(torch.rand(1, 1, 6, 6, 6, generator=generator), size=(48, 64, 48), mode="trilinear")
+    image, labels = blobs, (blobs > 0.5).float()
+    augmentation = Augmentation(gamma=0, bias=0, noise=0, blur=0, identical=0, known=0)
+    pair = augmentation(fixed=image, moving=image.clone(), random=generator, labels=(labels, labels))
+    for warped, warped_labels in ((pair.moving, pair.moving_labels), (pair.fixed, pair.fixed_labels)):
+        agreement = ((warped > 0.5) == (warped_labels > 0)).float().mean()
+        assert agreement > 0.95
+    assert not torch.equal(pair.moving_labels, pair.fixed_labels)
+
+
+def test_labels_teach_only_where_they_are_asked_for_and_there(tmp_path, brains):
+    images = brains.training_set(4)
+    taught = Trainer(tmp_path / "a", brains, replace(SETTINGS, labels=1.5, one_protocol=1.0), log=lambda line: None)
+    assert taught._pair(images, 4).moving_labels is not None
+    assert 0 < taught._step(images, SETTINGS.phases[0])["labels"] < 1
+    plain = Trainer(tmp_path / "b", brains, SETTINGS, log=lambda line: None)
+    assert all(plain._pair(images, 4).moving_labels is None for _ in range(5))
+    assert plain._step(images, SETTINGS.phases[0])["labels"] == 0
+
+
+def test_a_run_names_its_own_validation_people(tmp_path, packed):
+    settings = replace(SETTINGS, validation_people=("nirep-na01", "nirep-na02"))
+    brains = Brains(packed, settings.validation_people)
+    assert brains.training_people == ["made-up1", "nirep-na04", "nirep-na16"]
+    assert brains.validation_pairs() == [("nirep-na01", "nirep-na02"), ("nirep-na02", "nirep-na01")]
+    assert TrainingSettings.from_json(settings.to_json()) == settings
+
+
+def test_a_folder_without_brains_is_no_pack(tmp_path, capsys):
+    assert main(["train", "--pack", str(tmp_path), "-o", str(tmp_path / "pack.npz")]) == 1
+    assert "There are no brains in" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_brain_on_another_grid_is_refused(tmp_path):
+    sitk.WriteImage(sitk.Image(16, 16, 16, sitk.sitkUInt8), str(tmp_path / "made-up1_t1.nii.gz"))
+    with pytest.raises(RegistrationError, match="16 x 16 x 16 voxels; brains are trained on in the canonical frame"):
+        pack(tmp_path, tmp_path / "pack.npz")
+    assert not (tmp_path / "pack.npz").exists()
+
+
+@pytest.mark.parametrize("text", ["{", '{"stages": []}', '{"phases": [{"voxel_mm": 4}]}', "[]"])
+def test_settings_that_are_no_recipe_are_refused_in_a_sentence(packed, tmp_path, capsys, text):
+    (tmp_path / "recipe.json").write_text(text)
+    arguments = ["train", str(packed), "-o", str(tmp_path / "run"), "--settings", str(tmp_path / "recipe.json")]
+    assert main(arguments) == 1
+    assert "The training settings cannot be read" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,37 @@
+"""A finished registration in a few lines of text. Imported when a command runs, because it loads torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import SimpleITK as sitk
+
+from ..geometry.resampling import resample
+from ..overlap import dice
+from ..result import Registration
+
+
+def overlap_before_and_after(
+    registration: Registration, fixed_labels: sitk.Image, labels: sitk.Image, warped_labels: sitk.Image
+) -> dict[str, Any]:
+    """Dice of every label after the alignment alone and after registration, and the means over all labels."""
+    aligned = resample(labels, registration.fixed, registration.alignment.fixed_to_moving, labels=True)
+    measures: dict[str, Any] = {}
+    for when, image in (("before", aligned), ("after", warped_labels)):
+        overlap = dice(sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(fixed_labels))
+        measures[f"dice_{when}"] = sum(overlap.values()) / len(overlap)
+        measures[f"dice_{when}_by_label"] = {str(label): value for label, value in overlap.items()}
+    return measures
+
+
+def print_result(registration: Registration, measures: Mapping[str, Any]) -> None:
+    """Say in a few lines how a registration went."""
+    quality = registration.quality
+    print(f"{quality.verdict}: {' '.join(quality.reasons)}")
+    print(f"local correlation {quality.ncc_before:.3f} -> {quality.ncc_after:.3f}", end="")
+    if "dice_after" in measures:
+        print(f", mean Dice {measures['dice_before']:.3f} -> {measures['dice_after']:.3f}", end="")
+    print(f", folded {quality.folded_percent:.3f} %, mean displacement {quality.displacement_mean_mm:.1f} mm")
+    print(", ".join(f"{name} {seconds:.1f} s" for name, seconds in quality.seconds.items()))
+    print(f"weights {registration.card.name}: {registration.card.licence}")

@@ -1,0 +1,126 @@
+"""A method in a process of its own, so that the memory it takes and the threads it starts are its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import tempfile
+import time
+import traceback
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import RegistrationError
+from ..process.memory import keep_freed_memory
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a method found for a pair, and what it took.
+
+    Attributes:
+        flow: `[1, 3, L, P, S]`, voxels, fixed to moving.
+        seconds: from two images in memory to the flow in memory; the weights were there before.
+        memory_gb: most resident memory of the process meanwhile, Python, torch and the images included; None where
+            the system does not say.
+        gpu_memory_gb: most memory that torch held on a CUDA device; None where it used none.
+        warnings: one sentence each.
+    """
+
+    flow: Tensor = field(repr=False)
+    seconds: float
+    memory_gb: float | None
+    gpu_memory_gb: float | None
+    warnings: tuple[str, ...]
+
+
+class MethodProcess:
+    """Use as a context; leaving it ends the process at once, whatever it is doing.
+
+    Args:
+        method: one of `methods.METHODS`.
+        options: `model`, `device` and `precision` of `methods.prepare`.
+    """
+
+    def __init__(self, method: str, **options: Any) -> None:
+        # Spawned: a fork would hold the caller's memory, and torch does not survive one.
+        context = multiprocessing.get_context("spawn")
+        self._method = method
+        self._folder = tempfile.TemporaryDirectory(prefix="ulae-evaluate-")
+        self._connection, far_end = context.Pipe()
+        self._process = context.Process(target=_serve, args=(far_end, method, options), daemon=True)
+        self._process.start()
+        far_end.close()
+
+    def __enter__(self) -> MethodProcess:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
+        self._folder.cleanup()
+
+    def register(self, fixed: Path, moving: Path) -> Answer:
+        """Run the method on two image files.
+
+        Raises:
+            RegistrationError: where it could not, or its process died.
+        """
+        import numpy as np
+
+        from ..tensors import tensor_of
+
+        file = Path(self._folder.name) / "flow.npy"
+        try:
+            self._connection.send((fixed, moving, file))
+            answer = self._connection.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            raise RegistrationError(
+                f"The process of the method {self._method!r} ended (exit code {self._process.exitcode}), perhaps for "
+                f"lack of memory; close other programs, or leave it out of --methods."
+            ) from None
+        if isinstance(answer, str):
+            raise RegistrationError(answer)
+        return Answer(flow=tensor_of(np.load(file)), **answer)
+
+
+def _serve(connection: Connection, method: str, options: dict[str, Any]) -> None:
+    """The process: answers pairs of files until nobody asks any more."""
+    keep_freed_memory()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller hears Ctrl-C too, and ends this process
+    try:
+        import numpy as np
+        import torch
+
+        from ..tensors import array_of, tensor_of
+        from .methods import prepare
+        from .peak_memory import peak_gb, reset_peak
+        from .people import read_image
+
+        run = prepare(method, **options)
+        while True:
+            fixed, moving, file = connection.recv()
+            images = [tensor_of(read_image(path) / np.float32(255))[None, None] for path in (fixed, moving)]
+            reset_peak()
+            if torch.cuda.is_available():
+                torch.cuda.reset_peak_memory_stats()
+            began = time.perf_counter()
+            flow, warnings = run(fixed=images[0], moving=images[1])
+            answer = {"seconds": time.perf_counter() - began, "memory_gb": peak_gb(), "warnings": warnings}
+            on_gpu = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else 0
+            np.save(file, array_of(flow))
+            connection.send({**answer, "gpu_memory_gb": on_gpu or None})
+    except EOFError:
+        return
+    except RegistrationError as error:
+        connection.send(str(error))
+    except Exception as error:
+        traceback.print_exc()
+        connection.send(f"The method {method!r} failed ({type(error).__name__}: {error}); leave it out of --methods.")

@@ -1,0 +1,231 @@
+"""Find the brain in a scan of a whole head: any contrast, orientation, spacing and field of view.
+
+A small U-Net looks at the scan on a cubic grid along the body's axes: first at all of it, to learn where the brain is,
+then at the surroundings of the brain. Its input is folded from voxels of 2.4 mm into eight channels of 4.8 mm and its
+output unfolded again, so that most of its work is done on the small grid.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import RegistrationError
+from ..geometry.brain import voxel_litres
+
+MODELS = Path(__file__).parents[1] / "models"
+SHIPPED = MODELS / "ulae-brain.safetensors"
+ARCHITECTURE = "BrainNet"
+SPACING = 2.4  # mm, of the grid the network was trained on
+SIZE = 96  # voxels a side: 230 mm
+SMALLEST_LITRES = 0.1  # of a piece that is called a brain; half of a newborn's is more
+CERTAIN = 0.8  # probability that some of a brain reaches
+
+
+class BrainNet(nn.Module):
+    """A U-Net of four levels with added skip connections: 420,000 parameters.
+
+    Args:
+        channels: of the four levels, from 4.8 mm to 38 mm.
+    """
+
+    def __init__(self, channels: tuple[int, int, int, int] = (16, 32, 56, 64)) -> None:
+        super().__init__()
+        inputs = (8, *channels[:2])
+        self.encoders = nn.ModuleList(
+            nn.Sequential(_block(i, o), _block(o, o)) for i, o in zip(inputs, channels[:3], strict=True)
+        )
+        self.bottom = _block(channels[2], channels[3])
+        self.narrowings = nn.ModuleList(
+            nn.Conv3d(i, o, 1) for i, o in zip(channels[:0:-1], channels[2::-1], strict=True)
+        )
+        self.decoders = nn.ModuleList(_block(o, o) for o in channels[2::-1])
+        self.head = nn.Conv3d(channels[0], 8, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits of brain.
+
+        Args:
+            image: `[batch, 1, L, P, S]` in [0, 1], each side a multiple of 16.
+
+        Returns:
+            `[batch, 1, L, P, S]`.
+        """
+        features, skipped = _fold(image).contiguous(memory_format=torch.channels_last_3d), []
+        for encoder in self.encoders:
+            features = encoder(features)
+            skipped.append(features)
+            features = F.max_pool3d(features, 2)
+        features = self.bottom(features)
+        for narrowing, decoder in zip(self.narrowings, self.decoders, strict=True):
+            features = decoder(skipped.pop() + F.interpolate(narrowing(features), scale_factor=2, mode="nearest"))
+        return _unfold(self.head(features))
+
+
+def _block(inputs: int, outputs: int) -> nn.Sequential:
+    # One group for each channel is an instance normalisation, which torch runs faster under this name.
+    return nn.Sequential(
+        nn.Conv3d(inputs, outputs, 3, padding=1, bias=False),
+        nn.GroupNorm(outputs, outputs),
+        nn.LeakyReLU(0.1, inplace=True),
+    )
+
+
+def _fold(image: Tensor) -> Tensor:
+    """Blocks of 2 x 2 x 2 voxels as channels: `[batch, 1, L, P, S]` to `[batch, 8, L/2, P/2, S/2]`."""
+    batch, _, *size = image.shape
+    left, posterior, superior = (n // 2 for n in size)
+    blocks = image.reshape(batch, left, 2, posterior, 2, superior, 2)
+    return blocks.permute(0, 2, 4, 6, 1, 3, 5).reshape(batch, 8, left, posterior, superior)
+
+
+def _unfold(channels: Tensor) -> Tensor:
+    """The inverse of `_fold`."""
+    batch, _, *size = channels.shape
+    blocks = channels.reshape(batch, 2, 2, 2, *size).permute(0, 4, 1, 5, 2, 6, 3)
+    return blocks.reshape(batch, 1, *(2 * n for n in size))
+
+
+def normalise(values: Tensor) -> Tensor:
+    """Intensities in [0, 1], whatever the share of air: from the first percentile to the bright end of the bright half.
+
+    Args:
+        values: `[batch, 1, L, P, S]` of one scan, finite.
+    """
+    few = values[..., ::2, ::2, ::2].flatten()
+    bright = few[few > few.mean()]
+    if len(bright) == 0:
+        return torch.zeros_like(values)
+    low, high = _percentile(few, 0.01), _percentile(bright, 0.98)
+    return ((values - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)
+
+
+def _percentile(values: Tensor, share: float) -> Tensor:
+    return values.kthvalue(1 + round(share * (len(values) - 1))).values
+
+
+def network_view(image: sitk.Image, centre: np.ndarray | None = None, spacing: float = SPACING) -> sitk.Image:
+    """The scan on the network's grid, whose axes are those of the body.
+
+    Args:
+        image: the scan.
+        centre: of the grid, LPS mm; None takes the middle of the scan.
+        spacing: of the grid, mm.
+
+    Returns:
+        float32 image; outside the scan its lowest value.
+    """
+    factors = [int(max(spacing // step, 1)) for step in image.GetSpacing()]
+    scan = sitk.Cast(image, sitk.sitkFloat32)
+    fine = sitk.BinShrink(scan, [min(f, n) for f, n in zip(factors, image.GetSize(), strict=True)])
+    if centre is None:
+        centre = _middle(image)
+    origin = np.asarray(centre) - spacing * (SIZE - 1) / 2
+    lowest = float(sitk.GetArrayViewFromImage(fine).min())
+    return sitk.Resample(
+        fine,
+        [SIZE] * 3,
+        sitk.Transform(),
+        sitk.sitkLinear,
+        origin.tolist(),
+        [spacing] * 3,
+        np.eye(3).ravel().tolist(),
+        lowest,
+        sitk.sitkFloat32,
+    )
+
+
+def _middle(image: sitk.Image) -> np.ndarray:
+    return np.array(image.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in image.GetSize()]))
+
+
+def _extent(image: sitk.Image) -> float:
+    """The longest side of the box along the body's axes that holds the scan, mm."""
+    sides = np.array(image.GetSize()) * np.array(image.GetSpacing())
+    return float((np.abs(np.array(image.GetDirection()).reshape(3, 3)) @ sides).max())
+
+
+def brain_probability(view: sitk.Image, network: BrainNet) -> sitk.Image:
+    """How likely each voxel of the network's grid is brain, the mean of the view and its left-right mirror image.
+
+    Returns:
+        float32 image in [0, 1] on the grid of `view`.
+    """
+    values = torch.from_numpy(sitk.GetArrayFromImage(view).transpose(2, 1, 0).copy())[None, None]
+    seen = normalise(values)
+    with torch.inference_mode():
+        probability = (network(seen).sigmoid() + network(seen.flip(2)).sigmoid().flip(2)) / 2
+    image = sitk.GetImageFromArray(np.ascontiguousarray(probability[0, 0].numpy().transpose(2, 1, 0)))
+    image.CopyInformation(view)
+    return image
+
+
+def extract_brain(image: sitk.Image, model: str | Path | None = None) -> sitk.Image:
+    """Which voxels of a scan are brain: cerebrum, cerebellum, brain stem, and the fluid inside and between them.
+
+    The same scan gives the same mask on every call. Nothing outside the scan's field of view is called brain.
+
+    Args:
+        image: a scan of a head or of a brain, any contrast, orientation, spacing and field of view.
+        model: weights to use, a `.safetensors` file; None takes the shipped ones.
+
+    Returns:
+        uint8 image of zeros and ones on the grid of `image`: one connected piece without holes.
+
+    Raises:
+        RegistrationError: where no brain is found, or the weights cannot be used.
+    """
+    network = load_brain_network(model)
+    whole = brain_probability(network_view(image, spacing=max(SPACING, _extent(image) / SIZE)), network)
+    centre = centre_of_mass(_largest_piece(whole > 0.5))
+    probability = brain_probability(network_view(image, centre), network)
+    if sitk.GetArrayViewFromImage(probability).max() < CERTAIN:
+        raise RegistrationError(_NOT_FOUND)
+    on_scan = sitk.Resample(probability, image, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+    mask = sitk.BinaryFillhole(_largest_piece(on_scan > 0.5))
+    if sitk.GetArrayViewFromImage(mask).sum() * voxel_litres(mask) < SMALLEST_LITRES:
+        raise RegistrationError(_NOT_FOUND)
+    return mask
+
+
+_NOT_FOUND = "No brain was found in this scan; give a mask of its brain, or check that it shows a head."
+
+
+def _largest_piece(mask: sitk.Image) -> sitk.Image:
+    pieces = sitk.RelabelComponent(sitk.ConnectedComponent(mask), sortByObjectSize=True)
+    return sitk.Cast(pieces == 1, sitk.sitkUInt8)
+
+
+def centre_of_mass(mask: sitk.Image) -> np.ndarray:
+    """Of the ones of a mask, LPS mm.
+
+    Raises:
+        RegistrationError: where there are none.
+    """
+    indices = np.argwhere(sitk.GetArrayViewFromImage(mask))
+    if len(indices) == 0:
+        raise RegistrationError(_NOT_FOUND)
+    return np.array(mask.TransformContinuousIndexToPhysicalPoint(indices.mean(0)[::-1].tolist()))
+
+
+@cache
+def load_brain_network(path: str | Path | None = None) -> BrainNet:
+    """The network with its weights, ready to run.
+
+    Args:
+        path: a `.safetensors` file; None takes the shipped weights.
+
+    Raises:
+        RegistrationError: where the file is missing, damaged, or of another network.
+    """
+    from .brain_weights import read_weights
+
+    network = BrainNet()
+    network.load_state_dict(read_weights(Path(path) if path else SHIPPED, network))
+    return network.to(memory_format=torch.channels_last_3d).eval().requires_grad_(False)

@@ -1,0 +1,84 @@
+"""Contrasts for painted heads: the mean and the spread of every label's intensity, new at every call."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# FreeSurfer labels by what they show.
+WHITE = (2, 7, 16, 41, 46, 77, 85, 251, 252, 253, 254, 255)
+GREY = (3, 8, 10, 11, 12, 17, 18, 26, 28, 42, 47, 49, 50, 51, 53, 54, 58, 60, 136, 137, 163, 164)
+PALLIDUM = (13, 52)
+FLUID = (4, 5, 14, 15, 24, 30, 43, 44, 62, 72)
+LESION = (25, 57)
+
+# Mean intensities of white matter, grey matter, fluid and lesions, as fractions of full scale, of the common contrasts
+# that are not T1's; typical of clinical scans, and drawn with a spread of .08.
+CONTRASTS = {
+    "T2": (0.35, 0.50, 0.90, 0.60),
+    "FLAIR": (0.50, 0.65, 0.15, 0.90),
+    "PD": (0.60, 0.75, 0.70, 0.80),
+    "T1": (0.80, 0.55, 0.20, 0.50),
+}
+
+
+def draw_contrast(
+    labels: np.ndarray, classes: dict[str, np.ndarray], random: torch.Generator, kind: str | None = None
+) -> tuple[Tensor, Tensor]:
+    """Draw a contrast: 35 % like T1, 35 % like T2, FLAIR, PD or T1 with everything outside the brain at random, 30 %
+    all at random.
+
+    Args:
+        labels: FreeSurfer's number of every row.
+        classes: `random` and `t1`: the class of every row; `t1_means`, `t1_stds`: mean and standard deviation, by class
+            of `t1`, of each class's mean and spread, `[2, classes]`, of 255.
+        random: the only source of chance.
+        kind: "t1", "scan" or "random", instead of one of them by chance.
+
+    Returns:
+        Mean and standard deviation of every row, float32 in about [0, 1]; air is dark, as it is in every scan.
+    """
+    chance = torch.rand((), generator=random).item()
+    kind = kind or ("t1" if chance < 0.35 else "scan" if chance < 0.70 else "random")
+    if kind == "t1":
+        means, spreads = _like_t1(classes, random)
+    else:
+        means, spreads = _at_random(classes, random)
+        if kind == "scan":
+            means = _like_a_scan(means, labels, random)
+    air = 0.03 * torch.rand((), generator=random)
+    means[labels == 0] = air
+    spreads[labels == 0] = air / 2
+    return means.clamp_(min=0), spreads
+
+
+def _like_t1(classes: dict[str, np.ndarray], random: torch.Generator) -> tuple[Tensor, Tensor]:
+    rows = torch.from_numpy(classes["t1"])
+    values = []
+    for prior in (classes["t1_means"], classes["t1_stds"]):
+        mean, spread = torch.from_numpy(prior).float() / 255
+        values.append((mean + 1.5 * spread * torch.randn(len(mean), generator=random))[rows])
+    return values[0], values[1].clamp(0.005, 0.25) * torch.rand((), generator=random)
+
+
+def _at_random(classes: dict[str, np.ndarray], random: torch.Generator) -> tuple[Tensor, Tensor]:
+    rows = torch.from_numpy(classes["random"])
+    number = int(rows.max()) + 1
+    means = torch.rand(number, generator=random)
+    spreads = 0.10 * torch.rand(number, generator=random)
+    return means[rows], spreads[rows]
+
+
+def _like_a_scan(means: Tensor, labels: np.ndarray, random: torch.Generator) -> Tensor:
+    """Replace the tissues' means by those of a common contrast."""
+    names = list(CONTRASTS)
+    white, grey, fluid, lesion = CONTRASTS[names[int(torch.randint(len(names), (), generator=random))]]
+    level = {**dict.fromkeys(WHITE, white), **dict.fromkeys(GREY, grey), **dict.fromkeys(FLUID, fluid)}
+    level |= {**dict.fromkeys(PALLIDUM, (white + grey) / 2), **dict.fromkeys(LESION, lesion)}
+    together = {value: 0.08 * torch.randn((), generator=random).item() for value in sorted(set(level.values()))}
+    own = 0.03 * torch.randn(len(labels), generator=random)
+    for row, label in enumerate(labels.tolist()):
+        if label in level:
+            means[row] = level[label] + together[level[label]] + own[row]
+    return means

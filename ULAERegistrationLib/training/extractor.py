@@ -1,0 +1,203 @@
+"""Train the brain extraction network on painted heads and a few real scans.
+
+`python -m ULAERegistrationLib.training.extractor PACKED FOLDER` trains, or goes on where the folder holds a checkpoint.
+The folder then holds `settings.json`, `checkpoint.pt` (never for shipping), `curve.csv`, and `last.safetensors`, the
+running average of the weights, which is what is validated and shipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..network.brain_extraction import ARCHITECTURE, BrainNet, normalise
+from ..network.brain_weights import save_weights
+from .head_data import Heads
+from .heads import augment, paint, without_brain
+
+CHECKPOINT_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class ExtractorSettings:
+    """The recipe.
+
+    Attributes:
+        steps: of `batch` images each.
+        learning_rate: of Adam, which falls along a cosine to a hundredth.
+        real: share of the images that are real scans.
+        empty: share of the images that show no brain.
+        average: decay of the running average of the weights.
+        seed: of all chance.
+        validate_every: steps between two looks at heads that are not trained on.
+    """
+
+    steps: int = 4500
+    batch: int = 2
+    learning_rate: float = 2e-3
+    real: float = 0.15
+    empty: float = 0.04
+    average: float = 0.998
+    seed: int = 1
+    validate_every: int = 250
+
+
+class ExtractorTrainer:
+    """One run, new or gone on with.
+
+    Args:
+        folder: the run's folder; where it holds a checkpoint, training goes on from it to the same state.
+        heads: what is learned from.
+        settings: the recipe; a changed number of steps re-draws the cosine.
+        log: takes one line of text at a time.
+    """
+
+    def __init__(
+        self, folder: Path, heads: Heads, settings: ExtractorSettings, log: Callable[[str], None] = print
+    ) -> None:
+        self.folder, self.heads, self.settings, self.log = Path(folder), heads, settings, log
+        self.folder.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(settings.seed)
+        self.network = BrainNet().to(memory_format=torch.channels_last_3d)
+        self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate)
+        self.random = torch.Generator().manual_seed(settings.seed)
+        self.step, self.cpu_seconds, self.rows, self.loss = 0, 0.0, [], math.nan
+        if (self.folder / "checkpoint.pt").exists():
+            self._resume()
+        (self.folder / "settings.json").write_text(json.dumps(asdict(settings), indent=2) + "\n")
+
+    def train(self, seconds: float = math.inf) -> None:
+        """Train to the last step, or for so many seconds; the checkpoint then lets a next call go on."""
+        began = checkpointed = time.monotonic()
+        used = time.process_time()
+        while self.step < self.settings.steps and time.monotonic() - began < seconds:
+            loss = self._step()
+            self.loss = loss if math.isnan(self.loss) else 0.99 * self.loss + 0.01 * loss
+            self.step += 1
+            self.cpu_seconds += time.process_time() - used
+            used = time.process_time()
+            if self.step % self.settings.validate_every == 0 or self.step == self.settings.steps:
+                self._validate()
+            if time.monotonic() - checkpointed > CHECKPOINT_SECONDS:
+                self._checkpoint()
+                checkpointed = time.monotonic()
+        self._checkpoint()
+
+    def _step(self) -> float:
+        settings = self.settings
+        falling = (1 + math.cos(math.pi * min(1, self.step / settings.steps))) / 2
+        for group in self.optimiser.param_groups:
+            rate = settings.learning_rate * (0.01 + 0.99 * falling) * min(1, (self.step + 1) / 100)
+            group["lr"] = rate
+        # torch takes its fast convolutions for more than one image only, on grids as small as these.
+        images, brains = zip(*(self.example() for _ in range(settings.batch)), strict=True)
+        loss = extraction_loss(self.network(torch.cat(images)), torch.cat(brains))
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        decay = min(settings.average, self.step / (self.step + 10))
+        with torch.no_grad():
+            for name, value in self.network.state_dict().items():
+                self.average[name].lerp_(value, 1 - decay)
+        return loss.item()
+
+    def example(self) -> tuple[Tensor, Tensor]:
+        """A training image and its share of brain, `[1, 1, L, P, S]`."""
+        real = self.heads.scans and torch.rand((), generator=self.random) < self.settings.real
+        heads = list((self.heads.scans if real else self.heads.maps).values())
+        head = heads[int(torch.randint(len(heads), (), generator=self.random))]
+        image = head.image if real else paint(head, self.heads.labels, self.heads.classes, self.random)
+        empty = torch.rand((), generator=self.random) < self.settings.empty
+        return (without_brain if empty else augment)(image, head.brain, self.random)
+
+    def averaged_network(self) -> BrainNet:
+        network = BrainNet().to(memory_format=torch.channels_last_3d).eval()
+        network.load_state_dict(self.average)
+        return network
+
+    def _validate(self) -> None:
+        scores = validate(self.averaged_network(), self.heads)
+        row = {"step": self.step, "cpu_seconds": round(self.cpu_seconds), "loss": self.loss, **scores}
+        self.rows.append({name: round(value, 4) for name, value in row.items()})
+        with (self.folder / "curve.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
+            writer.writeheader()
+            writer.writerows(self.rows)
+        self.log("  ".join(f"{name} {value}" for name, value in self.rows[-1].items()))
+        self._save(scores)
+
+    def _save(self, scores: dict[str, float]) -> None:
+        run = {"recipe": asdict(self.settings), "steps": self.step, "cpu_hours": round(self.cpu_seconds / 3600, 2)}
+        card = {"architecture": ARCHITECTURE, **run, "validation": scores}
+        save_weights(self.average, self.folder / "last.safetensors", card)
+
+    def _checkpoint(self) -> None:
+        state = {
+            "network": self.network.state_dict(),
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+            "random": self.random.get_state(),
+            "step": self.step,
+            "cpu_seconds": self.cpu_seconds,
+            "rows": self.rows,
+            "loss": self.loss,
+        }
+        temporary = self.folder / "checkpoint.part"
+        torch.save(state, temporary)
+        temporary.replace(self.folder / "checkpoint.pt")
+
+    def _resume(self) -> None:
+        state = torch.load(self.folder / "checkpoint.pt", weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.random.set_state(state["random"])
+        self.average, self.step = state["average"], state["step"]
+        self.cpu_seconds, self.rows, self.loss = state["cpu_seconds"], state["rows"], state["loss"]
+
+
+def extraction_loss(logits: Tensor, brain: Tensor) -> Tensor:
+    """Cross entropy and soft Dice against the share of brain in every voxel."""
+    probability, axes = logits.sigmoid(), (1, 2, 3, 4)
+    overlap = 2 * (probability * brain).sum(axes) + 1
+    dice = overlap / (probability.square().sum(axes) + brain.square().sum(axes) + 1)
+    return F.binary_cross_entropy_with_logits(logits, brain) + 1 - dice.mean()
+
+
+def validate(network: BrainNet, heads: Heads) -> dict[str, float]:
+    """Mean Dice of heads that are not trained on: painted ones, the same at every call, and real ones."""
+    random = torch.Generator().manual_seed(0)
+    scores: dict[str, list[float]] = {"painted": [], "measured": []}
+    with torch.inference_mode():
+        for head in [head for head in heads.held_out.values() for _ in range(4)]:
+            image, brain = augment(paint(head, heads.labels, heads.classes, random), head.brain, random)
+            scores["painted"].append(_dice(network(image) > 0, brain > 0.5))
+        for view, brain in heads.measured.values():
+            scores["measured"].append(_dice(network(normalise(view[None, None])) > 0, brain[None, None] > 0.5))
+    return {name: sum(values) / len(values) for name, values in scores.items() if values}
+
+
+def _dice(first: Tensor, second: Tensor) -> float:
+    return (2 * (first & second).sum() / (first.sum() + second.sum()).clamp(min=1)).item()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("packed", type=Path, help="what head_data packed")
+    parser.add_argument("folder", type=Path, help="of the run")
+    parser.add_argument("--steps", type=int, default=ExtractorSettings.steps)
+    parser.add_argument("--minutes", type=float, default=math.inf)
+    arguments = parser.parse_args()
+    trainer = ExtractorTrainer(arguments.folder, Heads(arguments.packed), ExtractorSettings(steps=arguments.steps))
+    trainer.train(60 * arguments.minutes)

@@ -1,0 +1,254 @@
+"""The heads that brain extraction is learned from: one packed file, read with numpy and torch alone.
+
+`python -m ULAERegistrationLib.training.head_data DATA FILE` packs; only this needs SimpleITK.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .heads import GRID, Head
+
+HELD_OUT = ("head_19", "head_20")  # label maps that are never trained on
+REACH = 5  # mm, by which the tissue is closed over its sulci, and reaches into the fluid around it
+MEASURED = ("nichart/subj01_t1", "nichart/subj05_t1", "nichart/subj08_t1")  # real heads looked at, never trained on
+
+
+def pack(data: Path, file: Path) -> dict[str, int]:
+    """Write label maps, real training scans and the measured heads as the network sees them into one `.npz`.
+
+    Args:
+        data: the folder with `labelmaps` and, where they are at hand, `heads/ms01`, `heads/cross`, `heads/nichart`.
+        file: the packed file.
+
+    Returns:
+        How many of each kind there are.
+    """
+    import SimpleITK as sitk
+
+    from ..network.brain_extraction import centre_of_mass, network_view
+
+    data, arrays = Path(data), {}
+    names = ("generation_labels", "generation_classes", "generation_classes_contrast_specific")
+    names += ("prior_means_t1", "prior_stds_t1")
+    for name in names:
+        arrays[name] = np.load(data / "labelmaps" / f"{name}.npy")
+    for path in sorted((data / "labelmaps").glob("head_*.nii.gz")):
+        name = path.name.removesuffix(".nii.gz")
+        head = sitk.ReadImage(str(path))
+        for kind in ("",) if name in HELD_OUT else ("", "_aged"):
+            for part, values in pack_labels(head, arrays["generation_labels"], kind == "_aged").items():
+                arrays[f"{name}{kind}/{part}"] = values
+    for name, scan, mask in _real_scans(data / "heads"):
+        for part, values in pack_scan(scan, mask).items():
+            arrays[f"{name}/{part}"] = values
+    for name in MEASURED:
+        path = data / "heads" / f"{name}.nii.gz"
+        if path.exists():
+            mask = sitk.Cast(sitk.ReadImage(str(path).replace(".nii.gz", "_labels.nii.gz")) > 0, sitk.sitkFloat32)
+            view = network_view(sitk.ReadImage(str(path)), centre_of_mass(mask))
+            arrays[f"measured/{path.name}/view"] = _array(view).astype(np.float32)
+            arrays[f"measured/{path.name}/brain"] = _array(sitk.Resample(mask, view, sitk.Transform(), sitk.sitkLinear))
+    np.savez_compressed(file, **arrays)
+    kinds = ("head", "scan", "measured")
+    return {kind: len({key.rsplit("/", 1)[0] for key in arrays if key.startswith(kind)}) for kind in kinds}
+
+
+def pack_labels(head: object, labels: np.ndarray, older: bool = False) -> dict[str, np.ndarray]:
+    """A label map of 1 mm as the two most frequent labels of each block of 2 x 2 x 2 voxels.
+
+    Args:
+        head: a SimpleITK image of FreeSurfer's numbers, 1 mm, an even number of voxels a side.
+        labels: the numbers, in the order of the rows.
+        older: whether the head is `aged` first; its brain then still reaches where it did.
+
+    Returns:
+        uint8 `[L, P, S]` each: `first`, `second` (rows), `share` (of `first`, 255 is all), `brain` (255 is all).
+    """
+    import SimpleITK as sitk
+
+    head = sitk.DICOMOrient(head, "LPS")
+    values = _array(head).astype(np.int32)
+    rows = np.zeros(max(int(values.max()), int(labels.max())) + 1, np.uint8)
+    rows[labels] = np.arange(len(labels))
+    brain = brain_of(values)
+    blocks = _blocks(rows[aged(values) if older else values])
+    counts = (blocks[:, None] == blocks[None]).sum(0)
+    first = np.take_along_axis(blocks, counts.argmax(0)[None], 0)[0]
+    others = np.where(blocks == first, 0, counts)
+    second = np.take_along_axis(blocks, others.argmax(0)[None], 0)[0]
+    share = counts.max(0) / (counts.max(0) + others.max(0))
+    where = np.argwhere(first > 0)
+    box = tuple(slice(max(a - 2, 0), b + 3) for a, b in zip(where.min(0), where.max(0), strict=True))
+    parts = {"first": first, "second": second, "share": np.rint(255 * share)}
+    parts["brain"] = np.rint(255 * _blocks(brain).mean(0))
+    return {name: np.ascontiguousarray(part[box].astype(np.uint8)) for name, part in parts.items()}
+
+
+def brain_of(values: np.ndarray) -> np.ndarray:
+    """What counts as brain in a label map of 1 mm.
+
+    Every label of cerebrum, cerebellum, brain stem and ventricles, closed by 5 mm within the outer fluid (24), so that
+    sulci and cisterns belong to it; and of the fluid around it, up to 5 mm, all but the outermost millimetre. So it is
+    as large, measured against deepbet's masks of both, as DLMUSE's brain, which reaches over an aged brain's fluid.
+
+    Args:
+        values: FreeSurfer's numbers, three axes in any order.
+
+    Returns:
+        bool, the same shape.
+    """
+    import SimpleITK as sitk
+
+    where = np.argwhere((values > 0) & (values < 500))
+    box = tuple(slice(a, b + 1) for a, b in zip(where.min(0), where.max(0), strict=True))
+    head = np.pad(values[box], REACH + 1)
+    tissue = sitk.GetImageFromArray(((head > 0) & (head < 500) & (head != 24)).astype(np.uint8))
+    inside = sitk.GetImageFromArray(((head > 0) & (head < 500)).astype(np.uint8))
+    closed = sitk.BinaryMorphologicalClosing(tissue, [REACH] * 3, sitk.sitkBall) & inside
+    near = sitk.BinaryDilate(closed, [REACH] * 3, sitk.sitkBall)
+    brain = closed | (near & sitk.BinaryErode(inside, [1] * 3, sitk.sitkBall))
+    inner = (slice(REACH + 1, -REACH - 1),) * 3
+    result = np.zeros(values.shape, bool)
+    result[box] = sitk.GetArrayViewFromImage(sitk.BinaryFillhole(brain))[inner] > 0
+    return result
+
+
+def aged(values: np.ndarray) -> np.ndarray:
+    """A label map whose cortex lost a millimetre to the fluid around it, and its white matter two to the ventricles.
+
+    Args:
+        values: FreeSurfer's numbers at 1 mm.
+
+    Returns:
+        The same kind and shape.
+    """
+    import SimpleITK as sitk
+
+    result = values.copy()
+    for label, millimetres, losing in ((24, 1, (3, 42)), (4, 2, (2,)), (43, 2, (41,))):
+        grown = sitk.BinaryDilate(
+            sitk.GetImageFromArray((values == label).astype(np.uint8)), [millimetres] * 3, sitk.sitkBall
+        )
+        result[(sitk.GetArrayViewFromImage(grown) > 0) & np.isin(values, losing)] = label
+    return result
+
+
+def _blocks(values: np.ndarray) -> np.ndarray:
+    """`[2L, 2P, 2S]` as `[8, L, P, S]`."""
+    return np.stack([values[i::2, j::2, k::2] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+
+
+def pack_scan(scan: object, mask: object) -> dict[str, np.ndarray]:
+    """A real scan and the mask of its brain on a grid of 2 mm along the body's axes: uint8 `image` and `brain`."""
+    import SimpleITK as sitk
+
+    sides = np.abs(np.array(scan.GetDirection()).reshape(3, 3)) @ (np.array(scan.GetSize()) * scan.GetSpacing())
+    size = [int(n) for n in np.ceil(sides / GRID) + 2]
+    middle = scan.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in scan.GetSize()])
+    origin = [m - GRID * (n - 1) / 2 for m, n in zip(middle, size, strict=True)]
+    how = (size, sitk.Transform(), sitk.sitkLinear, origin, [GRID] * 3, np.eye(3).ravel().tolist(), 0.0)
+    factors = [max(int(GRID // step), 1) for step in scan.GetSpacing()]
+    sampled = _array(sitk.Resample(sitk.BinShrink(sitk.Cast(scan, sitk.sitkFloat32), factors), *how))
+    inside = _array(sitk.Resample(sitk.BinShrink(sitk.Cast(mask > 0, sitk.sitkFloat32), factors), *how))
+    top = np.percentile(sampled[sampled > 0], 99.8)
+    return {
+        "image": np.rint(255 * np.clip(sampled / top, 0, 1)).astype(np.uint8),
+        "brain": np.rint(255 * inside).astype(np.uint8),
+    }
+
+
+def _real_scans(heads: Path) -> Iterator[tuple[str, object, object]]:
+    """Name, scan and mask of the open MS data: one person's raw scans, and stripped scans of two others."""
+    import SimpleITK as sitk
+
+    folder = heads / "ms01"
+    for visit in (1, 2) if folder.is_dir() else ():
+        for contrast in ("t1w", "t2w", "flair"):
+            scan = sitk.ReadImage(str(folder / f"visit{visit}_{contrast}.nii.gz"))
+            yield f"scan_ms01_{visit}_{contrast}", scan, ms01_mask(folder, visit, contrast, scan)
+    for path in sorted((heads / "cross").glob("*.nii.gz")):
+        scan = sitk.ReadImage(str(path))
+        mask = sitk.BinaryMorphologicalClosing(scan > 0, (3, 3, 3))
+        yield f"scan_cross_{path.name.removesuffix('.nii.gz')}", scan, sitk.BinaryFillhole(mask)
+
+
+def ms01_mask(folder: Path, visit: int, contrast: str, scan: object) -> object:
+    """The mask of `ms01`, given in the common space, on one of its scans.
+
+    Args:
+        folder: of `ms01`.
+        visit: 1 or 2.
+        contrast: "t1w", "t2w" or "flair".
+        scan: the SimpleITK image of that scan.
+    """
+    import SimpleITK as sitk
+
+    def inverse(name: str) -> sitk.Transform:
+        return sitk.ReadTransform(str(folder / f"study{visit}_{name}.txt")).GetInverse()
+
+    # A file "a_to_b" takes points of b to points of a, as ITK's resampling needs to bring image a to space b. So a
+    # point of the scan goes to FLAIR's space and to the common one through the inverses.
+    to_common = sitk.CompositeTransform(3)
+    to_common.AddTransform(inverse("FLAIR_to_common_space"))
+    if contrast != "flair":
+        to_common.AddTransform(inverse(f"{contrast[:2].upper()}W_intrastudy_to_FLAIR"))
+    mask = sitk.ReadImage(str(folder / "brainmask.nii.gz"))
+    return sitk.Resample(mask, scan, to_common, sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
+
+
+def _array(image: object) -> np.ndarray:
+    import SimpleITK as sitk
+
+    return sitk.GetArrayFromImage(image).transpose(2, 1, 0)
+
+
+class Heads:
+    """The packed heads in memory.
+
+    Attributes:
+        labels: FreeSurfer's number of every row; classes: see `contrasts.draw_contrast`.
+        maps, scans, held_out: heads by name.
+        measured: of real heads, the view's values and the share of brain, float32 `[L, P, S]`.
+    """
+
+    def __init__(self, file: Path) -> None:
+        with np.load(file) as arrays:
+            self.labels = arrays["generation_labels"]
+            self.classes = {
+                "random": arrays["generation_classes"].astype(np.int64),
+                "t1": arrays["generation_classes_contrast_specific"].astype(np.int64),
+                "t1_means": arrays["prior_means_t1"],
+                "t1_stds": arrays["prior_stds_t1"],
+            }
+            names = sorted({key.rsplit("/", 1)[0] for key in arrays.files if "/" in key})
+            parts = {name: {} for name in names}
+            for key in arrays.files:
+                if "/" in key:
+                    name, part = key.rsplit("/", 1)
+                    parts[name][part] = torch.from_numpy(arrays[key])
+        heads = {name: _head(part) for name, part in parts.items() if not name.startswith("measured")}
+        self.maps = {n: h for n, h in heads.items() if n.startswith("head") and n not in HELD_OUT}
+        self.held_out = {n: h for n, h in heads.items() if n in HELD_OUT}
+        self.scans = {n: h for n, h in heads.items() if n.startswith("scan")}
+        self.measured = {n: (p["view"], p["brain"]) for n, p in parts.items() if n.startswith("measured")}
+
+
+def _head(parts: dict[str, torch.Tensor]) -> Head:
+    brain = parts["brain"].float() / 255
+    if "image" in parts:
+        return Head(brain, image=parts["image"].float() / 255)
+    return Head(brain, None, parts["first"].int(), parts["second"].int(), parts["share"].float() / 255)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="the folder with labelmaps and heads")
+    parser.add_argument("file", type=Path, help="the packed file")
+    arguments = parser.parse_args()
+    print(pack(arguments.data, arguments.file))

@@ -1,0 +1,244 @@
+"""Whole heads to learn brain extraction from: painted from label maps in ever new contrasts, and a few real scans.
+
+`paint` gives a label map intensities on its own grid of 2 mm; `augment` brings it, or a real scan, on the network's
+grid in a random pose and makes of it what scanners and people make of heads. Axes are L, P, S throughout; all on the
+CPU.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..network.brain_extraction import SIZE, SPACING, normalise
+from .contrasts import draw_contrast
+
+GRID = 2.0  # mm, of the packed heads
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head to learn from, on its own grid of 2 mm.
+
+    Attributes:
+        brain: share of brain in each voxel, float32 `[L, P, S]` in [0, 1].
+        image: a real scan in [0, 1], float32 `[L, P, S]`; None for a label map.
+        first, second: the two most frequent labels of each voxel, as rows of the label list, int32 `[L, P, S]`.
+        share: of `first` against `second`, float32 `[L, P, S]`.
+    """
+
+    brain: Tensor
+    image: Tensor | None = None
+    first: Tensor | None = None
+    second: Tensor | None = None
+    share: Tensor | None = None
+
+
+def paint(head: Head, labels: np.ndarray, classes: dict[str, np.ndarray], random: torch.Generator) -> Tensor:
+    """A picture of a label map in a contrast that is new every time.
+
+    Args:
+        head: with labels.
+        labels: FreeSurfer's number of every row.
+        classes: what `contrasts.draw_contrast` needs.
+        random: the only source of chance.
+
+    Returns:
+        float32 `[L, P, S]`, about [0, 1]; air is about 0.
+    """
+    means, spreads = draw_contrast(labels, classes, random)
+    shape = head.first.shape
+    first, second = head.first.flatten(), head.second.flatten()
+    painted = means[second].lerp_(means[first], head.share.flatten())
+    painted += spreads[first] * torch.randn(len(first), generator=random)
+    painted = painted.view(shape)
+    if _uniform(random) < 0.6:  # muscle, fat and marrow are not as even as their labels
+        outside = torch.from_numpy(labels >= 500)[head.first]
+        coarse = torch.randn(1, 1, *(n // 4 for n in shape), generator=random)
+        uneven = F.interpolate(coarse, size=shape, mode="trilinear", align_corners=True)[0, 0]
+        painted += outside * uneven * _between(random, 0.0, 0.4)
+        painted.clamp_(min=0)
+    chance = _uniform(random)
+    if chance < 0.10:  # stripped along the mask of brain
+        painted *= head.brain > 0.5
+    elif chance < 0.14:  # stripped down to the tissue and the fluid
+        outside = torch.from_numpy((labels >= 500) | (labels == 0))
+        painted *= ~outside[head.first]
+    elif chance < 0.28:
+        painted = _defaced(painted, head.brain, random)
+    return painted
+
+
+def augment(image: Tensor, brain: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """An image as another scanner would have taken it, on the network's grid.
+
+    Args:
+        image: `[L, P, S]` on a grid of 2 mm.
+        brain: share of brain, the same shape.
+        random: the only source of chance.
+
+    Returns:
+        The image as the network sees it, in [0, 1], and the share of brain: `[1, 1, L, P, S]`, 96 voxels a side.
+    """
+    background = image[0, 0, 0].clone()
+    grid = _pose(brain, random)
+    both = torch.stack([image - background, brain])[None]
+    sampled = F.grid_sample(both, grid, align_corners=True)
+    picture, target = sampled[:, :1] + background, sampled[:, 1:].clamp(0, 1)
+    picture = _blurred(picture, random)
+    picture = _thick_slices(picture, random)
+    picture = picture * _bias(random, _between(random, 0.0, 0.45))
+    noise = torch.randn(picture.shape, generator=random) * _between(random, 0.0, 0.25) ** 2
+    if _uniform(random) < 0.4:  # air, or what was removed, stays exactly dark
+        noise *= picture > 0.02
+    picture = (picture + noise).abs()
+    seen = _field_of_view(target, random)
+    if seen is not None:
+        picture, target = torch.where(seen, picture, picture.new_zeros(())), target * seen
+    picture = normalise(picture)
+    return picture ** math.exp(_normal(random) * 0.3), target
+
+
+def without_brain(image: Tensor, brain: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """What is no brain: noise of some coarseness, or what of a head lies on one side of its brain.
+
+    Args:
+        image, brain, random: as for `augment`.
+
+    Returns:
+        As `augment`; the share of brain is 0.
+    """
+    nothing = torch.zeros(1, 1, SIZE, SIZE, SIZE)
+    if _uniform(random) < 0.5:
+        side = int(_between(random, 3, SIZE))
+        noise = torch.randn(1, 1, side, side, side, generator=random)
+        noise = F.interpolate(noise, size=[SIZE] * 3, mode="trilinear", align_corners=True)
+        return normalise(noise.abs() if _uniform(random) < 0.5 else noise), nothing
+    picture, target = augment(image, brain, random)
+    axis = int(_between(random, 0, 3))
+    shown = torch.ones(SIZE)
+    occupied = target[0, 0].amax([k for k in range(3) if k != axis]).nonzero().flatten()
+    if len(occupied):
+        shown[int(occupied[0]) :] = 0
+    picture = picture * shown.view([-1 if k == axis else 1 for k in range(3)])
+    return normalise(picture) if picture.any() else normalise(torch.rand(nothing.shape, generator=random)), nothing
+
+
+def _pose(brain: Tensor, random: torch.Generator) -> Tensor:
+    """Where every voxel of the network's grid lies in the head, normalised, `[1, L, P, S, 3]` in torch's axis order."""
+    kind = _uniform(random)
+    angles = [_normal(random) * 9.0 for _ in range(3)]
+    if kind < 0.08:  # quarter and half turns
+        angles = [a / 2 + 90.0 * int(_between(random, 0, 4)) for a in angles]
+    elif kind < 0.20:
+        angles = [_between(random, -180, 180) for _ in range(3)]
+    matrix = torch.eye(3)
+    for axis, angle in enumerate(angles):
+        i, j = [k for k in range(3) if k != axis]
+        turn = torch.eye(3)
+        turn[i, i] = turn[j, j] = math.cos(math.radians(angle))
+        turn[i, j], turn[j, i] = -math.sin(math.radians(angle)), math.sin(math.radians(angle))
+        matrix = turn @ matrix
+    size = math.exp(_normal(random) * 0.10 + (-0.2 if _uniform(random) < 0.1 else 0.0))
+    scales = torch.tensor([size * math.exp(_normal(random) * 0.05) for _ in range(3)])
+    matrix = torch.diag(1 / scales) @ matrix
+    if _uniform(random) < 0.5:
+        matrix[0] *= -1
+    # An affine map is linear along the axes, so that a coarse grid holds it and the smooth deformation exactly.
+    coarse = 8
+    half = SPACING * (SIZE - 1) / 2
+    line = torch.linspace(-half, half, coarse)
+    points = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), dim=-1)
+    shift = torch.tensor([_normal(random) * 14.0 for _ in range(3)])
+    points = (points + shift) @ matrix.t()
+    points += torch.randn(points.shape, generator=random) * _between(random, 0.0, 4.5)
+    shape = torch.tensor(brain.shape)
+    points = points + _centre(brain) * GRID
+    points = points / GRID / (shape - 1) * 2 - 1
+    fine = F.interpolate(points.permute(3, 0, 1, 2)[None], size=[SIZE] * 3, mode="trilinear", align_corners=True)
+    return fine.permute(0, 2, 3, 4, 1).flip(-1)
+
+
+def _centre(brain: Tensor) -> Tensor:
+    """Centre of mass in voxels."""
+    sums = [brain.sum([k for k in range(3) if k != axis]) for axis in range(3)]
+    return torch.stack([(s * torch.arange(len(s))).sum() / s.sum() for s in sums])
+
+
+def _defaced(painted: Tensor, brain: Tensor, random: torch.Generator) -> Tensor:
+    """Zero in front of and below the brain, as anonymised scans are."""
+    inside = brain.amax((0, 2)).nonzero()
+    front = int(inside[0])
+    levels = brain.amax((0, 1)).nonzero()
+    low, high = int(levels[0]), int(levels[-1])
+    depth = front + int(_between(random, 0.0, 0.35) * (int(inside[-1]) - front))
+    height = low + int(_between(random, 0.15, 0.6) * (high - low))
+    painted = painted.clone()
+    painted[:, :depth, :height] *= brain[:, :depth, :height] > 0
+    return painted
+
+
+def _blurred(picture: Tensor, random: torch.Generator) -> Tensor:
+    share = _between(random, 0.0, 1.0)
+    return picture.lerp(F.avg_pool3d(picture, 3, stride=1, padding=1), share) if share > 0.3 else picture
+
+
+def _thick_slices(picture: Tensor, random: torch.Generator) -> Tensor:
+    """Slices of up to 8 mm along one axis, often the body's own, interpolated back."""
+    if _uniform(random) > 0.45:
+        return picture
+    axis = 2 if _uniform(random) < 0.6 else int(_between(random, 0, 3))
+    thickness = _between(random, 2.6, 8.0)
+    if thickness > 4.5:
+        kernel = [3 if k == axis else 1 for k in range(3)]
+        picture = F.avg_pool3d(picture, kernel, stride=1, padding=[n // 2 for n in kernel], count_include_pad=False)
+    size = [round(SIZE * SPACING / thickness) if k == axis else SIZE for k in range(3)]
+    thick = F.interpolate(picture, size=size, mode="trilinear", align_corners=False)
+    return F.interpolate(thick, size=[SIZE] * 3, mode="trilinear", align_corners=False)
+
+
+def _bias(random: torch.Generator, strength: float) -> Tensor:
+    control = torch.randn(1, 1, 4, 4, 4, generator=random) * strength
+    return F.interpolate(control.exp(), size=[SIZE] * 3, mode="trilinear", align_corners=True)
+
+
+def _field_of_view(target: Tensor, random: torch.Generator) -> Tensor | None:
+    """Which voxels the scan holds, `[1, 1, L, P, S]`; None for all. Planes cut at most 45 % of the brain each."""
+    chance = _uniform(random)
+    if chance < 0.3 or target.max() < 0.5:
+        return None
+    line = torch.linspace(-1, 1, SIZE)
+    seen = torch.ones(1, 1, SIZE, SIZE, SIZE, dtype=torch.bool)
+    faces = [(axis, side) for axis in range(3) for side in (-1, 1) if _uniform(random) < 0.35]
+    depths = [_between(random, -0.35, 0.45 if _uniform(random) < 0.6 else 0.05) for _ in faces]
+    if chance > 0.92:  # a slab: both ends of one axis
+        axis = int(_between(random, 0, 3))
+        faces, depths = [(axis, -1), (axis, 1)], [_between(random, 0.05, 0.45) for _ in range(2)]
+    for (axis, side), depth in zip(faces, depths, strict=True):
+        extent = target[0, 0].amax([k for k in range(3) if k != axis]) > 0.5
+        indices = extent.nonzero().flatten()
+        low, high = int(indices[0]), int(indices[-1])
+        place = low + depth * (high - low) if side < 0 else high - depth * (high - low)
+        normal = [_normal(random) * 0.08 for _ in range(3)]
+        normal[axis] = 1.0
+        plane = sum(n * line.view([-1 if k == axis_ else 1 for k in range(3)]) for axis_, n in enumerate(normal))
+        level = 2 * place / (SIZE - 1) - 1
+        seen &= plane > level if side < 0 else plane < level
+    return seen
+
+
+def _uniform(random: torch.Generator) -> float:
+    return torch.rand((), generator=random).item()
+
+
+def _between(random: torch.Generator, low: float, high: float) -> float:
+    return low + (high - low) * _uniform(random)
+
+
+def _normal(random: torch.Generator) -> float:
+    return torch.randn((), generator=random).item()
