@@ -8,7 +8,9 @@ package, torch or SimpleITK is imported before it is used, so that Slicer starts
 import importlib.util
 import logging
 import sys
+import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import qt
@@ -28,7 +30,7 @@ if importlib.util.find_spec("ULAERegistrationLib") is None:
     # Run from the source tree: Slicer adds this folder only, the library lies beside it.
     sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from ULAERegistrationParts import dependencies, maps, sampleData
+from ULAERegistrationParts import dependencies, licence, maps, sampleData
 from ULAERegistrationParts.outputs import Outputs, restoreInterpolation
 from ULAERegistrationParts.parameters import ParameterBinding, setDefaults
 from ULAERegistrationParts.qualityPanel import QualityPanel
@@ -48,7 +50,7 @@ class ULAERegistration(ScriptedLoadableModule):
         self.parent.title = _("ULAE Registration")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Registration")]
         self.parent.dependencies = []
-        self.parent.contributors = ["The ULAERegistration authors"]
+        self.parent.contributors = ["AUTHOR-NAME (AUTHOR-ORGANISATION)"]
         self.parent.helpText = _(
             "Deformable registration of two T1 brain MR scans with ULAE-net, a deep network that warps the moving brain"
             " in three accumulating steps. Select a fixed and a moving volume and click Register; the steps and the"
@@ -56,17 +58,26 @@ class ULAERegistration(ScriptedLoadableModule):
         )
         self.parent.acknowledgementText = _(
             "The method: Y. Shu, H. Wang, B. Xiao, X. Bi, W. Li, Medical Image Registration Based on Uncoupled Learning"
-            " and Accumulative Enhancement, MICCAI 2021."
+            " and Accumulative Enhancement, MICCAI 2021, doi:10.1007/978-3-030-87202-1_1."
         )
         slicer.app.connect("startupCompleted()", registerSampleData)
+        # Here and not in the panel: a scene may be loaded long before anybody opens the module, or never does.
+        slicer.mrmlScene.AddObserver(slicer.mrmlScene.EndImportEvent, onSceneImported)
+
+
+def onSceneImported(scene, event):
+    """Makes results that were loaded the map they were when they were saved."""
+    restoreInterpolation(scene)
 
 
 def registerSampleData():
     """Adds the module's data sets to Slicer's Sample Data module."""
     try:
-        sampleData.register(Path(__file__).parent / "Resources" / "Icons")
+        sampleData.register(Path(__file__).parent / "Resources")
     except ImportError:  # a Slicer without the Sample Data module
         logging.info("Sample Data module not found; the data sets of ULAE Registration are not offered.")
+    except Exception as error:  # the module works without them, so Slicer's start must not show a traceback
+        logging.warning(f"The data sets of ULAE Registration are not offered: {error}")
 
 
 class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -91,21 +102,22 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.stepsPanel = StepsPanel(self.ui)
         self.qualityPanel = QualityPanel(self.ui)
         self.binding = ParameterBinding(self.ui, self.updatePanel)
-        requirements = self.resourcePath("requirements.txt")
-        self.registerPanel = RegisterPanel(self.ui, self.logic, self.binding, requirements, self.onDone)
+        self.registerPanel = RegisterPanel(self.ui, self.logic, self.binding, self.onDone)
         self.ui.swapButton.connect("clicked()", self.onSwapButton)
         self.ui.outputTransformSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onResultSelected)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        # After the selectors, which were given the scene above: they lose their nodes one after another at the end of
+        # an import and tell it, which must not be taken for the user's choice.
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartImport)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
-        restoreInterpolation(slicer.mrmlScene)  # of a scene that was loaded before the module was opened
         self.initializeParameterNode()
 
     def enter(self):
         self.initializeParameterNode()
 
     def exit(self):
-        pass
+        self.setParameterNode(None)  # the panel is brought in line again when it is shown again
 
     def cleanup(self):
         self.logic.cancelAll()
@@ -126,8 +138,10 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.stepsPanel.setResult(None, {})
         self.qualityPanel.setResult(None, "")
 
+    def onSceneStartImport(self, caller, event):
+        self.setParameterNode(None)
+
     def onSceneEndImport(self, caller, event):
-        restoreInterpolation(slicer.mrmlScene)
         self.onSceneEndClose(caller, event)
 
     def onSceneEndClose(self, caller, event):
@@ -171,16 +185,17 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onDone(self, run):
         """Selects the outputs of a run that went well, and shows the warped volume over the fixed one."""
-        modifying = self.parameterNode.StartModify()
-        self.parameterNode.SetNodeReferenceID("OutputTransform", run.transformNode.GetID())
+        node = self.logic.getParameterNode()  # the panel itself is bound to it only while it is shown
+        modifying = node.StartModify()
+        node.SetNodeReferenceID("OutputTransform", run.transformNode.GetID())
         if run.volumeNode is not None:
-            self.parameterNode.SetNodeReferenceID("OutputVolume", run.volumeNode.GetID())
-        labels = [node for node in run.carriedNodes if node.GetClassName() in LABEL_CLASSES]
+            node.SetNodeReferenceID("OutputVolume", run.volumeNode.GetID())
+        labels = [carried for carried in run.carriedNodes if carried.GetClassName() in LABEL_CLASSES]
         if labels:
-            self.parameterNode.SetNodeReferenceID("DiceWarped", labels[0].GetID())
-        self.parameterNode.EndModify(modifying)
+            node.SetNodeReferenceID("DiceWarped", labels[0].GetID())
+        node.EndModify(modifying)
         self.onResultSelected(run.transformNode)
-        if labels and self.ui.diceFixedSelector.currentNode() is not None:
+        if labels and self.parameterNode is not None and self.ui.diceFixedSelector.currentNode() is not None:
             self.qualityPanel.measureDice()
         if run.volumeNode is not None:
             fixed = slicer.mrmlScene.GetNodeByID(run.fixedVolumeID)
@@ -191,8 +206,10 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
     """Registration from Python, without the panel.
 
     >>> logic = slicer.modules.ulaeregistration.widgetRepresentation().self().logic  # or ULAERegistrationLogic()
-    >>> run = logic.register(fixedVolume, movingVolume, preset="fast")
+    >>> run = logic.register(fixedVolume, movingVolume, preset="fast", acceptLicence=True)
     >>> run.transformNode, run.volumeNode, run.quality["ncc_after"]
+    >>> outputs = ULAERegistration.Outputs(makeVolume=False, alsoTransform=[segmentation])
+    >>> logic.register(fixedVolume, movingVolume, outputs=outputs).carriedNodes
     """
 
     def __init__(self):
@@ -204,27 +221,17 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
         self,
         fixedVolume,
         movingVolume,
-        outputTransform=None,
-        outputVolume=None,
+        *,
         fixedMask=None,
         movingMask=None,
-        preset="accurate",
-        *,
         initialTransform=None,
-        makeVolume=True,
-        alsoTransform=(),
-        device="auto",
-        alignment="affine",
-        precision="auto",
-        refinementIterations=None,
-        smoothness=1.0,
-        model=None,
-        keepSteps=False,
-        keepReport=False,
-        keepTemporaryFiles=False,
+        outputs=None,
+        settings=None,
+        acceptLicence=False,
         waitForCompletion=True,
         progress=None,
         finished=None,
+        **changes,
     ):
         """Registers the moving volume to the fixed one, in a process of its own.
 
@@ -233,55 +240,35 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
 
         :param fixedVolume: the T1 brain scan that stays where it is.
         :param movingVolume: the T1 brain scan that is carried to the fixed one.
-        :param outputTransform: grid transform node for the result; a new one by default.
-        :param outputVolume: volume node for the warped moving volume; a new one by default.
         :param fixedMask: the fixed brain as segmentation or label map; needed where the skull is still there.
         :param movingMask: the moving brain likewise.
-        :param preset: "fast" (network alone), "accurate" (with refinement) or "smooth" (nothing folds).
         :param initialTransform: linear transform node that carries the moving volume roughly to the fixed one.
-        :param makeVolume: whether the warped volume is wanted.
-        :param alsoTransform: nodes that belong to the moving volume, to be carried along: segmentations, label maps,
-            volumes, markups, models. Each gets a copy.
-        :param device: "auto", "cpu", "cuda" or "mps".
-        :param alignment: "affine", "rigid", "centre" or "none".
-        :param precision: "auto", "float32", "bfloat16" or "float16".
-        :param refinementIterations: most steps of the refinement; None takes the preset's number.
-        :param smoothness: weight of the smoothness term in the refinement.
-        :param model: path of other weights (.safetensors).
-        :param keepSteps: keep the fields of the three steps in the result's `steps`.
-        :param keepReport: keep the report in the result's `report`.
-        :param keepTemporaryFiles: leave the folder of the process where it is.
+        :param outputs: an `Outputs`: nodes to overwrite, what else to carry along, what to keep; by default a new
+            transform and a new volume.
+        :param settings: the library's RegistrationSettings: preset, alignment, device, precision and so on.
+        :param acceptLicence: accepts the licence of the shipped weights for this run; not needed where the box in the
+            panel was ticked, nor with weights of your own.
         :param waitForCompletion: return when all is done, keeping the window alive; otherwise at once.
         :param progress: called with the run whenever it has moved on.
         :param finished: called with the run at its end, when it is not waited for.
+        :param changes: fields of `settings` by name, such as preset="fast".
         :return: the run (see ULAERegistrationParts.run.Run): state, transformNode, volumeNode, carriedNodes, quality.
         :raises RegistrationError: one sentence on what is wrong; when waited for, also for failures on the way.
         """
         from ULAERegistrationLib.errors import RegistrationError
+        from ULAERegistrationLib.settings import RegistrationSettings
 
-        settings = {
-            "preset": preset,
-            "device": device,
-            "alignment": alignment,
-            "precision": precision,
-            "refinement_iterations": refinementIterations,
-            "smoothness": smoothness,
-            "model": str(model) if model else None,
-        }
+        settings = replace(settings or RegistrationSettings(), **changes)
+        if settings.model is None and not acceptLicence and not licence.accepted():
+            raise RegistrationError(licence.sentence())
         run = Run(
             fixedVolume,
             movingVolume,
-            Outputs(outputTransform, outputVolume, makeVolume, alsoTransform),
             (fixedMask, movingMask),
             initialTransform,
-            {
-                "settings": settings,
-                "steps": keepSteps,
-                "report": keepReport,
-                "keepTemporaryFiles": keepTemporaryFiles,
-                "python": pythonExecutable(),
-                "command": self.workerCommand,
-            },
+            outputs or Outputs(),
+            settings,
+            self.workerCommand or pythonExecutable(),
         )
         if not waitForCompletion:
             self._follow(run, progress, finished)
@@ -300,55 +287,168 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
 
     def cancelAll(self):
         """Ends every run that is not waited for; harmless when there is none."""
-        for run, timer in list(self._runs.items()):
-            timer.stop()
+        for run in list(self._runs):
+            self._unfollow(run)
             run.cancel()
-        self._runs.clear()
 
     def _follow(self, run, progress, finished):
-        timer = qt.QTimer()
+        timer = qt.QTimer(slicer.app)  # without a parent it would end with the last variable, within its own signal
         timer.setInterval(POLL_MILLISECONDS)
 
         def look():
             if run.poll() == "running":
                 if progress is not None:
                     progress(run)
-                return
-            timer.stop()
-            if self._runs.pop(run, None) is not None and run.state != "cancelled" and finished is not None:
+            elif self._unfollow(run) and run.state != "cancelled" and finished is not None:
                 finished(run)
 
         timer.connect("timeout()", look)
         self._runs[run] = timer
         timer.start()
 
+    def _unfollow(self, run) -> bool:
+        """Looks no more at a run; says whether it was looked at.
+
+        The timer's connection holds `look`, and that the run with all its fields, for as long as the timer lives:
+        PythonQt's objects take no part in Python's search for cycles.
+        """
+        timer = self._runs.pop(run, None)
+        if timer is None:
+            return False
+        timer.stop()
+        timer.deleteLater()
+        return True
+
 
 class ULAERegistrationTest(ScriptedLoadableModuleTest):
-    """Runs in Slicer ("Reload and Test", CTest) and in the stand-in; needs no torch unless it is there."""
+    """The module's own test, in Slicer ("Reload and Test", CTest, Testing/in-slicer.sh) and in the stand-in.
+
+    What needs torch is passed over with a message where it is not installed: in testing mode nothing is installed.
+    """
 
     def setUp(self):
         slicer.mrmlScene.Clear(0)
+        self.accepted = licence.accepted()
+        licence.setAccepted(True)  # for the test alone
+
+    def tearDown(self):
+        licence.setAccepted(self.accepted)
+
+    def test_sampleDataAreOffered(self):
+        """Both data sets come from Sample Data, under their names and with voxels."""
+        for node, name in zip(self.loadPair(), ("ULAETemplate", "ULAESimulatedSubject"), strict=True):
+            self.assertTrue(node.GetName().startswith(name))
+            self.assertGreater(node.GetImageData().GetScalarRange()[1], 100)
 
     def test_panelSaysWhatIsMissing(self):
-        """A fresh panel asks for its inputs, in words, on the button."""
-        panel = slicer.modules.ulaeregistration.widgetRepresentation().self()
-        panel.enter()
+        """A fresh panel asks for its inputs, in words, on the button, and takes the two volumes it finds."""
+        panel = self.openPanel()
         self.assertFalse(panel.ui.registerButton.enabled)
         self.assertEqual(panel.ui.registerButton.text, _("Select a fixed volume"))
-        sampleData.loadTemplate()
-        sampleData.loadSimulatedSubject()
+        fixed, moving = self.loadPair()
         panel.enter()
-        self.assertEqual(panel.ui.fixedVolumeSelector.currentNode().GetName(), "ULAETemplate")
-        self.assertEqual(panel.ui.movingVolumeSelector.currentNode().GetName(), "ULAESimulatedSubject")
+        self.assertIs(panel.ui.fixedVolumeSelector.currentNode(), fixed)
+        self.assertIs(panel.ui.movingVolumeSelector.currentNode(), moving)
         self.assertTrue(panel.ui.registerButton.enabled)
 
+    def test_choicesAreSavedWithTheScene(self):
+        """What was chosen in the panel is there again after the scene was saved, closed and loaded."""
+        panel = self.openPanel()
+        self.loadPair()
+        panel.enter()
+        panel.ui.presetComboBox.setCurrentText("Smooth")
+        panel.ui.smoothnessSlider.value = 2.5
+        panel.ui.swapButton.click()
+        self.saveAndLoad()
+        self.assertEqual(panel.ui.presetComboBox.currentText, "Smooth")
+        self.assertEqual(panel.ui.smoothnessSlider.value, 2.5)
+        self.assertTrue(panel.ui.fixedVolumeSelector.currentNode().GetName().startswith("ULAESimulatedSubject"))
+        self.assertTrue(panel.ui.movingVolumeSelector.currentNode().GetName().startswith("ULAETemplate"))
+
     def test_registersTheSimulatedSubject(self):
-        """The simulated subject comes closer to the template, and the warped volume lies on the template's grid."""
-        if dependencies.missing():
-            self.delayDisplay("Skipped: torch is not installed")
+        """The subject comes closer to the template; what belongs to it comes along; the result can be saved."""
+        if self.torchIsMissing():
             return
-        fixed, moving = sampleData.loadTemplate(), sampleData.loadSimulatedSubject()
-        run = ULAERegistrationLogic().register(fixed, moving, preset="fast")
+        fixed, moving = self.loadPair()
+        segmentation = self.segmentBrain(moving)
+        outputs = Outputs(alsoTransform=[segmentation])
+        run = ULAERegistrationLogic().register(fixed, moving, outputs=outputs, preset="fast")
         self.assertEqual(run.state, "done")
         self.assertGreater(run.quality["ncc_after"], run.quality["ncc_before"])
         self.assertEqual(run.volumeNode.GetImageData().GetDimensions(), fixed.GetImageData().GetDimensions())
+        dice = maps.dice(self.segmentBrain(fixed), run.carriedNodes[0], fixed)
+        self.assertGreater(dice["brain"], 0.93)
+        point = [0.0, -20.0, 10.0]
+        before = run.transformNode.GetTransformFromParent().TransformPoint(point)
+        name = run.transformNode.GetName()
+        self.saveAndLoad()
+        after = slicer.util.getNode(name).GetTransformFromParent().TransformPoint(point)
+        self.assertLess(max(abs(a - b) for a, b in zip(before, after, strict=True)), 1e-3)
+
+    def test_cancelLeavesTheSceneAsItWas(self):
+        """A click on Cancel ends the process at once; the scene has no node more than before."""
+        if self.torchIsMissing():
+            return
+        panel = self.openPanel()
+        self.loadPair()
+        panel.enter()
+        count = slicer.mrmlScene.GetNumberOfNodes()
+        panel.ui.registerButton.click()
+        self.assertEqual(panel.ui.registerButton.text, _("Cancel"))
+        run = panel.registerPanel.run
+        self.waitUntil(lambda: run.fraction > 0 or run.state != "running")
+        began = time.monotonic()
+        panel.ui.registerButton.click()
+        self.assertLess(time.monotonic() - began, 5)
+        self.assertEqual(run.state, "cancelled")
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), count)
+        self.assertFalse(run.folder.exists())
+
+    # --- what the tests are made of ---
+
+    def openPanel(self):
+        """The panel as it is when the user opens the module."""
+        panel = slicer.modules.ulaeregistration.widgetRepresentation().self()
+        panel.enter()
+        return panel
+
+    def loadPair(self):
+        """The template and the simulated subject, through Slicer's Sample Data module."""
+        import SampleData
+
+        logic = SampleData.SampleDataLogic()
+        return logic.downloadSample(sampleData.TEMPLATE), logic.downloadSample(sampleData.SUBJECT)
+
+    def segmentBrain(self, volume):
+        """A segmentation of what is not background, with the one segment "brain"."""
+        labels = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "brain")
+        labels.CopyOrientation(volume)
+        brain = (slicer.util.arrayFromVolume(volume) > 0).astype("uint8")
+        slicer.util.updateVolumeFromArray(labels, brain)
+        segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{volume.GetName()} brain")
+        slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(labels, segmentation)
+        segmentation.GetSegmentation().GetNthSegment(0).SetName("brain")
+        slicer.mrmlScene.RemoveNode(labels)
+        return segmentation
+
+    def saveAndLoad(self):
+        """Saves the scene as .mrb, closes it and loads it again, as the user does."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = str(Path(folder) / "scene.mrb")
+            self.assertTrue(slicer.mrmlScene.WriteToMRB(path))
+            slicer.mrmlScene.Clear(0)
+            self.assertTrue(slicer.mrmlScene.ReadFromMRB(path))
+        self.openPanel()
+
+    def torchIsMissing(self) -> bool:
+        names = ", ".join(dependencies.missing())
+        if names:
+            self.delayDisplay(f"Passed over: {names} is not installed")
+        return bool(names)
+
+    def waitUntil(self, condition, seconds: float = 120):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            self.assertLess(time.monotonic(), deadline, "waited too long")
+            slicer.app.processEvents()
+            time.sleep(0.05)

@@ -11,8 +11,9 @@ import vtk
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.geometry.transforms import displacement_field
 from ULAERegistrationLib.mrml.carrying import carried_along
-from ULAERegistrationLib.mrml.labels import label_layers
+from ULAERegistrationLib.mrml.labels import label_layers, oriented_image
 from ULAERegistrationLib.mrml.transforms import grid_transform, set_transform
+from ULAERegistrationLib.mrml.volumes import set_volume
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +126,24 @@ def test_markups_and_models_end_where_the_fixed_brain_has_them(scene, oblique):
     moved = carried_along(model, transform, grid, fixed)
     assert np.abs([moved.GetPolyData().GetPoint(i) for i in range(50)] - expected).max() < 0.05
     assert np.abs([model.GetPolyData().GetPoint(i) for i in range(50)] - there).max() < 1e-3  # the original stays
+
+
+@pytest.mark.parametrize("kind", ["ScalarVolume", "LabelMapVolume", "Segmentation", "MarkupsFiducial", "Model"])
+def test_a_copy_dies_with_its_last_owner(scene, read, oblique, kind):
+    node = scene.AddNewNodeByClass(f"vtkMRML{kind}Node", "original")
+    if "Volume" in kind:
+        set_volume(node, read("oblique/na16"))
+    elif kind == "Segmentation":
+        node.AddSegmentFromBinaryLabelmapRepresentation(oriented_image(read("oblique/na16", labels=True)), "one")
+    else:
+        node.AddControlPoint(0, 0, 0) if kind == "MarkupsFiducial" else node.SetAndObservePolyData(vtk.vtkPolyData())
+    deleted = []
+    copy = scene.AddNode(carried_along(node, *oblique))
+    copy.AddObserver(vtk.vtkCommand.DeleteEvent, lambda caller, event: deleted.append(event))
+    scene.RemoveNode(copy)
+    assert not deleted  # the variable still has it
+    del copy
+    assert deleted
 
 
 def test_a_camera_cannot_be_carried_along(scene, oblique):

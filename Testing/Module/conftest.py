@@ -53,6 +53,9 @@ def scene(app):
 @pytest.fixture
 def panel(module, scene):
     """The module's panel, shown in an empty scene; its registrations take no time (see standin/worker.py)."""
+    from ULAERegistrationParts import licence
+
+    licence.setAccepted(True)
     frame = module.widgetRepresentation()
     frame._enter()
     behave(frame.self())
@@ -77,12 +80,6 @@ def simulated():
     from ULAERegistrationLib.simulation import simulate
 
     return simulate()
-
-
-@pytest.fixture
-def simulated_once(module, simulated, monkeypatch):
-    """Lets the sample data take the simulation that is there."""
-    monkeypatch.setattr("ULAERegistrationLib.simulation.simulate", lambda: simulated)
 
 
 @pytest.fixture

@@ -2,31 +2,54 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import types
+from importlib import metadata
+from importlib.util import find_spec
 
 import pytest
-from standin import pythonqt
+import slicer
+from standin import extensions, pythonqt
+from standin.clicking import wait_until
 
 
 @pytest.fixture
-def no_torch(panel, monkeypatch):
-    """A Slicer without torch."""
-    from ULAERegistrationParts import dependencies
+def installed(panel, monkeypatch):
+    """What Python says it has installed: names to versions, None for what is not there; real where nothing is said."""
+    told = {}
+    real = metadata.version
 
-    installed = {"torch": False}
-    real = dependencies.find_spec
-    monkeypatch.setattr(dependencies, "find_spec", lambda name: real(name) if installed.get(name, True) else None)
+    def version(name: str) -> str:
+        if told.get(name, "") is None:
+            raise metadata.PackageNotFoundError(name)
+        return told.get(name) or real(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    return told
+
+
+@pytest.fixture
+def no_torch(installed):
+    """A Slicer whose torch was installed by halves: a folder of its name can be found, and nothing else of it."""
+    assert find_spec("torch") is not None
+    installed["torch"] = None
     return installed
 
 
-def with_pytorch_utils(monkeypatch, install):
+def with_pytorch_utils(monkeypatch, install, requirement=">=2.2"):
     module = types.ModuleType("PyTorchUtils")
 
     class PyTorchUtilsLogic:
-        def installTorch(self, askConfirmation=False, forceComputationBackend=None, torchVersionRequirement=None):
+        def installTorch(
+            self,
+            askConfirmation=False,
+            forceComputationBackend=None,
+            torchVersionRequirement=None,
+            torchvisionVersionRequirement=None,
+        ):
             assert askConfirmation
-            assert torchVersionRequirement == ">=2.2"
+            assert torchVersionRequirement == requirement
             return install()
 
     module.PyTorchUtilsLogic = PyTorchUtilsLogic
@@ -42,7 +65,7 @@ def test_the_button_says_that_torch_is_missing(panel, pair, no_torch):
 
 def test_a_click_installs_it_through_the_pytorch_extension(panel, pair, no_torch, monkeypatch):
     asked = []
-    with_pytorch_utils(monkeypatch, lambda: asked.append(1) or no_torch.update(torch=True) or "torch")
+    with_pytorch_utils(monkeypatch, lambda: asked.append(1) or no_torch.update(torch="2.12.1") or "torch")
     panel.enter()
     assert not asked
     panel.ui.registerButton.click()
@@ -50,79 +73,133 @@ def test_a_click_installs_it_through_the_pytorch_extension(panel, pair, no_torch
     assert panel.ui.registerButton.text == "Register"
 
 
-def test_whoever_declines_can_go_on_without(panel, pair, no_torch, monkeypatch):
-    with_pytorch_utils(monkeypatch, lambda: None)
+def test_windows_gets_a_torch_that_can_be_loaded_there(panel, pair, installed, monkeypatch):
+    from ULAERegistrationParts import dependencies
+
+    monkeypatch.setattr(dependencies, "PLATFORM", "win32")
+    with_pytorch_utils(monkeypatch, lambda: installed.update(torch="2.12.1+cu128") or "torch", ">=2.2,<2.13")
+    installed["torch"] = "2.13.0+cu128"
+    panel.enter()
+    assert panel.ui.registerButton.text == "Install PyTorch"
+    panel.ui.registerButton.click()
+    assert panel.ui.registerButton.text == "Register"
+
+
+@pytest.mark.parametrize(("version", "fits"), [("2.2.0", True), ("2.10.0a0", True), ("2.1.9", False), ("1.13", False)])
+def test_a_torch_that_is_too_old_counts_as_missing(panel, installed, version, fits):
+    from ULAERegistrationParts import dependencies
+
+    installed["torch"] = version
+    assert (dependencies.missing() == []) == fits
+
+
+def test_a_torch_that_cannot_be_loaded_after_its_installation_is_a_sentence(panel, pair, no_torch, monkeypatch):
+    def install():
+        raise OSError("[WinError 1114] c10.dll")
+
+    with_pytorch_utils(monkeypatch, install)
     panel.enter()
     panel.ui.registerButton.click()
-    # tryWithErrorDisplay shows the sentence and, in testing mode, lets it out
-    assert [str(error[1]) for error in pythonqt.slot_errors] == ["PyTorch was not installed; a registration needs it."]
-    pythonqt.slot_errors.clear()
+    assert "in the module PyTorch Utils" in str(pythonqt.slot_errors.pop()[1])
+
+
+def test_whoever_declines_is_told_so_and_can_go_on_without(panel, pair, no_torch, monkeypatch, caplog):
+    with_pytorch_utils(monkeypatch, lambda: None)
+    panel.enter()
+    with caplog.at_level(logging.INFO):
+        panel.ui.registerButton.click()
+    assert told(caplog) == ["PyTorch was not installed; a registration needs it."]
     assert panel.ui.registerButton.text == "Install PyTorch"
 
 
-def test_without_the_pytorch_extension_the_user_is_told_where_to_get_it(panel, pair, no_torch, monkeypatch):
-    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
-    panel.enter()
-    panel.ui.registerButton.click()
-    assert "install it with the Extensions Manager" in str(pythonqt.slot_errors.pop()[1])
+def told(caplog) -> list[str]:
+    """What was shown as information; errors would be in `pythonqt.slot_errors`."""
+    lines = [record.message for record in caplog.records if record.levelno == logging.INFO]
+    return [line for line in lines if not line.startswith("Testing mode")]
 
 
 @pytest.mark.parametrize(
-    ("agreed", "succeeds", "sentence"),
+    ("agrees", "works", "sentence"),
     [
-        (True, True, "Restart Slicer to complete the installation"),
-        (True, False, "could not be installed"),
-        (False, True, "is not installed; install it with the Extensions Manager"),
+        (True, True, "The PyTorch extension is installed. Restart Slicer"),
+        (True, False, "The PyTorch extension was not installed"),
+        (False, True, "The PyTorch extension was not installed"),
     ],
 )
 def test_the_pytorch_extension_is_installed_when_the_user_agrees(
-    panel, pair, no_torch, monkeypatch, agreed, succeeds, sentence
+    panel, pair, no_torch, monkeypatch, caplog, agrees, works, sentence
 ):
-    import slicer
-
-    asked, installed = [], []
-
-    def install(name):
-        installed.append(name)
-        return succeeds
-
-    manager = types.SimpleNamespace(installExtensionFromServer=install)
+    manager = extensions.qSlicerExtensionsManagerModel()
+    manager._agrees, manager._works = agrees, works
+    monkeypatch.setattr(slicer.app, "_extensions", manager)
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
-    monkeypatch.setattr(type(slicer.app), "extensionsManagerModel", lambda app: manager, raising=False)
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda question: asked.append(question) or agreed)
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text: pytest.fail(f"asked twice: {text}"))
     panel.enter()
-    panel.ui.registerButton.click()
-    assert sentence in str(pythonqt.slot_errors.pop()[1])
-    assert len(asked) == 1
-    assert installed == (["PyTorch"] if agreed else [])
+    with caplog.at_level(logging.INFO):
+        panel.ui.registerButton.click()
+    assert [text for text in told(caplog) if text.startswith(sentence)]
+    assert manager._asked == ["Do you want to install 'PyTorch' now?"]
+    assert manager._restarts == 0  # the scene may not be saved yet
+    assert manager._installed == (["PyTorch"] if agrees and works else [])
+
+
+def test_a_slicer_without_extensions_manager_says_what_to_do(panel, pair, no_torch, monkeypatch, caplog):
+    monkeypatch.setattr(slicer.app, "_extensions", None)
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
+    panel.enter()
+    with caplog.at_level(logging.INFO):
+        panel.ui.registerButton.click()
+    assert "install it with the Extensions Manager" in told(caplog)[-1]
 
 
 def test_other_packages_come_from_the_requirements_file(panel, pair, no_torch, monkeypatch):
-    import slicer
     from ULAERegistrationParts import dependencies
 
-    no_torch.update(torch=True, safetensors=False)
+    no_torch.update(torch="2.12.1", safetensors=None)
     commands = []
 
     def pip_install(line):
         commands.append(line)
-        no_torch.update(safetensors=True)
+        no_torch.update(safetensors="0.6")
 
     monkeypatch.setattr(slicer.util, "pip_install", pip_install)
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda question: "safetensors" in question)
     panel.enter()
     assert panel.ui.registerButton.text == "Install safetensors"
     panel.ui.registerButton.click()
-    assert len(commands) == 1
-    assert commands[0].endswith('requirements.txt"')
+    assert commands == [["safetensors>=0.4"]]
     assert dependencies.missing() == []
 
 
-def test_the_requirements_name_what_is_looked_for(module):
-    from pathlib import Path
+def test_after_an_installation_by_halves_the_button_names_what_is_still_missing(panel, pair, no_torch, monkeypatch):
+    no_torch.update(safetensors=None)
+    with_pytorch_utils(monkeypatch, lambda: no_torch.update(torch="2.12.1") or "torch")
 
-    from ULAERegistrationParts import dependencies
+    def pip_install(line):
+        raise RuntimeError("no network")
 
-    lines = (Path(module.path).parent / "Resources" / "requirements.txt").read_text().splitlines()
-    named = {line.partition(">")[0] for line in lines if line and not line.startswith("#")}
-    assert named | {"torch"} == set(dependencies.PACKAGES)
+    monkeypatch.setattr(slicer.util, "pip_install", pip_install)
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda question: True)
+    panel.enter()
+    assert panel.ui.registerButton.text == "Install PyTorch, safetensors"
+    panel.ui.registerButton.click()
+    assert "no network" in str(pythonqt.slot_errors.pop()[1])
+    assert panel.ui.registerButton.text == "Install safetensors"
+
+
+def test_matplotlib_is_asked_for_only_by_the_report(panel, pair, installed, app, monkeypatch):
+    installed["matplotlib"] = None
+    panel.enter()
+    assert panel.ui.registerButton.text == "Register"
+    panel.ui.registerButton.click()
+    wait_until(app, lambda: not panel.registerPanel.isRunning())
+    run = panel.registerPanel.run
+    assert (run.state, run.report) == ("done", "")
+    button, commands = panel.ui.saveReportButton, []
+    assert (button.text, button.enabled) == ("Install matplotlib", True)
+    assert button.toolTip == "The report needs it; the next registration then makes one."
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda question: "matplotlib" in question)
+    monkeypatch.setattr(slicer.util, "pip_install", lambda line: commands.append(line) or installed.pop("matplotlib"))
+    button.click()
+    assert commands == [["matplotlib>=3.8"]]
+    assert (button.text, button.enabled) == ("Save report...", False)

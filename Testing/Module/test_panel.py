@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import qt
@@ -128,7 +129,8 @@ def test_every_choice_survives_saving_closing_and_loading_the_scene(panel, scene
     choose_everything(panel, scene, pair)
     chosen = shown(panel)
     unchanged = [name for name in chosen if chosen[name] == fresh[name]]
-    assert unchanged == ["differenceComboBox"]  # what is looked at just now is no choice to keep
+    # What is looked at just now is no choice to keep, and the licence is accepted for the computer.
+    assert sorted(unchanged) == ["differenceComboBox", "licenceCheckBox"]
     assert scene.WriteToMRB(str(tmp_path / "scene.mrb"))
     scene.Clear(0)
     assert shown(panel) == fresh
@@ -140,11 +142,61 @@ def test_every_choice_survives_saving_closing_and_loading_the_scene(panel, scene
         "device": "cpu",
         "alignment": "rigid",
         "precision": "float32",
-        "refinementIterations": 12,
+        "refinement_iterations": 12,
         "smoothness": 2.5,
         "model": "/models/mine.safetensors",
-        "keepTemporaryFiles": True,
     }
+
+
+def test_importing_a_scene_into_this_one_leaves_the_choices(panel, scene, pair, tmp_path):
+    other = scene.AddNewNodeByClass("vtkMRMLModelNode", "tumour")
+    parameters = panel.parameterNode
+    scene.RemoveNode(parameters)  # a scene of somebody who has not this module
+    assert scene.WriteToMRB(str(tmp_path / "other.mrb"))
+    scene.AddNode(parameters)
+    panel.enter()
+    choose_everything(panel, scene, pair)
+    panel.ui.carrySelector.check(other)
+    chosen = shown(panel)
+    unpacked = tmp_path / "unpacked"
+    unpacked.mkdir()
+    with zipfile.ZipFile(tmp_path / "other.mrb") as archive:
+        archive.extractall(unpacked)
+    scene.SetURL(str(next(unpacked.rglob("*.mrml"))))
+    assert scene.Import()
+    assert shown(panel) == chosen
+
+
+def test_what_is_carried_along_survives_loading_the_scene(panel, scene, pair, tmp_path):
+    names = []
+    for kind in ("MarkupsFiducial", "Model", "Segmentation"):
+        node = scene.AddNewNodeByClass(f"vtkMRML{kind}Node", kind)
+        panel.ui.carrySelector.check(node)
+        names.append(kind)
+    assert scene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    assert scene.ReadFromMRB(str(tmp_path / "scene.mrb"))
+    assert sorted(node.GetName() for node in panel.binding.carried()) == sorted(names)
+    assert sorted(node.GetName() for node in panel.ui.carrySelector.checkedNodes()) == sorted(names)
+
+
+def test_a_scene_that_is_loaded_while_another_module_is_shown_keeps_its_choices(panel, scene, pair, tmp_path):
+    choose_everything(panel, scene, pair)
+    chosen = shown(panel)
+    assert scene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    panel.parent._exit()
+    assert scene.ReadFromMRB(str(tmp_path / "scene.mrb"))
+    panel.parent._enter()
+    assert shown(panel) == chosen
+
+
+def test_the_panel_does_not_follow_the_choices_while_another_module_is_shown(panel, scene, pair):
+    panel.ui.presetComboBox.setCurrentText("Fast")
+    node = panel.parameterNode
+    panel.parent._exit()
+    node.SetParameter("Preset", "Smooth")
+    assert panel.ui.presetComboBox.currentText == "Fast"
+    panel.parent._enter()
+    assert panel.ui.presetComboBox.currentText == "Smooth"
 
 
 def test_what_is_carried_along_follows_the_scene(panel, scene):
@@ -166,3 +218,37 @@ def test_reload_keeps_the_choices_and_leaves_one_panel(panel, pair, module, app)
     assert again.ui.fixedVolumeSelector.currentNode() is pair[0]
     pair[0].SetName("renamed")
     app.processEvents()
+
+
+def test_clearing_the_model_file_takes_the_shipped_weights_again(panel):
+    edit = panel.ui.modelPathEdit
+    edit.setCurrentPath("/models/mine.safetensors")
+    assert panel.binding.settings()["model"] == "/models/mine.safetensors"
+    edit.setCurrentPath("")
+    assert panel.binding.settings()["model"] is None
+
+
+def test_a_file_of_another_kind_is_refused_and_not_passed_over(panel, pair, monkeypatch):
+    panel.enter()
+    edit = panel.ui.modelPathEdit
+    for text in ("/models/mine.safetensors", "/models/mine.tx", "/models/mine.txt"):  # the last one as it is typed on
+        edit.setCurrentPath(text)
+    asked = []
+    monkeypatch.setattr(panel.logic, "register", lambda *arguments, **named: asked.append(named))
+    panel.ui.registerButton.click()
+    assert asked[0]["model"] == "/models/mine.txt"
+
+
+def test_the_model_files_that_were_used_are_offered_again_and_none_is_taken_by_itself(panel, pair, module, monkeypatch):
+    qt.QSettings().remove("ULAERegistrationModel")
+    monkeypatch.setattr(panel.logic, "register", lambda *arguments, **named: None)
+    panel.enter()
+    for name in ("one", "two"):
+        panel.ui.modelPathEdit.setCurrentPath(f"/models/{name}.safetensors")
+        panel.ui.registerButton.click()
+    assert list(qt.QSettings().value("ULAERegistrationModel")) == ["/models/two.safetensors", "/models/one.safetensors"]
+    panel.ui.modelPathEdit.setCurrentPath("")
+    slicer.modules.ULAERegistrationWidget.onReload()
+    again = module.widgetRepresentation().self()
+    assert again.ui.modelPathEdit.currentPath == ""
+    assert again.binding.settings()["model"] is None

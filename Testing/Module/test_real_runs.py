@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+import SampleData
 import SimpleITK as sitk
 import slicer
 from standin.clicking import add_volume, behave, leftovers, state_of, wait_for_stage, wait_until
@@ -15,19 +16,17 @@ pytestmark = pytest.mark.skipif(not SHIPPED.is_file(), reason=f"the shipped weig
 
 
 @pytest.fixture
-def real(panel, scene, simulated_once):
+def real(panel, scene):
     """The panel with its own worker, the shipped template and a simulated subject."""
-    import ULAERegistration
-
     panel.logic.workerCommand = None
-    pair = ULAERegistration.sampleData.loadTemplate(), ULAERegistration.sampleData.loadSimulatedSubject()
+    pair = [SampleData.SampleDataLogic().downloadSample(f"ULAE {name}") for name in ("template", "simulated subject")]
     panel.enter()
     panel.ui.presetComboBox.setCurrentText("Fast")
     panel.ui.deviceComboBox.setCurrentText("cpu")
     return panel, pair
 
 
-def test_the_self_test_passes(module, scene, simulated_once):
+def test_the_self_test_passes(module, scene):
     slicer.selfTests["ULAERegistration"]()
 
 

@@ -9,6 +9,7 @@ import pytest
 import qt
 import slicer
 from standin import pythonqt
+from standin.clicking import wait_until
 
 
 def test_properties_are_values_and_not_methods(app):
@@ -95,14 +96,24 @@ def test_an_exception_in_a_slot_or_an_observer_is_noticed(scene):
     pythonqt.slot_errors.clear()
 
 
+def test_an_object_that_is_deleted_within_its_own_signal_is_noticed(app):
+    timers = [qt.QTimer()]
+    timers[0].setInterval(0)
+    timers[0].connect("timeout()", timers.clear)
+    timers[0].start()
+    wait_until(app, lambda: not timers)
+    assert "within its own signal" in str(pythonqt.slot_errors.pop()[1])
+
+
 def test_an_unknown_widget_or_property_in_a_ui_file_fails(app, tmp_path):
     for body in (
         '<widget class="qMRMLMagic" name="a"/>',
         '<widget class="QLabel" name="a"><property name="tekst"/></widget>',
+        '<widget class="qMRMLCheckableNodeComboBox" name="a"><property name="noneDisplay"/></widget>',
     ):
         file = tmp_path / "bad.ui"
         file.write_text(f'<ui version="4.0"><widget class="QWidget" name="w">{body}</widget></ui>')
-        with pytest.raises(RuntimeError, match=r"bad.ui|no property"):
+        with pytest.raises(RuntimeError, match=r"bad.ui|no property|never shows"):
             slicer.util.loadUI(str(file))
 
 

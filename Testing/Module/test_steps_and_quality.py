@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ import qt
 import SimpleITK as sitk
 import slicer
 from standin.clicking import state_of, wait_until
-from standin.worker import QUALITY, known_step
+from standin.worker import QUALITY, known_map, known_step
 
 from ULAERegistrationLib.mrml.transforms import field_from_node, jacobian_determinant
 from ULAERegistrationLib.mrml.volumes import set_volume
@@ -61,6 +62,23 @@ def test_the_slider_goes_from_moving_to_fixed(done, images):
     for stage in range(4):
         assert np.allclose(found[stage], known_step(*images, stage).TransformPoint(centre), atol=1e-3)
     assert {view.GetBackgroundVolumeID() for view in done.views} == {done.run.fixedVolumeID}
+
+
+def test_the_slider_follows_slicers_sequence_toolbar_and_leads_it(done):
+    ui = done.ui
+    ui.makeStepsButton.click()
+    stages = stages_of(done.run)
+    assert slicer.modules.sequences._active is stages.browser
+    ui.modeComboBox.setCurrentText("magnitude")
+    stages.browser.SetSelectedItemNumber(1)  # as the toolbar's own slider does
+    assert ui.stageSlider.value == 1
+    assert "φ1" in ui.stageNameLabel.text.split("<b>")[1]
+    assert np.allclose(slicer.util.arrayFromVolume(stages.magnitude()), 3.0, atol=1e-3)
+    ui.stageSlider.setValue(4)  # the fixed volume, for which the toolbar has no place of its own
+    assert stages.browser.GetSelectedItemNumber() == 3
+    assert ui.stageSlider.value == 4
+    stages.browser.SetSelectedItemNumber(0)
+    assert ui.stageSlider.value == 0
 
 
 def test_the_stage_shows_the_original_moving_voxels_warped_once(done, pair):
@@ -247,3 +265,63 @@ def test_quality_comes_back_with_the_transform_it_belongs_to(done, panel):
     assert done.ui.qualityTable.rowCount == 0
     panel.ui.outputTransformSelector.setCurrentNode(done.run.transformNode)
     assert "Good" in done.ui.verdictLabel.text
+
+
+def test_the_table_is_copied_and_saved_as_it_is_shown(done, tmp_path):
+    done.ui.copyTableButton.click()
+    rows = [line.split("\t") for line in qt.QApplication.clipboard().text().splitlines()]
+    assert ["Similarity (local NCC), before / after", "0.250 / 0.550"] in rows
+    assert len(rows) == done.ui.qualityTable.rowCount
+    qt.QFileDialog.answers.append(str(tmp_path / "table.csv"))
+    done.ui.saveTableButton.click()
+    with (tmp_path / "table.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [["Measure", "Value"], *rows]
+
+
+def test_fixed_moving_and_warped_are_shown_side_by_side_and_the_views_come_back(done, pair, scene):
+    red = scene.AddNewNodeByClass("vtkMRMLSliceNode", "Red")
+    red.SetLayoutName("Red")
+    red.SetSingletonTag("Red")
+    red.SetOrientation("Coronal")  # as the user likes it
+    red.SetSliceOffset(12.5)
+    manager, before = slicer.app.layoutManager(), [state_of_view(view) for view in done.views]
+    layout = manager.layout
+    done.ui.sideBySideButton.click()
+    assert manager.layout == slicer.vtkMRMLLayoutNode.SlicerLayoutThreeByThreeSliceView
+    views = {view.GetLayoutName(): view for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
+    rows = (("Red", pair[0]), ("Slice5", pair[1]), ("Slice9", done.run.volumeNode))
+    assert [views[name].GetBackgroundVolumeID() for name, _ in rows] == [node.GetID() for _, node in rows]
+    assert all(views[name].GetLinkedControl() for name, _ in rows)
+    slices = {node.GetLayoutName(): node for node in slicer.util.getNodesByClass("vtkMRMLSliceNode")}
+    assert [slices[name].GetOrientation() for name, _ in rows] == ["Axial", "Sagittal", "Coronal"]
+    done.ui.sideBySideButton.click()
+    assert (red.GetOrientation(), red.GetSliceOffset()) == ("Coronal", 12.5)
+    assert manager.layout == layout
+    assert [state_of_view(view) for view in done.views] == before
+
+
+def state_of_view(view) -> tuple:
+    shown = view.GetBackgroundVolumeID(), view.GetForegroundVolumeID(), view.GetForegroundOpacity()
+    return *shown, view.GetLinkedControl()
+
+
+def test_the_checkerboard_takes_its_squares_from_fixed_and_warped_in_turn(done, images):
+    done.ui.checkerboardButton.click()
+    node = slicer.mrmlScene.GetNodeByID(done.views[0].GetBackgroundVolumeID())
+    board = slicer.util.arrayFromVolume(node).astype(float)
+    parts = []
+    for image in (images[0], sitk.Resample(images[1], images[0], known_map(*images), sitk.sitkLinear)):
+        values = sitk.GetArrayFromImage(image).astype(float)
+        parts.append(np.clip(values / np.percentile(values[values > values.min()], 99.5), 0, 1) * 255)
+    nearer = [np.abs(board - part) < 2 for part in parts]
+    assert (nearer[0] | nearer[1]).mean() > 0.99  # every voxel is of one of them
+    decided = nearer[0] ^ nearer[1]
+    assert 0.4 < nearer[0][decided].mean() < 0.6
+    assert done.views[0].GetForegroundVolumeID() is None
+
+
+def test_every_preset_says_what_it_is_for(panel):
+    box = panel.ui.presetComboBox
+    texts = [box.itemData(index, qt.Qt.ToolTipRole) for index in range(box.count)]
+    assert len(set(texts)) == 3
+    assert "many pairs" in texts[0]

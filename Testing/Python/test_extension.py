@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "Testing" / "tools"))
+
+import placeholders  # noqa: E402
 
 
 def listed(folder: Path, name: str) -> set[str]:
@@ -29,7 +35,7 @@ def test_every_python_file_is_listed(folder, prefix):
 def test_every_resource_is_listed():
     module, library = ROOT / "ULAERegistration", ROOT / "ULAERegistrationLib"
     assert listed(module, "MODULE_PYTHON_RESOURCES") == present(module, "Resources/**/*")
-    assert listed(library, "LIBRARY_PYTHON_RESOURCES") == present(library, "models/*")
+    assert listed(library, "LIBRARY_PYTHON_RESOURCES") == present(library, "models/*", "py.typed")
 
 
 def test_the_extension_says_what_it_is():
@@ -48,3 +54,49 @@ def test_the_module_has_its_tests_in_cmake():
     text = (ROOT / "ULAERegistration" / "CMakeLists.txt").read_text(encoding="utf-8")
     assert "WITH_GENERIC_TESTS" in text
     assert "slicer_add_python_unittest(SCRIPT ${MODULE_NAME}.py)" in text
+
+
+def test_every_address_names_the_same_repository():
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in placeholders.FILES]
+    owners = re.findall(r"(?:github|githubusercontent)\.com/([\w-]+)/SlicerULAERegistration", "".join(texts))
+    assert len(owners) == 5  # home page, icon, two screenshots, and the index's own entry
+    assert len(set(owners)) == 1
+
+
+def test_the_check_finds_every_placeholder_and_fills_them_in(tmp_path):
+    for name in placeholders.FILES:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    text = (tmp_path / "CMakeLists.txt").read_text()
+    (tmp_path / "CMakeLists.txt").write_text("# REPOSITORY-OWNER\n" + text)
+    assert placeholders.places(tmp_path)[0] == "CMakeLists.txt:1: REPOSITORY-OWNER"
+    placeholders.fill_in(tmp_path, "somebody", "Jane Doe (University of Somewhere)")
+    assert placeholders.places(tmp_path) == []
+    assert "https://github.com/somebody/SlicerULAERegistration" in (tmp_path / "CMakeLists.txt").read_text()
+
+
+def test_no_placeholder_hides_in_another_file():
+    kinds = (".py", ".txt", ".json", ".md", ".toml", ".yml", ".ui", ".sh")
+    skipped = {ROOT / name for name in placeholders.FILES} | {Path(placeholders.__file__).resolve(), Path(__file__)}
+    files = [path for path in ROOT.rglob("*") if path.suffix in kinds and ".venv" not in path.parts]
+    texts = {path: path.read_text(encoding="utf-8") for path in files if path not in skipped}
+    assert [path for path, text in texts.items() if placeholders.OWNER in text or "AUTHOR-NAME" in text] == []
+
+
+def test_the_entry_for_the_index_says_what_the_extension_says():
+    entry = json.loads((ROOT / "docs" / "extensions-index" / "ULAERegistration.json").read_text())
+    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    assert f'set(EXTENSION_CATEGORY "{entry["category"]}")' in text
+    assert f'set(EXTENSION_DEPENDS "{" ".join(entry["build_dependencies"])}")' in text
+    assert "project(ULAERegistration)" in text  # by the entry's file name
+    assert entry["scm_url"] == re.search(r'EXTENSION_HOMEPAGE "(.*)"', text)[1] + ".git"
+    allowed = {"$schema", "category", "scm_url", "scm_revision", "scm_type", "build_dependencies", "build_subdirectory"}
+    assert set(entry) <= allowed | {"enabled", "tier"}  # the schema takes nothing else
+
+
+def test_the_read_me_has_what_the_index_asks_for():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "doi.org/10.1007/978-3-030-87202-1_1" in text
+    for module in [path.parent.name for path in ROOT.glob("*/*.py") if path.stem == path.parent.name]:
+        assert re.search(rf"\*\*{module}\*\*: [A-Z]", text), module  # a sentence for each module
+    assert "CC BY-NC 4.0" in text

@@ -9,9 +9,9 @@ import tempfile
 import slicer
 import slicer.util
 from PySide6 import QtCore, QtWidgets
-from PySide6.QtCore import Property, Signal
+from PySide6.QtCore import Property, Signal, Slot
 
-from . import i18n, mrml_scene
+from . import extensions, i18n, mrml_scene
 
 
 class ModuleManager(QtCore.QObject):
@@ -23,9 +23,36 @@ class ModuleManager(QtCore.QObject):
 
 
 class LayoutManager(QtCore.QObject):
-    """The views; there are none here, only the slice logics that tests add to the application logic."""
+    """The views: a layout's number, and the nodes its slice views have in the scene; nothing is drawn.
+
+    The views that tests draw by `sliceview` are among the slice logics of the application logic.
+    """
 
     CXX = True
+    THREE_BY_THREE = ("Red", "Yellow", "Green", *(f"Slice{number}" for number in range(4, 10)))
+
+    def __init__(self):
+        super().__init__()
+        self._layout = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+
+    def _set_layout(self, layout: int) -> None:
+        self._layout = layout
+        if layout != slicer.vtkMRMLLayoutNode.SlicerLayoutThreeByThreeSliceView:
+            return
+        for name in self.THREE_BY_THREE:  # as the slice widgets do that the layout makes; all of them axial
+            for kind in ("vtkMRMLSliceNode", "vtkMRMLSliceCompositeNode"):
+                if slicer.mrmlScene.GetSingletonNode(name, kind) is None:
+                    node = slicer.mrmlScene.CreateNodeByClass(kind)  # with the scene's orientations
+                    node.UnRegister(None)
+                    node.SetSingletonTag(name)
+                    node.SetLayoutName(name)
+                    slicer.mrmlScene.AddNode(node)
+
+    layout = Property(int, lambda self: self._layout, _set_layout)
+
+    @Slot(int)
+    def setLayout(self, layout: int) -> None:
+        self._set_layout(layout)
 
     def sliceViewNames(self) -> tuple:
         return ()
@@ -52,10 +79,13 @@ class Application(QtWidgets.QApplication):
         self._mrml = mrml_scene.make_scene()
         self._manager = ModuleManager()
         self._layout = LayoutManager()
+        self._extensions = extensions.qSlicerExtensionsManagerModel()
         self._testing = True
         slicer.app = self
         sys.modules["slicer.i18n"] = slicer.i18n = i18n
-        from . import loader, qmrml  # noqa: F401 - qmrml adds its widgets to `slicer`
+        from . import loader, qmrml, sample_data  # noqa: F401 - qmrml adds its widgets to `slicer`
+
+        sys.modules["SampleData"] = sample_data
 
         scripted = importlib.import_module(".scripted", __package__)
         sys.modules["slicer.ScriptedLoadableModule"] = slicer.ScriptedLoadableModule = scripted
@@ -77,6 +107,9 @@ class Application(QtWidgets.QApplication):
 
     def layoutManager(self):
         return self._layout
+
+    def extensionsManagerModel(self):
+        return self._extensions
 
     def testingEnabled(self) -> bool:
         return self._testing

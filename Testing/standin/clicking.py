@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import tempfile
 import time
@@ -9,14 +10,16 @@ from pathlib import Path
 
 import psutil
 import SimpleITK as sitk
+from PySide6 import QtCore
 
 WORKER = Path(__file__).parent / "worker.py"
+LAUNCHER = Path(__file__).parent / "launcher.py"
 WAIT_SECONDS = 200  # a real registration on a busy machine
 
 
 def worker_command(behaviour: str = "go", stage: str = "nowhere", registration: str = "known") -> list[str]:
-    """The command of a computing process that does as it is told (see `worker`)."""
-    return [sys.executable, str(WORKER), registration, behaviour, stage]
+    """The command of a computing process that does as it is told (see `worker`), started as Slicer's Python is."""
+    return [sys.executable, str(LAUNCHER), sys.executable, str(WORKER), registration, behaviour, stage]
 
 
 def behave(panel, *told: str) -> None:
@@ -47,6 +50,12 @@ def wait_for_stage(app, panel, stage: str) -> None:
     run = panel.registerPanel.run
     wait_until(app, lambda: run.state != "running" or panel.ui.stageLabel.text.startswith(stage))
     assert run.state == "running", f"it did not stay at {stage}: {run.state}. {run.error} {run.log}"
+
+
+def let_go() -> None:
+    """Lets everything die that Slicer would let die by now: Qt's deferred deletions, and Python's own cycles."""
+    QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.DeferredDelete)
+    gc.collect()
 
 
 def state_of(scene) -> dict[str, tuple]:

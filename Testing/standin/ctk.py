@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
+import re
+
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Property, Signal, Slot
 
@@ -128,28 +131,83 @@ class ctkSliderWidget(QtWidgets.QWidget):
 
 @widget
 class ctkPathLineEdit(QtWidgets.QWidget):
-    """A file path with a browse button."""
+    """A file path with a browse button and a history.
+
+    What matches no name filter is no valid input, and neither is an empty field: it is shown, but `currentPathChanged`
+    says nothing about it, and `validInputChanged` speaks only when validity changes. Setting `settingKey` fills in the
+    history, and its newest path where the field is empty.
+    """
 
     currentPathChanged = Signal(str)
     validInputChanged = Signal(bool)
+    MOST_HISTORY = 5
 
     def __init__(self, parent=None):
         super().__init__(parent)
         self._filters: list[str] = []
         self._key = ""
+        self._valid = False
         row = QtWidgets.QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
-        self._line = QtWidgets.QLineEdit()
-        row.addWidget(self._line)
+        self._box = QtWidgets.QComboBox()
+        self._box.setEditable(True)
+        self._box.setInsertPolicy(QtWidgets.QComboBox.NoInsert)
+        row.addWidget(self._box, 1)
         row.addWidget(QtWidgets.QToolButton(text="..."))
-        self._line.textChanged.connect(self.currentPathChanged)
+        self._box.editTextChanged.connect(self._on_text)
 
-    currentPath = Property(str, lambda self: self._line.text, lambda self, path: self._line.setText(path))
+    def _acceptable(self) -> bool:
+        patterns = re.findall(r"[*][^\s;,)]+", " ".join(self._filters)) or ["?*"]
+        return any(fnmatch.fnmatchcase(self._box.currentText, pattern) for pattern in patterns)
+
+    def _on_text(self, text: str) -> None:
+        valid, before = self._acceptable(), self._valid
+        self._valid = valid
+        if valid:
+            self.currentPathChanged.emit(text)
+        if valid != before:
+            self.validInputChanged.emit(valid)
+
+    def _set_key(self, key: str) -> None:
+        self._key = key
+        self.retrieveHistory()
+
+    def _history(self) -> list[str]:
+        value = QtCore.QSettings().value(self._key) or []
+        return [value] if isinstance(value, str) else list(value)
+
+    currentPath = Property(str, lambda self: self._box.currentText, lambda self, path: self._box.setEditText(path))
     nameFilters = Property(
         "QStringList", lambda self: self._filters, lambda self, filters: setattr(self, "_filters", list(filters))
     )
-    settingKey = Property(str, lambda self: self._key, lambda self, key: setattr(self, "_key", key))
+    settingKey = Property(str, lambda self: self._key, _set_key)
 
     @Slot(str)
     def setCurrentPath(self, path: str) -> None:
-        self._line.setText(path)
+        self._box.setEditText(path)
+
+    @Slot()
+    def retrieveHistory(self) -> None:
+        shown = self._box.currentText
+        blocker = QtCore.QSignalBlocker(self)
+        self._box.clear()
+        self._box.addItems(self._history()[: self.MOST_HISTORY])
+        if shown:
+            self._box.setEditText(shown)
+            blocker.unblock()
+            return
+        blocker.unblock()
+        self._box.setCurrentIndex(0)
+
+    @Slot()
+    def addCurrentPathToHistory(self) -> None:
+        path = self._box.currentText
+        if not path:
+            return
+        history = [path, *(one for one in self._history() if one != path)]
+        QtCore.QSettings().setValue(self._key, history)
+        known = self._box.findText(path)
+        if known >= 0:
+            self._box.removeItem(known)
+        self._box.insertItem(0, path)
+        self._box.setCurrentIndex(0)

@@ -48,6 +48,17 @@ class CoreModule:
         return self._logic
 
 
+class SequencesModule(CoreModule):
+    """`slicer.modules.sequences`, whose toolbar has one sequence browser as its active one."""
+
+    def __init__(self, name: str, logic):
+        super().__init__(name, logic)
+        self._active = None
+
+    def setToolBarActiveBrowserNode(self, browser) -> None:
+        self._active = browser
+
+
 def make_scene() -> MRML:
     """Makes the scene, and the names Slicer gives it: `slicer.mrmlScene`, `slicer.modules.<name>`."""
     _use_stderr()
@@ -85,7 +96,8 @@ def make_scene() -> MRML:
     slicer.modules = types.ModuleType("slicer.modules")
     sys.modules["slicer.modules"] = slicer.modules
     for name, logic in mrml.logics.items():
-        setattr(slicer.modules, name.lower(), CoreModule(name, logic))
+        kind = SequencesModule if name == "Sequences" else CoreModule
+        setattr(slicer.modules, name.lower(), kind(name, logic))
     return mrml
 
 

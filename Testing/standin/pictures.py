@@ -25,6 +25,8 @@ PANEL_WIDTH = 480
 VIEW = (420, 420)
 ZOOM = 1.2
 LOOK = (14.0, -4.0, 8.0)  # mm right, anterior, superior of the middle of the fixed volume
+NOTE = "Drawn by the tests' stand-in for Slicer: in Slicer it looks a little different."
+NOTE_HEIGHT = 26  # pixels
 GAP = 6  # pixels between the pictures of one row
 NAMES = ("Red", "Yellow", "Green")
 ORIENTATIONS = ("Axial", "Sagittal", "Coronal")
@@ -41,6 +43,9 @@ class Pictures:
 
         self.slicer, self.out, self.preset = slicer, out, preset
         self.frame = loader.load_module(ROOT / "ULAERegistration" / "ULAERegistration.py").widgetRepresentation()
+        from ULAERegistrationParts import licence
+
+        licence.setAccepted(True)  # of this application's own settings, which end with it
         self.frame._enter()
         self.panel = self.frame.self()
         self.ui = self.panel.ui
@@ -57,13 +62,23 @@ class Pictures:
         self.space = threedview.ThreeDView(logic, size=VIEW)
         out.mkdir(parents=True, exist_ok=True)
 
-    def panel_picture(self, name: str, height: int = 1120) -> None:
+    def panel_picture(self, name: str, height: int = 1290) -> None:
         """The panel as it is now."""
+        import qt
+
         self.frame.resize(PANEL_WIDTH, height)
         self.frame.show()
         for _ in range(5):
             self.app.processEvents()
-        self.frame.grab().save(str(self.out / f"{name}.png"))
+        panel = self.frame.grab().toImage()
+        picture = qt.QImage(panel.width(), panel.height() + NOTE_HEIGHT, qt.QImage.Format_RGB888)
+        picture.fill(qt.QColor("white"))
+        painter = qt.QPainter(picture)
+        painter.drawImage(0, NOTE_HEIGHT, panel)
+        painter.setPen(qt.QColor("black"))
+        painter.drawText(10, NOTE_HEIGHT - 8, NOTE)
+        painter.end()
+        picture.save(str(self.out / f"{name}.png"))
 
     def slices(self, *texts: str) -> np.ndarray:
         """The three slice views side by side, with a caption each and the sides of the patient."""

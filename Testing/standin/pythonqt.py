@@ -8,6 +8,8 @@ these, so attribute access of QObject is replaced here, once per process and bef
 from __future__ import annotations
 
 import ctypes
+import functools
+import gc
 import inspect
 import sys
 import traceback
@@ -19,7 +21,8 @@ slot_errors: list[tuple] = []  # sys.exc_info() of every exception that left a s
 _own_properties: dict[type, set[str]] = {}  # native Qt class -> the Q_PROPERTYs it adds
 _tables: dict[type, set[str]] = {}
 _being_read: set[tuple[int, str]] = set()
-_connections: dict[tuple[int, str], list] = {}
+_connections: dict[int, dict[str, list]] = {}  # by the id of the object, for as long as it lives
+_speaking: list[int] = []  # the ids of the objects whose signals are being answered
 _native_getattribute = QtCore.QObject.__getattribute__
 _native_setattr = QtCore.QObject.__mro__[1].__setattr__
 _native_connect = QtCore.QObject.connect
@@ -128,6 +131,11 @@ def is_cxx(kind: type) -> bool:
 # --- signals and slots ---
 
 
+def connected() -> list:
+    """The objects that have a slot connected, among those that Python can see."""
+    return [one for one in gc.get_objects() if isinstance(one, QtCore.QObject) and id(one) in _connections]
+
+
 def accepted(slot, arguments: tuple) -> tuple:
     """The arguments PythonQt hands over: cut to a function's count, defaults included; all for other callables."""
     function = getattr(slot, "__func__", slot)
@@ -137,13 +145,16 @@ def accepted(slot, arguments: tuple) -> tuple:
     return arguments[: function.__code__.co_argcount - bound]
 
 
-def _guarded(slot):
+def _guarded(slot, sender: int):
     def call(*arguments):
+        _speaking.append(sender)
         try:
             slot(*accepted(slot, arguments))
         except Exception:
             slot_errors.append(sys.exc_info())
             traceback.print_exc()
+        finally:
+            _speaking.remove(sender)
 
     return call
 
@@ -162,7 +173,7 @@ def _connect(self, signature: str, *target):
     slot = target[0] if len(target) == 1 else getattr(target[0], target[1].split("(")[0])
     if not callable(slot):
         raise TypeError(f"{slot!r} is not callable")
-    wrapper = _guarded(slot)
+    wrapper = _guarded(slot, id(self))
     signal = _signal(self, signature)
     if signal is not None:
         signal.connect(wrapper)
@@ -171,12 +182,26 @@ def _connect(self, signature: str, *target):
         if self.metaObject().indexOfSignal(normalized) < 0:
             raise RuntimeError(f"{type(self).__name__} has no signal {signature}")
         _native_connect(self, QtCore.SIGNAL(normalized), wrapper)
-    _connections.setdefault((id(self), signature), []).append((slot, wrapper))
+    links = _connections.setdefault(id(self), {})
+    if not links:
+        # As in PythonQt, a slot lives as long as the C++ object it is connected to. Its wrappers take no part in the
+        # search for cycles: one that goes through a connection ends with the C++ object only, never by itself.
+        _native_connect(self, QtCore.SIGNAL("destroyed()"), functools.partial(_forget, id(self)))
+    links.setdefault(signature, []).append((slot, wrapper))
     return True
 
 
+def _forget(key: int) -> None:
+    _connections.pop(key, None)
+    if key in _speaking:
+        # An object without parent that Python made ends with its last variable, at once: in C++ the rest of the signal
+        # then runs on memory that is free.
+        error = RuntimeError("an object was deleted within its own signal; give it a parent and delete it later")
+        slot_errors.append((RuntimeError, error, None))
+
+
 def _disconnect(self, signature: str, slot=None):
-    links = _connections.get((id(self), signature), [])
+    links = _connections.get(id(self), {}).get(signature, [])
     for link in [link for link in links if slot is None or link[0] == slot]:
         signal = _signal(self, signature)
         if signal is not None:
@@ -192,4 +217,14 @@ def _class_name(self) -> str:
     return self.metaObject().className()
 
 
-_HOOKS = {"connect": _connect, "disconnect": _disconnect, "className": _class_name}
+def _delete_later(self) -> None:
+    """PySide6's own takes the object from Python; in PythonQt it stays Python's and ends with its last variable."""
+    QtCore.QCoreApplication.postEvent(self, QtCore.QEvent(QtCore.QEvent.DeferredDelete))
+
+
+_HOOKS = {
+    "connect": _connect,
+    "disconnect": _disconnect,
+    "className": _class_name,
+    "deleteLater": _delete_later,
+}

@@ -119,8 +119,13 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             return
         self._scene = scene
         if scene is not None:
-            events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndImportEvent)
-            tags = [scene.AddObserver(event, self._on_scene) for event in events]
+            reactions = {
+                scene.NodeAddedEvent: self._on_scene,
+                scene.NodeRemovedEvent: self._on_scene,
+                scene.EndCloseEvent: self._on_rebuilt,
+                scene.EndImportEvent: self._on_rebuilt,
+            }
+            tags = [scene.AddObserver(event, reaction) for event, reaction in reactions.items()]
             self.destroyed.connect(lambda: [scene.RemoveObserver(tag) for tag in tags])
         self._fill()
 
@@ -170,6 +175,15 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         return [node for node in every if node and self._accepts(node)]
 
     def _on_scene(self, caller, event) -> None:
+        if not self._scene.IsImporting() and not self._scene.IsClosing():  # the list is made anew at the end
+            self._fill()
+
+    def _on_rebuilt(self, caller, event) -> None:
+        """After a scene was closed or imported the whole list is made anew, and what was current is lost with it.
+
+        Every selector does so by itself, one after another, and tells it.
+        """
+        self._select("")
         self._fill()
 
     def _fill(self) -> None:
@@ -213,7 +227,12 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
 
 @widget
 class qMRMLCheckableNodeComboBox(qMRMLNodeComboBox):
-    """A list of nodes, any number of them checked."""
+    """A list of nodes, any number of them checked.
+
+    CTK paints what is checked by itself, "None" and "All" included, whatever `noneDisplay` says.
+    """
+
+    WITHOUT_EFFECT = ("noneDisplay",)
 
     checkedNodesChanged = Signal()
 
@@ -253,10 +272,18 @@ class qMRMLCheckableNodeComboBox(qMRMLNodeComboBox):
         self._checked = [node.GetID() for node in self._nodes() if node.GetID() in self._checked]
         self._show_checked()
 
+    def _on_rebuilt(self, caller, event) -> None:
+        """The marks are lost with the list."""
+        had, self._checked = bool(self._checked), []
+        super()._on_rebuilt(caller, event)
+        if had:
+            self.checkedNodesChanged.emit()
+
     def _show_checked(self) -> None:
-        names = ", ".join(node.GetName() for node in self.checkedNodes())
+        names, count = [node.GetName() for node in self.checkedNodes()], self.nodeCount()
+        text = "None" if not names else "All" if len(names) == count else ", ".join(names)
         blocker = QtCore.QSignalBlocker(self._list)
-        self._list.setPlaceholderText(names or self._none_display)
+        self._list.setPlaceholderText(text)
         self._list.setCurrentIndex(-1)
         blocker.unblock()
 

@@ -59,6 +59,8 @@ class QUiLoader(QtUiTools.QUiLoader):
         kind = custom_widgets.get(class_name) or getattr(QtWidgets, class_name)
         if not dynamic and kind.staticMetaObject.indexOfProperty(name) < 0:
             raise RuntimeError(f"the .ui file sets {class_name}.{name}, which is no property")
+        if name in getattr(kind, "WITHOUT_EFFECT", ()):
+            raise RuntimeError(f"the .ui file sets {class_name}.{name}, which that widget never shows")
 
 
 class QFileDialog(QtWidgets.QFileDialog):

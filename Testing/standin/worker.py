@@ -4,9 +4,10 @@
 
 Everything is the product's own: files, JSON lines, error sentences, exit status. Only "known" replaces `register()` by
 a known smooth map (`known_map`), which tests can compute as well. On reaching STAGE (the beginning of a message), it
-behaves: "go" on, "pause" for a second, "hang", "refuse" (RegistrationError), "fail" (any other error), "exhaust"
-(MemoryError), "crash" (SIGSEGV), "kill" (SIGKILL), "spawn" (start a child that ignores signals, and hang). So a test
-that waits for a stage is sure to see it: stages that go by may come in one batch, of which the panel shows the last.
+behaves: "go" on, "pause" for a second, "hang", "talk" (and hang), "refuse" (RegistrationError), "fail" (any other
+error), "exhaust" (MemoryError), "crash" (SIGSEGV), "kill" (SIGKILL), "spawn" (start a child that ignores signals, and
+hang). So a test that waits for a stage is sure to see it: stages that go by may come in one batch, of which the panel
+shows the last.
 """
 
 from __future__ import annotations
@@ -84,7 +85,10 @@ def behave(behaviour: str) -> None:
     """Ends, fails or waits, as told."""
     from ULAERegistrationLib.errors import RegistrationError
 
-    if behaviour == "pause":
+    if behaviour == "talk":
+        print("a library has something to say", flush=True)
+        time.sleep(600)
+    elif behaviour == "pause":
         time.sleep(PAUSE_SECONDS)
     elif behaviour == "hang":
         time.sleep(600)
@@ -139,20 +143,38 @@ def main() -> int:
                 behave(behaviour)
 
     worker.Reporter = Reporter
+    _read_only_ascii()
     if registration == "known":
-        _replace_registration(worker)
+        _replace_registration()
     return worker.main([job_file])
 
 
-def _replace_registration(worker) -> None:
+def _read_only_ascii() -> None:
+    """ITK in Windows' python.exe cannot open a path with letters beyond ASCII, such as those of an account's name."""
+    for name in ("ReadImage", "WriteImage", "ReadTransform", "WriteTransform"):
+        setattr(sitk, name, _narrow(getattr(sitk, name)))
+
+
+def _narrow(real):
+    def narrow(*arguments, **named):
+        for path in (one for one in (*arguments, *named.values()) if isinstance(one, str | Path)):
+            if not str(path).isascii():
+                raise RuntimeError(f"ITK cannot open {path!r}")
+        return real(*arguments, **named)
+
+    return narrow
+
+
+def _replace_registration() -> None:
     import ULAERegistrationLib
+    from ULAERegistrationLib.output import folder
 
     def write_report(content, path: Path) -> None:
         path.write_text("<html>report</html>", encoding="utf-8")
 
     ULAERegistrationLib.register = register
     sys.modules["ULAERegistrationLib.output.report"] = SimpleNamespace(write_report=write_report)
-    worker.STEP_SPACING = STEP_SPACING
+    folder.STEP_SPACING = STEP_SPACING
 
 
 if __name__ == "__main__":

@@ -2,61 +2,125 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
 
 import slicer
+from slicer.i18n import tr as _
 
-TORCH_REQUIREMENT = ">=2.2"
-PACKAGES = {"torch": "PyTorch", "safetensors": "safetensors", "matplotlib": "matplotlib"}  # import name -> shown name
+PLATFORM = sys.platform
+NAMES = {"torch": "PyTorch"}  # as users know them, where that differs from the distribution's name
+REPORT = "matplotlib"  # what the report alone needs
+REQUIREMENTS = Path(__file__).parents[1] / "Resources" / "requirements.txt"
+
+
+def requirements() -> dict[str, str]:
+    """The distributions that a registration and its report need, and the versions that will do."""
+    # torch 2.13 cannot be loaded by Slicer's Python on Windows; 2.2 is the newest there is for Slicer on macOS.
+    found = {"torch": ">=2.2,<2.13" if PLATFORM == "win32" else ">=2.2"}
+    for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            name = re.match(r"[\w.-]+", line)[0]
+            found[name] = line[len(name) :]
+    return found
 
 
 def missing() -> list[str]:
-    """Names of the packages that are not installed; nothing is imported."""
-    return [name for package, name in PACKAGES.items() if find_spec(package) is None]
+    """Names of what a registration needs and is not installed, or in a version that will not do.
 
-
-def install(requirementsFile: str) -> None:
-    """Installs what is missing: torch through the PyTorch extension, the rest by pip, each after asking.
-
-    :raises RuntimeError: one sentence on what is still missing and what to do.
+    Nothing is imported. What counts is the record of the installed distribution: the folder of a package can be found,
+    and its import still fail, after an installation that broke off.
     """
-    if find_spec("torch") is None:
-        _installTorch()
-    if missing():
-        _installRequirements(requirementsFile)
-    if missing():
-        raise RuntimeError(f"Still not installed: {', '.join(missing())}; install it, or restart Slicer and try again.")
+    return [NAMES.get(name, name) for name in _missing() if name != REPORT]
 
 
-def _installTorch() -> None:
+def reportMissing() -> bool:
+    """Whether the report cannot be made, though the registration can."""
+    return REPORT in _missing()
+
+
+def install() -> str:
+    """Installs what a registration needs: torch through the PyTorch extension, the rest by pip, each after asking.
+
+    :return: one sentence on what the user has to do next, empty where all is there.
+    :raises RuntimeError: one sentence on what went wrong.
+    """
+    if "torch" in _missing():
+        todo = _installTorch()
+        if todo:
+            return todo
+    _pip([name for name in _missing() if name != REPORT])
+    if missing():
+        sentence = _("Still not installed: {names}; install it, or restart Slicer and try again.")
+        raise RuntimeError(sentence.format(names=", ".join(missing())))
+    return ""
+
+
+def installForReport() -> None:
+    """Installs what the report needs, after asking."""
+    _pip([REPORT])
+
+
+def _missing() -> list[str]:
+    return [name for name, versions in requirements().items() if not _fits(name, versions)]
+
+
+def _fits(name: str, versions: str) -> bool:
+    """Whether a distribution is installed in one of the versions asked for, such as ">=2.2,<2.13"."""
+    try:
+        installed = _release(metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return False
+    bounds = re.findall(r"(>=|<)([\d.]+)", versions)
+    return all((installed >= _release(bound)) == (sign == ">=") for sign, bound in bounds)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """The numbers a version begins with: 2.10.0+cpu is (2, 10, 0)."""
+    return tuple(int(number) for number in re.match(r"\d+(?:\.\d+)*", version)[0].split("."))
+
+
+def _installTorch() -> str:
     try:
         import PyTorchUtils
     except ModuleNotFoundError:
-        _installExtension()
-        raise RuntimeError("Restart Slicer to complete the installation of the PyTorch extension.") from None
+        return _installExtension()
     # The right build for this computer's graphics card is PyTorchUtils' business.
-    torch = PyTorchUtils.PyTorchUtilsLogic().installTorch(
-        askConfirmation=True, torchVersionRequirement=TORCH_REQUIREMENT
-    )
-    if torch is None:
-        raise RuntimeError("PyTorch was not installed; a registration needs it.")
+    try:
+        torch = PyTorchUtils.PyTorchUtilsLogic().installTorch(
+            askConfirmation=True, torchVersionRequirement=requirements()["torch"]
+        )
+    except (ImportError, OSError) as error:  # it was installed, and its import fails
+        sentence = _(
+            "PyTorch cannot be loaded ({error}); uninstall it in the module PyTorch Utils, restart Slicer and install"
+            " it again."
+        )
+        raise RuntimeError(sentence.format(error=error)) from error
+    return _("PyTorch was not installed; a registration needs it.") if torch is None else ""
 
 
-def _installExtension() -> None:
-    question = "The PyTorch extension is needed. Install it now? Slicer must be restarted afterwards."
+def _installExtension() -> str:
+    """Installs the PyTorch extension. Slicer's model asks the user by itself, and shows why it could not."""
     manager = getattr(slicer.app, "extensionsManagerModel", lambda: None)()
-    if manager is None or not slicer.util.confirmOkCancelDisplay(question):
-        raise RuntimeError("The PyTorch extension is not installed; install it with the Extensions Manager.")
-    if not manager.installExtensionFromServer("PyTorch"):
-        raise RuntimeError("The PyTorch extension could not be installed; install it with the Extensions Manager.")
+    # Without the restart that Slicer offers by default: the scene may not be saved yet.
+    if manager is not None and manager.installExtensionFromServer("PyTorch", False):
+        return _("The PyTorch extension is installed. Restart Slicer, then click this button again to install PyTorch.")
+    return _("The PyTorch extension was not installed; install it with the Extensions Manager, then restart Slicer.")
 
 
-def _installRequirements(requirementsFile: str) -> None:
+def _pip(names: list[str]) -> None:
+    if not names:
+        return
+    wanted = [name + requirements()[name] for name in names]
     try:
         import slicer.packaging as packaging  # Slicer 5.12 and newer
     except ImportError:
         packaging = None
     if packaging is not None:
-        packaging.pip_ensure(packaging.load_requirements(requirementsFile), requester="ULAERegistration")
-    elif slicer.util.confirmOkCancelDisplay(f"These Python packages will be installed: {', '.join(missing())}."):
-        slicer.util.pip_install(f'-r "{requirementsFile}"')
+        packaging.pip_ensure(wanted, requester="ULAERegistration")
+        return
+    question = _("These Python packages will be installed: {names}.").format(names=", ".join(names))
+    if slicer.util.confirmOkCancelDisplay(question):
+        slicer.util.pip_install(wanted)

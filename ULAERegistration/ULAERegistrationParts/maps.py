@@ -7,6 +7,7 @@ from itertools import pairwise, product
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from .outputs import addDerived, showLike
 
@@ -27,6 +28,7 @@ SEQUENTIAL = (
 )
 FOLDED = (1.0, 0.0, 1.0)  # the lowest entry of the Jacobian's table: determinants of 0 and less
 COLORS = 256
+SQUARE_MM = 24.0  # of the checkerboard: a few squares across each lobe
 LEGEND_SIZE = (0.1, 0.35)  # of the view: what it says is scaled to its width, and must not hide the brain
 
 
@@ -88,6 +90,39 @@ def differenceMaps(transformNode, fixed, moving, fields) -> list:
     return nodes
 
 
+def checkerboard(transformNode, fixed, moving):
+    """Squares of the fixed volume and of the warped moving one in turn, both brought to the same brightness.
+
+    :return: scalar volume on the fixed grid.
+    """
+    import SimpleITK as sitk
+
+    from ULAERegistrationLib.mrml.transforms import field_from_node, warped_through
+    from ULAERegistrationLib.mrml.volumes import image_from_volume, set_volume
+
+    like = image_from_volume(fixed)
+    pair = [like, warped_through(image_from_volume(moving), like, field_from_node(transformNode))]
+    bright = []
+    for image in pair:
+        values = sitk.GetArrayFromImage(image).astype(np.float32)
+        inside = values[values > values.min()]
+        highest = float(np.percentile(inside, 99.5)) if inside.size else 1.0
+        bright.append(np.clip(values / (highest or 1.0), 0, 1) * 255)
+    spacing = np.array(like.GetSpacing())[::-1]
+    squares = [
+        (np.arange(size) * step // SQUARE_MM).astype(int) for size, step in zip(bright[0].shape, spacing, strict=True)
+    ]
+    other = (squares[0][:, None, None] + squares[1][None, :, None] + squares[2][None, None, :]) % 2 == 1
+    image = sitk.GetImageFromArray(np.where(other, bright[1], bright[0]).astype(np.uint8))
+    image.CopyInformation(like)
+    node = addDerived(transformNode, "vtkMRMLScalarVolumeNode", "checkerboard", "checkerboard")
+    set_volume(node, image)
+    showLike(node, fixed)
+    node.GetDisplayNode().SetAutoWindowLevel(False)
+    node.GetDisplayNode().SetWindowLevelMinMax(0, 255)
+    return node
+
+
 def showLayers(**layers) -> None:
     """Shows volumes in the slice views, as `slicer.util.setSliceViewerLayers`, each map with its legend.
 
@@ -114,9 +149,8 @@ def dice(first, second, fixedVolume) -> dict[str, float]:
     for ours, theirs in product(label_layers(first, like), label_layers(second, like)):
         found |= _overlap(*ours, *theirs)
     if not found:
-        raise RegistrationError(
-            f"{first.GetName()} and {second.GetName()} have no label in common; give matching segments the same name."
-        )
+        sentence = _("{first} and {second} have no label in common; give matching segments the same name.")
+        raise RegistrationError(sentence.format(first=first.GetName(), second=second.GetName()))
     return dict(sorted(found.items()))
 
 

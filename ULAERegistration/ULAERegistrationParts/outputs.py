@@ -6,29 +6,45 @@ import json
 
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 QUALITY = "ULAERegistration.quality"  # attribute of the transform node: the measures as JSON
 SOURCE, RESULT = "ULAERegistrationSource", "ULAERegistrationTransform"  # references of a node that was carried along
+WARPED = "ULAERegistrationWarped"  # reference of the transform node to the warped volume
 PART = "ULAERegistration.part"  # attribute of a node that shows something of a result: what it shows
 FOLDER = "ULAERegistration.folder"  # attribute of a result's folder in the subject hierarchy
 ROLE = {"fixed": "spatialRegistrationFixed", "moving": "spatialRegistrationMoving"}
 
 
 class Outputs:
-    """Where the results of one registration go.
+    """Where the results of one registration go, and what is kept of it.
 
-    Args:
-        transformNode: grid transform to overwrite, or None for a new one.
-        volumeNode: volume to overwrite, or None for a new one.
-        wantsVolume: whether the warped volume is wanted at all.
-        carry: nodes that belong to the moving volume and are to be carried along.
+    :param transform: grid transform node to overwrite, or None for a new one.
+    :param volume: volume node to overwrite with the warped moving volume, or None for a new one.
+    :param makeVolume: whether the warped volume is wanted at all.
+    :param alsoTransform: nodes that belong to the moving volume, to be carried along: segmentations, label maps,
+        volumes, markups, models. Each gets a copy.
+    :param steps: keep the fields of the three steps in the run's `steps`.
+    :param report: keep the report in the run's `report`; it needs matplotlib.
+    :param temporaryFiles: leave the folder of the process where it is.
     """
 
-    def __init__(self, transformNode=None, volumeNode=None, wantsVolume: bool = True, carry=()):
-        self.wantsVolume = wantsVolume
-        self._transformID = transformNode.GetID() if transformNode else None
-        self._volumeID = volumeNode.GetID() if volumeNode and wantsVolume else None
-        self._carryIDs = [node.GetID() for node in carry]
+    def __init__(
+        self,
+        transform=None,
+        volume=None,
+        makeVolume: bool = True,
+        alsoTransform=(),
+        *,
+        steps: bool = False,
+        report: bool = False,
+        temporaryFiles: bool = False,
+    ):
+        self.makeVolume = makeVolume
+        self.steps, self.report, self.temporaryFiles = steps, report, temporaryFiles
+        self._transformID = transform.GetID() if transform else None
+        self._volumeID = volume.GetID() if volume and makeVolume else None
+        self._carryIDs = [node.GetID() for node in alsoTransform]
 
     def check(self, fixed, moving) -> None:
         """Refuses, before anything is computed, outputs that could not be written.
@@ -40,17 +56,16 @@ class Outputs:
 
         scene = fixed.GetScene()
         if self._volumeID in (fixed.GetID(), moving.GetID()):
-            raise RegistrationError("The warped volume would overwrite an input; select another output volume.")
+            raise RegistrationError(_("The warped volume would overwrite an input; select another output volume."))
         transform = scene.GetNodeByID(self._transformID) if self._transformID else None
         if transform is not None and not transform.IsA("vtkMRMLGridTransformNode"):
-            raise RegistrationError(f"{transform.GetName()} is no grid transform; select another output transform.")
+            sentence = _("{name} is no grid transform; select another output transform.")
+            raise RegistrationError(sentence.format(name=transform.GetName()))
         for node in (fixed, moving):
             parent = node.GetParentTransformNode()
             if transform is not None and parent is not None and transform in _chain(parent):
-                raise RegistrationError(
-                    f"{node.GetName()} lies under {transform.GetName()}, which would be overwritten; "
-                    f"select another output transform."
-                )
+                sentence = _("{name} lies under {parent}, which would be overwritten; select another output transform.")
+                raise RegistrationError(sentence.format(name=node.GetName(), parent=transform.GetName()))
         for node in filter(None, map(scene.GetNodeByID, self._carryIDs)):
             world_matrix(node)
 
@@ -97,8 +112,10 @@ class Outputs:
                 carriedNodes.append(_addCarried(scene, node, copy, transformNode, fixed, old, added))
             set_transform(transformNode, vtkGrid, fixed, moving)
             transformNode.SetAttribute(QUALITY, json.dumps(quality))
+            transformNode.SetNodeReferenceID(WARPED, None)
             if volumeNode is not None:
                 set_volume(volumeNode, warped)
+                transformNode.SetNodeReferenceID(WARPED, volumeNode.GetID())
                 showLike(volumeNode, moving)
             putInFolder(transformNode, [transformNode, volumeNode, *carriedNodes])
             for node in [*replaced, *derived(transformNode)]:  # what was made from an earlier result is no longer true
@@ -122,6 +139,11 @@ def restoreInterpolation(scene) -> None:
         grid = node.GetTransformFromParentAs("vtkOrientedGridTransform", False, False) if qualityOf(node) else None
         if grid is not None:
             grid.SetInterpolationModeToLinear()
+
+
+def warpedVolume(transformNode):
+    """The warped volume of a result, or None where none was made or it was deleted."""
+    return transformNode.GetNodeReference(WARPED)
 
 
 def referenced(transformNode, which: str):

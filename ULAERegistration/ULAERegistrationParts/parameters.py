@@ -1,4 +1,9 @@
-"""The panel's choices in the parameter node, so that they are saved with the scene, and back."""
+"""The panel's choices in the parameter node, so that they are saved with the scene, and back.
+
+By Slicer's own parameter-edit-widget functions and not by its parameterNodeWrapper: that has no connector for a list of
+checked nodes, so the binding would not become smaller by much, and it is not part of the slicer-core package, on which
+the tests of this panel run.
+"""
 
 from __future__ import annotations
 
@@ -79,6 +84,7 @@ class ParameterBinding:
         slicer.util.addParameterEditWidgetConnections(self._pairs, self.toNode)
         ui.carrySelector.connect("checkedNodesChanged()", self.toNode)
         ui.modelPathEdit.connect("currentPathChanged(QString)", self.toNode)
+        ui.modelPathEdit.connect("validInputChanged(bool)", self.toNode)  # the other one is silent on an empty field
 
     def setNode(self, node) -> None:
         """Binds to another parameter node, or to none."""
@@ -121,7 +127,7 @@ class ParameterBinding:
         return [node for node in nodes if node is not None]
 
     def settings(self) -> dict:
-        """The choices that `ULAERegistrationLogic.register` takes as they are."""
+        """The choices that are fields of the library's RegistrationSettings."""
         value = self._node.GetParameter
         iterations = int(float(value("RefinementIterations")))
         return {
@@ -129,8 +135,7 @@ class ParameterBinding:
             "device": value("Device"),
             "alignment": value("Alignment"),
             "precision": value("Precision"),
-            "refinementIterations": iterations if iterations >= 0 else None,
+            "refinement_iterations": iterations if iterations >= 0 else None,
             "smoothness": float(value("Smoothness")),
             "model": value("Model") or None,
-            "keepTemporaryFiles": value("KeepTemporaryFiles") == "true",
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from . import maps
-from .outputs import qualityOf, referenced
+from . import dependencies, maps
+from .outputs import qualityOf, referenced, warpedVolume
+from .sideBySide import SideBySide
 
 VERDICT_COLORS = {"good": "#2e7d32", "look at it": "#b26a00", "do not use": "#c62828"}
 
@@ -26,9 +28,15 @@ class QualityPanel:
         self._ui = ui
         self._transformNode = None
         self._report = ""
+        self._rows: list[tuple[str, str]] = []
+        self._sideBySide = SideBySide()
         ui.jacobianButton.connect("clicked()", self.showJacobian)
-        ui.saveReportButton.connect("clicked()", self.saveReport)
+        ui.saveReportButton.connect("clicked()", self.onReportButton)
         ui.diceButton.connect("clicked()", self.measureDice)
+        ui.copyTableButton.connect("clicked()", self.copyTable)
+        ui.saveTableButton.connect("clicked()", self.saveTable)
+        ui.sideBySideButton.connect("toggled(bool)", self.onSideBySide)
+        ui.checkerboardButton.connect("clicked()", self.showCheckerboard)
         ui.qualityTable.setColumnCount(2)
         ui.qualityTable.setHorizontalHeaderLabels([_("Measure"), _("Value")])
         ui.qualityTable.horizontalHeader().setStretchLastSection(True)
@@ -42,21 +50,34 @@ class QualityPanel:
         """
         self._transformNode = transformNode
         self._report = report
+        if transformNode is None:
+            self._sideBySide.forget()
+            self._ui.sideBySideButton.checked = False
         quality = qualityOf(transformNode)
         self._ui.verdictLabel.text = _verdict(quality)
         self._fill(_rows(quality))
         self._ui.jacobianButton.enabled = bool(quality)
-        self._ui.saveReportButton.enabled = bool(report)
-        self._ui.saveReportButton.toolTip = (
-            _("Save figures and measures of this result as one HTML file.")
-            if report
-            else _("Register first; the report is kept until the next registration or until the scene is closed.")
-        )
+        for button in (self._ui.copyTableButton, self._ui.saveTableButton):
+            button.enabled = bool(quality)
+        volumes = [referenced(transformNode, which) for which in ("fixed", "moving")] if quality else [None]
+        for button in (self._ui.sideBySideButton, self._ui.checkerboardButton):
+            button.enabled = None not in volumes
         self.update()
 
     def update(self) -> None:
-        """Brings the Dice button in line with the selectors."""
+        """Brings the buttons in line with the selectors and with what is there."""
         ui = self._ui
+        button, installing = ui.saveReportButton, not self._report and dependencies.reportMissing()
+        button.text = _("Install {name}").format(name=dependencies.REPORT) if installing else _("Save report...")
+        button.enabled = bool(self._report) or installing
+        if installing:
+            button.toolTip = _("The report needs it; the next registration then makes one.")
+        elif self._report:
+            button.toolTip = _("Save figures and measures of this result as one HTML file.")
+        else:
+            button.toolTip = _(
+                "Register first; the report is kept until the next registration or until the scene is closed."
+            )
         ready = self._transformNode is not None and ui.diceFixedSelector.currentNode() is not None
         ui.diceButton.enabled = ready and ui.diceWarpedSelector.currentNode() is not None
 
@@ -66,6 +87,37 @@ class QualityPanel:
             node = maps.jacobianMap(self._transformNode)
             maps.showLayers(background=referenced(self._transformNode, "fixed"), foreground=node, foregroundOpacity=0.6)
 
+    def onSideBySide(self, on: bool) -> None:
+        """Shows the three volumes in rows, or brings the views back."""
+        with slicer.util.tryWithErrorDisplay(_("The views could not be arranged.")):
+            if on:
+                fixed, moving = (referenced(self._transformNode, which) for which in ("fixed", "moving"))
+                self._sideBySide.show(fixed, moving, warpedVolume(self._transformNode))
+            else:
+                self._sideBySide.back()
+
+    def showCheckerboard(self) -> None:
+        """Makes the checkerboard anew, for the volumes may have changed, and shows it alone."""
+        with slicer.util.tryWithErrorDisplay(_("The checkerboard could not be made."), waitCursor=True):
+            fixed, moving = (referenced(self._transformNode, which) for which in ("fixed", "moving"))
+            node = maps.checkerboard(self._transformNode, fixed, moving)
+            maps.showLayers(background=node, foreground=None)
+
+    def copyTable(self) -> None:
+        """Puts the table on the clipboard, with tabs between the columns."""
+        qt.QApplication.clipboard().setText("\n".join("\t".join(row) for row in self._rows))
+
+    def saveTable(self) -> None:
+        """Asks for a file and writes the table to it."""
+        path = self._askForFile(_("Save table"), ".csv", "CSV (*.csv)")
+        if not path:
+            return
+        with (
+            slicer.util.tryWithErrorDisplay(_("The table could not be written.")),
+            Path(path).open("w", encoding="utf-8", newline="") as file,
+        ):
+            csv.writer(file).writerows([(_("Measure"), _("Value")), *self._rows])
+
     def measureDice(self) -> None:
         """Adds the overlap of the labels that both segmentations have to the table."""
         with slicer.util.tryWithErrorDisplay(_("Dice could not be measured."), waitCursor=True):
@@ -73,16 +125,31 @@ class QualityPanel:
             found = maps.dice(ui.diceFixedSelector.currentNode(), ui.diceWarpedSelector.currentNode(), fixed)
             self._fill(_diceRows(found) + _rows(qualityOf(self._transformNode)))
 
+    def onReportButton(self) -> None:
+        """Saves the report, or installs what it needs: what the button says."""
+        if self._report:
+            self.saveReport()
+            return
+        try:
+            with slicer.util.tryWithErrorDisplay(_("The installation was not completed.")):
+                dependencies.installForReport()
+        finally:
+            self.update()
+
     def saveReport(self) -> None:
         """Asks for a file and writes the report to it."""
-        name = re.sub(r'[\\/:*?"<>|]', "_", self._transformNode.GetName()) + ".html"
-        path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Save report"), name, "HTML (*.html)")
+        path = self._askForFile(_("Save report"), ".html", "HTML (*.html)")
         if not path:
             return
         with slicer.util.tryWithErrorDisplay(_("The report could not be written.")):
             Path(path).write_text(self._report, encoding="utf-8")
 
+    def _askForFile(self, title: str, suffix: str, kinds: str) -> str:
+        name = re.sub(r'[\\/:*?"<>|]', "_", self._transformNode.GetName()) + suffix
+        return qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, name, kinds)
+
     def _fill(self, rows) -> None:
+        self._rows = rows
         table = self._ui.qualityTable
         table.setRowCount(len(rows))
         for index, row in enumerate(rows):

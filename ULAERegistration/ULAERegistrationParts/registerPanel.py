@@ -8,7 +8,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from . import dependencies
+from . import dependencies, licence
+from .outputs import Outputs
 
 # Seconds on two processors, measured; after the first run here the panel tells what that one took.
 TYPICAL_SECONDS = {"fast": 30, "accurate": 80, "smooth": 60}
@@ -25,15 +26,23 @@ class RegisterPanel:
         ui: the widgets by name.
         logic: the module's logic.
         binding: the panel's choices.
-        requirementsFile: packages to install besides torch.
         done: called with a run that went well.
     """
 
-    def __init__(self, ui, logic, binding, requirementsFile: str, done):
+    def __init__(self, ui, logic, binding, done):
         self.run = None
         self._ui, self._logic, self._binding = ui, logic, binding
-        self._requirementsFile, self._done = requirementsFile, done
+        self._done = done
         ui.registerButton.connect("clicked()", self.onButton)
+        for index, text in enumerate(
+            (
+                _("The network alone: seconds, for a first look or for many pairs. Hardly folds."),
+                _("The network, then its answer is refined on this pair: matches most. The choice for most pairs."),
+                _("Refined as well, and nothing folds: for volume changes and wherever the map must be invertible."),
+            )
+        ):
+            ui.presetComboBox.setItemData(index, text, qt.Qt.ToolTipRole)
+        ui.licenceCheckBox.connect("toggled(bool)", self._onLicence)
         ui.progressBar.setVisible(False)
         ui.stageLabel.setVisible(False)
 
@@ -49,6 +58,7 @@ class RegisterPanel:
     def update(self) -> None:
         """Brings button, bar and cost line in line with the choices and with what runs."""
         ui, running = self._ui, self.isRunning()
+        ui.licenceCheckBox.checked = licence.accepted()  # by a script, or in another window, as well
         state = (_("Cancel"), _("End it now; the scene stays as it was."), True) if running else self._readiness()
         ui.registerButton.text, ui.registerButton.toolTip, ui.registerButton.enabled = state
         ui.progressBar.setVisible(running)
@@ -57,14 +67,25 @@ class RegisterPanel:
 
     def onButton(self) -> None:
         """Registers, cancels, or installs what is missing: what the button says."""
-        if self.isRunning():
-            self.run.cancel()
-            self._onFinished(self.run)
-        elif dependencies.missing():
-            with slicer.util.tryWithErrorDisplay(_("The installation was not completed.")):
-                dependencies.install(self._requirementsFile)
-        else:
-            self._start()
+        try:
+            if self.isRunning():
+                self.run.cancel()
+                self._onFinished(self.run)
+            elif dependencies.missing():
+                self._install()
+            else:
+                self._start()
+        finally:  # Slicer's error display lets the error go on, and a part may have been installed
+            self.update()
+
+    def _install(self) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The installation was not completed.")):
+            todo = dependencies.install()
+            if todo:
+                slicer.util.infoDisplay(todo)
+
+    def _onLicence(self, accept: bool) -> None:
+        licence.setAccepted(accept)
         self.update()
 
     def _readiness(self):
@@ -80,6 +101,8 @@ class RegisterPanel:
         if names:
             toolTip = _("{names} is not installed: click to install").format(names=names)
             return _("Install {names}").format(names=names), toolTip, True
+        if not self._ui.modelPathEdit.currentPath and not licence.accepted():
+            return _("Accept the licence of the weights"), _("Tick the box above; it is asked only once."), False
         return _("Register"), _("Carry the moving volume to the fixed one."), True
 
     def _costLine(self) -> str:
@@ -105,28 +128,39 @@ class RegisterPanel:
 
     def _start(self) -> None:
         ui = self._ui
+        self._binding.toNode()  # CTK's path field says nothing while a path of another kind is typed
+        ui.modelPathEdit.addCurrentPathToHistory()
         self._show(_("Preparing"), 0.0)
         try:
+            outputs = Outputs(
+                ui.outputTransformSelector.currentNode(),
+                ui.outputVolumeSelector.currentNode(),
+                ui.warpedCheckBox.checked,
+                self._binding.carried(),
+                steps=True,
+                report=not dependencies.reportMissing(),
+                temporaryFiles=ui.keepFilesCheckBox.checked,
+            )
             self.run = self._logic.register(
                 ui.fixedVolumeSelector.currentNode(),
                 ui.movingVolumeSelector.currentNode(),
-                ui.outputTransformSelector.currentNode(),
-                ui.outputVolumeSelector.currentNode(),
-                ui.fixedMaskSelector.currentNode(),
-                ui.movingMaskSelector.currentNode(),
+                fixedMask=ui.fixedMaskSelector.currentNode(),
+                movingMask=ui.movingMaskSelector.currentNode(),
                 initialTransform=ui.initialTransformSelector.currentNode(),
-                makeVolume=ui.warpedCheckBox.checked,
-                alsoTransform=self._binding.carried(),
-                keepSteps=True,
-                keepReport=True,
+                outputs=outputs,
                 waitForCompletion=False,
-                progress=lambda run: self._show(run.message, run.fraction),
+                progress=self._onProgress,
                 finished=self._onFinished,
                 **self._binding.settings(),
             )
         except Exception as error:
             self.run = None
             self._fail(str(error))
+
+    def _onProgress(self, run) -> None:
+        self._show(run.message, run.fraction)
+        if self._ui.logTextEdit.plainText != run.log:
+            self._ui.logTextEdit.setPlainText(run.log)
 
     def _onFinished(self, run) -> None:
         """The run has ended, in whatever way."""

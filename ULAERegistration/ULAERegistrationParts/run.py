@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import time
+from dataclasses import asdict, replace
+
+from slicer.i18n import tr as _
 
 from .outputs import Outputs
 
@@ -30,11 +34,12 @@ class Run:
         seconds: what it took.
     """
 
-    def __init__(self, fixedVolume, movingVolume, outputs: Outputs, masks, initialTransform, options: dict):
+    def __init__(self, fixedVolume, movingVolume, masks, initialTransform, outputs: Outputs, settings, python):
         """Writes the inputs and starts the process.
 
         :param masks: segmentation or label map of the fixed and of the moving volume, each may be None.
-        :param options: settings (fields of RegistrationSettings), steps, report, keepTemporaryFiles, python, command.
+        :param settings: the library's RegistrationSettings.
+        :param python: the interpreter, None for the running one; or the whole command of the process, as a list.
         :raises RegistrationError: an input cannot be registered; nothing was started and nothing is left behind.
         """
         import SimpleITK as sitk
@@ -44,13 +49,11 @@ class Run:
         from ULAERegistrationLib.mrml.transforms import linear_transform
         from ULAERegistrationLib.mrml.volumes import image_from_volume
         from ULAERegistrationLib.process.job import Job
-        from ULAERegistrationLib.settings import RegistrationSettings
 
-        RegistrationSettings(**options.get("settings", {}))  # refuses what it does not know
         if fixedVolume is None or movingVolume is None:
-            raise RegistrationError("Select a fixed and a moving volume.")
+            raise RegistrationError(_("Select a fixed and a moving volume."))
         if fixedVolume is movingVolume:
-            raise RegistrationError("Fixed and moving volume are the same; select two different volumes.")
+            raise RegistrationError(_("Fixed and moving volume are the same; select two different volumes."))
         outputs.check(fixedVolume, movingVolume)
         self.fixedVolumeID, self.movingVolumeID = fixedVolume.GetID(), movingVolume.GetID()
         self.transformNode = self.volumeNode = None
@@ -69,7 +72,9 @@ class Run:
                 images[f"{name}_mask"] = mask_image(mask, images[name])
         start = linear_transform(initialTransform) if initialTransform is not None else None
 
-        self._job = Job(keep_files=options.get("keepTemporaryFiles", False))
+        if settings.model is not None:
+            settings = replace(settings, model=os.path.abspath(settings.model))  # the process works in its own folder
+        self._job = Job(keep_files=outputs.temporaryFiles)
         try:
             description = {name: f"{name}.nrrd" for name in images}
             for name, image in images.items():
@@ -77,11 +82,12 @@ class Run:
             if start is not None:
                 description["initial_transform"] = "start.tfm"
                 sitk.WriteTransform(start, str(self._job.folder / "start.tfm"))
-            description["settings"] = options.get("settings", {})
-            description["warped"] = outputs.wantsVolume
-            description["steps"] = options.get("steps", False)
-            description["report"] = options.get("report", False)
-            self._job.start(description, python=options.get("python"), command=options.get("command"))
+            description["settings"] = asdict(settings)
+            description["warped"] = outputs.makeVolume
+            description["steps"] = outputs.steps
+            description["report"] = outputs.report
+            own = {"command": python} if isinstance(python, list) else {"python": python}
+            self._job.start(description, **own)
         except BaseException:
             self._job.close()
             raise
@@ -110,6 +116,8 @@ class Run:
         if self.state != "running":
             return self.state
         jobState = self._job.poll()
+        for line in self._job.take_log():
+            print(f"ULAE Registration: {line}")  # into the Python console, which Slicer keeps in its log as well
         if jobState == "running":
             return self.state
         try:
@@ -120,7 +128,8 @@ class Run:
             self.state = jobState
         except Exception as error:
             logging.exception("The result could not be put into the scene")
-            self.state, self.error = "failed", f"The result could not be put into the scene: {error}"
+            self.state = "failed"
+            self.error = _("The result could not be put into the scene: {error}").format(error=error)
         finally:
             self.seconds = time.monotonic() - self._started
             self._close()
@@ -143,7 +152,7 @@ class Run:
 
         folder = self._job.folder / "result"
         field = sitk.ReadImage(str(folder / "field.nrrd"))
-        warped = sitk.ReadImage(str(folder / "warped.nrrd")) if self._outputs.wantsVolume else None
+        warped = sitk.ReadImage(str(folder / "warped.nrrd")) if self._outputs.makeVolume else None
         self.quality = json.loads((folder / "quality.json").read_text(encoding="utf-8"))
         self.steps = {file.stem: sitk.ReadImage(str(file)) for file in sorted(folder.glob("steps/*.nrrd"))}
         report = folder / "report.html"

@@ -1,52 +1,40 @@
-"""The data sets this module adds to Slicer's Sample Data module; nothing is downloaded before it is asked for."""
+"""The data sets this module adds to Slicer's Sample Data module; both files ship with the extension.
+
+Sample Data copies a file into its cache from any address that `urllib` can open, so also from this computer. It loads
+what lies there by the names given here, from a click as well as by `SampleData.SampleDataLogic().downloadSample(name)`.
+"""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 CATEGORY = "ULAE Registration"
+TEMPLATE, SUBJECT = "ULAE template", "ULAE simulated subject"  # as `downloadSample` takes them
+CHECKSUMS = {
+    TEMPLATE: "SHA256:c6ecece34ed30461c8c5cd94e0ed2905a9281cb367695e1cf0960ee0f593c7a7",
+    SUBJECT: "SHA256:776d5a5fc9336a04ae30a3b52e6dc7aaa0cefcbfc1349d3cd75be6445f06de80",
+}
 
 
-def register(iconsFolder: Path) -> None:
-    """Adds the data sets; called once at Slicer's start."""
+def register(resources: Path) -> None:
+    """Adds the data sets; called once at Slicer's start. Nothing of the library is imported, no file is read.
+
+    :param resources: the module's folder of resources.
+    """
     import SampleData
 
-    SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category=CATEGORY,
-        sampleName="ULAE template",
-        thumbnailFileName=str(iconsFolder / "ULAETemplate.png"),
-        nodeNames="ULAETemplate",
-        customDownloader=lambda source: loadTemplate(),
-    )
-    SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category=CATEGORY,
-        sampleName="ULAE simulated subject",
-        thumbnailFileName=str(iconsFolder / "ULAESimulatedSubject.png"),
-        nodeNames="ULAESimulatedSubject",
-        customDownloader=lambda source: loadSimulatedSubject(),
-    )
-
-
-def loadTemplate():
-    """The average brain that ships with the library, as a new volume."""
-    from ULAERegistrationLib.geometry.canonical import template
-
-    return _volume("ULAETemplate", template())
-
-
-def loadSimulatedSubject():
-    """A subject made from the template by a known deformation, as another scanner would see it, as a new volume."""
-    from ULAERegistrationLib.simulation import simulate
-
-    return _volume("ULAESimulatedSubject", simulate().subject)
-
-
-def _volume(name: str, image):
-    import slicer
-
-    from ULAERegistrationLib.mrml.volumes import set_volume
-
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", slicer.mrmlScene.GenerateUniqueName(name))
-    set_volume(node, image)
-    node.CreateDefaultDisplayNodes()
-    return node
+    library = Path(find_spec("ULAERegistrationLib").origin).parent
+    for name, file, nodeName in (
+        (TEMPLATE, library / "models" / "template.nii.gz", "ULAETemplate"),
+        (SUBJECT, resources / "SampleData" / "ULAESimulatedSubject.nii.gz", "ULAESimulatedSubject"),
+    ):
+        SampleData.SampleDataLogic.registerCustomSampleDataSource(
+            category=CATEGORY,
+            sampleName=name,
+            thumbnailFileName=str(resources / "Icons" / f"{nodeName}.png"),
+            uris=file.resolve().as_uri(),
+            fileNames=f"{nodeName}.nii.gz",
+            nodeNames=nodeName,
+            checksums=CHECKSUMS[name],
+        )

@@ -8,6 +8,7 @@ large, so this is made only when the user asks for it.
 from __future__ import annotations
 
 import slicer
+from slicer.i18n import tr as _
 
 from . import maps
 from .outputs import PART, addDerived, derived, putInFolder, referenced, remove, showLike
@@ -49,7 +50,7 @@ class Stages:
 
         fixed, moving = referenced(transformNode, "fixed"), referenced(transformNode, "moving")
         if fixed is None or moving is None:
-            raise RegistrationError("The fixed or the moving volume of this result is no longer in the scene.")
+            raise RegistrationError(_("The fixed or the moving volume of this result is no longer in the scene."))
         removeSteps(transformNode)  # what is left of earlier ones
         before = set(_ids(transformNode.GetScene()))
         try:
@@ -168,9 +169,9 @@ class Stages:
 
 
 def removeSteps(transformNode) -> None:
-    """Takes all steps of a result out of the scene again; the Jacobian map is no step and stays."""
+    """Takes all steps of a result out of the scene again; what is of the whole result stays."""
     for node in derived(transformNode):
-        if node.GetAttribute(PART) != "jacobian":
+        if node.GetAttribute(PART) not in ("jacobian", "checkerboard"):
             remove(node)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import qt
 import slicer
+import vtk
 from slicer.i18n import tr as _
 
 from . import maps
@@ -25,10 +26,11 @@ class StepsPanel:
         self._ui = ui
         self._transformNode = None
         self._fields: dict = {}
-        self._timer = qt.QTimer()
+        self._timer = qt.QTimer(slicer.app)
         self._timer.setInterval(FLICKER_MILLISECONDS)
         self._timer.connect("timeout()", self._flick)
         self._hidden = False
+        self._browser = self._browserTag = None
         ui.makeStepsButton.connect("clicked()", self.makeSteps)
         ui.stageSlider.connect("valueChanged(int)", self._onStage)
         ui.opacitySlider.connect("valueChanged(double)", self._onOpacity)
@@ -51,8 +53,10 @@ class StepsPanel:
         self._update()
 
     def cleanup(self) -> None:
-        """Stops what runs by itself."""
+        """Stops what runs by itself, for good."""
         self._timer.stop()
+        self._timer.deleteLater()
+        self._watch(None)
         self._transformNode, self._fields = None, {}
 
     def makeSteps(self) -> None:
@@ -76,6 +80,22 @@ class StepsPanel:
     def _stages(self) -> Stages | None:
         return Stages.find(self._transformNode)
 
+    def _watch(self, browser) -> None:
+        """Follows a sequence browser, which Slicer's toolbar and other modules move as well; None follows nothing."""
+        if browser is self._browser:
+            return
+        if self._browser is not None:
+            self._browser.RemoveObserver(self._browserTag)
+        self._browser = browser
+        if browser is not None:
+            self._browserTag = browser.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onBrowser)
+            slicer.modules.sequences.setToolBarActiveBrowserNode(browser)
+
+    def _onBrowser(self, browser, event) -> None:
+        item = browser.GetSelectedItemNumber()
+        if 0 <= item < FIXED and item != min(int(self._ui.stageSlider.value), FIXED - 1):
+            self._ui.stageSlider.value = item
+
     def _update(self) -> None:
         """Brings texts and what can be clicked in line with what there is."""
         ui, stages = self._ui, self._stages()
@@ -96,6 +116,7 @@ class StepsPanel:
             blocked = ui.stageSlider.blockSignals(True)  # show what is there, move nothing
             ui.stageSlider.value = stages.current
             ui.stageSlider.blockSignals(blocked)
+        self._watch(stages.browser if stages is not None else None)
         self._nameStage()
 
     def _nameStage(self) -> None:

@@ -34,6 +34,7 @@ def carried_along(
         RegistrationError: the node cannot be carried along, for the reason it says.
     """
     copy = node.CreateNodeInstance()
+    copy.UnRegister(None)  # it comes with a reference for its maker, beside the one this variable holds
     if node.IsA("vtkMRMLScalarVolumeNode"):
         image = image_from_volume(node)
         labels = node.IsA("vtkMRMLLabelMapVolumeNode")

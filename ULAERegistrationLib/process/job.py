@@ -24,11 +24,18 @@ import threading
 import time
 import weakref
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 READY, RUNNING, DONE, FAILED, CANCELLED = "ready", "running", "done", "failed", "cancelled"
 LOG_LINES = 2000  # the newest lines kept
 KILL_SECONDS = 2.0  # how long a killed process may take to disappear
+REMOVE_SECONDS = 3.0  # how long its files may stay open after that
 STREAM_SECONDS = 5.0  # how long the pipes of an ended process may stay open
+WINDOWS = os.name == "nt"
+NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)
 KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL) if hasattr(signal, "SIGKILL") else ()
 
 
@@ -54,6 +61,7 @@ class Job:
         self.message = ""
         self.error = ""
         self._log: list[str] = []
+        self._unread: list[str] = []
         self._lines: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._readers: list[threading.Thread] = []
         self._process: list[subprocess.Popen] = []  # shared with the finaliser, which must not hold the job
@@ -64,6 +72,11 @@ class Job:
     def log(self) -> str:
         """What the process wrote beside its progress: warnings, and the traceback of an unexpected error."""
         return "\n".join(self._log)
+
+    def take_log(self) -> list[str]:
+        """The lines of the log that were not taken yet, for whoever shows it as it grows."""
+        lines, self._unread = self._unread, []
+        return lines
 
     def start(self, description: dict, python: str | None = None, command: list[str] | None = None) -> None:
         """Starts the process.
@@ -79,9 +92,9 @@ class Job:
         command = [*(command or [python or sys.executable, "-m", "ULAERegistrationLib.process.worker"]), str(job_file)]
         package_folder = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, (package_folder, os.environ.get("PYTHONPATH"))))
-        environment = {**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", "PYTHONSAFEPATH": "1"}
         own_group = (
-            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | NO_WINDOW}
             if os.name == "nt"
             else {"start_new_session": True}
         )
@@ -142,8 +155,9 @@ class Job:
     def _take(self, stream: str, line: str) -> None:
         report = _report(line) if stream == "stdout" else None
         if report is None:
-            self._log.append(line)
-            del self._log[:-LOG_LINES]
+            for lines in (self._log, self._unread):
+                lines.append(line)
+                del lines[:-LOG_LINES]
             return
         self.fraction = float(report.get("fraction", self.fraction))
         self.message = str(report.get("message", self.message))
@@ -154,15 +168,16 @@ class Job:
             self.state, self.fraction = DONE, 1.0
             return
         self.state = FAILED
-        self.error = self.error or describe_exit(code, self.message)
+        self.error = self.error or describe_exit(code, self.message, self._log)
 
 
-def describe_exit(code: int, stage: str = "") -> str:
+def describe_exit(code: int, stage: str = "", log: Sequence[str] = ()) -> str:
     """One sentence about a process that ended without saying why.
 
     Args:
         code: its exit status; a negative one is a signal's number.
         stage: what it was doing last.
+        log: the lines it wrote.
     """
     where = f" while {stage[0].lower()}{stage[1:]}" if stage else ""
     if code in KILLED:
@@ -170,6 +185,14 @@ def describe_exit(code: int, stage: str = "") -> str:
     if code < 0:
         with contextlib.suppress(ValueError):
             return f"The registration crashed{where} ({signal.Signals(-code).name}); the log has the details."
+    if any(line.startswith("Traceback") for line in log):
+        return f"The registration ended unexpectedly{where} ({log[-1]}); the log has the details."
+    if code == 1:
+        # Slicer's Python is a launcher, which turns the signal that ended its child into this.
+        return (
+            f"The registration crashed{where}, most likely for want of memory; close other programs first."
+            " The log has what it said before."
+        )
     return f"The registration ended unexpectedly{where} (exit status {code}); the log has the details."
 
 
@@ -194,6 +217,15 @@ def _end(process: list[subprocess.Popen], folder: Path | None) -> None:
         with contextlib.suppress(OSError):
             one.stdin.close()
     if folder is not None:
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Removes a folder; Windows keeps files of an ended process open for a moment, and removes none that is open."""
+    deadline = time.monotonic() + REMOVE_SECONDS
+    shutil.rmtree(folder, ignore_errors=True)
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -201,19 +233,14 @@ def _kill_tree(process: subprocess.Popen) -> None:
     """Kills a process and its descendants, and waits for it to be gone."""
     if process.poll() is not None:
         return
-    try:
-        import psutil
-
-        family = psutil.Process(process.pid).children(recursive=True)
-    except Exception:  # no psutil, or the process has just ended
-        family = []
-    if os.name == "nt":
+    if WINDOWS:
+        # The process may be Slicer's launcher, whose child does the work; Windows has no groups that can be killed.
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "creationflags": NO_WINDOW}
+            subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], timeout=KILL_SECONDS, **quiet)
         process.kill()
     else:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    for child in family:
-        with contextlib.suppress(Exception):
-            child.kill()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(KILL_SECONDS)

@@ -32,13 +32,16 @@ from typing import TYPE_CHECKING
 import SimpleITK as sitk
 
 from ..errors import NOT_ENOUGH_MEMORY, RegistrationError
-from ..output.folder import STEP_SPACING
 from .memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from ..result import Registration
 
 
+_REPAIR = (
+    "PyTorch cannot be loaded ({}); in Slicer, uninstall it in the module PyTorch Utils, restart Slicer and install it"
+    " again."
+)
 REGISTERING = 0.9  # the share of the bar that register() has; the rest is writing
 
 
@@ -76,7 +79,10 @@ def main(arguments: list[str] | None = None) -> int:
         job = json.loads(job_file.read_text(encoding="utf-8"))
         report.folder = None if job.get("keep_files") else job_file.parent
         _end_with_parent(report.folder)
-        run(job, job_file.parent, report)
+        # Files by their bare names from here on: under Windows, ITK in python.exe cannot open a path with letters
+        # beyond ASCII, and the folder's path may hold the name of the account.
+        os.chdir(job_file.parent)
+        run(job, Path(), report)
     except RegistrationError as error:
         report.error(str(error))
     except MemoryError:
@@ -105,7 +111,8 @@ def run(job: dict, folder: Path, report: Reporter) -> None:
         RegistrationError: as `register` does.
     """
     report.progress(0.0, "Loading the network")
-    from .. import RegistrationSettings, register  # torch is imported here, and takes seconds
+    _load_torch()
+    from .. import RegistrationSettings, register
 
     def path(key: str) -> str | None:
         return str(folder / job[key]) if job.get(key) else None
@@ -138,6 +145,22 @@ def run(job: dict, folder: Path, report: Reporter) -> None:
     report.progress(1.0, "Done")
 
 
+def _load_torch() -> None:
+    """Imports torch, which takes seconds.
+
+    Raises:
+        RegistrationError: it is installed, but cannot be loaded: by halves, or in a version for another computer.
+    """
+    try:
+        import torch  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name == "torch":
+            raise
+        raise RegistrationError(_REPAIR.format(error)) from error
+    except (ImportError, OSError) as error:
+        raise RegistrationError(_REPAIR.format(error)) from error
+
+
 def _write(image: sitk.Image, path: Path) -> None:
     """Uncompressed, vectors as float32: it is read back at once."""
     if image.GetPixelID() == sitk.sitkVectorFloat64:
@@ -148,6 +171,7 @@ def _write(image: sitk.Image, path: Path) -> None:
 def _write_steps(registration: Registration, folder: Path) -> None:
     """The fields that show what each step did, coarse enough to be cheap."""
     from ..geometry.transforms import covering_grid
+    from ..output.folder import STEP_SPACING
 
     folder.mkdir()
     grid = covering_grid(registration.fixed, STEP_SPACING)
@@ -191,6 +215,7 @@ def _end_with_parent(folder: Path | None) -> None:
 def _leave(folder: Path | None) -> None:
     """Ends this process at once: the program that started it is gone."""
     if folder is not None:
+        os.chdir(folder.parent)  # Windows removes no folder in which a process is
         shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -12,7 +15,9 @@ import SimpleITK as sitk
 
 from ULAERegistrationLib.process.job import Job, describe_exit
 
-WORKER = Path(__file__).parents[2] / "standin" / "worker.py"
+STANDIN = Path(__file__).parents[2] / "standin"
+DIRECT = [sys.executable, str(STANDIN / "worker.py")]
+LAUNCHED = [sys.executable, str(STANDIN / "launcher.py"), *DIRECT]  # as Slicer's Python is
 
 
 @pytest.fixture
@@ -22,12 +27,12 @@ def images(tmp_path):
     return dict(zip(("fixed", "moving"), pair, strict=True))
 
 
-def started(images, behaviour: str, stage: str, **kwargs) -> Job:
+def started(images, behaviour: str, stage: str, command=DIRECT, **kwargs) -> Job:
     job = Job(**kwargs)
     for name, image in images.items():
         sitk.WriteImage(image, str(job.folder / f"{name}.nrrd"))
     description = {"fixed": "fixed.nrrd", "moving": "moving.nrrd", "warped": True, "steps": True, "report": True}
-    job.start(description, command=[sys.executable, str(WORKER), "known", behaviour, stage])
+    job.start(description, command=[*command, "known", behaviour, stage])
     return job
 
 
@@ -67,6 +72,62 @@ def test_every_bad_end_becomes_one_sentence(images, behaviour, sentence):
     assert not job.folder.exists()
 
 
+@pytest.mark.parametrize("behaviour", ["crash", "kill"])
+def test_a_launcher_that_hides_the_signal_still_gets_a_sentence_about_memory(images, behaviour):
+    with started(images, behaviour, "Refining this pair", LAUNCHED) as job:
+        assert job.wait(60) == "failed"
+        assert job.error == (
+            "The registration crashed while refining this pair, most likely for want of memory; close other programs"
+            " first. The log has what it said before."
+        )
+
+
+def test_a_python_that_cannot_even_start_the_worker_is_not_taken_for_want_of_memory(images, tmp_path, monkeypatch):
+    (tmp_path / "SimpleITK.py").write_text("raise ImportError('no such symbol')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with started(
+        images, "go", "nowhere", [*LAUNCHED[:2], sys.executable, "-m", "ULAERegistrationLib.process.worker"]
+    ) as job:
+        assert job.wait(60) == "failed"
+        assert (
+            job.error == "The registration ended unexpectedly (ImportError: no such symbol); the log has the details."
+        )
+
+
+@pytest.mark.parametrize("error", ["OSError('[WinError 1114] c10.dll')", "ImportError('no symbol')"])
+def test_a_torch_that_was_installed_by_halves_is_a_sentence(images, tmp_path, monkeypatch, error):
+    (tmp_path / "torch.py").write_text(f"raise {error}")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with Job() as job:
+        for name, image in images.items():
+            sitk.WriteImage(image, str(job.folder / f"{name}.nrrd"))
+        job.start({"fixed": "fixed.nrrd", "moving": "moving.nrrd"})
+        assert job.wait(60) == "failed"
+        assert "in the module PyTorch Utils" in job.error
+
+
+def test_an_account_whose_name_is_not_ascii_is_no_obstacle(images, tmp_path, monkeypatch):
+    home = tmp_path / "Jürgen Åström 山田"
+    home.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(home))
+    with started(images, "go", "nowhere") as job:
+        assert job.wait(60) == "done", job.error + job.log
+        assert (job.folder / "result" / "steps" / "flow3.nrrd").is_file()
+    assert not job.folder.exists()
+
+
+def test_files_in_the_working_folder_are_not_taken_for_python_packages(images, tmp_path, monkeypatch):
+    for name in ("numpy", "random", "torch"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('this is no package')")
+    monkeypatch.chdir(tmp_path)
+    with Job() as job:
+        for name, image in images.items():
+            sitk.WriteImage(image, str(job.folder / f"{name}.nrrd"))
+        job.start({"fixed": "fixed.nrrd", "moving": "moving.nrrd", "settings": {"preset": "fastest"}})
+        assert job.wait(60) == "failed"
+        assert "preset 'fastest' is not known" in job.error
+
+
 def test_the_log_keeps_the_traceback_of_an_unexpected_error(images):
     with started(images, "fail", "Step 2") as job:
         job.wait(60)
@@ -93,11 +154,61 @@ def test_cancel_ends_the_whole_process_tree_at_once(images):
     assert not job.folder.exists()
 
 
+def test_cancel_on_windows_ends_the_whole_process_tree_without_psutil(images, tmp_path, monkeypatch):
+    # Windows has no process groups to kill; its taskkill is played by a script that knows what /T and /F mean.
+    taskkill = tmp_path / "taskkill"
+    taskkill.write_text(
+        f"#!{sys.executable}\n"
+        "import pathlib, psutil, sys\n"
+        "pathlib.Path(__file__).with_name('called').touch()\n"
+        "assert sys.argv[1:4] == ['/T', '/F', '/PID'], sys.argv\n"
+        "process = psutil.Process(int(sys.argv[4]))\n"
+        "for one in [*process.children(recursive=True), process]:\n"
+        "    one.kill()\n"
+    )
+    taskkill.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr("ULAERegistrationLib.process.job.WINDOWS", True, raising=False)
+    with started(images, "spawn", "Step 1 of 3", LAUNCHED) as job:
+        wait_for(job, "Step 1 of 3")
+        while "child" not in job.log:
+            job.poll()
+            time.sleep(0.01)
+        family = psutil.Process(job._process[0].pid).children(recursive=True)
+        assert len(family) == 2  # the worker and its child
+        with monkeypatch.context() as slicer:
+            slicer.setitem(sys.modules, "psutil", None)  # Slicer has none
+            job.cancel()
+        assert (tmp_path / "called").exists()
+        assert psutil.wait_procs(family, timeout=2.0)[1] == []
+    assert not job.folder.exists()
+
+
+def test_a_folder_that_is_still_in_use_for_a_moment_is_removed_all_the_same(images, monkeypatch):
+    # Windows keeps files of an ended process open for a moment, and removes none that is open.
+    job, real, tries = started(images, "refuse", "Step 1"), shutil.rmtree, []
+
+    def rmtree(path, *arguments, **named):
+        tries.append(job._process[0].poll())
+        if len(tries) < 4:
+            (job.folder / "result").mkdir(exist_ok=True)  # some of it goes and some stays
+            if not named.get("ignore_errors"):
+                raise PermissionError(13, "in use")
+            return
+        real(path, *arguments, **named)
+
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    job.wait(60)
+    job.close()
+    assert not job.folder.exists()
+    assert None not in tries  # never while the process was there
+
+
 def test_a_worker_whose_parent_is_killed_ends_too_and_removes_the_files():
     code = f"""
 import sys, time
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_jobs import started, wait_for
+from test_job import started, wait_for
 import SimpleITK as sitk
 image = sitk.GaussianSource(size=[20, 22, 18], sigma=[5, 5, 5], mean=[10, 11, 9])
 job = started({{"fixed": image, "moving": image}}, "hang", "Step 1")
@@ -118,7 +229,7 @@ def test_a_program_that_exits_takes_its_job_and_files_with_it():
     code = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_jobs import started, wait_for
+from test_job import started, wait_for
 import SimpleITK as sitk
 image = sitk.GaussianSource(size=[20, 22, 18], sigma=[5, 5, 5], mean=[10, 11, 9])
 job = started({{"fixed": image, "moving": image}}, "hang", "Step 1")
