@@ -113,14 +113,20 @@ def register(fixed, moving, settings, fixed_mask, moving_mask, initial_transform
     from ULAERegistrationLib.geometry.resampling import resample
     from ULAERegistrationLib.geometry.transforms import covering_grid
 
-    fixed, moving = sitk.ReadImage(fixed), sitk.ReadImage(moving)
+    _write_quickly()
+    fixed, moving = sitk.ReadImage(str(fixed)), sitk.ReadImage(str(moving))
     for number, stage in enumerate(STAGES[:7]):
         progress(number / 7, stage)
     grid = covering_grid(fixed, FIELD_SPACING)
     total = known_map(fixed, moving)
     place = grid.GetSize(), grid.GetOrigin(), grid.GetSpacing(), grid.GetDirection()
     field = sitk.DisplacementFieldTransform(sitk.TransformToDisplacementField(total, sitk.sitkVectorFloat64, *place))
-    steps = [SimpleNamespace(transform=sitk.TranslationTransform(3, OWN_STEP)) for _ in range(3)]
+    steps = [
+        SimpleNamespace(
+            transform=sitk.TranslationTransform(3, OWN_STEP), cumulative_transform=known_step(fixed, moving, number)
+        )
+        for number in (1, 2, 3)
+    ]
     return SimpleNamespace(
         fixed=fixed,
         transform=field,
@@ -129,6 +135,8 @@ def register(fixed, moving, settings, fixed_mask, moving_mask, initial_transform
         alignment=SimpleNamespace(fixed_to_moving=_shift(fixed, moving)),
         steps=steps,
         report_content=lambda: None,
+        fixed_mask=None,
+        moving_mask=None,
     )
 
 
@@ -167,14 +175,19 @@ def _narrow(real):
 
 def _replace_registration() -> None:
     import ULAERegistrationLib
-    from ULAERegistrationLib.output import folder
+
+    ULAERegistrationLib.register = register
+
+
+def _write_quickly() -> None:
+    """Coarse fields, and a report of one word. Called when torch has been loaded, as the product's own module is."""
+    from ULAERegistrationLib.process import results
 
     def write_report(content, path: Path) -> None:
         path.write_text("<html>report</html>", encoding="utf-8")
 
-    ULAERegistrationLib.register = register
-    sys.modules["ULAERegistrationLib.output.report"] = SimpleNamespace(write_report=write_report)
-    folder.STEP_SPACING = STEP_SPACING
+    results.write_report = write_report
+    results.STEP_SPACING = STEP_SPACING
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from slicer.i18n import tr as _
 
@@ -48,7 +48,7 @@ class Run:
         from ULAERegistrationLib.mrml.labels import mask_image
         from ULAERegistrationLib.mrml.transforms import linear_transform
         from ULAERegistrationLib.mrml.volumes import image_from_volume
-        from ULAERegistrationLib.process.job import Job
+        from ULAERegistrationLib.process.job import Job, JobDescription
 
         if fixedVolume is None or movingVolume is None:
             raise RegistrationError(_("Select a fixed and a moving volume."))
@@ -76,16 +76,15 @@ class Run:
             settings = replace(settings, model=os.path.abspath(settings.model))  # the process works in its own folder
         self._job = Job(keep_files=outputs.temporaryFiles)
         try:
-            description = {name: f"{name}.nrrd" for name in images}
+            files = {name: f"{name}.nrrd" for name in images}
             for name, image in images.items():
                 sitk.WriteImage(image, str(self._job.folder / f"{name}.nrrd"))
             if start is not None:
-                description["initial_transform"] = "start.tfm"
+                files["initial_transform"] = "start.tfm"
                 sitk.WriteTransform(start, str(self._job.folder / "start.tfm"))
-            description["settings"] = asdict(settings)
-            description["warped"] = outputs.makeVolume
-            description["steps"] = outputs.steps
-            description["report"] = outputs.report
+            description = JobDescription(
+                **files, settings=settings, warped=outputs.makeVolume, steps=outputs.steps, report=outputs.report
+            )
             own = {"command": python} if isinstance(python, list) else {"python": python}
             self._job.start(description, **own)
         except BaseException:

@@ -4,7 +4,7 @@ Standard library only, so that Slicer can import it at any time. The other end i
 
 >>> job = Job()  # doctest: +SKIP
 >>> # write fixed.nrrd and moving.nrrd into job.folder
->>> job.start({"fixed": "fixed.nrrd", "moving": "moving.nrrd"})  # doctest: +SKIP
+>>> job.start(JobDescription(fixed="fixed.nrrd", moving="moving.nrrd"))  # doctest: +SKIP
 >>> while job.poll() == "running":  # doctest: +SKIP
 ...     print(job.fraction, job.message)
 """
@@ -23,11 +23,12 @@ import tempfile
 import threading
 import time
 import weakref
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from ..settings import RegistrationSettings
 
 READY, RUNNING, DONE, FAILED, CANCELLED = "ready", "running", "done", "failed", "cancelled"
 LOG_LINES = 2000  # the newest lines kept
@@ -36,7 +37,48 @@ REMOVE_SECONDS = 3.0  # how long its files may stay open after that
 STREAM_SECONDS = 5.0  # how long the pipes of an ended process may stay open
 WINDOWS = os.name == "nt"
 NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+OWN_GROUP = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
 KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL) if hasattr(signal, "SIGKILL") else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobDescription:
+    """What the process is to do: the content of the job file.
+
+    Attributes:
+        fixed, moving: the volumes; file names are relative to the job file's folder, here and below.
+        fixed_mask, moving_mask: their brains, or None.
+        initial_transform: a file that SimpleITK reads, fixed to moving (LPS mm), or None.
+        settings: how to register.
+        warped, steps, report: what to write beside the transform.
+        keep_files: leave the folder where it is when the program that wanted the result is gone.
+    """
+
+    fixed: str
+    moving: str
+    fixed_mask: str | None = None
+    moving_mask: str | None = None
+    initial_transform: str | None = None
+    settings: RegistrationSettings = field(default_factory=RegistrationSettings)
+    warped: bool = False
+    steps: bool = False
+    report: bool = False
+    keep_files: bool = False
+
+    def to_json(self) -> str:
+        """The job file's text."""
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> JobDescription:
+        """Read a job file.
+
+        Raises:
+            RegistrationError: for a setting that is not known.
+            TypeError, ValueError: where it is no job file.
+        """
+        values = json.loads(text)
+        return cls(**{**values, "settings": RegistrationSettings(**values.get("settings", {}))})
 
 
 class Job:
@@ -64,7 +106,7 @@ class Job:
         self._unread: list[str] = []
         self._lines: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._readers: list[threading.Thread] = []
-        self._process: list[subprocess.Popen] = []  # shared with the finaliser, which must not hold the job
+        self._process: list[subprocess.Popen[str]] = []  # shared with the finaliser, which must not hold the job
         # Also runs at the interpreter's exit: no process and no file outlives the program that wanted them.
         self._finish = weakref.finalize(self, _end, self._process, None if keep_files else self.folder)
 
@@ -78,30 +120,34 @@ class Job:
         lines, self._unread = self._unread, []
         return lines
 
-    def start(self, description: dict, python: str | None = None, command: list[str] | None = None) -> None:
+    def start(
+        self, description: JobDescription, python: str | None = None, command: Sequence[str] | None = None
+    ) -> None:
         """Starts the process.
 
         Args:
-            description: the job file's content (see `worker`); file names are relative to `folder`.
+            description: what to do; its file names are relative to `folder`.
             python: the interpreter; this one's by default. In Slicer: PythonSlicer.
             command: replaces `python -m ULAERegistrationLib.process.worker`; the job file is added to it.
         """
         job_file = self.folder / "job.json"
-        description = {**description, "keep_files": self._keep_files}
-        job_file.write_text(json.dumps(description, indent=1), encoding="utf-8")
+        job_file.write_text(replace(description, keep_files=self._keep_files).to_json(), encoding="utf-8")
         command = [*(command or [python or sys.executable, "-m", "ULAERegistrationLib.process.worker"]), str(job_file)]
         package_folder = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, (package_folder, os.environ.get("PYTHONPATH"))))
         environment = {**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", "PYTHONSAFEPATH": "1"}
-        own_group = (
-            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | NO_WINDOW}
-            if os.name == "nt"
-            else {"start_new_session": True}
-        )
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         try:
             process = subprocess.Popen(
-                command, env=environment, text=True, encoding="utf-8", errors="replace", **pipes, **own_group
+                command,
+                env=environment,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                creationflags=OWN_GROUP | NO_WINDOW if WINDOWS else 0,
+                start_new_session=not WINDOWS,
             )
         except OSError as error:
             self.state = FAILED
@@ -149,7 +195,7 @@ class Job:
     def __enter__(self) -> Job:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _take(self, stream: str, line: str) -> None:
@@ -196,7 +242,7 @@ def describe_exit(code: int, stage: str = "", log: Sequence[str] = ()) -> str:
     return f"The registration ended unexpectedly{where} (exit status {code}); the log has the details."
 
 
-def _report(line: str) -> dict | None:
+def _report(line: str) -> dict[str, Any] | None:
     """A JSON line of the worker, or None for anything else."""
     try:
         report = json.loads(line)
@@ -205,17 +251,18 @@ def _report(line: str) -> dict | None:
     return report if isinstance(report, dict) else None
 
 
-def _read(stream, name: str, lines: queue.SimpleQueue) -> None:
+def _read(stream: IO[str], name: str, lines: queue.SimpleQueue[tuple[str, str]]) -> None:
     with stream:
         for line in stream:
             lines.put((name, line.rstrip("\r\n")))
 
 
-def _end(process: list[subprocess.Popen], folder: Path | None) -> None:
+def _end(process: list[subprocess.Popen[str]], folder: Path | None) -> None:
     for one in process:
         _kill_tree(one)
         with contextlib.suppress(OSError):
-            one.stdin.close()
+            if one.stdin is not None:
+                one.stdin.close()
     if folder is not None:
         _remove(folder)
 
@@ -229,15 +276,20 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _kill_tree(process: subprocess.Popen) -> None:
+def _kill_tree(process: subprocess.Popen[str]) -> None:
     """Kills a process and its descendants, and waits for it to be gone."""
     if process.poll() is not None:
         return
     if WINDOWS:
         # The process may be Slicer's launcher, whose child does the work; Windows has no groups that can be killed.
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "creationflags": NO_WINDOW}
-            subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], timeout=KILL_SECONDS, **quiet)
+            subprocess.run(
+                ["taskkill", "/T", "/F", "/PID", str(process.pid)],
+                timeout=KILL_SECONDS,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                creationflags=NO_WINDOW,
+            )
         process.kill()
     else:
         with contextlib.suppress(ProcessLookupError):

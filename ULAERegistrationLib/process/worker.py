@@ -1,21 +1,8 @@
 """The process that computes a registration for Slicer: job file in, JSON lines and result files out.
 
-`python -m ULAERegistrationLib.process.worker job.json`, started by `job`. The job file:
-
-    {"fixed": "fixed.nrrd", "moving": "moving.nrrd",        files relative to the job file's folder
-     "fixed_mask": null, "moving_mask": null,
-     "initial_transform": null,                             a file SimpleITK reads: fixed -> moving, LPS
-     "settings": {"preset": "fast"},                        fields of RegistrationSettings
-     "warped": true, "steps": true, "report": true}         what to write beside the transform
-
+`python -m ULAERegistrationLib.process.worker job.json`, started by `job.Job`; the file holds a `job.JobDescription`.
 Lines on standard output: {"fraction": 0.4, "message": "Step 2 of 3"}, and {"error": sentence} where it fails (exit
-status 1). Results, in `result/` beside the job file, in world coordinates (LPS mm):
-
-    field.nrrd                   the total displacement fixed -> moving, float32
-    warped.nrrd                  the moving image on the fixed grid
-    steps/0.nrrd .. 3.nrrd       the total displacement after the alignment and after each step, every STEP_SPACING mm
-    steps/flow1.nrrd .. 3.nrrd   what each step adds, in the frame of the fixed image
-    quality.json, report.html
+status 1). The results lie in `result/` beside the job file; `results` says which.
 """
 
 from __future__ import annotations
@@ -27,16 +14,11 @@ import sys
 import threading
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import SimpleITK as sitk
+from typing import Any
 
 from ..errors import NOT_ENOUGH_MEMORY, RegistrationError
+from .job import JobDescription
 from .memory import keep_freed_memory
-
-if TYPE_CHECKING:
-    from ..result import Registration
-
 
 _REPAIR = (
     "PyTorch cannot be loaded ({}); in Slicer, uninstall it in the module PyTorch Utils, restart Slicer and install it"
@@ -63,7 +45,7 @@ class Reporter:
     def error(self, sentence: str) -> None:
         self._line({"error": sentence})
 
-    def _line(self, content: dict) -> None:
+    def _line(self, content: dict[str, Any]) -> None:
         try:
             print(json.dumps(content), file=self._out, flush=True)
         except OSError:
@@ -76,8 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
     job_file = Path((arguments or sys.argv[1:])[0]).resolve()
     report = Reporter()
     try:
-        job = json.loads(job_file.read_text(encoding="utf-8"))
-        report.folder = None if job.get("keep_files") else job_file.parent
+        job = JobDescription.from_json(job_file.read_text(encoding="utf-8"))
+        report.folder = None if job.keep_files else job_file.parent
         _end_with_parent(report.folder)
         # Files by their bare names from here on: under Windows, ITK in python.exe cannot open a path with letters
         # beyond ASCII, and the folder's path may hold the name of the account.
@@ -99,11 +81,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 1
 
 
-def run(job: dict, folder: Path, report: Reporter) -> None:
+def run(job: JobDescription, folder: Path, report: Reporter) -> None:
     """Registers, and writes what the job asks for.
 
     Args:
-        job: the job file's content.
+        job: what to do.
         folder: where its files lie; `result/` is made in it.
         report: where progress goes.
 
@@ -112,36 +94,28 @@ def run(job: dict, folder: Path, report: Reporter) -> None:
     """
     report.progress(0.0, "Loading the network")
     _load_torch()
-    from .. import RegistrationSettings, register
+    # Imported here: these load torch, which takes seconds that the person waiting is told of.
+    from .. import register
+    from .results import write_results
 
-    def path(key: str) -> str | None:
-        return str(folder / job[key]) if job.get(key) else None
+    def path(name: str | None) -> str | None:
+        return str(folder / name) if name else None
 
     registration = register(
-        path("fixed"),
-        path("moving"),
-        settings=RegistrationSettings(**job.get("settings", {})),
-        fixed_mask=path("fixed_mask"),
-        moving_mask=path("moving_mask"),
-        initial_transform=path("initial_transform"),
+        folder / job.fixed,
+        folder / job.moving,
+        settings=job.settings,
+        fixed_mask=path(job.fixed_mask),
+        moving_mask=path(job.moving_mask),
+        initial_transform=path(job.initial_transform),
         progress=lambda fraction, message: report.progress(REGISTERING * fraction, message),
     )
-    result = folder / "result"
-    result.mkdir()
-    report.progress(REGISTERING, "Writing the transform")
-    _write(registration.transform.GetDisplacementField(), result / "field.nrrd")
-    (result / "quality.json").write_text(json.dumps(registration.quality_record()), encoding="utf-8")
-    if job.get("warped"):
-        report.progress(0.92, "Writing the warped volume")
-        _write(registration.warped, result / "warped.nrrd")
-    if job.get("steps"):
-        report.progress(0.94, "Writing the steps")
-        _write_steps(registration, result / "steps")
-    if job.get("report"):
-        report.progress(0.96, "Writing the report")
-        from ..output.report import write_report
-
-        write_report(registration.report_content(), result / "report.html")
+    write_results(
+        registration,
+        job,
+        folder / "result",
+        lambda fraction, message: report.progress(REGISTERING + (1 - REGISTERING) * fraction, message),
+    )
     report.progress(1.0, "Done")
 
 
@@ -159,36 +133,6 @@ def _load_torch() -> None:
         raise RegistrationError(_REPAIR.format(error)) from error
     except (ImportError, OSError) as error:
         raise RegistrationError(_REPAIR.format(error)) from error
-
-
-def _write(image: sitk.Image, path: Path) -> None:
-    """Uncompressed, vectors as float32: it is read back at once."""
-    if image.GetPixelID() == sitk.sitkVectorFloat64:
-        image = sitk.Cast(image, sitk.sitkVectorFloat32)
-    sitk.WriteImage(image, str(path))
-
-
-def _write_steps(registration: Registration, folder: Path) -> None:
-    """The fields that show what each step did, coarse enough to be cheap."""
-    from ..geometry.transforms import covering_grid
-    from ..output.folder import STEP_SPACING
-
-    folder.mkdir()
-    grid = covering_grid(registration.fixed, STEP_SPACING)
-    place = grid.GetSize(), grid.GetOrigin(), grid.GetSpacing(), grid.GetDirection()
-    kind = sitk.sitkVectorFloat32
-    total = sitk.TransformToDisplacementField(registration.alignment.fixed_to_moving, kind, *place)
-    _write(total, folder / "0.nrrd")
-    for number, step in enumerate(registration.steps, 1):
-        own = sitk.TransformToDisplacementField(step.transform, kind, *place)
-        # Equation 2: the earlier steps take over where this one points to.
-        there = sitk.DisplacementFieldTransform(sitk.Cast(own, sitk.sitkVectorFloat64))
-        earlier = sitk.Resample(total, grid, there, sitk.sitkLinear, 0.0, kind, useNearestNeighborExtrapolator=True)
-        vectors = sitk.GetArrayViewFromImage(earlier) + sitk.GetArrayViewFromImage(own)
-        total = sitk.GetImageFromArray(vectors, isVector=True)
-        total.CopyInformation(grid)
-        _write(own, folder / f"flow{number}.nrrd")
-        _write(total, folder / f"{number}.nrrd")
 
 
 def _end_with_parent(folder: Path | None) -> None:

@@ -13,7 +13,8 @@ import psutil
 import pytest
 import SimpleITK as sitk
 
-from ULAERegistrationLib.process.job import Job, describe_exit
+from ULAERegistrationLib.process.job import Job, JobDescription, describe_exit
+from ULAERegistrationLib.settings import RegistrationSettings
 
 STANDIN = Path(__file__).parents[2] / "standin"
 DIRECT = [sys.executable, str(STANDIN / "worker.py")]
@@ -31,7 +32,7 @@ def started(images, behaviour: str, stage: str, command=DIRECT, **kwargs) -> Job
     job = Job(**kwargs)
     for name, image in images.items():
         sitk.WriteImage(image, str(job.folder / f"{name}.nrrd"))
-    description = {"fixed": "fixed.nrrd", "moving": "moving.nrrd", "warped": True, "steps": True, "report": True}
+    description = JobDescription(fixed="fixed.nrrd", moving="moving.nrrd", warped=True, steps=True, report=True)
     job.start(description, command=[*command, "known", behaviour, stage])
     return job
 
@@ -83,7 +84,7 @@ def test_a_launcher_that_hides_the_signal_still_gets_a_sentence_about_memory(ima
 
 
 def test_a_python_that_cannot_even_start_the_worker_is_not_taken_for_want_of_memory(images, tmp_path, monkeypatch):
-    (tmp_path / "SimpleITK.py").write_text("raise ImportError('no such symbol')")
+    (tmp_path / "queue.py").write_text("raise ImportError('no such symbol')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with started(
         images, "go", "nowhere", [*LAUNCHED[:2], sys.executable, "-m", "ULAERegistrationLib.process.worker"]
@@ -101,7 +102,7 @@ def test_a_torch_that_was_installed_by_halves_is_a_sentence(images, tmp_path, mo
     with Job() as job:
         for name, image in images.items():
             sitk.WriteImage(image, str(job.folder / f"{name}.nrrd"))
-        job.start({"fixed": "fixed.nrrd", "moving": "moving.nrrd"})
+        job.start(JobDescription(fixed="fixed.nrrd", moving="moving.nrrd"))
         assert job.wait(60) == "failed"
         assert "in the module PyTorch Utils" in job.error
 
@@ -123,9 +124,15 @@ def test_files_in_the_working_folder_are_not_taken_for_python_packages(images, t
     with Job() as job:
         for name, image in images.items():
             sitk.WriteImage(image, str(job.folder / f"{name}.nrrd"))
-        job.start({"fixed": "fixed.nrrd", "moving": "moving.nrrd", "settings": {"preset": "fastest"}})
+        job.start(JobDescription(fixed="fixed.nrrd", moving="moving.nrrd"))
         assert job.wait(60) == "failed"
-        assert "preset 'fastest' is not known" in job.error
+        assert "a brain of 0.0028 litres, which is impossible" in job.error
+
+
+def test_a_job_file_says_all_that_was_asked_for():
+    settings = RegistrationSettings(preset="smooth", brain="skip")
+    job = JobDescription(fixed="f.nrrd", moving="m.nrrd", moving_mask="k.nrrd", settings=settings, steps=True)
+    assert JobDescription.from_json(job.to_json()) == job
 
 
 def test_the_log_keeps_the_traceback_of_an_unexpected_error(images):
@@ -244,7 +251,7 @@ print(job._process[0].pid, job.folder, flush=True)
 
 def test_a_python_that_is_not_there_is_a_sentence():
     with Job() as job:
-        job.start({}, python="/nowhere/python")
+        job.start(JobDescription(fixed="fixed.nrrd", moving="moving.nrrd"), python="/nowhere/python")
         assert job.state == "failed"
         assert job.error.startswith("The registration could not be started with /nowhere/python")
 
