@@ -78,6 +78,14 @@ def test_the_template_is_small_and_made_of_training_brains_only() -> None:
     assert not {"nirep-na04", "nirep-na16", "oasis-1113", "oasis-1125"} & set(card["people"])
 
 
+@pytest.mark.parametrize(("name", "read"), [("template", template), ("template_mask", template_mask)])
+def test_the_shipped_volumes_are_what_itk_reads_in_their_files(name, read) -> None:
+    theirs = sitk.ReadImage(str(MODELS / f"{name}.nii.gz"))
+    assert np.array_equal(sitk.GetArrayFromImage(read()), sitk.GetArrayFromImage(theirs))
+    for geometry in ("GetSize", "GetOrigin", "GetSpacing", "GetDirection"):
+        np.testing.assert_allclose(getattr(read(), geometry)(), getattr(theirs, geometry)(), atol=1e-6)
+
+
 def test_the_template_can_be_made_again(data_folder) -> None:
     from ULAERegistrationLib.training.template import average
 
