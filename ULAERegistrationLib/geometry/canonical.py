@@ -42,7 +42,7 @@ def template_mask() -> sitk.Image:
 def _shipped(name: str) -> sitk.Image:
     """A uint8 NIfTI file of `models/` on the canonical grid.
 
-    It is read by Python: under Windows, ITK cannot open a path with letters beyond ASCII, and the package may lie in the
+    It is read by Python: under Windows, ITK cannot open a path with letters beyond ASCII, and the package may lie in a
     folder of an account whose name has some.
     """
     data = gzip.decompress((MODELS / name).read_bytes())
