@@ -1,8 +1,8 @@
 """Find the brain in a scan of a whole head: any contrast, orientation, spacing and field of view.
 
 A small U-Net looks at the scan on a cubic grid along the body's axes: first at all of it, to learn where the brain is,
-then at the surroundings of the brain. Its input is folded from voxels of 2.4 mm into eight channels of 4.8 mm and its
-output unfolded again, so that most of its work is done on the small grid.
+then once or twice at the surroundings of the brain. Its input is folded from voxels of 2.4 mm into eight channels of
+4.8 mm and its output unfolded again, so that most of its work is done on the small grid.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ ARCHITECTURE = "BrainNet"
 SPACING = 2.4  # mm, of the grid the network was trained on
 SIZE = 96  # voxels a side: 230 mm
 SMALLEST_LITRES = 0.1  # of a piece that is called a brain; half of a newborn's is more
+CLOSER_LOOKS = 2  # at most, each around the brain that the one before found
+STILL = 8.0  # mm that the brain's centre may move without another look
 CERTAIN = 0.8  # probability that some of a brain reaches
 
 
@@ -184,9 +186,13 @@ def extract_brain(image: sitk.Image, model: str | Path | None = None) -> sitk.Im
         RegistrationError: where no brain is found, or the weights cannot be used.
     """
     network = load_brain_network(model)
-    whole = brain_probability(network_view(image, spacing=max(SPACING, _extent(image) / SIZE)), network)
-    centre = centre_of_mass(_largest_piece(whole > 0.5))
-    probability = brain_probability(network_view(image, centre), network)
+    probability = brain_probability(network_view(image, spacing=max(SPACING, _extent(image) / SIZE)), network)
+    centre = centre_of_mass(_largest_piece(probability > 0.5))
+    for _ in range(CLOSER_LOOKS):
+        probability = brain_probability(network_view(image, centre), network)
+        before, centre = centre, centre_of_mass(_largest_piece(probability > 0.5))
+        if np.linalg.norm(centre - before) < STILL:
+            break
     if sitk.GetArrayViewFromImage(probability).max() < CERTAIN:
         raise RegistrationError(_NOT_FOUND)
     on_scan = sitk.Resample(probability, image, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
