@@ -14,6 +14,8 @@ from ULAERegistrationLib.geometry.alignment import Alignment, _Brain, align
 from ULAERegistrationLib.geometry.brain import brain_mask
 from ULAERegistrationLib.geometry.canonical import MODELS, canonical_grid, sample_on_canonical, template, template_mask
 
+pytestmark = pytest.mark.slow
+
 Transform = sitk.Transform
 
 

@@ -23,6 +23,8 @@ from ULAERegistrationLib.network.brain_extraction import (
 from ULAERegistrationLib.network.brain_weights import read_weights, save_weights
 from ULAERegistrationLib.network.deepbet import LinkNet, extract_brain_deepbet
 
+pytestmark = pytest.mark.slow
+
 MADE = 0.85  # Dice a made head reaches at least; it is crude, real heads have bars of their own
 
 

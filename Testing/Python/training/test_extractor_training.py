@@ -18,6 +18,8 @@ from ULAERegistrationLib.training.head_data import HELD_OUT, Heads, brain_of, pa
 from ULAERegistrationLib.training.heads import SIZE, augment, paint
 from ULAERegistrationLib.training.ship_extractor import ship
 
+pytestmark = pytest.mark.slow
+
 LABELS = np.array([0, 2, 3, 4, 24, 502, 530], np.int32)
 
 
