@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 BRAIN_LITRES = (0.25, 2.7)  # from a small infant to the largest adult in MNI space, membranes and fluid included
 HEAD_LITRES = 9.0
+DOUBTFUL_LITRES = 3.2  # up to here, a head whose air is even may look like a brain that is too large
 # Stripped scans of adults reach 1.8 litres in the body's size and 2.1 stretched to MNI space; heads begin at 2.1. Above
 # this, brain extraction is asked.
 CERTAINLY_STRIPPED_LITRES = 1.85
