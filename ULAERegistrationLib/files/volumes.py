@@ -1,6 +1,6 @@
-"""Volumes in and out of files: checked when they are read, and named in the messages.
+"""Read volumes, masks and label maps, and refuse unusable ones before anything is computed; write volumes.
 
-Everything is checked here before anything is computed. The world is LPS millimetres (ITK).
+The world is LPS millimetres (ITK).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .nifti import NOT_FINITE, check_nifti
 from .writing import check_output_file, itk_reason, whole_or_nothing
 
 SPACING_LIMITS = (0.1, 10.0)  # mm; the network's own grid is 1 mm
-FEWEST_VOXELS = 8  # along an axis: nothing of a brain can be aligned in fewer
+FEWEST_VOXELS = 8  # along each axis; fewer do not suffice to align a brain
 
 Source: TypeAlias = str | os.PathLike[str] | sitk.Image
 
@@ -27,15 +27,15 @@ def read_volume(source: Source, role: str) -> sitk.Image:
     """Read one scan and refuse what cannot be a brain volume.
 
     Args:
-        source: a file that SimpleITK reads, or an image (returned as it is, never copied or changed).
+        source: a file that SimpleITK reads, or an image (never changed, and a 3-D one is returned itself).
         role: "fixed" or "moving", for the message.
 
     Returns:
         The scalar 3-D image with its own pixel type and geometry.
 
     Raises:
-        RegistrationError: missing or unreadable file, not 3-D, colour or vector, constant, not finite, too thin, or of
-            an impossible spacing or brain volume.
+        RegistrationError: where the file is missing or cannot be read, or the image is not 3-D, not scalar, constant,
+            not finite, too thin, or of an impossible spacing or brain volume.
     """
     name = f"The {role} image"
     image = _three_dimensional(_read(source, name, finite=True), name)
@@ -66,7 +66,8 @@ def read_mask(source: Source, image: sitk.Image, role: str) -> sitk.Image:
         uint8 image of zeros and ones on the grid of `image`.
 
     Raises:
-        RegistrationError: unreadable, empty, of another geometry, or a mask of an impossible volume for a brain.
+        RegistrationError: where the mask cannot be read, is empty, lies on another grid, or has a volume that no brain
+            has.
     """
     name = f"The {role} mask"
     mask = _three_dimensional(_read(source, name), name)
@@ -87,7 +88,7 @@ def read_labels(source: Source, image: sitk.Image, role: str) -> sitk.Image:
     """Read the label map of an image.
 
     Args:
-        source: a file or an image of whole numbers (a float file that holds only whole numbers is taken as int32).
+        source: a file or an image of whole numbers; one of a float type is converted to int32.
         image: the scan it belongs to; the labels must lie on its grid.
         role: "fixed" or "moving", for the message.
 
@@ -95,7 +96,7 @@ def read_labels(source: Source, image: sitk.Image, role: str) -> sitk.Image:
         The label map, of an integer pixel type.
 
     Raises:
-        RegistrationError: unreadable, of another geometry, or not whole numbers.
+        RegistrationError: where the label map cannot be read, lies on another grid, or has fractional values.
     """
     name = f"The {role} label map"
     labels = _three_dimensional(_read(source, name), name)
@@ -109,30 +110,30 @@ def read_labels(source: Source, image: sitk.Image, role: str) -> sitk.Image:
 
 
 def read_any(source: Source, name: str) -> sitk.Image:
-    """Read any scalar 3-D image, as something to be warped or a grid to warp to.
+    """Read any scalar 3-D image, to warp it or to warp to its grid.
 
     Args:
         source: a file or an image.
-        name: what the message calls it, such as "The image".
+        name: its name in the message, such as "The image".
 
     Raises:
-        RegistrationError: missing, unreadable, or not a scalar 3-D image.
+        RegistrationError: where it is missing, cannot be read, or is not a scalar 3-D image.
     """
     return _three_dimensional(_read(source, name), name)
 
 
 def write_image(image: sitk.Image, path: str | os.PathLike[str]) -> None:
-    """Write a volume, compressed, whole or not at all.
+    """Write a volume, compressed; completely or not at all.
 
     Raises:
-        RegistrationError: unknown extension, or it cannot be written.
+        RegistrationError: for an unknown extension, or where the file cannot be written.
     """
     with whole_or_nothing(check_output_file(path)) as partial:
         sitk.WriteImage(image, str(partial), useCompression=True)
 
 
 def _read(source: Source, name: str, finite: bool = False) -> sitk.Image:
-    """The image behind a path, refused where its file is cut short, or not finite; an image comes back as it is."""
+    """Read a file, and refuse one that is cut short or, if asked, not finite; return an image unchanged."""
     if isinstance(source, sitk.Image):
         return source
     path = Path(source)
@@ -149,7 +150,7 @@ def _read(source: Source, name: str, finite: bool = False) -> sitk.Image:
 
 
 def _three_dimensional(image: sitk.Image, name: str) -> sitk.Image:
-    """A scalar 3-D image; a fourth side of one is dropped, anything else is refused."""
+    """Return a scalar 3-D image; a fourth dimension of size 1 is dropped, anything else is refused."""
     if image.GetNumberOfComponentsPerPixel() > 1 or "complex" in image.GetPixelIDTypeAsString():
         raise RegistrationError(f"{name} has several values per voxel (colour or vectors); give a grey-scale volume.")
     if image.GetDimension() == 4 and image.GetSize()[3] == 1:
@@ -160,7 +161,7 @@ def _three_dimensional(image: sitk.Image, name: str) -> sitk.Image:
 
 
 def _check_same_grid(image: sitk.Image, like: sitk.Image, name: str, role: str) -> None:
-    """Refuse an image whose voxels lie elsewhere than those of `like` (by more than a tenth of a voxel)."""
+    """Refuse an image whose grid differs from that of `like` by more than a tenth of a voxel."""
     last = [size - 1 for size in like.GetSize()]
     corners = [(x, y, z) for x in (0, last[0]) for y in (0, last[1]) for z in (0, last[2])]
     apart = [
@@ -175,7 +176,7 @@ def _check_same_grid(image: sitk.Image, like: sitk.Image, name: str, role: str) 
 
 
 def _check_volume(image: sitk.Image, name: str) -> None:
-    """Refuse a brain or a head of impossible size, which means a spacing that lies; a whole head may be larger."""
+    """Refuse a brain or a head of impossible volume, which means that the header's spacing is wrong."""
     litres = volume_litres(coarse_foreground(image))
     most = BRAIN_LITRES[1]
     if litres > most and looks_unstripped(image):
