@@ -1,4 +1,4 @@
-"""`ulae`, and `python -m ULAERegistrationLib`: a process of its own for the command line."""
+"""Entry point of `ulae` and of `python -m ULAERegistrationLib`."""
 
 import sys
 
@@ -7,7 +7,7 @@ from .process.memory import keep_freed_memory
 
 
 def run() -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line in this process and return the exit status."""
     keep_freed_memory()
     return main()
 

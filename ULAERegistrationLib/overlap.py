@@ -6,16 +6,16 @@ import numpy as np
 
 
 def dice(labels_a: np.ndarray, labels_b: np.ndarray) -> dict[int, float]:
-    """Overlap of each label of two label maps: twice the intersection over the sum of both.
+    """Compute the Dice overlap of each label of two label maps: twice the intersection over the sum of both volumes.
 
     Args:
-        labels_a, labels_b: whole numbers of 0 (background, left out) or more, of one shape.
+        labels_a, labels_b: integer arrays of one shape, values of 0 (background, left out) or more.
 
     Returns:
         Dice of every label found in either map, in increasing order of label.
 
     Raises:
-        ValueError: different shapes, fractions or negative labels.
+        ValueError: for different shapes, fractional or negative labels.
     """
     if labels_a.shape != labels_b.shape:
         raise ValueError(f"label maps of one shape are needed, got {labels_a.shape} and {labels_b.shape}")
@@ -23,7 +23,7 @@ def dice(labels_a: np.ndarray, labels_b: np.ndarray) -> dict[int, float]:
     size = max(len(counts_a), len(counts_b))
     counts_a, counts_b = (np.pad(counts, (0, size - len(counts))) for counts in (counts_a, counts_b))
     labels = np.flatnonzero(counts_a + counts_b)
-    # Labels may be sparse (FreeSurfer's reach 12,175): number those present, then one histogram of all pairs.
+    # Labels may be sparse (FreeSurfer's reach 12,175), so those present are renumbered before pairs are counted.
     number = np.zeros(size, np.int64)
     number[labels] = np.arange(len(labels))
     pairs = number[labels_a.ravel()] * len(labels) + number[labels_b.ravel()]
