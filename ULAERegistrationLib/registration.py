@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .errors import RegistrationError
 from .files.transforms import read_transform
-from .files.volumes import Source, read_mask, read_volume
+from .files.volumes import Source, check_brain_volume, header_doubts, read_mask, read_volume
 from .flows.refinement import refine
 from .flows.similarity import LocalNCC
 from .flows.warp import compose_all, downsample_image, upsample_flow, warp
@@ -216,7 +216,8 @@ def _brain_of(
     """Return the mask that was given, or extract the brain where the scan shows more than the brain.
 
     Raises:
-        RegistrationError: for a whole head without a mask if the settings require one; where no brain is found.
+        RegistrationError: for a whole head without a mask if the settings require one, a brain that is impossibly
+            large, or where no brain is found.
     """
     mask = given
     if given is None and settings.brain != "skip":
@@ -231,13 +232,17 @@ def _brain_of(
             return extract_brain_with(settings.extractor, image)
 
         mask = find_brain(scan, extractor)
+        if mask is None:
+            check_brain_volume(scan, role)
+    doubts = header_doubts(scan, role)
     sides = cut_sides(brain_mask(scan) if mask is None else mask)
     if not sides:
-        return _Brain(mask, ())
+        return _Brain(mask, doubts)
     where = " and ".join([", ".join(sides[:-1]), sides[-1]] if len(sides) > 1 else sides)
     return _Brain(
         mask,
         (
+            *doubts,
             f"The brain of the {role} image is cut off at the {where} of its field of view; do not trust the result "
             f"near the cut.",
         ),

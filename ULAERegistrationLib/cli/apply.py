@@ -20,14 +20,15 @@ def add_apply(commands: Commands) -> None:
 
 def _apply(options: argparse.Namespace) -> None:
     from ..files.transforms import read_transform
-    from ..files.volumes import read_any, write_image
+    from ..files.volumes import read_any, read_any_labels, write_image
     from ..files.writing import check_output_file
     from ..geometry.inverse import inverse
     from ..geometry.resampling import resample
 
     check_output_file(options.output)
     transform = read_transform(options.transform)
-    moving, like = read_any(options.moving, "The image"), read_any(options.like, "The reference image")
+    read = read_any_labels if options.labels else read_any
+    moving, like = read(options.moving, "The image"), read_any(options.like, "The reference image")
     if options.inverse:
         transform = inverse(transform, like)
     write_image(resample(moving, like, transform, labels=options.labels), options.output)

@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ulae: {NOT_ENOUGH_MEMORY}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, Cancelled):
-        print("ulae: cancelled, nothing was written", file=sys.stderr)
+        kept = " of the pair in work; the pairs before it are kept" if options.command == "batch" else ""
+        print(f"ulae: cancelled, nothing was written{kept}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # the program that read our output has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ulae", description="Register brain MR scans with ULAE-net.")
     parser.add_argument("--version", action="version", version=f"ulae {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     add_register(commands)
     add_apply(commands)
     add_brain(commands)

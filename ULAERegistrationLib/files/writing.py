@@ -1,4 +1,4 @@
-"""Write files and folders completely or not at all, and check beforehand that they can be written.
+"""Write files and folders completely or not at all, and check beforehand that files can be read or written.
 
 Only the standard library is used, because machines that train may lack SimpleITK.
 """
@@ -17,6 +17,29 @@ from ..errors import RegistrationError
 IMAGE_EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
+def check_input_file(path: str | os.PathLike[str], name: str) -> None:
+    """Check that a file exists and can be opened.
+
+    Args:
+        path: the file.
+        name: its name in the message, such as "The fixed image".
+
+    Raises:
+        RegistrationError: where it does not exist, is a folder, or cannot be opened.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise RegistrationError(f"{name} {path} is a folder; give the path of a file.")
+        with path.open("rb"):
+            return
+    except FileNotFoundError:
+        raise RegistrationError(f"{name} {path} does not exist; give the path of a file.") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RegistrationError(f"{name} {path} cannot be opened ({reason}); check its name and permissions.") from None
+
+
 def check_output_folder(folder: str | os.PathLike[str]) -> Path:
     """Check that results can be written to a folder, without leaving anything in it.
 
@@ -30,12 +53,14 @@ def check_output_folder(folder: str | os.PathLike[str]) -> Path:
         RegistrationError: where it is a file or cannot be written to.
     """
     folder = Path(folder)
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    existing = folder
     try:
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         with tempfile.TemporaryFile(dir=existing):
             return folder
     except OSError as error:
-        reason = "it is not a folder" if existing.is_file() else (error.strerror or "it cannot be opened").lower()
+        is_file = isinstance(error, NotADirectoryError)
+        reason = "it is not a folder" if is_file else (error.strerror or "it cannot be opened").lower()
         raise RegistrationError(f"Nothing can be written to {folder} ({reason}); choose another folder.") from None
 
 

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 BRAIN_LITRES = (0.25, 2.7)  # from a small infant to the largest adult in MNI space, membranes and fluid included
 HEAD_LITRES = 9.0  # upper limit for a whole head
+DOUBTFUL_LITRES = 3.2  # up to this volume, a head with constant air may be mistaken for an impossibly large brain
 # Stripped scans of adults reach 1.8 litres in native size and 2.1 in MNI space; heads begin at 2.1. Above this limit
 # brain extraction decides.
 CERTAINLY_STRIPPED_LITRES = 1.85

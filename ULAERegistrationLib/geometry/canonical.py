@@ -5,6 +5,9 @@ The world is LPS millimetres.
 
 from __future__ import annotations
 
+import gzip
+import math
+import struct
 from functools import cache
 from pathlib import Path
 
@@ -27,13 +30,26 @@ def canonical_grid() -> sitk.Image:
 @cache
 def template() -> sitk.Image:
     """Return the average training brain on the canonical grid, uint8."""
-    return sitk.ReadImage(str(MODELS / "template.nii.gz"))
+    return _shipped("template.nii.gz")
 
 
 @cache
 def template_mask() -> sitk.Image:
     """Return the mask of where most training brains have brain, on the canonical grid, uint8 of zeros and ones."""
-    return sitk.ReadImage(str(MODELS / "template_mask.nii.gz"))
+    return _shipped("template_mask.nii.gz")
+
+
+def _shipped(name: str) -> sitk.Image:
+    """Read a uint8 NIfTI file of `models/` on the canonical grid.
+
+    It is read without ITK, which on Windows cannot open a path with non-ASCII letters, such as those of a user's name.
+    """
+    data = gzip.decompress((MODELS / name).read_bytes())
+    start = int(struct.unpack_from("<f", data, 108)[0])  # vox_offset of the NIfTI-1 header
+    values = np.frombuffer(data, np.uint8, math.prod(CANONICAL_SIZE), start).reshape(CANONICAL_SIZE[::-1])
+    image = sitk.GetImageFromArray(values)
+    image.CopyInformation(canonical_grid())
+    return image
 
 
 def sample_on_canonical(

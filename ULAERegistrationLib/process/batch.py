@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..errors import NOT_ENOUGH_MEMORY, Cancelled, RegistrationError
 from ..files.volumes import read_labels, read_volume, write_image
-from ..files.writing import check_output_folder, whole_or_nothing
+from ..files.writing import check_input_file, check_output_folder, whole_or_nothing
 from ..progress import Progress, silent
 from ..settings import RegistrationSettings
 
@@ -40,19 +40,18 @@ class Case:
 
 
 def read_cases(table: str | Path) -> list[Case]:
-    """Read the lines of a table (CSV) with the columns `name`, `fixed`, `moving`, and any of `OPTIONAL`.
+    """Read the lines of a table (CSV, any usual separator) with the columns `name`, `fixed`, `moving`, any `OPTIONAL`.
 
     Relative paths start at the table's folder; empty cells are ignored.
 
     Raises:
-        RegistrationError: for a table that cannot be read or has no line, missing or unknown columns, a name that
-            occurs twice or cannot be that of a folder, or a file that does not exist.
+        RegistrationError: for a table that cannot be read or has no line, missing, unknown or repeated columns, a name
+            that occurs twice or cannot be that of a folder, or a file that cannot be opened.
     """
     table = Path(table)
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns, lines = reader.fieldnames or [], list(reader)
+            columns, lines = _rows(file.read())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RegistrationError(f"The table {table} cannot be read ({error}); give a CSV file.") from None
     if missing := [name for name in REQUIRED if name not in columns]:
@@ -62,11 +61,36 @@ def read_cases(table: str | Path) -> list[Case]:
         raise RegistrationError(f"The column {unknown[0]!r} of {table} is not known; its columns may be {known}.")
     if not lines:
         raise RegistrationError(f"The table {table} names no pair; write a line for each.")
-    cases = [_case(line, number, table) for number, line in enumerate(lines, start=2)]
+    if twice := [name for name in columns if columns.count(name) > 1]:
+        raise RegistrationError(f"The column {twice[0]!r} comes twice in {table}; keep one of them.")
+    cases = [_case(line, number, table) for number, line in lines]
     names = [case.name for case in cases]
     if twice := [name for name in names if names.count(name) > 1]:
         raise RegistrationError(f"The name {twice[0]!r} comes twice in {table}; each pair needs a name of its own.")
     return cases
+
+
+def _rows(text: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Parse a table to the names of its columns, in lower case, and its lines with their numbers.
+
+    The separator, a comma, semicolon or tab, is detected. Empty lines and empty columns at the end are ignored.
+    """
+    head = text.lstrip().partition("\n")[0]
+    separator = max(",;\t", key=head.count)
+    reader = csv.reader(text.splitlines(), delimiter=separator)
+    columns: list[str] = []
+    lines: list[tuple[int, dict[str, str]]] = []
+    for row in reader:
+        cells = [cell.strip() for cell in row]
+        if not any(cells):
+            continue
+        if not columns:
+            columns = [cell.lower() for cell in cells]
+            while columns and not columns[-1]:
+                columns.pop()
+        else:
+            lines.append((reader.line_num, dict(zip(columns, [*cells, *[""] * len(columns)], strict=False))))
+    return columns, lines
 
 
 def _case(line: dict[str, str], number: int, table: Path) -> Case:
@@ -80,8 +104,7 @@ def _case(line: dict[str, str], number: int, table: Path) -> Case:
         if key not in files:
             raise RegistrationError(f"{name}, line {number} of {table}, names no {key} image; fill it in.")
     for key, file in files.items():
-        if not file.is_file():
-            raise RegistrationError(f"The {key} of {name}, {file}, does not exist (line {number} of {table}).")
+        check_input_file(file, f"Line {number} of {table}: the {key} of {name},")
     return Case(name, files)
 
 

@@ -125,7 +125,9 @@ def without_brain(image: Tensor, brain: Tensor, random: torch.Generator) -> tupl
         side = int(_between(random, 3, SIZE))
         noise = torch.randn(1, 1, side, side, side, generator=random)
         noise = F.interpolate(noise, size=[SIZE] * 3, mode="trilinear", align_corners=True)
-        return normalise(noise.abs() if _uniform(random) < 0.5 else noise), nothing
+        noise = noise.abs() if _uniform(random) < 0.5 else noise
+        edge = int(_between(random, 0, SIZE // 3))
+        return normalise(F.pad(noise[..., edge : SIZE - edge, edge : SIZE - edge, :], [0, 0, *[edge] * 4])), nothing
     picture, target = augment(image, brain, random)
     axis = int(_between(random, 0, 3))
     shown = torch.ones(SIZE)
@@ -230,6 +232,8 @@ def _field_of_view(target: Tensor, random: torch.Generator) -> Tensor | None:
     seen = torch.ones(1, 1, SIZE, SIZE, SIZE, dtype=torch.bool)
     faces = [(axis, side) for axis in range(3) for side in (-1, 1) if _uniform(random) < 0.35]
     depths = [_between(random, -0.35, 0.45 if _uniform(random) < 0.6 else 0.05) for _ in faces]
+    if chance < 0.45:  # the top is missing, which changes the shape of the visible brain most
+        faces, depths = [*faces, (2, 1)], [*depths, _between(random, 0.05, 0.45)]
     if chance > 0.92:  # a slab, cut at both ends of one axis
         axis = int(_between(random, 0, 3))
         faces, depths = [(axis, -1), (axis, 1)], [_between(random, 0.05, 0.45) for _ in range(2)]
