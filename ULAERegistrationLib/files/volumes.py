@@ -169,7 +169,7 @@ def write_image(image: sitk.Image, path: str | os.PathLike[str]) -> None:
 
 
 def _read(source: Source, name: str, finite: bool = False) -> sitk.Image:
-    """Read a file, and refuse one that is cut short or, if asked, not finite; return an image unchanged."""
+    """Read a file, and refuse one that is cut short or, with `finite`, not finite; return an image unchanged."""
     if isinstance(source, sitk.Image):
         return source
     path = Path(source)

@@ -16,7 +16,7 @@ CERTAINLY_STRIPPED_LITRES = 1.85
 # A scan shows a head if more than this fraction of its foreground lies further than this distance (mm) from its brain.
 # The fraction is up to .06 for stripped scans, .14 where some neck is left, .17 (a thresholded FLAIR) to .5 for heads.
 BEYOND_MM, BEYOND_SHARE = 10.0, 0.15
-# A brain counts as cut off where its section with the scan's outermost plane has this fraction of its largest section.
+# A brain counts as cut off where its section with the scan's outermost plane is this fraction of its largest, or more.
 CUT_SHARE = 0.15
 SHRUNK = 4.0  # mm, voxel size that suffices to tell a brain from a head
 

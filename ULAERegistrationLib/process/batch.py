@@ -164,7 +164,7 @@ def _register(case: Case, target: Path, settings: RegistrationSettings, progress
     if labels:
         write_image(registration.warp_labels(labels), target / "warped_labels.nii.gz")
     progress(0.8, f"Writing ({time.monotonic() - began:.0f} s so far)")
-    registration.save(target)  # last of all: its quality.json says that the case is done
+    registration.save(target)  # last, because its quality.json marks the case as done
 
 
 def _sentence(error: Exception) -> str:

@@ -120,9 +120,8 @@ def normalised(raw: Tensor, filled: Iterable[tuple[int, int]]) -> Normalised:
 
 def statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """Compute the mean and variance of each channel over the grid, float32."""
-    # On the CPU this is ten times as fast as var_mean on channels-last tensors, but it sums voxel by voxel. That is
-    # precise over one plane; over a whole slab it changed the flows by a thousandth of a voxel. torch does not document
-    # it.
+    # On the CPU this undocumented operator is ten times as fast as var_mean on channels-last tensors, but it sums voxel
+    # by voxel. That is precise over one plane; over a whole slab it changed the flows by a thousandth of a voxel.
     update = getattr(torch, "batch_norm_update_stats", None)
     if x.device.type == "cpu" and update is not None:
         unused = torch.zeros(x.shape[1]), torch.ones(x.shape[1])  # the result has the running statistics' type

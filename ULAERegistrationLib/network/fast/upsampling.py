@@ -68,8 +68,7 @@ def convolved_finer(coarse: Normalised, *fine: Source | Normalised, weight: Tens
 
     def filled() -> Iterator[tuple[int, int]]:
         chunks = list(slabs(torch.Size((depth, *size[1:])), 3 * outputs, weight))
-        # Results for the coarse planes of a chunk and the `EARLIER` before it, those of the kernel's planes side by
-        # side.
+        # Results of each of the kernel's planes for the coarse planes of a chunk and the `EARLIER` before it.
         window = empty_tensor((EARLIER + chunks[0][1], 3, *size[1:], outputs), weight.dtype, weight.device)
         done = 0
         for start, stop in chunks:
