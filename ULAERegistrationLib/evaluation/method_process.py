@@ -10,13 +10,15 @@ import traceback
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from ..errors import RegistrationError
 from ..process.memory import keep_freed_memory
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from ..tensors import array_of, tensor_of
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,6 @@ class MethodProcess:
         Raises:
             RegistrationError: where the method fails or its process ends.
         """
-        import numpy as np
-
-        from ..tensors import tensor_of
-
         file = Path(self._folder.name) / "flow.npy"
         try:
             self._connection.send((fixed, moving, file))
@@ -96,10 +94,7 @@ def _serve(connection: Connection, method: str, options: dict[str, Any]) -> None
     keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the caller too, which then kills this process
     try:
-        import numpy as np
-        import torch
-
-        from ..tensors import array_of, tensor_of
+        # Imported here: these load what the method needs, and a fault of theirs is told to the caller.
         from .methods import prepare
         from .peak_memory import peak_gb, reset_peak
         from .people import read_image

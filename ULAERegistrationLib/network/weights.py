@@ -6,14 +6,11 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import RegistrationError
 from ..files.writing import whole_or_nothing
-
-if TYPE_CHECKING:
-    from .ulaenet import ULAENet
-
+from .ulaenet import ULAENet
 
 MODELS = Path(__file__).parents[1] / "models"
 SHIPPED = MODELS / "ulae-t1-brain.safetensors"
@@ -64,8 +61,6 @@ def load_network(path: str | Path | None = None) -> tuple[ULAENet, Card]:
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
-
-    from .ulaenet import ULAENet
 
     path = Path(path) if path else SHIPPED
     if path.suffix != ".safetensors":
