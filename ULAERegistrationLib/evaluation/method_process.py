@@ -94,7 +94,7 @@ def _serve(connection: Connection, method: str, options: dict[str, Any]) -> None
     keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the caller too, which then kills this process
     try:
-        # Imported here: these load what the method needs, and a fault of theirs is told to the caller.
+        # Imported here, so that a failure to load what a method needs is reported to the caller.
         from .methods import prepare
         from .peak_memory import peak_gb, reset_peak
         from .people import read_image

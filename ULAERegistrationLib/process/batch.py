@@ -153,7 +153,7 @@ def run_batch(
 
 
 def _register(case: Case, target: Path, settings: RegistrationSettings, progress: Progress) -> None:
-    # Imported here, so that a fault of the table is told before torch is loaded.
+    # Imported here, so that errors in the table are reported before torch is loaded.
     from ..registration import register
 
     files = dict(case.files)
