@@ -1,4 +1,4 @@
-"""`ulae`, and `python -m ULAERegistrationLib`: a process of its own for the command line."""
+"""Entry point of `ulae` and of `python -m ULAERegistrationLib`."""
 
 import signal
 import sys
@@ -8,8 +8,8 @@ from .process.memory import keep_freed_memory
 
 
 def run() -> int:
-    """Run the command line; returns the exit status."""
-    # Ended from outside as by Ctrl-C: half-written files are cleared away.
+    """Run the command line in this process and return the exit status."""
+    # SIGTERM then acts as Ctrl-C does, so that incomplete files are removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     keep_freed_memory()
     return main()

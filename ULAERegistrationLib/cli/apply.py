@@ -1,4 +1,4 @@
-"""`ulae apply`: warp another image with a transform."""
+"""`ulae apply`: warp an image or a label map with a transform."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from .options import Commands, add_command
 
 
 def add_apply(commands: Commands) -> None:
+    """Add the command `ulae apply`."""
     command = add_command(commands, "apply", _apply, "Warp another image, or a label map, with a transform.")
     command.add_argument("transform", metavar="TRANSFORM", help=".h5 or .nii.gz, as `ulae register` writes it")
     command.add_argument("moving", metavar="MOVING", help="what is warped")

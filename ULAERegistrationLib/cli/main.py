@@ -1,4 +1,4 @@
-"""`ulae`: registration from a shell. Exit status 0 done, 1 failed with one line on stderr, 2 wrong usage."""
+"""The command line `ulae`. Exit status: 0 for success, 1 for a failure (one line on stderr), 2 for wrong usage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ from .train import add_train
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
+    """Run one command and return the exit status.
+
+    Args:
+        arguments: of the command line; None takes those of this process.
+    """
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
@@ -36,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kept = " of the pair in work; the pairs before it are kept" if options.command == "batch" else ""
         print(f"ulae: cancelled, nothing was written{kept}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # the reader of our output went away
+    except BrokenPipeError:  # the program that read our output has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0

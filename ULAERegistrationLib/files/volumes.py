@@ -1,6 +1,6 @@
-"""Volumes in and out of files: checked when they are read, and named in the messages.
+"""Read volumes, masks and label maps, and refuse unusable ones before anything is computed; write volumes.
 
-Everything is checked here before anything is computed. The world is LPS millimetres (ITK).
+The world is LPS millimetres (ITK).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from .nifti import NOT_FINITE, check_nifti
 from .writing import check_input_file, check_output_file, itk_reason, whole_or_nothing
 
 SPACING_LIMITS = (0.1, 10.0)  # mm; the network's own grid is 1 mm
-LABEL_TOLERANCE = 1e-3
-FEWEST_VOXELS = 8  # along an axis: nothing of a brain can be aligned in fewer
+LABEL_TOLERANCE = 1e-3  # largest distance of a label from an integer, which a header's scale factor may cause
+FEWEST_VOXELS = 8  # along each axis; fewer do not suffice to align a brain
 
 Source: TypeAlias = str | os.PathLike[str] | sitk.Image
 
@@ -36,15 +36,15 @@ def read_volume(source: Source, role: str) -> sitk.Image:
     """Read one scan and refuse what cannot be a brain volume.
 
     Args:
-        source: a file that SimpleITK reads, or an image (returned as it is, never copied or changed).
+        source: a file that SimpleITK reads, or an image (never changed, and a 3-D one is returned itself).
         role: "fixed" or "moving", for the message.
 
     Returns:
         The scalar 3-D image with its own pixel type and geometry.
 
     Raises:
-        RegistrationError: missing or unreadable file, not 3-D, colour or vector, constant, not finite, too thin, or of
-            an impossible spacing or brain volume.
+        RegistrationError: where the file is missing or cannot be read, or the image is not 3-D, not scalar, constant,
+            not finite, too thin, or of an impossible spacing or brain volume.
     """
     name = f"The {role} image"
     image = _three_dimensional(_read(source, name, finite=True), name)
@@ -68,15 +68,16 @@ def read_mask(source: Source, image: sitk.Image, role: str) -> sitk.Image:
 
     Args:
         source: a file or an image; every non-zero voxel is brain.
-        image: the scan it belongs to. The mask lies on its grid, or on a grid of the same voxels in another order of
-            axes or cropped, as segmentation tools write.
+        image: the scan it belongs to. The mask must lie on its grid, or on a grid of a different size whose voxels are
+            all voxels of the scan (cropped, or with the axes in another order), as some segmentation tools write.
         role: "fixed" or "moving", for the message.
 
     Returns:
         uint8 image of zeros and ones on the grid of `image`.
 
     Raises:
-        RegistrationError: unreadable, empty, of another geometry, or a mask of an impossible volume for a brain.
+        RegistrationError: where the mask cannot be read, is empty, lies on a grid of other voxels, or has a volume that
+            no brain has.
     """
     name = f"The {role} mask"
     mask = sitk.Cast(_three_dimensional(_read(source, name), name) != 0, sitk.sitkUInt8)
@@ -98,8 +99,8 @@ def read_labels(source: Source, image: sitk.Image, role: str) -> sitk.Image:
     """Read the label map of an image.
 
     Args:
-        source: a file or an image of whole numbers. Values that a scale factor in the file's header has moved off
-            them by up to a thousandth are rounded.
+        source: a file or an image of whole numbers. Values of a float type are rounded if they are within
+            `LABEL_TOLERANCE` of an integer.
         image: the scan it belongs to; the labels must lie on its grid.
         role: "fixed" or "moving", for the message.
 
@@ -107,7 +108,7 @@ def read_labels(source: Source, image: sitk.Image, role: str) -> sitk.Image:
         The label map, of an integer pixel type.
 
     Raises:
-        RegistrationError: unreadable, of another geometry, or not whole numbers.
+        RegistrationError: where the label map cannot be read, lies on another grid, or has fractional values.
     """
     name = f"The {role} label map"
     labels = _three_dimensional(_read(source, name), name)
@@ -116,20 +117,23 @@ def read_labels(source: Source, image: sitk.Image, role: str) -> sitk.Image:
 
 
 def read_any_labels(source: Source, name: str) -> sitk.Image:
-    """Read any label map, as something to be warped.
+    """Read any label map, to warp it.
 
     Args:
         source: a file or an image, as `read_labels` takes it.
-        name: what the message calls it, such as "The label map".
+        name: its name in the message, such as "The label map".
+
+    Returns:
+        The label map, of an integer pixel type.
 
     Raises:
-        RegistrationError: missing, unreadable, not 3-D, or not whole numbers.
+        RegistrationError: where it is missing, cannot be read, is not 3-D, or has fractional values.
     """
     return _whole_numbers(read_any(source, name), name)
 
 
 def _whole_numbers(labels: sitk.Image, name: str) -> sitk.Image:
-    """Labels as integers; those stored as fractions of a header's scale factor are rounded."""
+    """Convert labels to integers; they may differ from integers by the rounding error of a header's scale factor."""
     values = sitk.GetArrayViewFromImage(labels)
     if values.dtype.kind != "f":
         return labels
@@ -142,30 +146,30 @@ def _whole_numbers(labels: sitk.Image, name: str) -> sitk.Image:
 
 
 def read_any(source: Source, name: str) -> sitk.Image:
-    """Read any scalar 3-D image, as something to be warped or a grid to warp to.
+    """Read any scalar 3-D image, to warp it or to warp to its grid.
 
     Args:
         source: a file or an image.
-        name: what the message calls it, such as "The image".
+        name: its name in the message, such as "The image".
 
     Raises:
-        RegistrationError: missing, unreadable, or not a scalar 3-D image.
+        RegistrationError: where it is missing, cannot be read, or is not a scalar 3-D image.
     """
     return _three_dimensional(_read(source, name), name)
 
 
 def write_image(image: sitk.Image, path: str | os.PathLike[str]) -> None:
-    """Write a volume, compressed, whole or not at all.
+    """Write a volume, compressed; completely or not at all.
 
     Raises:
-        RegistrationError: unknown extension, or it cannot be written.
+        RegistrationError: for an unknown extension, or where the file cannot be written.
     """
     with whole_or_nothing(check_output_file(path)) as partial:
         sitk.WriteImage(image, str(partial), useCompression=True)
 
 
 def _read(source: Source, name: str, finite: bool = False) -> sitk.Image:
-    """The image behind a path, refused where its file is cut short, or not finite; an image comes back as it is."""
+    """Read a file, and refuse one that is cut short or, with `finite`, not finite; return an image unchanged."""
     if isinstance(source, sitk.Image):
         return source
     path = Path(source)
@@ -181,7 +185,7 @@ def _read(source: Source, name: str, finite: bool = False) -> sitk.Image:
 
 
 def _three_dimensional(image: sitk.Image, name: str) -> sitk.Image:
-    """A scalar 3-D image; a fourth side of one is dropped, anything else is refused."""
+    """Return a scalar 3-D image; a fourth dimension of size 1 is dropped, anything else is refused."""
     if image.GetNumberOfComponentsPerPixel() > 1 or "complex" in image.GetPixelIDTypeAsString():
         raise RegistrationError(f"{name} has several values per voxel (colour or vectors); give a grey-scale volume.")
     if image.GetDimension() == 4 and image.GetSize()[3] == 1:
@@ -192,7 +196,7 @@ def _three_dimensional(image: sitk.Image, name: str) -> sitk.Image:
 
 
 def _is_cut_out_of(mask: sitk.Image, image: sitk.Image) -> bool:
-    """Whether every voxel centre of a mask is one of the image's, in whatever order of axes."""
+    """Tell whether a mask differs in size from an image, and all its voxels are voxels of the image, in any order."""
     if mask.GetSize() == image.GetSize():
         return False
     corners = [[0, 0, 0], *(np.eye(3, dtype=int).tolist())]
@@ -210,7 +214,7 @@ def _is_cut_out_of(mask: sitk.Image, image: sitk.Image) -> bool:
 
 
 def _check_same_grid(image: sitk.Image, like: sitk.Image, name: str, role: str) -> None:
-    """Refuse an image whose voxels lie elsewhere than those of `like` (by more than a tenth of a voxel)."""
+    """Refuse an image whose grid differs from that of `like` by more than a tenth of a voxel."""
     last = [size - 1 for size in like.GetSize()]
     corners = [(x, y, z) for x in (0, last[0]) for y in (0, last[1]) for z in (0, last[2])]
     apart = [
@@ -227,14 +231,14 @@ def _check_same_grid(image: sitk.Image, like: sitk.Image, name: str, role: str) 
 
 
 def check_brain_volume(image: sitk.Image, role: str) -> None:
-    """Refuse a scan that shows a brain alone which is larger than any, as a spacing that lies makes it.
+    """Refuse a stripped scan whose brain is impossibly large, which means that the header's spacing is wrong.
 
     Args:
-        image: a scan of which it is known that it shows the brain alone.
+        image: a scan that shows the brain alone.
         role: "fixed" or "moving", for the message.
 
     Raises:
-        RegistrationError: the brain's volume is impossible.
+        RegistrationError: where the brain is larger than any.
     """
     litres = volume_litres(coarse_foreground(image))
     if litres > BRAIN_LITRES[1]:
@@ -242,7 +246,7 @@ def check_brain_volume(image: sitk.Image, role: str) -> None:
 
 
 def _check_volume(image: sitk.Image, name: str) -> None:
-    """Refuse a brain or a head of impossible size, which means a spacing that lies; a whole head may be larger."""
+    """Refuse a brain or a head of impossible volume, which means that the header's spacing is wrong."""
     litres = volume_litres(coarse_foreground(image))
     most = BRAIN_LITRES[1]
     if litres > most and (litres <= DOUBTFUL_LITRES or looks_unstripped(image)):
@@ -260,7 +264,7 @@ def _impossible(image: sitk.Image, name: str, litres: float) -> str:
 
 
 def header_doubts(image: sitk.Image, role: str) -> tuple[str, ...]:
-    """What is to be said of a scan's header, one sentence each.
+    """Return warnings about a scan's header, one sentence each.
 
     Args:
         image: as read from its file.

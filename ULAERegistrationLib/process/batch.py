@@ -1,7 +1,7 @@
-"""A cohort: many pairs named in one table, each registered into a folder of its own.
+"""Register a cohort: many pairs listed in a table, each into its own folder.
 
-What is done already is left as it is, so the same call goes on after an interruption; a pair that fails is one line of
-the summary and does not stop the others.
+Pairs that have a result are not registered again, so that the same call continues after an interruption. A pair that
+fails has a line in the summary and does not stop the others.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Case:
     """One line of the table.
 
     Attributes:
-        name: of the case, and of its folder.
-        files: the other columns that are filled in.
+        name: of the case and of its folder.
+        files: the files of the other columns that are filled in, by column.
     """
 
     name: str
@@ -40,13 +40,13 @@ class Case:
 
 
 def read_cases(table: str | Path) -> list[Case]:
-    """The lines of a table (CSV): columns `name`, `fixed`, `moving`, and any of `OPTIONAL`.
+    """Read the lines of a table (CSV, any usual separator) with the columns `name`, `fixed`, `moving`, any `OPTIONAL`.
 
-    Files are taken from the table's folder on, where their paths are not absolute; empty cells are left out.
+    Relative paths start at the table's folder; empty cells are ignored.
 
     Raises:
-        RegistrationError: a table that cannot be read, columns that are missing or not known, no line, a name that
-            comes twice or is no name for a folder, or a file that does not exist.
+        RegistrationError: for a table that cannot be read or has no line, missing, unknown or repeated columns, a name
+            that occurs twice or cannot be that of a folder, or a file that cannot be opened.
     """
     table = Path(table)
     try:
@@ -71,9 +71,9 @@ def read_cases(table: str | Path) -> list[Case]:
 
 
 def _rows(text: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The columns of a table, and its lines with their numbers; empty lines and empty columns at the end do not count.
+    """Parse a table to the names of its columns, in lower case, and its lines with their numbers.
 
-    The separator is found: commas, semicolons and tabs are in use. Names of columns may be in capitals.
+    The separator, a comma, semicolon or tab, is detected. Empty lines and empty columns at the end are ignored.
     """
     head = text.lstrip().partition("\n")[0]
     separator = max(",;\t", key=head.count)
@@ -111,19 +111,21 @@ def _case(line: dict[str, str], number: int, table: Path) -> Case:
 def run_batch(
     cases: Sequence[Case], folder: str | Path, settings: RegistrationSettings, progress: Progress = silent
 ) -> list[dict[str, str]]:
-    """Register every case into `folder/<name>/`, and keep `folder/summary.csv` true after each.
+    """Register every case into `folder/<name>/`, and update `folder/summary.csv` after each.
 
     Args:
-        cases: as `read_cases` gives them.
-        folder: of the cohort; a case whose folder is complete is not registered again.
-        settings: for all of them.
-        progress: told the fraction done and what is going on; what it raises ends the batch after nothing half-written.
+        cases: as `read_cases` returns them.
+        folder: of the cohort; a case that has a `quality.json` in its folder is not registered again.
+        settings: of all registrations.
+        progress: called with the fraction done and what is being done; it may raise `Cancelled` to stop the batch.
+            Any other exception from it counts as a failure of the case.
 
     Returns:
-        The rows of the summary, `SUMMARY` by name.
+        The rows of the summary, the columns of `SUMMARY` by name.
 
     Raises:
-        RegistrationError: a folder that cannot be written.
+        RegistrationError: where the folder cannot be written.
+        Cancelled: where `progress` raises it; every file written until then is complete.
     """
     folder = check_output_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -139,7 +141,7 @@ def run_batch(
                 _register(case, target, settings, within)
             except Cancelled:
                 raise
-            except Exception as error:  # one bad pair must not cost the others
+            except Exception as error:  # a pair that fails must not stop the others
                 rows.append({"name": case.name, "status": FAILED, "message": _sentence(error)})
                 _write_summary(rows, folder)
                 continue
@@ -151,7 +153,7 @@ def run_batch(
 
 
 def _register(case: Case, target: Path, settings: RegistrationSettings, progress: Progress) -> None:
-    # Imported here, so that a fault of the table is told before torch is loaded.
+    # Imported here, so that errors in the table are reported before torch is loaded.
     from ..registration import register
 
     files = dict(case.files)
@@ -163,7 +165,7 @@ def _register(case: Case, target: Path, settings: RegistrationSettings, progress
     if labels:
         write_image(registration.warp_labels(labels), target / "warped_labels.nii.gz")
     progress(0.8, f"Writing ({time.monotonic() - began:.0f} s so far)")
-    registration.save(target)  # last of all: its quality.json says that the case is done
+    registration.save(target)  # last, because its quality.json marks the case as done
 
 
 def _sentence(error: Exception) -> str:
