@@ -244,7 +244,6 @@ def test_a_flow_that_is_no_number_is_refused() -> None:
         ({"folded_percent_brain": 2.0}, LOOK, "folds in 2.0 %"),
         ({"empty_percent": 5.0}, LOOK, "outside"),
         ({"displacement_max_mm": 40.0}, LOOK, "40 mm"),
-        ({"inverse_p99_mm": 1.4}, LOOK, "inverse"),
         ({"warnings": ("The moving image is not skull-stripped.",)}, LOOK, "skull"),
     ],
 )

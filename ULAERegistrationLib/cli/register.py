@@ -29,7 +29,8 @@ def add_register(commands: Commands) -> None:
 
 
 def _register(options: argparse.Namespace) -> None:
-    targets = (options.output, options.transform, options.warped, options.warped_labels, options.json or None)
+    files = (options.output, options.transform, options.warped, options.warped_labels, options.save_masks)
+    targets = (*files, options.fixed_labels, options.json or None)
     if not any(targets):
         raise UsageError("Nothing would be kept; say where to write: -o FOLDER, --transform or --warped FILE.")
     if options.warped_labels and not options.moving_labels:

@@ -196,9 +196,7 @@ def _three_dimensional(image: sitk.Image, name: str) -> sitk.Image:
 
 
 def _is_cut_out_of(mask: sitk.Image, image: sitk.Image) -> bool:
-    """Tell whether a mask differs in size from an image, and all its voxels are voxels of the image, in any order."""
-    if mask.GetSize() == image.GetSize():
-        return False
+    """Tell whether all voxels of a mask are voxels of an image, in whatever order of axes."""
     corners = [[0, 0, 0], *(np.eye(3, dtype=int).tolist())]
     places = np.array(
         [image.TransformPhysicalPointToContinuousIndex(mask.TransformIndexToPhysicalPoint(c)) for c in corners]

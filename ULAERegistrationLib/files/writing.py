@@ -9,11 +9,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import RegistrationError
 
+# Files that say that their folder is complete.
+LAST = ("quality.json",)
 IMAGE_EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
@@ -94,16 +96,17 @@ def whole_or_nothing(path: str | os.PathLike[str]) -> Iterator[Path]:
         RegistrationError: where the file cannot be written (disk full, folder gone, no permission).
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     # The temporary name ends with the full name, because writers choose the format by the extension.
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         os.replace(partial, path)
     except (OSError, RuntimeError) as error:
         raise RegistrationError(f"{path} could not be written ({itk_reason(error)}); choose another place.") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 @contextmanager
@@ -129,7 +132,8 @@ def whole_folder_or_nothing(folder: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         partial.mkdir(parents=True)
         yield partial
-        for path in sorted(partial.rglob("*")):
+        # What programs look for to see that a result is complete comes last.
+        for path in sorted(partial.rglob("*"), key=lambda path: (path.name in LAST, path)):
             target = folder / path.relative_to(partial)
             if path.is_dir():
                 target.mkdir(exist_ok=True)

@@ -67,7 +67,7 @@ def sample_on_canonical(
             template's mask.
 
     Returns:
-        float32 [L, P, S] in [0, 1].
+        float32 [L, P, S] in [0, 1]; zeros where the brain lies outside, or shows nothing.
     """
     grid, pull = canonical_grid(), to_canonical.GetInverse()
     if mask is None and looks_unstripped(image):
@@ -80,5 +80,7 @@ def sample_on_canonical(
         return np.zeros(CANONICAL_SIZE, np.float32)
     low, high = np.percentile(values[brain], (0.1, 99.9))
     low = min(low, 0.0)
+    if high <= low:
+        return np.zeros(CANONICAL_SIZE, np.float32)
     values = np.clip((values - low) / (high - low), 0, 1) * brain
     return np.ascontiguousarray(values.transpose(2, 1, 0), dtype=np.float32)

@@ -55,7 +55,8 @@ def ship(weights: Path, table: Path | None = None, target: Path = SHIPPED) -> di
         "training_data": "heads painted from 18 of SynthSeg's 20 label maps in random contrasts; 15 % of the images "
         "from real scans: six raw scans of one MS patient, eight stripped ones of two others",
         "held_out": [*HELD_OUT, *MEASURED],
-        "brain_is": "cerebrum, cerebellum, brain stem, ventricles, the fluid between them (closing of 5 mm), 1 mm more",
+        "brain_is": "cerebrum, cerebellum, brain stem, ventricles, the fluid between them (closing of 5 mm), and the "
+        "fluid up to 5 mm around them but for its outermost millimetre",
         "steps": run["steps"],
         "cpu_hours": run["cpu_hours"],
         "recipe": run["recipe"],

@@ -70,6 +70,8 @@ class Trainer:
         self.history = list(history)
         self.processes = processes or Processes()
         self.log = log
+        if len(brains.training_people) < 2:
+            raise RegistrationError("Training needs two people or more beside those who validate; pack more brains.")
         torch.manual_seed(settings.seed)
         self.network = (start or ULAENet()).to(device).train().requires_grad_(True)
         self._shared_network = self.processes.share(self.network)
@@ -171,6 +173,8 @@ class Trainer:
             return flow.new_zeros(())
         held = set(pair.fixed_labels.unique().int().tolist()) & set(pair.moving_labels.unique().int().tolist())
         cortical = sorted(label for label in held if any(label in n.cortical for n in NUMBERINGS.values()))
+        if not cortical:
+            return flow.new_zeros(())
         drawn = torch.randperm(len(cortical), generator=self.random)[: self.settings.labels_a_step]
         return label_distance(
             flow,
@@ -222,7 +226,8 @@ class Trainer:
         card = {"voxel_mm": phase.voxel_mm, "runs": [*self.history, run]}
         save_network(network, self.folder / "last.safetensors", card)
         mean = sum(value for name, value in scores.items() if name.startswith("dice"))
-        if mean > self.best:
+        # Without validation pairs nothing can be compared: the newest weights count.
+        if mean > self.best or not scores:
             self.best = mean
             save_network(network, self.folder / "weights.safetensors", card)
 

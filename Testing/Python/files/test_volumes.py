@@ -187,10 +187,11 @@ def test_a_mask_that_is_none_is_refused(mask: sitk.Image, why: str) -> None:
     "change",
     [
         lambda mask: sitk.PermuteAxes(mask, (2, 0, 1))[:, :, 1:],
+        lambda mask: sitk.PermuteAxes(mask, (2, 0, 1)),
         lambda mask: mask[2:-1, 3:, :-2],
         lambda mask: sitk.Flip(mask[1:], (True, False, False)),
     ],
-    ids=["other axes", "cropped", "other direction"],
+    ids=["other axes, cropped", "other axes", "cropped", "other direction"],
 )
 def test_a_mask_on_the_same_voxels_in_another_order_or_cropped_is_laid_onto_the_image(change) -> None:
     """Segmentation tools write a mask of the same brain so (freesurfer #1025, pyradiomics #263)."""

@@ -142,7 +142,7 @@ def test_the_pictures_lie_beside_the_report_as_files(folder: Path, text: str) ->
     [
         ({"ncc_before": 0.9, "ncc_after": 0.5}, "bad", "Do not use it"),
         ({"warnings": ("Not <b>stripped</b> & dark.",)}, "look", "Not <b>stripped</b> & dark."),
-        ({"inverse_mean_mm": 0.2, "inverse_p99_mm": 1.5, "inverse_max_mm": 3.25}, "look", "3.250 mm"),
+        ({"inverse_mean_mm": 0.2, "inverse_p99_mm": 1.5, "inverse_max_mm": 3.25}, "good", "3.250 mm"),
     ],
 )
 def test_doubts_are_said_in_words(content, tmp_path: Path, changes: dict, tone: str, word: str) -> None:
