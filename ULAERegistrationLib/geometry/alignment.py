@@ -85,7 +85,7 @@ def align(
     if initial_transform is not None and not initial_transform.IsLinear():
         raise RegistrationError("The initial transform is not linear; give a rigid or affine one, fixed to moving.")
     initial = None if initial_transform is None else to_matrix(initial_transform)
-    progress(0.0, "Finding the fixed brain")
+    progress(0.0, "Placing the fixed brain in the template")
     brains = [_Brain.of(fixed, fixed_mask), _Brain.of(moving, moving_mask)]
     average = _template_brain()
     placed = method == "none" and _on_canonical_grid(fixed)
