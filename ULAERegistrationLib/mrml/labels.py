@@ -14,17 +14,31 @@ from .geometry import ijk_to_ras_matrix, set_geometry, world_matrix
 from .volumes import image_from_volume
 
 LABELMAP = "Binary labelmap"  # vtkSegmentationConverter's name of that representation
+# What segmentations hold their labels in, the narrowest first; a segment's label value is a C++ int.
+LABEL_TYPES = (
+    (np.dtype(np.uint8), vtk.VTK_UNSIGNED_CHAR),
+    (np.dtype(np.int16), vtk.VTK_SHORT),
+    (np.dtype(np.int32), vtk.VTK_INT),
+)
 
 
 def oriented_image(image: sitk.Image) -> slicer.vtkOrientedImageData:
     """A label image as segmentations hold it."""
     data = slicer.vtkOrientedImageData()
     data.SetDimensions(*image.GetSize())
-    values = np.ascontiguousarray(sitk.GetArrayViewFromImage(image))
-    kind = vtk.VTK_UNSIGNED_CHAR if values.dtype == np.uint8 else vtk.VTK_SHORT
+    values, kind = _as_labels(sitk.GetArrayViewFromImage(image))
     data.GetPointData().SetScalars(numpy_support.numpy_to_vtk(values.ravel(), deep=True, array_type=kind))
     data.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(ijk_to_ras_matrix(image)))
     return data
+
+
+def _as_labels(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """Labels in the narrowest of `LABEL_TYPES` that holds all of them, and VTK's number of that type."""
+    lowest, highest = (values.min(), values.max()) if values.size else (0, 0)
+    for dtype, kind in LABEL_TYPES:
+        if np.iinfo(dtype).min <= lowest and highest <= np.iinfo(dtype).max:
+            return np.ascontiguousarray(values, dtype), kind
+    raise RegistrationError(f"The labels reach from {lowest} to {highest}; Slicer keeps numbers up to 2147483647.")
 
 
 def _image_from_oriented(data: slicer.vtkOrientedImageData, parent: np.ndarray, name: str) -> sitk.Image:
@@ -35,7 +49,7 @@ def _image_from_oriented(data: slicer.vtkOrientedImageData, parent: np.ndarray, 
     start = np.eye(4)
     start[:3, 3] = extent[::2]  # the first voxel of a cropped layer is not (0, 0, 0)
     values = numpy_support.vtk_to_numpy(data.GetPointData().GetScalars())
-    image = sitk.GetImageFromArray(values.reshape(data.GetDimensions()[::-1]).astype(np.int16))
+    image = sitk.GetImageFromArray(_as_labels(values.reshape(data.GetDimensions()[::-1]))[0])
     set_geometry(image, parent @ slicer.util.arrayFromVTKMatrix(matrix) @ start, name)
     return image
 
