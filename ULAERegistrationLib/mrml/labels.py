@@ -32,6 +32,29 @@ def oriented_image(image: sitk.Image) -> slicer.vtkOrientedImageData:
     return data
 
 
+def set_segmentation_from_mask(node: slicer.vtkMRMLSegmentationNode, mask: sitk.Image, name: str) -> None:
+    """Makes a mask the only segment of a segmentation node, where the mask lies in the world.
+
+    Args:
+        node: what it held before is taken out; a linear parent transform stays.
+        mask: what is not zero is the segment.
+        name: of the segment.
+
+    Raises:
+        RegistrationError: the node lies under a transform that is not linear.
+    """
+    data = oriented_image(sitk.Cast(mask != 0, sitk.sitkUInt8))
+    placed = np.linalg.inv(world_matrix(node)) @ ijk_to_ras_matrix(mask)
+    data.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(placed))
+    segmentation = node.GetSegmentation()
+    segmentation.RemoveAllSegments()
+    segmentation.SetSourceRepresentationName(LABELMAP)
+    segment = slicer.vtkSegment()
+    segment.SetName(name)
+    segment.AddRepresentation(LABELMAP, data)
+    segmentation.AddSegment(segment, name)
+
+
 def _as_labels(values: np.ndarray) -> tuple[np.ndarray, int]:
     """Labels in the narrowest of `LABEL_TYPES` that holds all of them, and VTK's number of that type."""
     lowest, highest = (values.min(), values.max()) if values.size else (0, 0)
