@@ -16,6 +16,12 @@ TYPICAL_SECONDS = {"fast": 30, "accurate": 80, "smooth": 60}
 MOST_PROCESSORS = 8  # more of them help little
 
 
+def explain(box, *texts) -> None:
+    """Gives each entry of a combo box its tooltip."""
+    for index, text in enumerate(texts):
+        box.setItemData(index, text, qt.Qt.ToolTipRole)
+
+
 class RegisterPanel:
     """Starts, shows and ends one registration at a time.
 
@@ -34,14 +40,18 @@ class RegisterPanel:
         self._ui, self._logic, self._binding = ui, logic, binding
         self._done = done
         ui.registerButton.connect("clicked()", self.onButton)
-        for index, text in enumerate(
-            (
-                _("The network alone: seconds, for a first look or for many pairs. Hardly folds."),
-                _("The network, then its answer is refined on this pair: matches most. The choice for most pairs."),
-                _("Refined as well, and nothing folds: for volume changes and wherever the map must be invertible."),
-            )
-        ):
-            ui.presetComboBox.setItemData(index, text, qt.Qt.ToolTipRole)
+        explain(
+            ui.presetComboBox,
+            _("The network alone: seconds, for a first look or for many pairs. Hardly folds."),
+            _("The network, then its answer is refined on this pair: matches most. The choice for most pairs."),
+            _("Refined as well, and nothing folds: for volume changes and wherever the map must be invertible."),
+        )
+        explain(
+            ui.brainComboBox,
+            _("Find the brain where a volume shows more than it; the mask comes into the scene, to be corrected."),
+            _("Refuse a volume that shows more than the brain and has no mask."),
+            _("Look for no brain: for volumes that show the brain alone, even if they do not look like it."),
+        )
         ui.licenceCheckBox.connect("toggled(bool)", self._onLicence)
         ui.progressBar.setVisible(False)
         ui.stageLabel.setVisible(False)
