@@ -254,7 +254,8 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
         :param progress: called with the run whenever it has moved on.
         :param finished: called with the run at its end, when it is not waited for.
         :param changes: fields of `settings` by name, such as preset="fast".
-        :return: the run (see ULAERegistrationParts.run.Run): state, transformNode, volumeNode, carriedNodes, quality.
+        :return: the run (see ULAERegistrationParts.run.Run): state, transformNode, volumeNode, carriedNodes,
+            fixedMaskNode, movingMaskNode, quality.
         :raises RegistrationError: one sentence on what is wrong; when waited for, also for failures on the way.
         """
         from ULAERegistrationLib.errors import RegistrationError

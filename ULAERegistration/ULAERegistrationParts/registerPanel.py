@@ -179,7 +179,7 @@ class RegisterPanel:
             lines.append(_("Temporary files: {folder}").format(folder=run.folder))
         self._ui.logTextEdit.setPlainText("\n".join(filter(None, lines)))
         if run.state == "done":
-            self._show(_("Done in {seconds:.0f} s.").format(seconds=run.seconds), 1.0)
+            self._show(" ".join([_("Done in {seconds:.0f} s.").format(seconds=run.seconds), *run.notes]), 1.0)
             qt.QSettings().setValue(self._timeKey(), run.seconds)
             self._done(run)
         elif run.state == "cancelled":
