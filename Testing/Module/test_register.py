@@ -361,6 +361,7 @@ def test_a_brain_that_was_corrected_is_not_overwritten_and_can_be_chosen(panel, 
     click(panel)
     third = finish(panel, app)
     assert (third.fixedMaskNode, third.movingMaskNode) == (None, first.movingMaskNode)
+    assert "MRHead brain was found and is in the scene" in panel.ui.stageLabel.text
 
 
 def test_a_brain_moves_with_its_volume(panel, pair, scene, images, app):

@@ -171,11 +171,14 @@ class Run:
         )
         self.transformNode, self.volumeNode, self.carriedNodes, found, self.notes = made
         self.fixedMaskNode, self.movingMaskNode = found
-        if any(found):
+        if all(found):
             sentence = _(
                 "The brains that were found are in the scene; correct them and choose them as masks to register again."
             )
             self.notes.append(sentence)
+        elif any(found):
+            sentence = _("{name} was found and is in the scene; correct it and choose it as mask to register again.")
+            self.notes.append(sentence.format(name=next(filter(None, found)).GetName()))
 
     def _foundBrain(self, path):
         """The mask that the process has written where it found a brain, or None."""
