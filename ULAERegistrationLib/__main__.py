@@ -1,5 +1,6 @@
-"""`ulae`, and `python -m ULAERegistrationLib`: a process of its own for the command line."""
+"""Entry point of `ulae` and of `python -m ULAERegistrationLib`."""
 
+import signal
 import sys
 
 from .cli.main import main
@@ -7,7 +8,9 @@ from .process.memory import keep_freed_memory
 
 
 def run() -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line in this process and return the exit status."""
+    # SIGTERM then acts as Ctrl-C does, so that incomplete files are removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     keep_freed_memory()
     return main()
 

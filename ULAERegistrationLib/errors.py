@@ -1,14 +1,14 @@
-"""The two ways a registration ends without a result."""
+"""The two exceptions that end a registration without a result."""
 
 from __future__ import annotations
 
 
 class RegistrationError(Exception):
-    """What the user gave cannot be registered; the message is one sentence that says what is wrong and what to do."""
+    """The input cannot be registered; the message is one sentence that says what is wrong and what to do."""
 
 
 class Cancelled(Exception):  # noqa: N818 - a wish, not an error
-    """Raised out of a progress callback to stop a registration; nothing has been written then."""
+    """Raised by a progress callback to stop a registration; `register` has then written nothing."""
 
 
 NOT_ENOUGH_MEMORY = "There is not enough memory for this registration; close other programs and try again."

@@ -6,33 +6,27 @@ import numpy as np
 
 
 def dice(labels_a: np.ndarray, labels_b: np.ndarray) -> dict[int, float]:
-    """Overlap of each label of two label maps: twice the intersection over the sum of both.
+    """Compute the Dice overlap of each label of two label maps: twice the intersection over the sum of both volumes.
 
     Args:
-        labels_a, labels_b: whole numbers of 0 (background, left out) or more, of one shape.
+        labels_a, labels_b: integer arrays of one shape. 0 is background and left out, as are negative values, by which
+            some tools mark unlabelled voxels.
 
     Returns:
-        Dice of every label found in either map, in increasing order of label.
+        Dice of every label that occurs in either map, in increasing order of label; empty where there is none.
 
     Raises:
-        ValueError: different shapes, fractions or negative labels.
+        ValueError: for different shapes, or arrays that are not of an integer type.
     """
     if labels_a.shape != labels_b.shape:
         raise ValueError(f"label maps of one shape are needed, got {labels_a.shape} and {labels_b.shape}")
-    counts_a, counts_b = _counts(labels_a), _counts(labels_b)
-    size = max(len(counts_a), len(counts_b))
-    counts_a, counts_b = (np.pad(counts, (0, size - len(counts))) for counts in (counts_a, counts_b))
-    labels = np.flatnonzero(counts_a + counts_b)
-    # Labels may be sparse (FreeSurfer's reach 12,175): number those present, then one histogram of all pairs.
-    number = np.zeros(size, np.int64)
-    number[labels] = np.arange(len(labels))
-    pairs = number[labels_a.ravel()] * len(labels) + number[labels_b.ravel()]
-    common = np.bincount(pairs, minlength=len(labels) ** 2)[:: len(labels) + 1]
-    overlap = 2 * common / (counts_a + counts_b)[labels]
-    return {int(label): float(value) for label, value in zip(labels, overlap, strict=True) if label != 0}
-
-
-def _counts(labels: np.ndarray) -> np.ndarray:
-    if labels.dtype.kind not in "iub" or labels.min() < 0:
-        raise ValueError(f"labels must be whole numbers of 0 or more, got {labels.dtype} from {labels.min()}")
-    return np.bincount(labels.ravel())
+    for labels in (labels_a, labels_b):
+        if labels.dtype.kind not in "iub":
+            raise ValueError(f"labels must be whole numbers, got {labels.dtype}")
+    # Labels may be sparse (FreeSurfer's reach 12,175, others hundreds of millions), so those present are renumbered.
+    found = np.unique(np.concatenate([np.unique(labels_a), np.unique(labels_b)]))
+    numbered = [np.searchsorted(found, labels.ravel()) for labels in (labels_a, labels_b)]
+    counts_a, counts_b = (np.bincount(numbers, minlength=len(found)) for numbers in numbered)
+    common = np.bincount(numbered[0][numbered[0] == numbered[1]], minlength=len(found))
+    overlap = 2 * common / (counts_a + counts_b)
+    return {int(label): float(value) for label, value in zip(found, overlap, strict=True) if label > 0}

@@ -1,4 +1,4 @@
-"""Where a registration is: its stages, the callback that is told of them, and the time that each of them takes."""
+"""Progress of a registration: its stages, the callback that receives them, and the time that each stage takes."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ Progress = Callable[[float, str], None]
 
 
 def silent(fraction: float, message: str) -> None:
-    """The progress callback of those who do not want to know."""
+    """Ignore the progress: the default callback."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of a registration.
+    """A stage of a registration.
 
     Attributes:
-        name: as `Quality.seconds` lists it.
-        start: share of the whole registration that is done when it begins, 0 to 1.
-        message: what a person waiting is told.
+        name: its key in `Quality.seconds`.
+        start: fraction of the whole registration that is done when it begins, 0 to 1.
+        message: the text shown to the user while it begins.
     """
 
     name: str
@@ -38,10 +38,13 @@ STAGES = (BRAIN, ALIGNMENT, NETWORK, REFINEMENT, FIELD, QUALITY)
 
 
 class StageClock:
-    """Tells the caller where the registration is, and keeps the time of each stage.
+    """Reports the progress of a registration and measures the time of each stage.
 
     Args:
         progress: called with the fraction done, 0 to 1, which never falls, and what is being done.
+
+    Attributes:
+        seconds: duration of each finished stage, by name.
     """
 
     def __init__(self, progress: Progress = silent) -> None:
@@ -52,7 +55,7 @@ class StageClock:
         self._began = time.monotonic()
 
     def begin(self, stage: Stage) -> None:
-        """End the stage before, and begin this one."""
+        """End the current stage, if there is one, and begin this one."""
         self._note()
         self._stage = stage
         self.report(stage.start, stage.message)
@@ -65,12 +68,12 @@ class StageClock:
         self.report(1.0, "Done")
 
     def report(self, fraction: float, message: str) -> None:
-        """Tell the caller; a fraction below one that was told before is raised to it."""
+        """Call the progress callback; a fraction below the last one reported is raised to it."""
         self._fraction = max(self._fraction, fraction)
         self._progress(self._fraction, message)
 
     def within(self, fraction: float, message: str) -> None:
-        """A progress callback for the stage that has begun: its own fraction, 0 to 1, becomes one of the whole."""
+        """Report a fraction, 0 to 1, of the current stage as a fraction of the whole; a `Progress` callback."""
         stage = self._stage or STAGES[0]
         later = [other.start for other in STAGES if other.start > stage.start]
         self.report(stage.start + (min([*later, 1.0]) - stage.start) * fraction, message)

@@ -1,4 +1,4 @@
-"""How a result came about: enough to make it again, and to see why two results differ."""
+"""How a result was computed: enough to repeat it, and to see why two results differ."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ PACKAGES = ("torch", "SimpleITK", "numpy")
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a registration ran with.
+    """Settings, device, weights and versions of a registration.
 
     Attributes:
         settings: as used, every field by name.
         device: where the network's convolutions ran: "cpu", "cuda", "mps".
-        precision: their type: "float32", "bfloat16", "float16".
-        threads: of torch on the CPU.
-        weights: the name of their file, without ending.
-        weights_sha256: of the file; empty where its card does not say.
-        versions: of this software and the packages that compute, by name.
+        precision: number type of the convolutions: "float32", "bfloat16", "float16".
+        threads: number of torch's threads on the CPU.
+        weights: name of the weights file, without its ending.
+        weights_sha256: SHA-256 of that file as its card states it; empty where the card does not.
+        versions: of this software, torch, SimpleITK and numpy, by name.
         machine: operating system, processor and Python.
     """
 
@@ -41,17 +41,17 @@ class Provenance:
     machine: str
 
     def to_dict(self) -> dict[str, Any]:
-        """For quality.json."""
+        """Return the attributes by name, for quality.json."""
         return asdict(self)
 
 
 def provenance_of(settings: RegistrationSettings, card: Card, device: str, precision: str) -> Provenance:
-    """The provenance of a registration that has just been computed in this process.
+    """Collect the provenance of a registration that has just been computed in this process.
 
     Args:
         settings: as used.
         card: of the weights.
-        device, precision: where and in which type the network's convolutions ran.
+        device, precision: where and in which number type the network's convolutions ran.
     """
     return Provenance(
         settings=asdict(settings),

@@ -1,6 +1,6 @@
-"""How good a registration is: what matches, what folds, how far it moves, and a verdict in plain words.
+"""Quality of a registration: similarity, folding, displacement, and a verdict with its reasons.
 
-Everything is measured on the canonical grid, once for every result, in about a second.
+All of it is measured on the canonical grid, but for the error of the inverse.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from .tensors import tensor_of
 
 # Window of the reported local correlation: the middle one of the three the network is trained with (equation 3).
 NCC_WINDOW = 9
-# Two T1 brains after a good affine alignment reach .23 to .28, eight millimetres off .13, registered .5 and more.
+# NCC of two T1 brains: .13 where they are 8 mm apart, .23 to .28 after a good affine alignment, .5 and more registered.
 NCC_WEAK = 0.35
 NCC_NONE = 0.15
-# What repeated interpolation alone may cost two images that matched from the start.
+# Loss that interpolation alone may cause where two images match before the registration.
 NCC_LOSS = 0.02
 # Percent of the brain's voxels. Published methods fold up to 1 % of the whole grid, about 3 % of the brain.
 FOLDING_NOTABLE = 1.0
 FOLDING_BAD = 5.0
 # Homologous points of two adult brains are seldom this far apart after an affine alignment.
 DISPLACEMENT_LARGE_MM = 25.0
-# One voxel of the canonical grid: beyond it, going there and back ends in another voxel.
+# One voxel of the canonical grid: a larger error maps a point to another voxel.
 INVERSE_ERROR_MM = 1.0
-# Percent of the fixed brain on which nothing of the moving image comes to lie; .1 is usual.
+# Percent of the fixed brain where the warped moving image is empty; .1 is usual.
 EMPTY_NOTABLE = 2.0
-# Below half a grey level of an 8-bit image there is no tissue.
+# Intensity, of 1, below which a voxel counts as empty: half a grey level of an 8-bit image.
 EMPTY = 0.002
 
 Verdict = Literal["good", "look at it", "do not use"]
@@ -47,23 +47,23 @@ DO_NOT_USE: Verdict = "do not use"
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """The measures of one registration. "Before" is after the linear alignment alone.
+    """The measures of one registration; "before" means after the linear alignment alone.
 
     Attributes:
         ncc_before, ncc_after: mean squared local correlation (window 9) inside the fixed brain, 0 to 1.
         ncc_all_before, ncc_all_after: the same over the whole canonical grid, as the paper's equation 3 has it.
         mse_before, mse_after: mean squared difference over the canonical grid, intensities in [0, 1].
         folded_voxels, folded_percent: voxels of the canonical grid that fold at any corner (see `flows.jacobian`).
-        folded_percent_brain: the same as a share of the brain's voxels.
-        jacobian_min, jacobian_max: of the central-difference determinant over the canonical grid.
+        folded_percent_brain: percentage of the fixed brain's voxels that fold at any corner.
+        jacobian_min, jacobian_max: range of the central-difference determinant over the canonical grid.
         log_jacobian_sd: standard deviation of its natural logarithm inside the brain, where it is positive.
-        displacement_mean_mm, displacement_max_mm: of the non-linear part inside the brain, in the fixed image's
-            millimetres.
-        empty_percent: share of the fixed brain on which nothing of the moving image comes to lie.
-        inverse_mean_mm, inverse_p99_mm, inverse_max_mm: how far inverse and transform together move points of the
-            moving brain; None while the inverse has not been made.
-        seconds: of each stage, in order.
-        warnings: what the stages before had to say, one sentence each.
+        displacement_mean_mm, displacement_max_mm: length of the non-linear displacement inside the fixed brain, in the
+            fixed image's millimetres.
+        empty_percent: percentage of the fixed brain where the warped moving image is empty.
+        inverse_mean_mm, inverse_p99_mm, inverse_max_mm: distance between points of the moving brain and their images
+            under the inverse followed by the transform; None until the inverse has been computed.
+        seconds: duration of each stage by name, in order.
+        warnings: what earlier stages report to the user, one sentence each.
     """
 
     ncc_before: float
@@ -89,27 +89,27 @@ class Quality:
 
     @property
     def verdict(self) -> Verdict:
-        """ "good", "look at it" or "do not use"."""
+        """The verdict: "good", "look at it" or "do not use"."""
         if any(self._faults()):
             return DO_NOT_USE
         return LOOK if any(self._doubts()) else GOOD
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why, one sentence each, the gravest first."""
+        """The reasons for the verdict, one sentence each, the gravest first."""
         return (*self._faults(), *self._doubts()) or (self._praise(),)
 
     def with_inverse_errors(self, errors: np.ndarray) -> Quality:
-        """The same measures and the inverse's error.
+        """Return these measures with the inverse's error added.
 
         Args:
-            errors: how far each of some points ends from where it started, mm (`geometry.inverse.inverse_error`).
+            errors: error of the inverse at each of some points, mm (`geometry.inverse.inverse_error`).
         """
         mean, p99, largest = errors.mean(), np.percentile(errors, 99), errors.max()
         return replace(self, inverse_mean_mm=float(mean), inverse_p99_mm=float(p99), inverse_max_mm=float(largest))
 
     def to_dict(self) -> dict[str, Any]:
-        """For quality.json: verdict and reasons first, then every measure."""
+        """Return the verdict and its reasons, then every measure, for quality.json."""
         return {"verdict": self.verdict, "reasons": list(self.reasons), **asdict(self), "warnings": list(self.warnings)}
 
     def _praise(self) -> str:
@@ -152,18 +152,18 @@ def measure(
     seconds: Mapping[str, float] | None = None,
     warnings: Sequence[str] = (),
 ) -> Quality:
-    """Measure a result.
+    """Measure the quality of a flow.
 
     Args:
         fixed, moving: the images on the canonical grid, float32 [L, P, S] in [0, 1]; moving linearly aligned.
         flow: the composed flow, float32 [3, L, P, S], voxels (1 mm) of that grid.
         brain: the fixed brain, bool [L, P, S].
-        alignment: turns displacements into the fixed image's millimetres; without it they stay the canonical grid's.
-        seconds: of each stage.
-        warnings: of the stages before, one sentence each.
+        alignment: converts displacements to the fixed image's millimetres; None leaves them in the canonical grid's.
+        seconds: duration of each stage.
+        warnings: of earlier stages, one sentence each.
 
     Raises:
-        RegistrationError: a flow that is not a number everywhere, or no brain to measure in.
+        RegistrationError: for a flow with values that are not finite, or an empty `brain`.
     """
     if not np.isfinite(flow).all():
         raise RegistrationError("The flow holds values that are not numbers; register again with precision float32.")
@@ -201,11 +201,11 @@ def measure(
 
 
 def displacement_mm(flow: np.ndarray, alignment: Alignment | None = None) -> np.ndarray:
-    """How far points move.
+    """Compute the lengths of a flow's displacements.
 
     Args:
         flow: float32 [3, ...], voxels (1 mm) of the canonical grid.
-        alignment: turns them into the fixed image's millimetres; without it they stay the canonical grid's.
+        alignment: converts them to the fixed image's millimetres; None leaves them in the canonical grid's.
 
     Returns:
         float32 [...], mm.

@@ -1,4 +1,4 @@
-"""Register two brain MR scans: the whole way from two volumes to one transform, in the order it is executed."""
+"""Register two brain MR scans: all stages from two volumes to one transform, in the order of execution."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .errors import RegistrationError
 from .files.transforms import read_transform
-from .files.volumes import Source, read_mask, read_volume
+from .files.volumes import Source, check_brain_volume, header_doubts, read_mask, read_volume
 from .flows.refinement import refine
 from .flows.similarity import LocalNCC
 from .flows.warp import compose_all, downsample_image, upsample_flow, warp
@@ -49,19 +49,21 @@ def register(
 
     Args:
         fixed, moving: T1 scans of a head or a brain: SimpleITK images or files; any orientation and spacing.
-        settings: how; None takes the defaults.
-        fixed_mask, moving_mask: the brain in each, on the same grid; found where a scan shows more than the brain and
-            none is given (see `RegistrationSettings.brain`).
-        initial_transform: where the alignment starts, fixed world to moving world (LPS mm).
-        progress: called with the fraction done, 0 to 1, and what is being done; raising `Cancelled` in it stops.
+        settings: how to register; None takes the defaults.
+        fixed_mask, moving_mask: the brain in each scan, on that scan's grid. Where none is given and the scan shows
+            more than the brain, the brain is extracted (see `RegistrationSettings.brain`).
+        initial_transform: linear transform from which the alignment starts, fixed world to moving world (LPS mm).
+        progress: called with the fraction done, 0 to 1, and what is being done; it may raise `Cancelled` to stop.
         **overrides: fields of `settings`, by name.
 
     Returns:
         The registration; nothing is written.
 
     Raises:
-        RegistrationError: where the input cannot be registered. Files, masks, settings and weights are checked before
-            anything is computed; too little memory is noticed on the way.
+        RegistrationError: where the input cannot be registered. Settings, files, masks and the network's weights are
+            checked before anything is computed. A brain that is not found, an initial transform that is not linear and
+            too little memory are noticed later.
+        Cancelled: where `progress` raises it.
 
     >>> registration = register("fixed.nii.gz", "moving.nii.gz", preset="fast")  # doctest: +SKIP
     >>> registration.save("result")  # doctest: +SKIP
@@ -133,10 +135,10 @@ def register(
 
 @dataclass(frozen=True, eq=False)
 class CanonicalFlows:
-    """What the steps between alignment and transform found.
+    """The flows of a pair, and how they were computed.
 
     Attributes:
-        flows: phi1, phi2, phi3 of equation 2, float32 `[1, 3, L, P, S]` in voxels of the grid, on the CPU.
+        flows: phi1, phi2, phi3 of equation 2, float32 `[1, 3, L, P, S]` in voxels of the canonical grid, on the CPU.
         warnings: what the user should know, one sentence each.
         device, precision: where and in which type the network's convolutions ran.
     """
@@ -156,13 +158,15 @@ def canonical_flows(
     settings: RegistrationSettings,
     clock: StageClock | None = None,
 ) -> CanonicalFlows:
-    """The flows that the network and the refinement find; those that make the match worse are left out.
+    """Compute the flows of a pair by the network and, if the preset has one, by the refinement.
+
+    Flows that lower the NCC of the two images are replaced by zeros.
 
     Args:
-        fixed, moving: float32 `[1, 1, L, P, S]` in [0, 1] on one grid, moving linearly aligned.
-        network, card: as `load_network` gives them.
-        settings: preset, device, precision and those of the refinement are used.
-        clock: told where it is; may stop it.
+        fixed, moving: float32 `[1, 1, L, P, S]` in [0, 1] on one grid of 1 mm voxels, moving linearly aligned.
+        network, card: as `load_network` returns them.
+        settings: preset, device, precision and the refinement's settings are used.
+        clock: receives the progress and measures the stages; its callback may raise `Cancelled`.
     """
     clock = clock or StageClock()
     clock.begin(NETWORK)
@@ -188,9 +192,9 @@ def canonical_flows(
 
 
 def _unless_harmful(flows: list[Tensor], *, fixed: Tensor, moving: Tensor) -> list[Tensor]:
-    """The flows, or zeros where they make two images correlate less than they did, in windows as quality reports them.
+    """Return the flows, or zeros if warping by them lowers the NCC (with the window that the quality report uses).
 
-    Two scans of one person, or one image twice, may match before the network: then nothing is to be moved.
+    Two scans of one person, or an image and itself, may match best without any flow.
     """
     ncc = LocalNCC(fixed, NCC_WINDOW)
     if ncc(warp(moving, compose_all(flows))) < ncc(moving):
@@ -200,7 +204,7 @@ def _unless_harmful(flows: list[Tensor], *, fixed: Tensor, moving: Tensor) -> li
 
 @dataclass(frozen=True, eq=False)
 class _Brain:
-    """The brain of a scan: its mask, or None where the scan shows the brain alone, and what there is to say of it."""
+    """The brain of a scan: its mask, None where the scan shows the brain alone or is taken as it is, and warnings."""
 
     mask: sitk.Image | None
     warnings: tuple[str, ...]
@@ -209,10 +213,11 @@ class _Brain:
 def _brain_of(
     scan: sitk.Image, given: sitk.Image | None, role: str, settings: RegistrationSettings, clock: StageClock
 ) -> _Brain:
-    """The mask that was given, or that extraction finds where the scan shows more than the brain.
+    """Return the mask that was given, or extract the brain where the scan shows more than the brain.
 
     Raises:
-        RegistrationError: a whole head without a mask where masks are to be given; no brain found.
+        RegistrationError: for a whole head without a mask if the settings require one, a brain that is impossibly
+            large, or where no brain is found.
     """
     mask = given
     if given is None and settings.brain != "skip":
@@ -227,13 +232,17 @@ def _brain_of(
             return extract_brain_with(settings.extractor, image)
 
         mask = find_brain(scan, extractor)
+        if mask is None:
+            check_brain_volume(scan, role)
+    doubts = header_doubts(scan, role)
     sides = cut_sides(brain_mask(scan) if mask is None else mask)
     if not sides:
-        return _Brain(mask, ())
+        return _Brain(mask, doubts)
     where = " and ".join([", ".join(sides[:-1]), sides[-1]] if len(sides) > 1 else sides)
     return _Brain(
         mask,
         (
+            *doubts,
             f"The brain of the {role} image is cut off at the {where} of its field of view; do not trust the result "
             f"near the cut.",
         ),
@@ -241,5 +250,5 @@ def _brain_of(
 
 
 def _tensor(image: np.ndarray) -> Tensor:
-    """`[L, P, S]` as `[1, 1, L, P, S]`."""
+    """Convert an array `[L, P, S]` to a tensor `[1, 1, L, P, S]`."""
     return tensor_of(image)[None, None]

@@ -1,4 +1,4 @@
-"""What a registration gives: the transform, the warped volume, the three steps and the quality."""
+"""The result of a registration: the transform, the warped volume, the three steps and the quality."""
 
 from __future__ import annotations
 
@@ -29,12 +29,14 @@ from .settings import RegistrationSettings
 
 @dataclass(frozen=True)
 class Step:
-    """One accumulative step of the network (paper section 2.3); the last one holds the refinement too.
+    """One accumulative step of the network (paper section 2.3); the last one includes the refinement.
 
     Attributes:
         name: "phi1", "phi2", "phi3".
-        flow: what this step adds, float32 `[3, L, P, S]`, voxels of the canonical grid.
+        flow: this step's own flow, float32 `[3, L, P, S]`, voxels of the canonical grid.
         flows: this step's flow and those before it, first step first.
+        alignment: the affine maps of both images into the canonical frame.
+        fixed, moving: the original images.
     """
 
     name: str
@@ -46,12 +48,12 @@ class Step:
 
     @cached_property
     def transform(self) -> sitk.Transform:
-        """This step alone, fixed world to fixed world (LPS mm): A_f^-1 o T_i o A_f."""
+        """This step's own transform, fixed world to fixed world (LPS mm): A_f^-1 o T_i o A_f."""
         return step_transform(self.flow, self.alignment)
 
     @cached_property
     def cumulative_transform(self) -> sitk.Transform:
-        """All steps so far with the alignment, fixed world to moving world (LPS mm), as an exact chain."""
+        """The alignment and all steps so far, fixed world to moving world (LPS mm), as a composite transform."""
         return chain_transform(self.flows, self.alignment)
 
     @cached_property
@@ -65,10 +67,10 @@ class Registration:
     """A finished registration.
 
     Attributes:
-        fixed, moving: the images as given.
-        fixed_mask, moving_mask: the brain of each, as given or found, uint8 on its grid; None where the image shows
-            the brain alone.
-        alignment: where both lie in the canonical frame.
+        fixed, moving: the original images.
+        fixed_mask, moving_mask: the brain mask of each, given or extracted, uint8 on its grid; None where the image
+            shows the brain alone or was taken as it is.
+        alignment: the affine maps of both images into the canonical frame.
         steps: the three accumulative steps.
         flow: their composition (equation 2), float32 `[3, L, P, S]`, voxels of the canonical grid.
         fixed_canonical, moving_canonical: what the network saw, float32 `[L, P, S]` in [0, 1]; the moving image after
@@ -77,9 +79,9 @@ class Registration:
         transform: fixed world to moving world (LPS mm), one displacement field over the whole fixed image.
         warped: the original moving image sampled once through `transform`, on the fixed grid, in its own pixel type.
         quality: measures of the result.
-        settings: what was asked for.
-        card: the weights' name and licence.
-        provenance: what it ran with.
+        settings: as given.
+        card: of the network's weights: name, licence and more.
+        provenance: device, precision, versions and weights of the computation.
     """
 
     fixed: sitk.Image = field(repr=False)
@@ -105,11 +107,14 @@ class Registration:
         return resample(self.moving, self.fixed, self.alignment.fixed_to_moving)
 
     def inverse_transform(self) -> sitk.Transform:
-        """Moving world to fixed world (LPS mm), found by fixed-point iteration over the moving image."""
+        """Return the transform from moving world to fixed world (LPS mm), sampled over the moving image.
+
+        It is computed by fixed-point iteration on the first call.
+        """
         return self._inverse
 
     def with_inverse_measured(self) -> Registration:
-        """The same registration whose `quality` also says how far the inverse is off, over the moving brain."""
+        """Return this registration with the inverse's error over the moving brain added to its `quality`."""
         mask = brain_mask(self.moving) if self.moving_mask is None else self.moving_mask
         if self.quality.inverse_mean_mm is not None:
             return self
@@ -121,7 +126,10 @@ class Registration:
         return inverse(self.transform, self.moving)
 
     def warp_labels(self, labels: Source) -> sitk.Image:
-        """A label map of the moving image on the fixed grid, nearest neighbour.
+        """Warp a label map of the moving image to the fixed grid by nearest neighbour.
+
+        Args:
+            labels: an image or file on the moving image's grid.
 
         Raises:
             RegistrationError: where it is no label map on the moving image's grid.
@@ -129,11 +137,11 @@ class Registration:
         return resample(read_labels(labels, self.moving, "moving"), self.fixed, self.transform, labels=True)
 
     def quality_record(self) -> dict[str, Any]:
-        """The content of quality.json: verdict and measures, and what the registration ran with."""
+        """Return the content of quality.json: the verdict, the measures and the provenance."""
         return {**self.quality.to_dict(), "provenance": self.provenance.to_dict()}
 
     def report_content(self) -> ReportContent:
-        """What `write_report` tells of this registration."""
+        """Collect what `write_report` shows of this registration."""
         view = CanonicalView(
             fixed=self.fixed_canonical,
             moving=self.moving_canonical,

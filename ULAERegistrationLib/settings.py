@@ -1,4 +1,4 @@
-"""What a registration can be asked to do, checked when it is asked."""
+"""The presets and settings of a registration; settings are checked when they are created."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ EXTRACTORS: tuple[Extractor, ...] = get_args(Extractor)
 
 @dataclass(frozen=True)
 class Preset:
-    """What a preset means; the panel, the command line and the refinement all read it here.
+    """A preset, defined here for the panel, the command line and the refinement alike.
 
     Attributes:
-        refines: whether the network's answer is refined on the pair.
-        smoothness: weight of the refinement's smoothness term, times each level's own.
-        folds_allowed: share of the grid's voxels that may stay folded after the refinement, any corner counted.
+        refines: whether the network's flows are refined on the pair.
+        smoothness: factor on the weight of the smoothness term in every level of the refinement.
+        folds_allowed: fraction of the grid's voxels that may stay folded after the refinement. A voxel counts as
+            folded where any of its corner determinants is (see `flows.jacobian`).
         summary: what it does, in a sentence.
-        cost: what it takes, in a sentence.
+        cost: what it costs in time, in a sentence.
     """
 
     refines: bool
@@ -69,22 +70,24 @@ class RegistrationSettings:
     """How to register one pair.
 
     Attributes:
-        preset: "fast", "accurate" or "smooth"; `PRESETS` says what each does.
-        brain: where a scan shows more than the brain and no mask is given: "auto" finds the brain, "given" refuses the
-            scan, "skip" takes it as it is.
-        extractor: what finds it: "ulae", the network that comes with this package, or "deepbet", once it is installed.
-        alignment: what finds the linear part first: "affine", "rigid", "centre" (of the brains' mass) or "none", when
-            the two images already share a frame.
-        device: where the network runs; "auto" takes CUDA where there is one, then MPS, then the CPU.
-        precision: of the convolutions; flows and coordinates are always float32. "auto" takes half precision where the
-            processor or GPU computes it by itself and agrees with float32.
+        preset: "fast", "accurate" or "smooth" (see `PRESETS`).
+        brain: what happens if a scan shows more than the brain and no mask is given: "auto" extracts the brain,
+            "given" refuses the scan, "skip" takes it as it is.
+        extractor: the method of brain extraction: "ulae", the network that comes with this package, or "deepbet",
+            which has to be installed.
+        alignment: how the linear part is found: "affine" or "rigid" search, "centre" (the centres of mass are made to
+            coincide), or "none", if the two images already share a frame.
+        device: where the network runs; "auto" takes CUDA if it is available, then MPS, then the CPU.
+        precision: number type of the convolutions; flows and coordinates are always float32. "auto" takes half
+            precision where the processor or GPU has it in hardware and its results agree with float32.
         model: a weights file (.safetensors); None takes the shipped weights.
-        refinement_iterations: most optimisation steps of the refinement; None takes the preset's own number.
-        smoothness: weight of the smoothness term in the refinement (the paper's lambda, equation 5).
-        field_spacing: spacing of the stored displacement field, mm.
+        refinement_iterations: maximum number of optimisation steps of the refinement; None takes its default.
+        smoothness: factor on the weight of the refinement's smoothness term (the paper's lambda, equation 5); 1 keeps
+            the preset's own.
+        field_spacing: spacing of the stored displacement field, 0.5 to 5 mm.
 
     Raises:
-        RegistrationError: for a value outside these, naming the choices.
+        RegistrationError: for a value that is not allowed; the message names those that are.
     """
 
     preset: PresetName = "accurate"

@@ -1,4 +1,4 @@
-"""A pair whose answer is known: the shipped template, and a subject simulated from it."""
+"""A pair whose true transform is known: the shipped template, and a subject simulated from it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ CONTROL_SPACING_MM = 32.0
 
 @dataclass(frozen=True)
 class SimulatedPair:
-    """The template as the moving image, and a subject that is the template seen through a known map.
+    """The template as the moving image, and as the fixed image a subject: the template resampled through a known map.
 
     Attributes:
-        truth: subject world to template world (LPS mm): what registration should find.
-        brain: the subject's brain, on its grid.
+        subject: the fixed image, int16.
+        template: the moving image, uint8.
+        truth: subject world to template world (LPS mm): the transform that registration should find.
+        brain: mask of the subject's brain, on its grid.
     """
 
     subject: sitk.Image
@@ -34,7 +36,10 @@ class SimulatedPair:
 def simulate(seed: int = 7) -> SimulatedPair:
     """Deform the template smoothly, tilt it, and give it another scanner's noise, shading and contrast.
 
-    The subject is an oblique, left-handed scan of 1.0 x 1.0 x 1.2 mm, as scanners store them.
+    The subject is an oblique scan of 1.0 x 1.0 x 1.2 mm on a left-handed grid, as scanners may store it.
+
+    Args:
+        seed: of the random deformation and noise.
     """
     random = np.random.default_rng(seed)
     still = template()
@@ -57,7 +62,13 @@ def simulate(seed: int = 7) -> SimulatedPair:
 
 
 def true_error(pair: SimulatedPair, transform: sitk.Transform, points: int = 20000) -> np.ndarray:
-    """Distance between found and true place, mm, at points spread over the subject's brain."""
+    """Compute the distance in mm between where a transform and the true one map points of the subject's brain.
+
+    Args:
+        pair: the simulated pair.
+        transform: subject world to template world (LPS mm).
+        points: about how many points, taken evenly from the brain's voxels.
+    """
     voxels = np.argwhere(sitk.GetArrayViewFromImage(pair.brain) > 0)[:, ::-1]
     voxels = voxels[:: max(1, len(voxels) // points)].tolist()
     world = [pair.brain.TransformIndexToPhysicalPoint(voxel) for voxel in voxels]
@@ -70,13 +81,13 @@ def _smooth_field(image: sitk.Image, random: np.random.Generator) -> sitk.BSplin
     size = np.array(image.GetSize()) * image.GetSpacing()
     mesh = np.maximum(np.round(size / CONTROL_SPACING_MM), 1).astype(int).tolist()
     warp = sitk.BSplineTransformInitializer(image, mesh, order=3)
-    # A cubic B-spline of independent controls keeps about a third of their spread along three axes.
+    # Interpolating independent coefficients by a cubic B-spline in 3-D leaves about a third of their spread.
     warp.SetParameters((random.normal(0, WARP_MM * 3, len(warp.GetParameters())) / 1.2).tolist())
     return warp
 
 
 def _scanner_grid(image: sitk.Image, tilt: sitk.Euler3DTransform) -> sitk.Image:
-    """A left-handed grid turned with the subject, so that the brain fills it."""
+    """Create a left-handed grid that is rotated with the subject, so that the brain fills it."""
     spacing = (1.0, 1.0, 1.2)
     turn = np.reshape(tilt.GetInverse().GetMatrix() if hasattr(tilt.GetInverse(), "GetMatrix") else np.eye(3), (3, 3))
     direction = turn @ np.diag([-1.0, 1.0, 1.0])

@@ -1,8 +1,8 @@
-"""The bridge between numpy arrays and torch tensors, which does not rely on torch's own.
+"""Conversion between numpy arrays and torch tensors without torch's own conversion.
 
 The last torch for macOS on Intel processors is 2.2, built for numpy 1, and Slicer has numpy 2. There
-`torch.from_numpy`, `torch.as_tensor(array)` and `tensor.numpy()` end in "Numpy is not available". Here memory is copied
-instead. All of the library's conversions go through these two functions.
+`torch.from_numpy`, `torch.as_tensor(array)` and `tensor.numpy()` raise "Numpy is not available". These two functions
+copy the memory instead; the library converts through them only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DTYPES: dict[str, torch.dtype] = {
 
 
 def tensor_of(array: np.ndarray) -> Tensor:
-    """A tensor on the CPU with an array's values, which it does not share.
+    """Copy an array to a tensor on the CPU.
 
     Args:
         array: of any shape and layout; float32, float64, uint8, int16, int32, int64 or bool.
@@ -43,10 +43,10 @@ def tensor_of(array: np.ndarray) -> Tensor:
 
 
 def array_of(tensor: Tensor) -> np.ndarray:
-    """An array with a tensor's values, which it does not share.
+    """Copy a tensor to an array.
 
     Args:
-        tensor: on any device, of any layout; gradients are left behind.
+        tensor: on any device, of any layout; it is detached from its gradients.
 
     Raises:
         TypeError: for a type of number that numpy lacks, such as bfloat16.

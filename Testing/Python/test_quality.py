@@ -17,7 +17,6 @@ from ULAERegistrationLib.flows import jacobian
 from ULAERegistrationLib.flows.jacobian import corner_jacobians, smallest_jacobian
 from ULAERegistrationLib.flows.similarity import LocalNCC
 from ULAERegistrationLib.geometry.alignment import Alignment
-from ULAERegistrationLib.overlap import dice
 from ULAERegistrationLib.quality import DO_NOT_USE, GOOD, LOOK, Quality, measure
 
 SIZE = (24, 30, 27)
@@ -131,26 +130,6 @@ def test_corner_determinants_can_be_learned_from() -> None:
         unfolded = flow - 0.01 * flow.grad
     after = corner_jacobians(unfolded)
     assert after[after < 0].abs().sum() < before.detach()
-
-
-def test_dice_is_simpleitks_on_two_real_label_maps(data_folder: Path) -> None:
-    a, b = (sitk.ReadImage(str(data_folder / f"brains/nirep-na{who}_seg.nii.gz")) for who in ("16", "04"))
-    overlap = sitk.LabelOverlapMeasuresImageFilter()
-    overlap.Execute(a, b)
-    found = dice(sitk.GetArrayFromImage(a), sitk.GetArrayFromImage(b))
-    assert len(found) == 33
-    assert found == pytest.approx({label: overlap.GetDiceCoefficient(label) for label in found}, abs=1e-9)
-
-
-def test_dice_counts_labels_that_one_map_lacks_and_leaves_out_background() -> None:
-    a, b = np.array([[0, 1, 1, 12175]]), np.array([[0, 1, 7, 0]], np.uint8)
-    assert dice(a, b) == pytest.approx({1: 2 / 3, 7: 0.0, 12175: 0.0})
-
-
-@pytest.mark.parametrize("labels", [np.array([0.5, 1.0]), np.array([-1, 1])], ids=["fractions", "negative"])
-def test_dice_refuses_what_is_no_label_map(labels: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="whole numbers"):
-        dice(labels, labels)
 
 
 def test_similarity_is_monais_and_numpys() -> None:

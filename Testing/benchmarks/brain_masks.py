@@ -22,9 +22,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import SimpleITK as sitk
 import torch
-from ULAERegistrationLib.evaluation.memory import peak_gb, reset_peak
 
 from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.evaluation.peak_memory import peak_gb, reset_peak
 from ULAERegistrationLib.training.contrasts import draw_contrast
 from ULAERegistrationLib.training.head_data import HELD_OUT, brain_of, ms01_mask
 

@@ -1,4 +1,4 @@
-"""The command for a cohort."""
+"""`ulae batch`: register every pair of a table."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from .options import Commands, add_command, add_settings, progress_bar, settings
 
 
 def add_batch(commands: Commands) -> None:
+    """Add the command `ulae batch`."""
     command = add_command(commands, "batch", _batch, "Register every pair of a table; the same call goes on later.")
     command.add_argument(
         "table",

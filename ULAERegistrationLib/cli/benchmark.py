@@ -1,4 +1,4 @@
-"""The command that says how long a registration takes on this machine."""
+"""`ulae benchmark`: measure how long a registration takes on this machine."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from .options import Commands, add_command, add_network, progress_bar
 
 
 def add_benchmark(commands: Commands) -> None:
+    """Add the command `ulae benchmark`."""
     command = add_command(
         commands, "benchmark", _benchmark, "Time every preset on this machine, on the simulated pair of `ulae demo`."
     )
@@ -42,5 +43,5 @@ def _benchmark(options: argparse.Namespace) -> None:
         print(json.dumps(figures, indent=2))
         return
     print(f"{'seconds':16}" + "".join(f"{preset:>10}" for preset in figures))
-    for row in max(figures.values(), key=len):  # the network alone has no refinement to time
+    for row in max(figures.values(), key=len):  # the preset fast has no row for the refinement
         print(f"{row:16}" + "".join(f"{column.get(row, 0):10.2f}" for column in figures.values()))

@@ -9,6 +9,7 @@ from .options import Commands, add_command
 
 
 def add_brain(commands: Commands) -> None:
+    """Add the command `ulae brain`."""
     command = add_command(commands, "brain", _brain, "Find the brain in a scan of a head, and write its mask.")
     command.add_argument("scan", metavar="SCAN", help="a scan of a head, any contrast and orientation")
     command.add_argument("-o", "--output", required=True, metavar="MASK", help=".nii.gz, .nrrd or .mha")
@@ -17,7 +18,7 @@ def add_brain(commands: Commands) -> None:
 
 
 def _brain(options: argparse.Namespace) -> None:
-    # Imported here, so that the help of the command line appears at once: these load torch and SimpleITK.
+    # Imported here because these load torch and SimpleITK, which would delay the help of the command line.
     from ..files.volumes import read_volume, write_image
     from ..files.writing import check_output_file
     from ..geometry.brain import cut_sides, volume_litres

@@ -10,13 +10,14 @@ from .options import Commands, add_command, progress_bar
 
 
 def add_demo(commands: Commands) -> None:
+    """Add the command `ulae demo`."""
     command = add_command(commands, "demo", _demo, "Register a simulated subject whose deformation is known.")
     command.add_argument("-o", "--output", default="demo", metavar="FOLDER", help="default: demo")
     command.add_argument("--preset", choices=PRESETS, default="accurate", help="default: accurate")
 
 
 def _demo(options: argparse.Namespace) -> None:
-    # Imported here, so that the help of the command line appears at once: these load torch and SimpleITK.
+    # Imported here because these load torch and SimpleITK, which would delay the help of the command line.
     import SimpleITK as sitk
 
     from ..files.volumes import write_image

@@ -1,4 +1,4 @@
-"""`ulae evaluate`: measure methods on labelled people."""
+"""`ulae evaluate`: compare methods on people with label maps."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from .options import Commands, add_command, add_network, progress_bar
 
 
 def add_evaluate(commands: Commands) -> None:
+    """Add the command `ulae evaluate`."""
     command = add_command(commands, "evaluate", _evaluate, "Measure methods on labelled people, side by side.")
     command.add_argument(
         "data", metavar="DATA", help="folder of <person>_t1.nii.gz and _seg.nii.gz, affine to one grid"

@@ -1,4 +1,4 @@
-"""`ulae info`: what is installed."""
+"""`ulae info`: list versions, devices and weights."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from .options import Commands, add_command
 
 
 def add_info(commands: Commands) -> None:
+    """Add the command `ulae info`."""
     command = add_command(
         commands, "info", _info, "Say what is installed: version, devices, weights and their licence."
     )

@@ -1,4 +1,4 @@
-"""`ulae`: registration from a shell. Exit status 0 done, 1 failed with one line on stderr, 2 wrong usage."""
+"""The command line `ulae`. Exit status: 0 for success, 1 for a failure (one line on stderr), 2 for wrong usage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ from .train import add_train
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
+    """Run one command and return the exit status.
+
+    Args:
+        arguments: of the command line; None takes those of this process.
+    """
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
@@ -33,9 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ulae: {NOT_ENOUGH_MEMORY}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, Cancelled):
-        print("ulae: cancelled, nothing was written", file=sys.stderr)
+        kept = " of the pair in work; the pairs before it are kept" if options.command == "batch" else ""
+        print(f"ulae: cancelled, nothing was written{kept}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # the reader of our output went away
+    except BrokenPipeError:  # the program that read our output has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
@@ -44,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ulae", description="Register brain MR scans with ULAE-net.")
     parser.add_argument("--version", action="version", version=f"ulae {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     add_register(commands)
     add_apply(commands)
     add_brain(commands)

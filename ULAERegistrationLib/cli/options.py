@@ -1,4 +1,4 @@
-"""What the commands of `ulae` share: how one is declared, the settings of a registration, the bar of its progress."""
+"""Shared parts of the commands of `ulae`: their declaration, the settings of a registration, and the progress bar."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 class UsageError(RegistrationError):
-    """The options of a command do not go together; the exit status is 2, as for an option that is not known."""
+    """The options of a command contradict each other; the exit status is 2, as for an unknown option."""
 
 
 def add_command(
     commands: Commands, name: str, run: Callable[[argparse.Namespace], None], text: str
 ) -> argparse.ArgumentParser:
-    """A command of that name, which calls `run` with its options."""
+    """Add a command of that name, which calls `run` with its options, and return its parser."""
     command = commands.add_parser(name, help=text, description=text)
     command.set_defaults(run=run)
     return command
 
 
 def add_network(command: argparse.ArgumentParser) -> None:
-    """The options that say which weights run where: --device, --precision, --model."""
+    """Add the options of the network: --device, --precision, --model."""
     command.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
     command.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the convolutions; default: auto")
     command.add_argument("--model", metavar="FILE", help="weights (.safetensors) instead of the shipped ones")
 
 
 def add_settings(command: argparse.ArgumentParser) -> None:
-    """The options that `settings_of` reads."""
+    """Add the options that `settings_of` reads, and --quiet."""
     command.add_argument("--preset", choices=PRESETS, default="accurate", help="default: accurate")
     command.add_argument(
         "--brain",
@@ -63,7 +63,7 @@ def add_settings(command: argparse.ArgumentParser) -> None:
 
 
 def settings_of(options: argparse.Namespace) -> RegistrationSettings:
-    """How to register, as the options say.
+    """Convert the options to the settings of a registration.
 
     Raises:
         RegistrationError: for a value that is out of range.
@@ -83,18 +83,22 @@ def settings_of(options: argparse.Namespace) -> RegistrationSettings:
 
 @contextmanager
 def progress_bar(is_silent: bool) -> Iterator[Progress]:
-    """A bar on stderr that says what is going on; yields the callback that moves it."""
+    """Show a progress bar on stderr, unless it is to be silent.
+
+    Yields:
+        The progress callback, which updates the bar.
+    """
     if is_silent:
         yield silent
         return
-    # Imported here: it takes a tenth of a second, and the help of a command needs none.
+    # Imported here because it takes a tenth of a second, and the help of a command does not need it.
     from tqdm import tqdm
 
     bar: tqdm | None = None
 
     def progress(fraction: float, message: str) -> None:
         nonlocal bar
-        if bar is None:  # not before the input has been found good: a refusal is one line
+        if bar is None:  # only once the input has been accepted, so that a refusal prints one line alone
             bar = tqdm(total=100, bar_format="{percentage:3.0f}% |{bar:30}| {elapsed} {desc}", file=sys.stderr)
         bar.set_description_str(message, refresh=False)
         bar.n = round(100 * fraction)

@@ -1,4 +1,4 @@
-"""`ulae register`: one pair."""
+"""`ulae register`: register one pair."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from .options import Commands, UsageError, add_command, add_settings, progress_b
 
 
 def add_register(commands: Commands) -> None:
+    """Add the command `ulae register`."""
     command = add_command(commands, "register", _register, "Register a moving brain scan to a fixed one.")
     command.add_argument("fixed", metavar="FIXED", help="the scan that stays")
     command.add_argument("moving", metavar="MOVING", help="the scan that is warped")

@@ -1,4 +1,4 @@
-"""`ulae train`: make weights."""
+"""`ulae train`: train the network, or pack the data for it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from .options import Commands, add_command
 
 
 def add_train(commands: Commands) -> None:
+    """Add the command `ulae train`."""
     command = add_command(commands, "train", _train, "Train the network, or pack a folder of brains for it.")
     command.add_argument("data", metavar="DATA", help="the packed file (.npz); with --pack, the folder of brains")
     command.add_argument("-o", "--output", required=True, metavar="OUT", help="the run's folder; with --pack, the file")
@@ -22,7 +23,7 @@ def add_train(commands: Commands) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    # Imported here, so that the help of the command line appears at once: these load torch.
+    # Imported here because these load torch, which would delay the help of the command line.
     import torch
 
     from ..network.weights import load_network

@@ -1,6 +1,6 @@
-"""Which labels are scored: the cortical ones of each source, in the paper's five regions.
+"""The labels that are scored: the cortical labels of each source, grouped into the paper's five regions.
 
-A region's score is the mean over its labels; the insula counts as cortex but belongs to none of the five.
+A region's score is the mean over its labels. The insula counts as cortex but belongs to none of the five regions.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from ..overlap import dice
 
 @dataclass(frozen=True)
 class Numbering:
-    """How a source numbers its labels.
+    """The numbers of a source's labels.
 
     Attributes:
-        cortical: the labels that are scored; all others are left out.
+        name: of the protocol.
+        cortical: the labels that are scored; all others are ignored.
         regions: the paper's five (Table 1), each a set of cortical labels.
     """
 
@@ -41,7 +42,7 @@ NIREP = Numbering(
 
 
 def _pairs(*rights: int) -> frozenset[int]:
-    """BrainCOLOR numbers the right side even and the left one more."""
+    """Return the labels of both sides; in BrainCOLOR a left label is that of the right side plus one."""
     return frozenset(label for right in rights for label in (right, right + 1))
 
 
@@ -64,16 +65,16 @@ NUMBERINGS = {"nirep": NIREP, "oasis": BRAINCOLOR}
 
 
 def cortical_dice(labels_a: np.ndarray, labels_b: np.ndarray, numbering: Numbering) -> dict[int, float]:
-    """Dice of every cortical label found in either of two label maps of one shape."""
+    """Compute the Dice of every cortical label that occurs in either of two label maps of one shape."""
     return {label: score for label, score in dice(labels_a, labels_b).items() if label in numbering.cortical}
 
 
 def mean_dice(labels_a: np.ndarray, labels_b: np.ndarray, source: str) -> float:
-    """Mean Dice of the cortical labels of a source found in either map."""
+    """Compute the mean Dice of the cortical labels that occur in either of two label maps of a source."""
     return float(np.mean(list(cortical_dice(labels_a, labels_b, NUMBERINGS[source]).values())))
 
 
 def by_region(scores: Mapping[int, float], numbering: Numbering) -> dict[str, float]:
-    """Mean score of each region's labels; a region none of whose labels was scored is left out."""
+    """Compute the mean score of each region's labels; a region without a scored label is left out."""
     found = {name: [scores[n] for n in sorted(labels & scores.keys())] for name, labels in numbering.regions.items()}
     return {name: float(np.mean(values)) for name, values in found.items() if values}

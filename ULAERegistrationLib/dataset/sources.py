@@ -1,13 +1,13 @@
-"""Whose brains the weights and the template are made of, and on what terms."""
+"""The sources of the brains that the weights and the template were made from, their licence and citations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-# Of the project's own data, frozen by person: never trained on, never averaged.
+# The validation people of the project's own data, fixed by name: never used in training or in the template.
 VALIDATION_PEOPLE = ("nirep-na04", "nirep-na16", "oasis-1113", "oasis-1125")
 LICENCE = "CC BY-NC 4.0 (research use), because part of the data is non-commercial"
-# What each source of people asks to be cited, by the beginning of its people's names.
+# The citations that each source requires, by the prefix of its people's names.
 SOURCES: dict[str, tuple[str, ...]] = {
     "nirep": (
         "NIREP NA0: Christensen GE et al., Introduction to the Non-rigid Image Registration Evaluation Project "
@@ -41,16 +41,16 @@ LABEL_MAPS = "Label maps of heads: Billot B et al., SynthSeg, Medical Image Anal
 
 
 def source_of(person: str) -> str:
-    """Where a person's scan and labels come from: "nirep" of "nirep-na04"."""
+    """Return the source of a person's scan and labels: "nirep" for "nirep-na04"."""
     return person.split("-")[0]
 
 
 def citations_of(people: Sequence[str], label_maps: bool) -> list[str]:
-    """What must be cited for weights made of these people, in the order of `SOURCES`.
+    """Return the citations for weights trained on these people, in the order of `SOURCES`.
 
     Args:
-        people: their names; those of a source that is not known here add nothing.
-        label_maps: whether brains painted from label maps were trained on, too.
+        people: their names; those of an unknown source add nothing.
+        label_maps: whether images synthesised from label maps were trained on too.
     """
     sources = {source_of(person) for person in people}
     found = [citation for source, citations in SOURCES.items() if source in sources for citation in citations]

@@ -1,4 +1,4 @@
-"""What others offer, on the same pairs: the affine alone, and SyN of ANTs."""
+"""Other methods for comparison: the affine alignment alone, and SyN of ANTs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ..tensors import array_of, tensor_of
 
 
 def affine_only(*, fixed: Tensor, moving: Tensor) -> tuple[Tensor, tuple[str, ...]]:
-    """No flow: the brains as they lie in the common frame."""
+    """Return a zero flow, which leaves the brains as they are aligned in the common frame."""
     return fixed.new_zeros(1, 3, *fixed.shape[2:]), ()
 
 
 def check_syn() -> None:
-    """Refuse SyN where its package is missing.
+    """Check that the package of SyN is installed.
 
     Raises:
-        RegistrationError: with how to install it.
+        RegistrationError: where it is not; the message says how to install it.
     """
     if find_spec("ants") is None:
         raise RegistrationError(
@@ -33,7 +33,14 @@ def check_syn() -> None:
 
 
 def syn(*, fixed: Tensor, moving: Tensor) -> tuple[Tensor, tuple[str, ...]]:
-    """SyN with antspyx's defaults: an affine of its own, then mutual information; one composed flow."""
+    """Register by SyN with antspyx's defaults: its own affine alignment, then mutual information.
+
+    Args:
+        fixed, moving: `[1, 1, L, P, S]` in [0, 1].
+
+    Returns:
+        The composed flow `[1, 3, L, P, S]` in voxels, and no warnings.
+    """
     import ants
 
     with tempfile.TemporaryDirectory(prefix="ulae-syn-") as folder:
@@ -43,7 +50,7 @@ def syn(*, fixed: Tensor, moving: Tensor) -> tuple[Tensor, tuple[str, ...]]:
             outprefix=f"{folder}/",
             random_seed=1,
         )
-        # A point of fixed goes through ANTs' list from its front, through SimpleITK's composite from its back.
+        # ANTs applies its list to a fixed point from the front, SimpleITK a composite transform from the back.
         parts = [_read_transform(Path(file)) for file in reversed(result["fwdtransforms"])]
     field = sitk.TransformToDisplacementField(
         sitk.CompositeTransform(parts), sitk.sitkVectorFloat32, tuple(fixed.shape[2:])

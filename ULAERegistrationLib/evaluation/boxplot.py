@@ -1,4 +1,4 @@
-"""An evaluation as a picture: how the labels' Dice spreads, by region and method."""
+"""Draw an evaluation: box plots of the labels' Dice, by region and method."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ from ..dataset.regions import NUMBERINGS, REGIONS
 from .methods import TITLES
 from .protocol import Evaluation
 
-BOX_SHARE = 0.8  # of the space between two regions
+BOX_SHARE = 0.8  # fraction of the space between two regions that boxes fill
 
 
 def draw(evaluation: Evaluation, path: Path) -> None:
-    """One panel for each source: a box holds the Dice of a region's labels in every pair, the last those of all."""
+    """Draw one panel for each source, with a box for each method and region, and for all cortical labels.
+
+    A box shows the Dice of every label of the region in every pair.
+
+    Args:
+        evaluation: the rows to draw.
+        path: of the PNG file.
+    """
     sources, methods = evaluation.sources, evaluation.methods
     colours = [matplotlib.colormaps["tab10"](number) for number in range(10)]
     figure = Figure(figsize=(10, 3.4 * len(sources)), layout="constrained")

@@ -1,4 +1,4 @@
-"""What is measured of one registered pair, on the grid it was registered on."""
+"""Measure one registered pair on the grid of its registration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .people import Person
 
 @dataclass(frozen=True, kw_only=True)
 class Measures:
-    """The figures of one pair; moving labels are warped nearest neighbour.
+    """The measures of one pair; the moving labels are warped by nearest neighbour.
 
     Attributes:
         dice: mean over the cortical labels found in either image.
@@ -27,11 +27,11 @@ class Measures:
         union: Dice of the whole labelled cortex, its labels joined.
         hd95_mm: mean over the cortical labels found in both images (see `hausdorff95`); None where none is.
         folded_percent: voxels of the grid that fold at any of their eight corners (see `flows.jacobian`).
-        folded_central_percent: voxels whose central-difference determinant is not positive, as most papers count.
+        folded_central_percent: voxels whose central-difference determinant is not positive, as most papers count them.
         log_jacobian_sd: standard deviation of the natural logarithm of the central-difference determinant in the
             fixed brain, where it is positive.
-        regions: mean Dice of each region's labels.
-        label_dice, label_hd95_mm: of each cortical label.
+        regions: mean Dice of each region's labels, by region.
+        label_dice, label_hd95_mm: of each cortical label, by label.
     """
 
     dice: float
@@ -46,11 +46,18 @@ class Measures:
     label_hd95_mm: dict[int, float]
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the attributes by name, for evaluation.json."""
         return asdict(self)
 
 
 def measure_pair(fixed: Person, moving: Person, flow: Tensor, numbering: Numbering) -> Measures:
-    """Measure a flow, `[1, 3, L, P, S]` in voxels, that carries `moving` to `fixed`."""
+    """Measure a flow.
+
+    Args:
+        fixed, moving: the registered people.
+        flow: `[1, 3, L, P, S]` in voxels, a pull-back that warps `moving` to `fixed`.
+        numbering: of the labels of both.
+    """
     warped = array_of(warp(moving.labels_tensor(), flow, mode="nearest")[0, 0]).astype(np.int64)
     label_dice = cortical_dice(warped, fixed.labels, numbering)
     warped, still = only_cortex(warped, numbering), only_cortex(fixed.labels, numbering)
@@ -77,15 +84,15 @@ def _mean(scores: Mapping[Any, float]) -> float | None:
 
 
 def only_cortex(labels: np.ndarray, numbering: Numbering) -> np.ndarray:
-    """A label map without the labels that are not scored."""
+    """Set the labels that are not scored to 0."""
     return np.where((labels >= numbering.cortical.start) & (labels < numbering.cortical.stop), labels, 0)
 
 
 def hausdorff95(labels_a: np.ndarray, labels_b: np.ndarray, spacing: tuple[float, float, float]) -> dict[int, float]:
-    """The 95 % Hausdorff distance of every label found in both of two maps, mm.
+    """Compute the 95 % Hausdorff distance of every label that occurs in both of two maps, mm.
 
-    From each surface voxel of one to the nearest of the other, between voxel centres: the 95th percentile, and of the
-    two directions the larger, as MONAI has it.
+    It is the 95th percentile of the distances from the surface voxels of one label to the nearest of the other, between
+    voxel centres, and the larger value of the two directions, as MONAI defines it.
 
     Args:
         labels_a, labels_b: whole numbers, `[L, P, S]`.
@@ -104,7 +111,7 @@ def hausdorff95(labels_a: np.ndarray, labels_b: np.ndarray, spacing: tuple[float
 
 
 def _boxes(labels: np.ndarray) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """First and one past the last index of every label but 0, along each axis."""
+    """Find the bounding box of every label but 0: its first and one past its last index along each axis."""
     places = np.argwhere(labels)
     values = labels[tuple(places.T)]
     order = np.argsort(values, kind="stable")
@@ -114,7 +121,7 @@ def _boxes(labels: np.ndarray) -> dict[int, tuple[np.ndarray, np.ndarray]]:
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:
-    """Voxels of a mask with a face towards its outside; beyond the array is outside."""
+    """Find the voxels of a mask that have a neighbour across a face outside it; beyond the array is outside."""
     padded = np.pad(mask, 1)
     inner = padded.copy()
     for axis in range(3):
@@ -123,8 +130,8 @@ def _surface(mask: np.ndarray) -> np.ndarray:
 
 
 def _distance(surface: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
-    """Of every voxel to the nearest one of a surface, mm."""
+    """Compute the distance of every voxel to the nearest voxel of a surface, mm."""
     image = sitk.GetImageFromArray(surface.astype(np.uint8))
     image.SetSpacing(tuple(reversed(spacing)))  # numpy's axes are SimpleITK's reversed
     distance = sitk.SignedMaurerDistanceMap(image, insideIsPositive=False, squaredDistance=False, useImageSpacing=True)
-    return np.maximum(sitk.GetArrayViewFromImage(distance), 0)  # negative within a surface of several voxels
+    return np.maximum(sitk.GetArrayViewFromImage(distance), 0)  # the filter's distances are negative inside the surface

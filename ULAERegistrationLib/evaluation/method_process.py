@@ -1,4 +1,4 @@
-"""A method in a process of its own, so that the memory it takes and the threads it starts are its own."""
+"""Run a method in a separate process, so that its memory can be measured and its threads affect nothing else."""
 
 from __future__ import annotations
 
@@ -10,26 +10,28 @@ import traceback
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from ..errors import RegistrationError
 from ..process.memory import keep_freed_memory
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from ..tensors import array_of, tensor_of
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a method found for a pair, and what it took.
+    """The flow that a method found for a pair, its time and its memory.
 
     Attributes:
         flow: `[1, 3, L, P, S]`, voxels, fixed to moving.
-        seconds: from two images in memory to the flow in memory; the weights were there before.
-        memory_gb: most resident memory of the process meanwhile, Python, torch and the images included; None where
-            the system does not say.
-        gpu_memory_gb: most memory that torch held on a CUDA device; None where it used none.
-        warnings: one sentence each.
+        seconds: from two images in memory to the flow in memory; the weights have been loaded before.
+        memory_gb: peak resident memory of the process meanwhile, 10^9 bytes, Python, torch and the images included;
+            None where the system does not report it.
+        gpu_memory_gb: peak memory that torch held on a CUDA device, 10^9 bytes; None where it used none.
+        warnings: of the method, one sentence each.
     """
 
     flow: Tensor = field(repr=False)
@@ -40,7 +42,7 @@ class Answer:
 
 
 class MethodProcess:
-    """Use as a context; leaving it ends the process at once, whatever it is doing.
+    """The process of one method, as a context manager; leaving the context kills the process.
 
     Args:
         method: one of `methods.METHODS`.
@@ -48,7 +50,7 @@ class MethodProcess:
     """
 
     def __init__(self, method: str, **options: Any) -> None:
-        # Spawned: a fork would hold the caller's memory, and torch does not survive one.
+        # Spawned, because a fork would share the caller's memory, and torch's threads do not work after one.
         context = multiprocessing.get_context("spawn")
         self._method = method
         self._folder = tempfile.TemporaryDirectory(prefix="ulae-evaluate-")
@@ -70,12 +72,8 @@ class MethodProcess:
         """Run the method on two image files.
 
         Raises:
-            RegistrationError: where it could not, or its process died.
+            RegistrationError: where the method fails or its process ends.
         """
-        import numpy as np
-
-        from ..tensors import tensor_of
-
         file = Path(self._folder.name) / "flow.npy"
         try:
             self._connection.send((fixed, moving, file))
@@ -92,14 +90,11 @@ class MethodProcess:
 
 
 def _serve(connection: Connection, method: str, options: dict[str, Any]) -> None:
-    """The process: answers pairs of files until nobody asks any more."""
+    """Run the process: register each pair of files received, until the connection closes."""
     keep_freed_memory()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller hears Ctrl-C too, and ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the caller too, which then kills this process
     try:
-        import numpy as np
-        import torch
-
-        from ..tensors import array_of, tensor_of
+        # Imported here, so that a failure to load what a method needs is reported to the caller.
         from .methods import prepare
         from .peak_memory import peak_gb, reset_peak
         from .people import read_image

@@ -17,16 +17,16 @@ from .baselines import affine_only, check_syn, syn
 
 
 class Method(Protocol):
-    """What is compared: a function of two images, `[1, 1, L, P, S]` in [0, 1], called with keywords.
+    """A method to compare: a function of two images, `[1, 1, L, P, S]` in [0, 1], called by keyword.
 
-    It returns the flow `[1, 3, L, P, S]` in voxels, fixed to moving, and what the user should know, a sentence each.
+    It returns the flow `[1, 3, L, P, S]` in voxels, fixed to moving, and warnings, one sentence each.
     """
 
     def __call__(self, *, fixed: Tensor, moving: Tensor) -> tuple[Tensor, tuple[str, ...]]: ...
 
 
 BASELINES: dict[str, Method] = {"affine": affine_only, "syn": syn}
-# Ours, and the preset of `register` each stands for.
+# Our methods, and the preset of `register` that each one runs.
 OURS: dict[str, PresetName] = {"network": "fast", "accurate": "accurate", "smooth": "smooth"}
 METHODS = (*BASELINES, *OURS)
 TITLES = {
@@ -39,10 +39,10 @@ TITLES = {
 
 
 def check_methods(names: list[str]) -> None:
-    """Refuse methods that cannot be run here.
+    """Check that methods can be run here.
 
     Raises:
-        RegistrationError: for none, a repeated or an unknown name, or a package that is not installed.
+        RegistrationError: for no name, a repeated or unknown name, or a package that is not installed.
     """
     for name in names:
         if name not in METHODS:
@@ -54,18 +54,21 @@ def check_methods(names: list[str]) -> None:
 
 
 def prepare(name: str, model: str | None = None, device: Device = "auto", precision: Precision = "auto") -> Method:
-    """A method ready to run: what can be done before the images are there is done.
+    """Prepare a method, so that only the registration itself remains to be timed.
 
     Args:
         name: one of `METHODS`.
-        model, device, precision: of ours, as in `RegistrationSettings`.
+        model, device, precision: of our methods, as in `RegistrationSettings`.
+
+    Raises:
+        RegistrationError: for weights, a device or a precision that cannot be used.
     """
     if name in BASELINES:
         return BASELINES[name]
 
     network, card = load_network(model)
     settings = RegistrationSettings(preset=OURS[name], device=device, precision=precision, model=model)
-    choose_precision(choose_device(device), precision)  # tries the device's convolutions once and remembers
+    choose_precision(choose_device(device), precision)  # its test of the device is cached, and so not timed
 
     def run(*, fixed: Tensor, moving: Tensor) -> tuple[Tensor, tuple[str, ...]]:
         found = canonical_flows(fixed=fixed, moving=moving, network=network, card=card, settings=settings)

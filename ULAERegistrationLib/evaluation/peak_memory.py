@@ -1,4 +1,4 @@
-"""The most memory this process has held at once."""
+"""Peak resident memory of this process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def reset_peak() -> None:
-    """Let the peak start again from what is held now; only Linux can, elsewhere it is that of the whole process."""
+    """Reset the peak to the memory held now; only Linux can, elsewhere the peak is that since the process began."""
     # Uncollected garbage would raise the baseline and hide that much of the next peak.
     gc.collect()
     with suppress(OSError):
@@ -18,9 +18,9 @@ def reset_peak() -> None:
 
 
 def peak_gb() -> float | None:
-    """Peak resident memory in 10^9 bytes; None where the system does not say (Windows)."""
+    """Return the peak resident memory in 10^9 bytes, or None where the system does not report it (Windows)."""
     with suppress(OSError):
-        # Not getrusage: its figure begins with that of the process which started this one.
+        # Not getrusage, whose peak starts at that of the parent process.
         text = Path("/proc/self/status").read_text()
         found = re.search(r"VmHWM:\s+(\d+) kB", text)
         return int(found.group(1)) * 1024 / 1e9 if found else None

@@ -1,4 +1,4 @@
-"""The people a method is measured on: read, checked and paired before anything is computed."""
+"""Read, check and pair the people of an evaluation, before anything is computed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ class Person:
     """One labelled brain on the canonical grid.
 
     Attributes:
-        name: "nirep-na04": the source before the first hyphen.
-        image, labels: uint8 and whole numbers, `[L, P, S]`.
+        name: such as "nirep-na04"; the source stands before the first hyphen.
+        image: uint8 `[L, P, S]`.
+        labels: integers, `[L, P, S]`.
         spacing: mm along L, P, S.
     """
 
@@ -33,38 +34,40 @@ class Person:
     spacing: tuple[float, float, float]
 
     def tensor(self) -> Tensor:
-        """The image as the network takes it, float32 `[1, 1, L, P, S]` in [0, 1]."""
+        """Return the image as the network's input, float32 `[1, 1, L, P, S]` in [0, 1]."""
         return tensor_of(self.image / np.float32(255))[None, None]
 
     def labels_tensor(self) -> Tensor:
-        """float32 `[1, 1, L, P, S]`, which holds whole numbers up to 2^24 exactly."""
+        """Return the labels as float32 `[1, 1, L, P, S]`, which represents integers up to 2^24 exactly."""
         return tensor_of(self.labels.astype(np.float32))[None, None]
 
 
 def image_file(data: Path, person: str) -> Path:
+    """Return the path of a person's image."""
     return data / f"{person}_t1.nii.gz"
 
 
 def label_file(data: Path, person: str) -> Path:
+    """Return the path of a person's label map."""
     return data / f"{person}_seg.nii.gz"
 
 
 def read_image(file: Path) -> np.ndarray:
-    """A brain of the canonical grid, uint8 `[L, P, S]`."""
+    """Read a brain on the canonical grid, uint8 `[L, P, S]`."""
     return np.ascontiguousarray(sitk.GetArrayFromImage(sitk.ReadImage(str(file))).T)
 
 
 def ordered_pairs(people: Sequence[str]) -> list[tuple[str, str]]:
-    """(fixed, moving): all ordered pairs within a source, as labels only compare there."""
+    """Return all ordered pairs (fixed, moving) within a source, because labels of two sources do not compare."""
     return [(f, m) for f in people for m in people if f != m and source_of(f) == source_of(m)]
 
 
 def read_people(data: Path, names: Sequence[str]) -> dict[str, Person]:
-    """Everyone who is to be paired.
+    """Read the people of an evaluation, by name.
 
     Raises:
-        RegistrationError: a missing folder, image or label map, a source whose labels are not known, somebody who has
-            no partner, or images that do not share one frame.
+        RegistrationError: for a missing folder, image or label map, a source with an unknown numbering of labels, a
+            person without a partner, images that do not share one grid, or labels without cortex.
     """
     if not data.is_dir():
         raise RegistrationError(f"The folder {data} does not exist; give the folder of brains.")

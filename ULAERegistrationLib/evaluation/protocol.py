@@ -1,8 +1,8 @@
-"""The evaluation: the same ordered pairs of people for every method, measured alike.
+"""Evaluate methods on the same ordered pairs of people, with the same measures.
 
-The people are by default the validation set of the frozen split (`dataset.sources`), which no weights made here were
-trained on; they did pick the checkpoint. Their brains already lie in the canonical frame, so that what is measured is
-the deformable part alone.
+By default the people are the validation people of `dataset.sources`. The project's weights were not trained on them,
+but the checkpoint was chosen by them. Their brains are already aligned to the canonical frame, so that only the
+deformable part is measured.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ MEASURES = (
 
 @dataclass(frozen=True)
 class Row:
-    """One method on one pair; seconds and memory as `method_process.Answer` has them."""
+    """The result of one method on one pair; seconds and memory as in `method_process.Answer`."""
 
     method: str
     fixed: str
@@ -61,21 +61,29 @@ class Row:
 
     @property
     def source(self) -> str:
+        """The source of the pair."""
         return source_of(self.fixed)
 
     def value(self, name: str) -> float | None:
-        """One of `MEASURES`, or a region's mean Dice; None where there is none."""
+        """Return one of `MEASURES`, or a region's mean Dice; None where there is none."""
         values = {**vars(self.measures), **vars(self), **self.measures.regions}
         return values.get(name)
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the source and the attributes by name, for evaluation.json."""
         row = {"source": self.source, **vars(self)}
         return {**row, "measures": self.measures.to_dict(), "warnings": list(self.warnings)}
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All rows, and how they were made."""
+    """The result of an evaluation.
+
+    Attributes:
+        rows: one for each method and pair.
+        card: of the weights.
+        about: data, people, weights, device, machine and versions, for evaluation.json.
+    """
 
     rows: tuple[Row, ...]
     card: Card
@@ -83,23 +91,26 @@ class Evaluation:
 
     @property
     def sources(self) -> list[str]:
+        """The sources of the pairs, in the order of the rows."""
         return list(dict.fromkeys(row.source for row in self.rows))
 
     @property
     def methods(self) -> list[str]:
+        """The methods, in the order of the rows."""
         return list(dict.fromkeys(row.method for row in self.rows))
 
     def select(self, source: str, method: str) -> list[Row]:
+        """Return the rows of one source and method."""
         return [row for row in self.rows if (row.source, row.method) == (source, method)]
 
     def summary(self, source: str, method: str, name: str) -> Summary | None:
-        """Of one measure or region over the pairs of a source; None where no pair has it."""
+        """Summarise one measure or region over the pairs of a source; None where no pair has it."""
         found = {(row.fixed, row.moving): row.value(name) for row in self.select(source, method)}
         values = {pair: value for pair, value in found.items() if value is not None}
         return summarise(values) if values else None
 
     def to_dict(self) -> dict[str, Any]:
-        """For evaluation.json: how it was made, the summaries, then every pair and label."""
+        """Return `about`, the summaries, then every pair with all its labels, for evaluation.json."""
         summaries = []
         for source in self.sources:
             for method in self.methods:
@@ -124,11 +135,11 @@ def evaluate(
         data: folder of `<person>_t1.nii.gz` and `<person>_seg.nii.gz` on the canonical grid, affinely aligned.
         methods: of `methods.METHODS`, in the order of the tables.
         people: their names.
-        model, device, precision: of ours, as in `RegistrationSettings`.
-        progress: told a fraction and a message before each run; what it raises ends the evaluation.
+        model, device, precision: of our methods, as in `RegistrationSettings`.
+        progress: called with the fraction done and a message before each run; it may raise to stop.
 
     Raises:
-        RegistrationError: for input that cannot be evaluated, before anything is computed; or where a method fails.
+        RegistrationError: for input that cannot be evaluated, before anything is computed, and where a method fails.
     """
     data, people = Path(data), list(dict.fromkeys(people))
     check_methods(list(methods))

@@ -1,4 +1,4 @@
-"""Mean, spread and confidence interval of a measure over pairs of people."""
+"""Mean, standard deviation and confidence interval of a measure over pairs of people."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 DRAWS, SEED = 2000, 0
-FEWEST_PEOPLE = 3  # two drawn from two people make the same two pairs, or none
+FEWEST_PEOPLE = 3  # a draw of two from two people has the same two pairs, or none
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A measure over the pairs of one source.
+    """The summary of a measure over the pairs of one source.
 
     Attributes:
         mean: over the pairs.
@@ -27,7 +27,7 @@ class Summary:
 
 
 def summarise(values: Mapping[tuple[str, str], float]) -> Summary:
-    """Summarise the values of pairs of people."""
+    """Summarise the values of a measure, one for each pair of people."""
     numbers = np.array(list(values.values()), dtype=float)
     spread = float(numbers.std(ddof=1)) if len(numbers) > 1 else None
     return Summary(float(numbers.mean()), spread, interval(values))
@@ -36,14 +36,14 @@ def summarise(values: Mapping[tuple[str, str], float]) -> Summary:
 def interval(
     values: Mapping[tuple[str, str], float], draws: int = DRAWS, seed: int = SEED
 ) -> tuple[float, float] | None:
-    """95 % confidence interval of the mean over pairs, by bootstrap over the people.
+    """Compute the 95 % confidence interval of the mean over pairs, by bootstrap over the people.
 
-    Pairs that share a person are not independent, so people are drawn, with replacement and as many as there are; a
-    draw's mean is over all pairs of two different people in it, as often as it holds them.
+    Pairs that share a person are not independent, so people are drawn instead, with replacement and as many as there
+    are. The mean of a draw is over all pairs of two different people in it, each weighted by how often it occurs.
 
     Args:
-        values: of each pair of people.
-        draws, seed: of the bootstrap; the same give the same interval.
+        values: of the measure, by pair of people.
+        draws, seed: of the bootstrap.
 
     Returns:
         The 2.5th and the 97.5th percentile of the draws' means; None for fewer than three people.
@@ -54,7 +54,7 @@ def interval(
     counts = np.random.default_rng(seed).multinomial(len(people), np.full(len(people), 1 / len(people)), size=draws)
     first, second = ([people.index(pair[side]) for pair in values] for side in (0, 1))
     weights = counts[:, first] * counts[:, second]
-    weights = weights[weights.sum(1) > 0]  # a draw of one person alone holds no pair
+    weights = weights[weights.sum(1) > 0]  # a draw of one person alone has no pair
     means = weights @ np.array(list(values.values()), dtype=float) / weights.sum(1)
     low, high = np.percentile(means, (2.5, 97.5))
     return float(low), float(high)

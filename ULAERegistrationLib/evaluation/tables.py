@@ -1,4 +1,4 @@
-"""An evaluation as a folder: everything as JSON, a table to read, a box plot to look at."""
+"""Write an evaluation to a folder: all of it as JSON, its summaries as a table, and a box plot."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COLUMNS = (
 
 
 def save(evaluation: Evaluation, folder: Path) -> None:
-    """Write `evaluation.json`, `table.md` and `boxplot.png`, each whole or not at all.
+    """Write `evaluation.json`, `table.md` and `boxplot.png`; each is written completely or not at all.
 
     Raises:
         RegistrationError: where the folder cannot be written.
@@ -44,7 +44,7 @@ def save(evaluation: Evaluation, folder: Path) -> None:
 
 
 def table(evaluation: Evaluation) -> str:
-    """The summaries as Markdown: for each source the measures, then the Dice of the regions."""
+    """Format the summaries as Markdown: for each source the measures, then the Dice of the regions."""
     parts = [
         f"Weights {evaluation.card.name} ({evaluation.card.licence}). Mean ± standard deviation over ordered pairs"
         f"{' [95 % interval by bootstrap over people]' if _with_intervals(evaluation) else ''}."
@@ -60,7 +60,7 @@ def table(evaluation: Evaluation) -> str:
 
 
 def _rows(evaluation: Evaluation, source: str, columns: Sequence[tuple[str, str, int]]) -> str:
-    """One table; a column that no method has a value for is left out."""
+    """Format one table; a column without a value for any method is left out."""
     methods = evaluation.methods
     cells = {name: [evaluation.summary(source, method, name) for method in methods] for name, _, _ in columns}
     columns = [column for column in columns if any(cells[column[0]])]
@@ -89,7 +89,7 @@ def _with_intervals(evaluation: Evaluation) -> bool:
 
 
 def _notes(evaluation: Evaluation) -> list[str]:
-    """What must be known to read the figures rightly."""
+    """Return the remarks that are needed to read the tables correctly."""
     notes = []
     people = evaluation.about["people"]
     counts = {source: sum(name.startswith(f"{source}-") for name in people) for source in evaluation.sources}

@@ -1,4 +1,4 @@
-"""What ITK's NIfTI reader does not say: that a file is cut short (it reads zeros) or holds NaN (it makes them 0)."""
+"""Check NIfTI files for faults that ITK's reader hides: it reads missing voxels, and NaN, as zeros."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ FLOATS = {16: "f4", 64: "f8"}  # NIfTI-1 data type codes
 
 
 def check_nifti(path: Path, name: str, finite: bool) -> None:
-    """Refuse a NIfTI-1 file whose voxels are not all there; files of other formats pass.
+    """Refuse a NIfTI-1 file that is cut short; files of other formats are not checked.
 
     Args:
         path: the file.
-        name: what the message calls it.
-        finite: whether NaN and infinity among the voxels are refused too.
+        name: its name in the message, such as "The fixed image".
+        finite: whether to refuse NaN and infinite voxels too.
 
     Raises:
-        RegistrationError: the file is cut short or damaged, or its values are not finite.
+        RegistrationError: where the file is cut short or damaged, or its values are not finite.
     """
     cut_short = RegistrationError(f"{name} {path} is cut short or damaged; fetch the file again.")
     try:

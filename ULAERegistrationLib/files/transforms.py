@@ -1,4 +1,4 @@
-"""Transforms in and out of files. The world is LPS millimetres; all transforms are pull-backs, as ITK's are."""
+"""Read and write transform files. The world is LPS millimetres; all transforms are pull-backs, as ITK's are."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from ..errors import RegistrationError
-from .writing import check_output_file, whole_or_nothing
+from .writing import check_input_file, check_output_file, whole_or_nothing
 
 TRANSFORM_EXTENSIONS = (".h5", ".nii.gz")
 
 
 def write_transform(transform: sitk.Transform, path: str | os.PathLike) -> None:
-    """Write a transform whole or not at all: `.h5` as ITK does, `.nii.gz` as a vector image (LPS, mm).
+    """Write a transform to ITK's `.h5` or, as a vector image (LPS mm), to `.nii.gz`; completely or not at all.
 
     The vector image has NIfTI's intent code 1007, as ANTs writes its warps. With code 1006 ITK 5.4 and newer would flip
     the signs of x and y on reading, and older versions would not.
 
     Raises:
-        RegistrationError: another extension, or `.nii.gz` for a transform that is not a displacement field.
+        RegistrationError: for another extension, for `.nii.gz` and a transform that is not a displacement field, or
+            where the file cannot be written.
     """
     path = check_output_file(path, TRANSFORM_EXTENSIONS)
     if path.name.lower().endswith(".h5"):
@@ -36,21 +37,32 @@ def write_transform(transform: sitk.Transform, path: str | os.PathLike) -> None:
 
 
 def read_transform(path: str | os.PathLike) -> sitk.Transform:
-    """Read a transform (LPS mm), whatever of ITK's kinds it is; `.nii.gz` holds a displacement field.
+    """Read a transform (LPS mm) of any of ITK's classes; a `.nii.gz` file holds a displacement field.
 
     Raises:
-        RegistrationError: missing, unreadable, or not a transform.
+        RegistrationError: where the file is missing, cannot be read, or is not a 3-D transform, or where a linear
+            transform has no inverse.
     """
     path = Path(path)
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise RegistrationError(f"The transform {path} {what}; give the path of a file.")
+    check_input_file(path, "The transform")
     try:
         if not path.name.lower().endswith(".nii.gz"):
-            return sitk.ReadTransform(str(path)).Downcast()
+            return _three_dimensional(sitk.ReadTransform(str(path)).Downcast(), path)
         field = sitk.ReadImage(str(path))
     except RuntimeError:
         raise RegistrationError(f"{path} is not a transform that ITK can read; give an .h5 or .nii.gz file.") from None
     if field.GetDimension() != 3 or field.GetNumberOfComponentsPerPixel() != 3:
         raise RegistrationError(f"{path} is not a displacement field of three components; choose another file.")
     return sitk.DisplacementFieldTransform(sitk.Cast(field, sitk.sitkVectorFloat64))
+
+
+def _three_dimensional(transform: sitk.Transform, path: Path) -> sitk.Transform:
+    """Refuse a transform that is not three-dimensional, and a linear one without an inverse."""
+    if transform.GetDimension() != 3:
+        raise RegistrationError(f"The transform {path} has {transform.GetDimension()} dimensions; give one of three.")
+    if transform.IsLinear():
+        try:
+            transform.GetInverse()
+        except RuntimeError:
+            raise RegistrationError(f"The transform {path} has no inverse; give another one.") from None
+    return transform

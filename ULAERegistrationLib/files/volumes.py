@@ -1,6 +1,6 @@
-"""Volumes in and out of files: checked when they are read, and named in the messages.
+"""Read volumes, masks and label maps, and refuse unusable ones before anything is computed; write volumes.
 
-Everything is checked here before anything is computed. The world is LPS millimetres (ITK).
+The world is LPS millimetres (ITK).
 """
 
 from __future__ import annotations
@@ -13,12 +13,21 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import RegistrationError
-from ..geometry.brain import BRAIN_LITRES, HEAD_LITRES, coarse_foreground, looks_unstripped, volume_litres, voxel_litres
+from ..geometry.brain import (
+    BRAIN_LITRES,
+    DOUBTFUL_LITRES,
+    HEAD_LITRES,
+    coarse_foreground,
+    looks_unstripped,
+    volume_litres,
+    voxel_litres,
+)
 from .nifti import NOT_FINITE, check_nifti
-from .writing import check_output_file, itk_reason, whole_or_nothing
+from .writing import check_input_file, check_output_file, itk_reason, whole_or_nothing
 
 SPACING_LIMITS = (0.1, 10.0)  # mm; the network's own grid is 1 mm
-FEWEST_VOXELS = 8  # along an axis: nothing of a brain can be aligned in fewer
+LABEL_TOLERANCE = 1e-3  # largest distance of a label from an integer, which a header's scale factor may cause
+FEWEST_VOXELS = 8  # along each axis; fewer do not suffice to align a brain
 
 Source: TypeAlias = str | os.PathLike[str] | sitk.Image
 
@@ -27,15 +36,15 @@ def read_volume(source: Source, role: str) -> sitk.Image:
     """Read one scan and refuse what cannot be a brain volume.
 
     Args:
-        source: a file that SimpleITK reads, or an image (returned as it is, never copied or changed).
+        source: a file that SimpleITK reads, or an image (never changed, and a 3-D one is returned itself).
         role: "fixed" or "moving", for the message.
 
     Returns:
         The scalar 3-D image with its own pixel type and geometry.
 
     Raises:
-        RegistrationError: missing or unreadable file, not 3-D, colour or vector, constant, not finite, too thin, or of
-            an impossible spacing or brain volume.
+        RegistrationError: where the file is missing or cannot be read, or the image is not 3-D, not scalar, constant,
+            not finite, too thin, or of an impossible spacing or brain volume.
     """
     name = f"The {role} image"
     image = _three_dimensional(_read(source, name, finite=True), name)
@@ -59,19 +68,22 @@ def read_mask(source: Source, image: sitk.Image, role: str) -> sitk.Image:
 
     Args:
         source: a file or an image; every non-zero voxel is brain.
-        image: the scan it belongs to; the mask must lie on its grid.
+        image: the scan it belongs to. The mask must lie on its grid, or on a grid of a different size whose voxels are
+            all voxels of the scan (cropped, or with the axes in another order), as some segmentation tools write.
         role: "fixed" or "moving", for the message.
 
     Returns:
         uint8 image of zeros and ones on the grid of `image`.
 
     Raises:
-        RegistrationError: unreadable, empty, of another geometry, or a mask of an impossible volume for a brain.
+        RegistrationError: where the mask cannot be read, is empty, lies on a grid of other voxels, or has a volume that
+            no brain has.
     """
     name = f"The {role} mask"
-    mask = _three_dimensional(_read(source, name), name)
+    mask = sitk.Cast(_three_dimensional(_read(source, name), name) != 0, sitk.sitkUInt8)
+    if _is_cut_out_of(mask, image):
+        mask = sitk.Resample(mask, image, sitk.Transform(), sitk.sitkNearestNeighbor)
     _check_same_grid(mask, image, name, role)
-    mask = sitk.Cast(mask != 0, sitk.sitkUInt8)
     litres = np.count_nonzero(sitk.GetArrayViewFromImage(mask)) * voxel_litres(mask)
     if litres == 0:
         raise RegistrationError(f"{name} is empty; mark the brain in it, or leave it out.")
@@ -87,7 +99,8 @@ def read_labels(source: Source, image: sitk.Image, role: str) -> sitk.Image:
     """Read the label map of an image.
 
     Args:
-        source: a file or an image of whole numbers (a float file that holds only whole numbers is taken as int32).
+        source: a file or an image of whole numbers. Values of a float type are rounded if they are within
+            `LABEL_TOLERANCE` of an integer.
         image: the scan it belongs to; the labels must lie on its grid.
         role: "fixed" or "moving", for the message.
 
@@ -95,49 +108,72 @@ def read_labels(source: Source, image: sitk.Image, role: str) -> sitk.Image:
         The label map, of an integer pixel type.
 
     Raises:
-        RegistrationError: unreadable, of another geometry, or not whole numbers.
+        RegistrationError: where the label map cannot be read, lies on another grid, or has fractional values.
     """
     name = f"The {role} label map"
     labels = _three_dimensional(_read(source, name), name)
     _check_same_grid(labels, image, name, role)
+    return _whole_numbers(labels, name)
+
+
+def read_any_labels(source: Source, name: str) -> sitk.Image:
+    """Read any label map, to warp it.
+
+    Args:
+        source: a file or an image, as `read_labels` takes it.
+        name: its name in the message, such as "The label map".
+
+    Returns:
+        The label map, of an integer pixel type.
+
+    Raises:
+        RegistrationError: where it is missing, cannot be read, is not 3-D, or has fractional values.
+    """
+    return _whole_numbers(read_any(source, name), name)
+
+
+def _whole_numbers(labels: sitk.Image, name: str) -> sitk.Image:
+    """Convert labels to integers; they may differ from integers by the rounding error of a header's scale factor."""
     values = sitk.GetArrayViewFromImage(labels)
-    if values.dtype.kind == "f":
-        if not np.array_equal(values, np.rint(values)):
-            raise RegistrationError(f"{name} holds values that are not whole numbers; choose a label map.")
-        labels = sitk.Cast(labels, sitk.sitkInt32)
-    return labels
+    if values.dtype.kind != "f":
+        return labels
+    rounded = np.rint(values)
+    if not np.abs(values - rounded).max() <= LABEL_TOLERANCE:  # written so that a NaN is refused
+        raise RegistrationError(f"{name} holds values that are not whole numbers; choose a label map.")
+    whole = sitk.GetImageFromArray(rounded.astype(np.int32 if np.abs(rounded).max() < 2**31 else np.int64))
+    whole.CopyInformation(labels)
+    return whole
 
 
 def read_any(source: Source, name: str) -> sitk.Image:
-    """Read any scalar 3-D image, as something to be warped or a grid to warp to.
+    """Read any scalar 3-D image, to warp it or to warp to its grid.
 
     Args:
         source: a file or an image.
-        name: what the message calls it, such as "The image".
+        name: its name in the message, such as "The image".
 
     Raises:
-        RegistrationError: missing, unreadable, or not a scalar 3-D image.
+        RegistrationError: where it is missing, cannot be read, or is not a scalar 3-D image.
     """
     return _three_dimensional(_read(source, name), name)
 
 
 def write_image(image: sitk.Image, path: str | os.PathLike[str]) -> None:
-    """Write a volume, compressed, whole or not at all.
+    """Write a volume, compressed; completely or not at all.
 
     Raises:
-        RegistrationError: unknown extension, or it cannot be written.
+        RegistrationError: for an unknown extension, or where the file cannot be written.
     """
     with whole_or_nothing(check_output_file(path)) as partial:
         sitk.WriteImage(image, str(partial), useCompression=True)
 
 
 def _read(source: Source, name: str, finite: bool = False) -> sitk.Image:
-    """The image behind a path, refused where its file is cut short, or not finite; an image comes back as it is."""
+    """Read a file, and refuse one that is cut short or, with `finite`, not finite; return an image unchanged."""
     if isinstance(source, sitk.Image):
         return source
     path = Path(source)
-    if not path.is_file():
-        raise RegistrationError(f"{name} {path} does not exist; give the path of a file.")
+    check_input_file(path, name)
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
@@ -149,7 +185,7 @@ def _read(source: Source, name: str, finite: bool = False) -> sitk.Image:
 
 
 def _three_dimensional(image: sitk.Image, name: str) -> sitk.Image:
-    """A scalar 3-D image; a fourth side of one is dropped, anything else is refused."""
+    """Return a scalar 3-D image; a fourth dimension of size 1 is dropped, anything else is refused."""
     if image.GetNumberOfComponentsPerPixel() > 1 or "complex" in image.GetPixelIDTypeAsString():
         raise RegistrationError(f"{name} has several values per voxel (colour or vectors); give a grey-scale volume.")
     if image.GetDimension() == 4 and image.GetSize()[3] == 1:
@@ -159,32 +195,88 @@ def _three_dimensional(image: sitk.Image, name: str) -> sitk.Image:
     return image
 
 
+def _is_cut_out_of(mask: sitk.Image, image: sitk.Image) -> bool:
+    """Tell whether a mask differs in size from an image, and all its voxels are voxels of the image, in any order."""
+    if mask.GetSize() == image.GetSize():
+        return False
+    corners = [[0, 0, 0], *(np.eye(3, dtype=int).tolist())]
+    places = np.array(
+        [image.TransformPhysicalPointToContinuousIndex(mask.TransformIndexToPhysicalPoint(c)) for c in corners]
+    )
+    last = image.TransformPhysicalPointToContinuousIndex(
+        mask.TransformIndexToPhysicalPoint([size - 1 for size in mask.GetSize()])
+    )
+    steps = np.abs(places[1:] - places[0])
+    unit = np.allclose(np.sort(steps, axis=1), [[0, 0, 1]] * 3, atol=0.01)
+    on_grid = np.allclose(places[0], np.rint(places[0]), atol=0.1)
+    ends = np.array([places[0], last])
+    return bool(unit and on_grid and (ends > -0.5).all() and (ends < np.array(image.GetSize()) - 0.5).all())
+
+
 def _check_same_grid(image: sitk.Image, like: sitk.Image, name: str, role: str) -> None:
-    """Refuse an image whose voxels lie elsewhere than those of `like` (by more than a tenth of a voxel)."""
+    """Refuse an image whose grid differs from that of `like` by more than a tenth of a voxel."""
     last = [size - 1 for size in like.GetSize()]
     corners = [(x, y, z) for x in (0, last[0]) for y in (0, last[1]) for z in (0, last[2])]
     apart = [
         np.subtract(image.TransformIndexToPhysicalPoint(corner), like.TransformIndexToPhysicalPoint(corner))
         for corner in corners
     ]
-    if image.GetSize() != like.GetSize() or np.abs(apart).max() > 0.1 * min(like.GetSpacing()):
-        raise RegistrationError(
-            f"{name} lies on another grid ({_size(image)} voxels) than the {role} image ({_size(like)} voxels); "
-            f"resample it to that image."
-        )
+    if image.GetSize() != like.GetSize():
+        what = f"{_size(image)} voxels, not {_size(like)}"
+    elif np.abs(apart).max() > 0.1 * min(like.GetSpacing()):
+        what = f"its corners lie up to {np.linalg.norm(apart, axis=1).max():.3g} mm from those of the image"
+    else:
+        return
+    raise RegistrationError(f"{name} lies on another grid than the {role} image ({what}); resample it to that image.")
+
+
+def check_brain_volume(image: sitk.Image, role: str) -> None:
+    """Refuse a stripped scan whose brain is impossibly large, which means that the header's spacing is wrong.
+
+    Args:
+        image: a scan that shows the brain alone.
+        role: "fixed" or "moving", for the message.
+
+    Raises:
+        RegistrationError: where the brain is larger than any.
+    """
+    litres = volume_litres(coarse_foreground(image))
+    if litres > BRAIN_LITRES[1]:
+        raise RegistrationError(_impossible(image, f"The {role} image", litres))
 
 
 def _check_volume(image: sitk.Image, name: str) -> None:
-    """Refuse a brain or a head of impossible size, which means a spacing that lies; a whole head may be larger."""
+    """Refuse a brain or a head of impossible volume, which means that the header's spacing is wrong."""
     litres = volume_litres(coarse_foreground(image))
     most = BRAIN_LITRES[1]
-    if litres > most and looks_unstripped(image):
+    if litres > most and (litres <= DOUBTFUL_LITRES or looks_unstripped(image)):
         most = HEAD_LITRES
     if not BRAIN_LITRES[0] <= litres <= most:
-        raise RegistrationError(
-            f"{name} shows a brain of {litres:.2g} litres, which is impossible; correct its spacing, which says "
-            f"{' x '.join(f'{value:.4g}' for value in image.GetSpacing())} mm."
+        raise RegistrationError(_impossible(image, name, litres))
+
+
+def _impossible(image: sitk.Image, name: str, litres: float) -> str:
+    spacing = " x ".join(f"{value:.4g}" for value in image.GetSpacing())
+    return (
+        f"{name} shows a brain of {litres:.2g} litres, which is impossible; correct its spacing, which says {spacing} "
+        f"mm."
+    )
+
+
+def header_doubts(image: sitk.Image, role: str) -> tuple[str, ...]:
+    """Return warnings about a scan's header, one sentence each.
+
+    Args:
+        image: as read from its file.
+        role: "fixed" or "moving", for the message.
+    """
+    codes = [image.GetMetaData(key) if image.HasMetaDataKey(key) else "1" for key in ("qform_code", "sform_code")]
+    if codes == ["0", "0"]:
+        return (
+            f"The header of the {role} image holds no orientation (qform and sform code 0), so that left and right may "
+            f"be exchanged; check the result's sides, or give the file an orientation.",
         )
+    return ()
 
 
 def _size(image: sitk.Image) -> str:

@@ -1,6 +1,6 @@
-"""Write files and folders whole or not at all, and test where they will be written before anything is computed.
+"""Write files and folders completely or not at all, and check beforehand that files can be read or written.
 
-Only the standard library is used, so that a machine that trains needs nothing else for its files.
+Only the standard library is used, because machines that train may lack SimpleITK.
 """
 
 from __future__ import annotations
@@ -17,33 +17,61 @@ from ..errors import RegistrationError
 IMAGE_EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
-def check_output_folder(folder: str | os.PathLike[str]) -> Path:
-    """Make sure that results can be written to a folder, without leaving anything in it.
+def check_input_file(path: str | os.PathLike[str], name: str) -> None:
+    """Check that a file exists and can be opened.
 
     Args:
-        folder: an existing folder, or one that can be made.
+        path: the file.
+        name: its name in the message, such as "The fixed image".
+
+    Raises:
+        RegistrationError: where it does not exist, is a folder, or cannot be opened.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise RegistrationError(f"{name} {path} is a folder; give the path of a file.")
+        with path.open("rb"):
+            return
+    except FileNotFoundError:
+        raise RegistrationError(f"{name} {path} does not exist; give the path of a file.") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RegistrationError(f"{name} {path} cannot be opened ({reason}); check its name and permissions.") from None
+
+
+def check_output_folder(folder: str | os.PathLike[str]) -> Path:
+    """Check that results can be written to a folder, without leaving anything in it.
+
+    Args:
+        folder: an existing folder, or one that can be created.
 
     Returns:
         The folder as a path; it may not exist yet.
 
     Raises:
-        RegistrationError: it is a file, or cannot be written to.
+        RegistrationError: where it is a file or cannot be written to.
     """
     folder = Path(folder)
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    existing = folder
     try:
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         with tempfile.TemporaryFile(dir=existing):
             return folder
     except OSError as error:
-        reason = "it is not a folder" if existing.is_file() else (error.strerror or "it cannot be opened").lower()
+        is_file = isinstance(error, NotADirectoryError)
+        reason = "it is not a folder" if is_file else (error.strerror or "it cannot be opened").lower()
         raise RegistrationError(f"Nothing can be written to {folder} ({reason}); choose another folder.") from None
 
 
 def check_output_file(path: str | os.PathLike[str], extensions: tuple[str, ...] = IMAGE_EXTENSIONS) -> Path:
-    """Make sure that a file can be written: its folder is writable and its extension is one that we write.
+    """Check that a file can be written: its folder is writable and its extension is one of those given.
+
+    Returns:
+        The file as a path.
 
     Raises:
-        RegistrationError: if not.
+        RegistrationError: where it cannot.
     """
     path = Path(path)
     if not path.name.lower().endswith(extensions):
@@ -56,14 +84,18 @@ def check_output_file(path: str | os.PathLike[str], extensions: tuple[str, ...] 
 
 @contextmanager
 def whole_or_nothing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A name to write to; the file appears under its own name when the block ends well, and not at all otherwise.
+    """Write a file completely or not at all.
+
+    Yields:
+        A temporary path to write to. The file is renamed to `path` when the block ends without an exception, and is
+        removed otherwise.
 
     Raises:
-        RegistrationError: when the file cannot be written (disk full, folder gone, no permission).
+        RegistrationError: where the file cannot be written (disk full, folder gone, no permission).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The full name stays at the end, because the writers choose the format by it.
+    # The temporary name ends with the full name, because writers choose the format by the extension.
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         yield partial
@@ -76,17 +108,20 @@ def whole_or_nothing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder_or_nothing(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """A folder to write several files to; they appear under their own names when the block ends well.
+    """Write several files to a folder, where they appear only after all of them have been written.
 
-    They are written to a folder within the target, so that moving them is one operation on one disk even where the
-    target is a mount point, a link to another disk, or the only writable place. Where the block fails, nothing of it
-    stays, and a target that was made for it is removed.
+    The temporary folder lies within the target, so that moving a file is a rename on one disk even where the target is
+    a mount point, a link to another disk, or the only writable place. If the block fails, nothing it wrote remains, and
+    a target that did not exist before is removed.
 
     Args:
-        folder: of the result; may exist, and files of the same names in it are replaced.
+        folder: of the result; it may exist, and files of the same names in it are replaced.
+
+    Yields:
+        A temporary folder to write to. Its files are moved to `folder` when the block ends without an exception.
 
     Raises:
-        RegistrationError: when it cannot be written (disk full, folder gone, no permission).
+        RegistrationError: where it cannot be written (disk full, folder gone, no permission).
     """
     folder = Path(folder)
     is_new = not folder.exists()
@@ -112,6 +147,6 @@ def whole_folder_or_nothing(folder: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def itk_reason(error: Exception) -> str:
-    """What an exception of ITK's says after its source lines."""
+    """Return the last line of an exception's text, which in ITK's is the reason."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].rstrip(".") if lines else type(error).__name__

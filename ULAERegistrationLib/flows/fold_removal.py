@@ -1,4 +1,4 @@
-"""Remove folds from flows: the last flow is smoothed, only where their composition folds, until it folds no more."""
+"""Remove folds: the last flow is smoothed around the folds of the composition until it folds no more than allowed."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from .jacobian import smallest_jacobian
 from .similarity import window_sum
 from .warp import compose_all
 
-# Determinants this small count as folded here, so that float rounding on another machine cannot make them so.
+# Determinants of at most this count as folded here, so that rounding on another machine does not bring folds back.
 MARGIN = 0.02
-# Passes after which the region around what still folds grows with every pass, and takes in all the flows.
+# Passes after which the smoothed region around the remaining folds grows with every pass, in all the flows.
 PATIENCE = 8
 
 
 def remove_folds(
     flows: Sequence[Tensor], allowed: float = 0.0, report: Callable[[], None] = lambda: None
 ) -> list[Tensor]:
-    """Make the composition of flows free of folds, changing as little as it takes.
+    """Make the composition of flows free of folds by smoothing as little of them as is needed.
 
-    A folded voxel's neighbourhood is pulled towards its local mean, measured again, and so on until no more voxels of
-    the composition than allowed fold at any corner (`jacobian.smallest_jacobian`). The neighbourhood starts small and
-    grows where that is not enough, until every flow is smoothed everywhere; repeated smoothing tends to a constant
-    flow, which cannot fold, so the loop terminates.
+    In each pass the flow around folded voxels is replaced by its local mean, until no more voxels of the composition
+    than allowed fold at any corner (`jacobian.smallest_jacobian`). The smoothed region starts small and grows where
+    that is not enough, until every flow is smoothed everywhere; repeated smoothing tends to a constant flow, which
+    cannot fold, so the loop terminates.
 
     Args:
         flows: phi1, phi2, ... of equation 2, `[1, 3, L, P, S]` in voxels.
-        allowed: share of the voxels that may stay folded.
-        report: called before every pass; what it raises ends the work.
+        allowed: fraction of the voxels that may stay folded.
+        report: called before every pass; it may raise to stop.
 
     Returns:
-        As many flows, whose `compose_all` folds no more than allowed. Those given are left as they were.
+        As many flows, whose `compose_all` folds no more than allowed. The flows given are not changed.
     """
     flows = list(flows)
     passes = 0
@@ -52,7 +52,7 @@ def remove_folds(
 
 
 def _around(bad: Tensor, reach: int) -> Tensor:
-    """1 within `reach` voxels of what is bad, falling to 0 over two more."""
+    """Compute weights around the voxels that are 1 in `bad`: 1 less than `reach` away, 0 from `reach + 2` on."""
     near = (window_sum(bad, 2 * reach + 1) > 0.5).float()
     return window_sum(near, 3).div_(27).clamp_max_(1)
 

@@ -1,10 +1,10 @@
 """Jacobian determinants of a flow, and where it folds.
 
-A central difference looks past a voxel's own position and misses folds of one voxel, so a voxel counts as folded when
-any of its eight corners is: the determinant of each combination of forward and backward differences along the three
-axes (Liu et al., "On Finite Difference Jacobian Computation in Deformable Image Registration", IJCV 2024). A
-determinant is linear in each of its columns, so the central one is the mean of the eight: no fold at the corners means
-none by central differences.
+Central differences do not use the voxel's own displacement and so miss folds of one voxel. A voxel therefore counts as
+folded where any of its eight corner determinants is 0 or less, one for each combination of forward and backward
+differences along the three axes (Liu et al., "On Finite Difference Jacobian Computation in Deformable Image
+Registration", IJCV 2024). A determinant is linear in each of its columns, so the central one is the mean of the eight:
+a voxel without a fold at its corners has none by central differences.
 """
 
 from __future__ import annotations
@@ -15,39 +15,42 @@ from itertools import product
 import torch
 from torch import Tensor
 
-# Planes along L worked on at once, so that what a slab needs stays in the processor's cache.
+# Planes along L computed at once, so that the intermediate results stay in the processor's cache.
 SLAB = 8
 
 
 def corner_jacobians(flow: Tensor) -> Tensor:
-    """The eight determinants of forward and backward differences at every voxel; differentiable.
+    """Compute the eight determinants of forward and backward differences at every voxel; differentiable.
 
     Args:
         flow: `[B, 3, L, P, S]`, voxels of its own grid, every side at least 2.
 
     Returns:
-        `[B, 8, L, P, S]`. At the grid's border a difference that would leave it is taken from the other side.
+        `[B, 8, L, P, S]`. A difference that would reach beyond the grid is replaced by the one on the other side.
     """
     sides = [_differences(flow, axis) for axis in range(3)]
     return torch.stack([_determinant(*columns) for columns in product(*sides)], 1)
 
 
 def smallest_jacobian(flow: Tensor) -> Tensor:
-    """The smallest of each voxel's eight corner determinants, `[B, L, P, S]`: 0 or less is a fold."""
+    """Compute the smallest of each voxel's eight corner determinants, `[B, L, P, S]`: 0 or less is a fold."""
     return _by_slabs(lambda part: corner_jacobians(part).amin(1), flow)
 
 
 def folded(flow: Tensor) -> Tensor:
-    """Where a flow folds at any corner: bool `[B, L, P, S]`."""
+    """Find the voxels where a flow `[B, 3, L, P, S]` folds at any corner: bool `[B, L, P, S]`."""
     return smallest_jacobian(flow) <= 0
 
 
 def jacobian(flow: Tensor) -> Tensor:
-    """Jacobian determinant of `p + flow(p)` by central differences, one-sided at the grid's border.
+    """Compute the Jacobian determinant of `p + flow(p)` by central differences, one-sided at the grid's border.
+
+    Args:
+        flow: `[B, 3, L, P, S]`, voxels of its own grid, every side at least 2.
 
     Returns:
-        `[B, L, P, S]`: how many voxels of the moving image are carried into each voxel of the fixed one; 1 keeps
-        volume, above 1 the moving image shrinks there, below 1 it is stretched, 0 or less it folds.
+        `[B, L, P, S]`: the volume of the moving image that is mapped into each voxel of the fixed one. 1 keeps volume;
+        above 1 the moving image shrinks there, below 1 it expands, at 0 or less the map folds.
     """
     return _by_slabs(_central, flow)
 
@@ -58,7 +61,7 @@ def _central(flow: Tensor) -> Tensor:
 
 
 def _differences(flow: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """Forward and backward derivative of `p + flow(p)` along one axis, each `[B, 3, L, P, S]`."""
+    """Compute forward and backward differences of `p + flow(p)` along one axis, each `[B, 3, L, P, S]`."""
     steps = flow.diff(dim=axis + 2)
     unit = torch.zeros(3, dtype=flow.dtype, device=flow.device)
     unit[axis] = 1
@@ -70,13 +73,13 @@ def _differences(flow: Tensor, axis: int) -> tuple[Tensor, Tensor]:
 
 
 def _determinant(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Determinant of the 3x3 matrices with columns a, b, c, each `[B, 3, L, P, S]`."""
+    """Compute the determinants of the 3x3 matrices with columns a, b, c, each `[B, 3, L, P, S]`."""
     (a0, a1, a2), (b0, b1, b2), (c0, c1, c2) = a.unbind(1), b.unbind(1), c.unbind(1)
     return a0 * (b1 * c2 - b2 * c1) + a1 * (b2 * c0 - b0 * c2) + a2 * (b0 * c1 - b1 * c0)
 
 
 def _by_slabs(function: Callable[[Tensor], Tensor], flow: Tensor) -> Tensor:
-    """`function(flow)` computed a few planes at a time, each slab seeing the plane before and after it."""
+    """Compute `function(flow)` a slab of planes at a time, each slab with the plane before and after it."""
     length = flow.shape[2]
     results = []
     for start in range(0, length, SLAB):

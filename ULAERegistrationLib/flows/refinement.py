@@ -1,8 +1,9 @@
 """Refinement of one pair: a residual flow, fitted to the two images, on top of the network's flows.
 
-It is greedy and compositional, as SyN is: at every step the gradient of the local NCC and that of the warped image give
-an update, which is smoothed and composed onto the residual, from coarse grids to fine ones. The moving image is always
-sampled once, through the total map. A map made of small smooth steps hardly folds; the folds that remain are removed.
+It is greedy and compositional, as SyN is: at every step the gradients of the local NCC and of the warped image give an
+update, which is smoothed and composed with the residual flow, from coarse grids to fine ones. The moving image is
+always sampled once, through the total map. A composition of small smooth updates hardly folds; remaining folds are
+removed at the end.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from .similarity import LocalNCC, separable
 from .warp import compose, compose_all, resize_flow, warp
 
 # About how far one step moves a voxel, in voxels of the level's flow grid, at the level's start and at its end. Small
-# last steps settle what would otherwise jitter, and halve the folds.
+# steps at the end damp oscillations and halve the number of folds.
 FIRST_STEP, LAST_STEP = 0.25, 0.025
 UPDATE_SIGMA = 1.0  # voxels of the level's flow grid: Gaussian smoothing of the update
 DECAY_MEAN, DECAY_SQUARE = 0.9, 0.99
@@ -36,15 +37,15 @@ PAYS, LAST_STEPS = 1e-4, 10
 
 @dataclass(frozen=True)
 class Level:
-    """One grid of the pyramid.
+    """One level of the pyramid.
 
     Attributes:
-        image, flow: size of the images' and the flow's grid, as a fraction of the full one.
-        steps: how many, of the preset's own number.
-        window: of the local NCC, voxels of the image's grid.
-        stride: of its windows.
-        smoothness: weight of the smoothness term; coarse grids want more, as their errors are handed down.
-        cost: of one step, in those of the finest level; for the progress.
+        image, flow: sides of the images' and of the flow's grid, as a fraction of the full grid's.
+        steps: number of optimisation steps at this level, of `ITERATIONS` in all.
+        window: side of the local NCC's window, voxels of the image's grid.
+        stride: distance between windows, voxels of the image's grid.
+        smoothness: weight of the smoothness term; larger on coarse grids, whose errors pass on to the finer ones.
+        cost: time of one step relative to one of the finest level, for the progress.
     """
 
     image: float
@@ -73,19 +74,20 @@ def refine(
     settings: RegistrationSettings,
     progress: Progress = silent,
 ) -> list[Tensor]:
-    """Fit the network's answer to this pair.
+    """Refine the network's flows on this pair.
 
-    The residual map `T_r` goes into the last step, `T3' = T3 o T_r`, so that equation 2 still gives the whole map.
+    The residual map `T_r` is composed into the last step, `T3' = T3 o T_r`, so that equation 2 still gives the whole
+    map.
 
     Args:
         flows: phi1, phi2, phi3 of equation 2, float32 `[1, 3, L, P, S]` in voxels; zeros refine the alignment alone.
         fixed, moving: float32 `[1, 1, L, P, S]` in [0, 1], on one grid.
-        settings: `preset` ("fast" adds nothing; "smooth" weighs smoothness twice and ends with no folded voxel),
-            `refinement_iterations` (all levels together) and `smoothness` (1 is the preset's own).
-        progress: called before every step with the fraction done and a message; what it raises ends the refinement.
+        settings: `preset` ("fast" changes nothing; "smooth" doubles the weight of smoothness and leaves no folded
+            voxel), `refinement_iterations` (of all levels together) and `smoothness` (1 keeps the preset's own).
+        progress: called before every step with the fraction done and a message; it may raise `Cancelled` to stop.
 
     Returns:
-        Flows of the same number, grid and device; those given are left as they were.
+        As many flows on the same grid and device. The flows given are not changed.
     """
     preset = PRESETS[settings.preset]
     if not preset.refines:
@@ -113,7 +115,7 @@ def refine(
 
 
 def _steps(wanted: int) -> list[int]:
-    """The preset's steps of each level, or as many as wanted in the same proportion, the coarsest first."""
+    """Distribute the wanted number of steps over the levels, in the proportion of `LEVELS`, the coarsest first."""
     ends = [0]
     for level in LEVELS:
         ends.append(ends[-1] + level.steps)
@@ -129,7 +131,7 @@ def _residual(
     smoothness: float,
     report: Callable[[float], None],
 ) -> Tensor:
-    """The flow r that makes moving o T_base o T_r match fixed, on the full grid."""
+    """Find the flow r that makes moving o T_base o T_r match fixed, on the full grid."""
     size = moving.shape[2:]
     residual = torch.zeros_like(base)
     total = sum(level.cost * count for level, count in zip(LEVELS, steps, strict=True))
@@ -158,7 +160,13 @@ def _residual(
 
 
 def _force(ncc: LocalNCC, warped: Tensor, size: Sequence[int]) -> tuple[float, Tensor]:
-    """The NCC, and its gradient in an update v on the right, `warped(p + v(p))`, smoothed, on the flow's grid."""
+    """Compute the NCC and its gradient with respect to an update v in `warped(p + v(p))`, smoothed, on the flow's grid.
+
+    Args:
+        ncc: similarity with the fixed image of this level.
+        warped: the moving image warped by the flow so far, `[1, 1, l, p, s]`.
+        size: of the flow's grid.
+    """
     warped.requires_grad_()
     with torch.enable_grad():
         value = ncc(warped)
@@ -169,13 +177,13 @@ def _force(ncc: LocalNCC, warped: Tensor, size: Sequence[int]) -> tuple[float, T
         _gaussian(n, m, UPDATE_SIGMA * ratio, force.device)
         for n, m, ratio in zip(force.shape[2:], size, ratios, strict=True)
     ]
-    # A flow voxel moves all the image voxels around it, each by `ratio` of the image's own voxels.
+    # A displacement of one flow voxel is `ratio` image voxels, and moves all the image voxels around the flow voxel.
     gain = torch.tensor(ratios, device=force.device).view(1, 3, 1, 1, 1) * torch.tensor(ratios).prod().item()
     return value.item(), separable(force, matrices) * gain
 
 
 def _image_gradient(image: Tensor) -> Tensor:
-    """Central differences, `[1, 3, L, P, S]`; 0 on the faces of the grid."""
+    """Compute central differences, `[1, 3, L, P, S]`; each is 0 on the two faces across its axis."""
     gradient = image.new_zeros(1, 3, *image.shape[2:])
     for axis in range(3):
         n = image.shape[axis + 2]
@@ -185,7 +193,7 @@ def _image_gradient(image: Tensor) -> Tensor:
 
 
 def smoothness_gradient(flow: Tensor) -> Tensor:
-    """Gradient of the paper's smoothness: squared forward differences, mean over voxels, channels and axes."""
+    """Compute the gradient of the smoothness term: squared forward differences, mean over voxels, channels and axes."""
     gradient = torch.zeros_like(flow)
     for axis in (2, 3, 4):
         steps = flow.diff(dim=axis)
@@ -196,7 +204,7 @@ def smoothness_gradient(flow: Tensor) -> Tensor:
 
 
 class _Direction:
-    """Adam's: the gradient's running mean over the root of its running mean square."""
+    """Adam's direction of ascent: the gradient's running mean over the root of its running mean square."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -213,7 +221,7 @@ class _Direction:
 
 
 def shrink_image(image: Tensor, size: Sequence[int]) -> Tensor:
-    """An image on a coarser grid of the same extent, smoothed against aliasing first."""
+    """Resample an image `[B, C, L, P, S]` to a coarser grid of the same extent, smoothed against aliasing."""
     if tuple(image.shape[2:]) == tuple(size):
         return image
     ratios = [(n - 1) / (m - 1) for n, m in zip(image.shape[2:], size, strict=True)]
@@ -228,7 +236,10 @@ def shrink_image(image: Tensor, size: Sequence[int]) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _gaussian(old: int, new: int, sigma: float, device: torch.device) -> Tensor:
-    """Matrix `[new, old]` that smooths an axis with a Gaussian (sigma in old voxels) and samples it end to end."""
+    """Return the matrix `[new, old]` that smooths an axis with a Gaussian (sigma in old voxels) and resamples it.
+
+    The first and the last sample stay at the ends of the axis.
+    """
     places = torch.linspace(0, old - 1, new, dtype=torch.float64)
     distances = places[:, None] - torch.arange(old, dtype=torch.float64)[None, :]
     weights = torch.exp(-0.5 * (distances / sigma) ** 2)

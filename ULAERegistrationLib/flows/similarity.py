@@ -1,9 +1,9 @@
-"""Local normalised cross-correlation: what the network is trained on, refinement climbs, and quality reports.
+"""Local normalised cross-correlation, used by the training loss, the refinement and the quality measures.
 
 The paper's NCC (section 2.4) is the squared local correlation of two images, averaged over all voxels. Its window sums
-run as products with banded 0/1 matrices, one per axis: on CPUs and GPUs alike that is many times faster than pooling or
-convolving with a box, and it loses nothing to running sums. The gradient is written out for the same reason: it needs
-three window sums where automatic differentiation needs ten.
+are computed as products with banded 0/1 matrices, one per axis. On CPUs and GPUs alike that is many times faster than
+pooling or convolving with a box, and it avoids the rounding errors of running sums. The gradient is written out, also
+for speed: it needs three window sums where automatic differentiation needs ten.
 """
 
 from __future__ import annotations
@@ -18,14 +18,17 @@ from torch import Tensor
 
 @lru_cache(maxsize=64)
 def _band(size: int, window: int, stride: int, device: torch.device) -> Tensor:
-    """0/1 matrix [centres, size]: which voxels of an axis each window holds."""
+    """Return the 0/1 matrix `[centres, size]` that says which voxels of an axis each window contains."""
     index = torch.arange(size, device=device)
     centres = index[stride // 2 :: stride]
     return ((centres[:, None] - index[None, :]).abs() <= window // 2).float()
 
 
 def separable(image: Tensor, matrices: Sequence[Tensor]) -> Tensor:
-    """Apply one matrix `[out, in]` to each spatial axis of `[B, C, L, P, S]`, the axes that shrink first."""
+    """Apply one matrix `[out, in]` to each spatial axis of `[B, C, L, P, S]`.
+
+    The last axis is multiplied first if its matrix shortens it, and last otherwise.
+    """
     order = (2, 1, 0) if matrices[2].shape[0] <= matrices[2].shape[1] else (0, 1, 2)
     for axis in order:
         if axis == 2:
@@ -39,17 +42,18 @@ def separable(image: Tensor, matrices: Sequence[Tensor]) -> Tensor:
 
 
 def window_sum(image: Tensor, window: int, stride: int = 1) -> Tensor:
-    """Sum over a cube of `window` voxels (odd) around each voxel; outside the image counts as zero.
+    """Sum over a cube of `window` voxels a side (odd) around each voxel; outside the image counts as zero.
 
     Args:
         image: float32 `[B, C, L, P, S]`.
-        stride: only around each voxel this far from the last, along each axis.
+        window: side of the cube in voxels.
+        stride: distance between the centres of the cubes along each axis, in voxels.
     """
     return separable(image, [_band(n, window, stride, image.device) for n in image.shape[2:]])
 
 
 def _window_spread(image: Tensor, window: int, stride: int, size: Sequence[int]) -> Tensor:
-    """The transpose of `window_sum`: every window's value given to all its voxels."""
+    """Apply the transpose of `window_sum`: add every window's value to all voxels of the window."""
     return separable(image, [_band(n, window, stride, image.device).t() for n in size])
 
 
@@ -59,8 +63,9 @@ class LocalNCC:
     Args:
         fixed: `[B, 1, L, P, S]`, float32.
         window: side of the window in voxels, odd.
-        stride: windows stand this many voxels apart. 2 costs a third and differs little, as windows overlap.
-        epsilon: keeps the ratio finite where an image is constant; sums, not means, run over the window.
+        stride: distance between windows in voxels. 2 takes a third of the time and differs little, as windows overlap.
+        epsilon: added to the product of the two windows' sums of squared deviations, so that the ratio stays finite
+            where an image is constant.
 
     Gradients flow to the moving image only.
     """
@@ -78,11 +83,11 @@ class LocalNCC:
         self.fixed_variance = (fixed_squares - self.fixed_mean * fixed_sum).clamp_min(0)
 
     def __call__(self, moving: Tensor) -> Tensor:
-        """The mean over all windows, in [0, 1]; differentiable in `moving`."""
+        """Compute the mean over all windows, in [0, 1]; differentiable in `moving`, `[B, 1, L, P, S]`."""
         return _MeanLocalNCC.apply(moving, self)
 
     def map(self, moving: Tensor) -> Tensor:
-        """The squared local correlation in every window, `[B, 1, L, P, S]` (fewer voxels with a stride)."""
+        """Compute the squared local correlation in every window, `[B, 1, L, P, S]` (smaller with a stride)."""
         cross, _, denominator = self._terms(moving.float())
         return cross**2 / denominator
 
@@ -96,7 +101,10 @@ class LocalNCC:
 
 
 class _MeanLocalNCC(torch.autograd.Function):
-    """d cc(p) / d M(q) = a(p) (F(q) - F_mean(p)) - b(p) (M(q) - M_mean(p)) for q in the window of p."""
+    """The mean of the local NCC with its gradient written out.
+
+    d cc(p) / d M(q) = a(p) (F(q) - F_mean(p)) - b(p) (M(q) - M_mean(p)) for q in the window of p.
+    """
 
     @staticmethod
     def forward(ctx: Any, moving: Tensor, ncc: LocalNCC) -> Tensor:
@@ -118,5 +126,5 @@ class _MeanLocalNCC(torch.autograd.Function):
 
 
 def local_ncc(fixed: Tensor, moving: Tensor, window: int = 9) -> Tensor:
-    """Mean squared local correlation of two images, `[B, 1, L, P, S]`; differentiable in `moving`."""
+    """Compute the mean squared local correlation of two images `[B, 1, L, P, S]`; differentiable in `moving`."""
     return LocalNCC(fixed, window)(moving)

@@ -1,7 +1,7 @@
-"""Flows on a voxel grid: warp, resize, compose, and where they fold.
+"""Flows on a voxel grid: warp images by them, resize and compose them.
 
 Every array is `[batch, channel, L, P, S]`. A flow has three channels, the displacement along L, P and S in voxels of
-its own grid, and pulls back: `warped(p) = image(p + flow(p))`, voxel centres at integers.
+its own grid, and is a pull-back: `warped(p) = image(p + flow(p))`, voxel centres at integers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def identity_grid(size: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
-    """Voxel coordinates of a grid, `[1, 3, L, P, S]`, float32."""
+    """Return the voxel coordinates of a grid, `[1, 3, L, P, S]`, float32."""
     axes = [torch.arange(n, dtype=torch.float32, device=device) for n in size]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
 
@@ -26,12 +26,12 @@ def warp(
     mode: str = "bilinear",
     origin: tuple[int, int, int] = (0, 0, 0),
 ) -> Tensor:
-    """Sample an image where the flow points: `image(p + flow(p))`.
+    """Warp an image by a flow: `image(p + flow(p))`.
 
     Args:
         image: `[B, C, L, P, S]`.
-        flow: `[B, 3, L', P', S']`, voxels of the image's grid; the whole grid's, or a part's.
-        padding: what lies outside the image: "zeros", or "border", its outermost voxels (for flows).
+        flow: `[B, 3, L', P', S']`, voxels of the image's grid, on the whole grid or a part of it.
+        padding: values outside the image: "zeros", or "border" for those of its outermost voxels (used for flows).
         mode: "bilinear" (trilinear in 3-D) or "nearest" (for labels).
         origin: the voxel of the image's grid at which the flow's first voxel lies.
 
@@ -42,13 +42,13 @@ def warp(
     for axis, (sides, first, length) in enumerate(zip(image.shape[2:], origin, flow.shape[2:], strict=True)):
         voxels = torch.arange(first, first + length, dtype=flow.dtype, device=flow.device)
         coordinate = flow[:, axis] + voxels.view(-1, *[1] * (2 - axis))
-        # The scale of grid_sample: -1 and 1 are the centres of the first and the last voxel.
+        # For grid_sample -1 and 1 are the centres of the first and the last voxel.
         axes.append(coordinate.mul_(2 / max(sides - 1, 1)).sub_(1))
-    # torch counts the sampling axes from the last one back.
+    # grid_sample takes the coordinates in the order from the last axis to the first.
     points = torch.stack(axes[::-1], -1)
     if len(flow) > 1 or flow.device.type != "cpu":
         return F.grid_sample(image, points, mode=mode, padding_mode=padding, align_corners=True)
-    # grid_sample on the CPU gives each batch item one thread: rows of voxels are handed to it as a batch.
+    # grid_sample on the CPU runs one thread per batch item, so rows of voxels are passed as a batch.
     rows = flow.shape[2] * flow.shape[3]
     parts = max(n for n in range(1, torch.get_num_threads() + 1) if rows % n == 0)
     points = points.view(parts, rows // parts, 1, -1, 3)
@@ -58,12 +58,12 @@ def warp(
 
 
 def resize_flow(flow: Tensor, size: Sequence[int]) -> Tensor:
-    """The same flow on another grid of the same extent, its voxels re-measured in the new grid's.
+    """Resample a flow to another grid of the same extent, and convert it to voxels of that grid.
 
     Args:
         flow: `[B, 3, l, p, s]`.
-        size: the new `(L, P, S)`. Displacements scale by L / l and so on, as the paper's up-sampling S does
-            (equation 2): a flow from half the grid is doubled.
+        size: the new `(L, P, S)`. Displacements are multiplied by L / l and so on, as by the paper's up-sampling S
+            (equation 2): a flow from a grid of half the size is doubled.
     """
     if tuple(flow.shape[2:]) == tuple(size):
         return flow
@@ -73,7 +73,7 @@ def resize_flow(flow: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def compose(first: Tensor, second: Tensor, origin: tuple[int, int, int] = (0, 0, 0)) -> Tensor:
-    """One flow for two accumulative steps: paper equation 2, `first o second + second`.
+    """Compose the flows of two accumulative steps by the paper's equation 2, `first o second + second`.
 
     With `T = id + flow`, the result is `T_first(T_second(p))`: an image warped by `first` and then by `second` equals
     the image warped once by the result.
@@ -87,14 +87,15 @@ def compose(first: Tensor, second: Tensor, origin: tuple[int, int, int] = (0, 0,
 
 
 def compose_all(flows: Sequence[Tensor], origin: tuple[int, int, int] = (0, 0, 0)) -> Tensor:
-    """phi of equation 2 from phi1, phi2, ...: `T1(T2(T3(p)))`.
+    """Compose phi1, phi2, ... to the phi of equation 2: `T1(T2(T3(p)))`.
 
-    Composed from the last step back, which is exact at voxel centres; from the first on, phi1 o phi2 would be
-    interpolated once more.
+    The composition starts with the last step, which interpolates each flow once; starting with the first step would
+    interpolate phi1 o phi2 once more.
 
     Args:
-        flows: `[B, 3, L, P, S]` each, on one grid; the last one may be a part of it that begins at the voxel `origin`,
-            and the result then is that part of the whole.
+        flows: `[B, 3, L, P, S]` each, on one grid. The last one may cover a part of the grid only; the result then
+            covers that part.
+        origin: the voxel of the whole grid at which that part begins.
     """
     *earlier, total = flows
     for flow in reversed(earlier):
@@ -103,11 +104,11 @@ def compose_all(flows: Sequence[Tensor], origin: tuple[int, int, int] = (0, 0, 0
 
 
 def downsample_image(image: Tensor, voxel_mm: int) -> Tensor:
-    """An image of 1 mm voxels on a coarser grid: means over blocks, zeros up to sides that are multiples of 16.
+    """Average an image of 1 mm voxels over blocks, and pad it with zeros to sides that are multiples of 16.
 
     Args:
-        image: `[B, C, L, P, S]`, sides that divide by `voxel_mm`.
-        voxel_mm: side of the new voxels.
+        image: `[B, C, L, P, S]`, its sides multiples of `voxel_mm`.
+        voxel_mm: side of the new voxels, mm.
     """
     if voxel_mm > 1:
         image = F.avg_pool3d(image, voxel_mm)
@@ -115,16 +116,16 @@ def downsample_image(image: Tensor, voxel_mm: int) -> Tensor:
 
 
 def upsample_flow(flow: Tensor, voxel_mm: int, size: Sequence[int]) -> Tensor:
-    """A flow found between two images from `downsample_image`, on their full grid and in its voxels of 1 mm.
+    """Resample a flow found on the grid of `downsample_image` to the full grid, and convert it to voxels of 1 mm.
 
     Args:
         flow: `[B, 3, l, p, s]`, the padding of `downsample_image` included.
-        voxel_mm: side of its voxels.
+        voxel_mm: side of its voxels, mm.
         size: the full `(L, P, S)`.
     """
     if voxel_mm == 1:
         return flow
     length, depth, height = (n // voxel_mm for n in size)
     inner = flow[:, :, :length, :depth, :height]
-    # The mean of a block sits in its middle, between voxel centres: that is align_corners=False.
+    # The mean of a block belongs to its middle, between voxel centres, which is what align_corners=False assumes.
     return F.interpolate(inner, size=tuple(size), mode="trilinear", align_corners=False) * voxel_mm

@@ -1,4 +1,4 @@
-"""Linear maps as 4 x 4 matrices on points in mm, and as SimpleITK's transforms."""
+"""Convert linear maps of points (mm) between 4 x 4 matrices and SimpleITK's transforms."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import SimpleITK as sitk
 
 
 def to_matrix(transform: sitk.Transform) -> np.ndarray:
-    """A linear transform as a 4 x 4 matrix."""
+    """Return the 4 x 4 matrix of a linear transform."""
     matrix = np.eye(4)
     for axis in range(3):
         matrix[:3, axis] = transform.TransformVector(np.eye(3)[axis].tolist(), (0.0, 0.0, 0.0))
@@ -16,7 +16,7 @@ def to_matrix(transform: sitk.Transform) -> np.ndarray:
 
 
 def to_transform(matrix: np.ndarray) -> sitk.AffineTransform:
-    """A 4 x 4 matrix as an affine transform."""
+    """Return the affine transform of a 4 x 4 matrix."""
     transform = sitk.AffineTransform(3)
     transform.SetMatrix(matrix[:3, :3].ravel())
     transform.SetTranslation(matrix[:3, 3].tolist())

@@ -1,7 +1,7 @@
-"""The linear map that makes two images correlate best: Gauss-Newton, a few hundredths of a second a step.
+"""Find the linear map that maximises the correlation of two images, by Gauss-Newton steps.
 
-Written out because it reaches in ten evaluations of the metric what ITK's gradient descent needs hundreds for, and so
-can start from many rotations. Maps are 4 x 4 matrices on points in mm.
+ITK's gradient descent needs hundreds of evaluations of the metric where this search needs ten, at a few hundredths of a
+second each, so that it can start from many rotations. Maps are 4 x 4 matrices on points in mm.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ import SimpleITK as sitk
 
 from .affine import to_transform
 
-UNIT = 50.0  # mm, about a brain's radius: makes rotations and shifts alike to the optimiser
+UNIT = 50.0  # mm, about a brain's radius: scales rotations so that they move points about as far as shifts do
 SMALLEST_STEP = 0.002  # mm
 
 
 class CorrelationSearch:
-    """One pair of images to match.
+    """The search for one pair of images.
 
     Args:
-        fixed: float32 image whose voxels are the points of comparison; its origin is best near its middle.
-        moving: float32 image, 0 outside.
-        domain: bool [z, y, x] on a grid of the same extent as `fixed` and a whole number of times finer: which of its
-            voxels count.
+        fixed: float32 image with identity direction, at whose voxels the images are compared. World coordinates should
+            be near zero at its middle.
+        moving: float32 image; it counts as 0 outside its grid.
+        domain: bool [z, y, x]: the region in which the images are compared. Its grid has the extent of `fixed`, and
+            sides that are whole multiples of those of `fixed`.
     """
 
     def __init__(self, fixed: sitk.Image, moving: sitk.Image, domain: np.ndarray) -> None:
@@ -38,19 +39,19 @@ class CorrelationSearch:
         self.points = np.column_stack([points / UNIT, np.ones(len(points))]).T.astype(np.float32, order="C")
 
     def maximise(self, start: np.ndarray, freedom: str, passes: int) -> tuple[np.ndarray, float]:
-        """Raise the correlation from a start to the nearest maximum.
+        """Maximise the correlation locally, from a given map.
 
-        Every pass solves, in the sense of least squares, fixed = gain * moving(map o exp(G)) + offset for the generator
-        G, with the mean of both images' gradients (efficient second-order minimisation, Benhimane, IROS 2004).
-        A step that does not raise the correlation is halved.
+        Every pass finds the generator G for which gain * moving(map o exp(G)) + offset fits `fixed` best in the least
+        squares sense, with the mean of both images' gradients (efficient second-order minimisation, Benhimane, IROS
+        2004). A step that does not raise the correlation is halved, up to three times.
 
         Args:
-            start: 4 x 4 from points of fixed to points of moving.
+            start: 4 x 4 from points of fixed to points of moving, mm.
             freedom: "affine", "similarity" or "rigid"; for the last two `start` has to be such a map itself.
-            passes: at most.
+            passes: maximum number of passes.
 
         Returns:
-            The map and its correlation.
+            The map, 4 x 4, and its correlation, -1 to 1.
         """
         basis = _generators(freedom)
         best = start
@@ -71,7 +72,7 @@ class CorrelationSearch:
         return best, correlation
 
     def _sample(self, matrix: np.ndarray) -> tuple[np.ndarray, float]:
-        """Moving on the grid of fixed, [z, y, x], and the correlation over the domain."""
+        """Resample moving to the grid of fixed, [z, y, x], and compute the correlation over the domain."""
         image = sitk.Resample(self.moving, self.fixed, to_transform(matrix), sitk.sitkLinear, 0.0)
         values = sitk.GetArrayFromImage(image)
         inside = values[self.inside]
@@ -80,7 +81,7 @@ class CorrelationSearch:
         return values, float(np.corrcoef(inside, self.target)[0, 1])
 
     def _step(self, values: np.ndarray, basis: np.ndarray) -> np.ndarray:
-        """The next generator, as coefficients of the basis."""
+        """Compute the next generator, as coefficients of the basis."""
         source = values[self.inside]
         gain, offset = _line(source, self.target)
         gradient = 0.5 * (gain * self._gradient(values) + self.target_gradient)
@@ -93,24 +94,27 @@ class CorrelationSearch:
         allowed = np.zeros((14, basis.shape[1] + 2))
         allowed[:12, :-2], allowed[12:, -2:] = basis, np.eye(2)
         normal, error = allowed.T @ normal @ allowed, allowed.T @ error
-        normal += 1e-9 * np.trace(normal) * np.eye(len(normal))  # solvable even where an image is flat
+        normal += 1e-9 * np.trace(normal) * np.eye(len(normal))  # keeps the system solvable where an image is constant
         return np.linalg.solve(normal, error)[:-2]
 
     def _gradient(self, values: np.ndarray) -> np.ndarray:
-        """Of an image on the grid of fixed, over the domain: per mm, [3, n] in the order x, y, z."""
+        """Compute the gradient of an image on the grid of fixed, over the domain: per mm, [3, n], order x, y, z."""
         parts = np.gradient(values, *self.fixed.GetSpacing()[::-1])
         return np.stack([part[self.inside] for part in parts[::-1]])
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[np.float32, np.float32]:
-    """Slope and offset of the line that predicts y from x best."""
+    """Return the slope and offset of the regression line of y on x."""
     mean_x, mean_y = x.mean(), y.mean()
     slope = ((x - mean_x) @ y) / max(float((x - mean_x) @ x), 1e-12)
     return np.float32(slope), np.float32(mean_y - slope * mean_x)
 
 
 def _generators(freedom: str) -> np.ndarray:
-    """Columns that span what a step may do, [12, n]: 3 x 4 matrices row by row, linear per UNIT mm, shift in mm."""
+    """Return the basis of the generators, [12, n].
+
+    Each column is a 3 x 4 matrix row by row: its linear part in mm per UNIT mm, its shift in mm.
+    """
     if freedom == "affine":
         return np.eye(12)
     rotations = np.zeros((3, 3, 4))
@@ -124,7 +128,7 @@ def _generators(freedom: str) -> np.ndarray:
 
 
 def _exponential(step: np.ndarray) -> np.ndarray:
-    """exp of the generator with these 12 entries, 4 x 4."""
+    """Compute the matrix exponential, 4 x 4, of the generator with these 12 entries."""
     generator = np.zeros((4, 4))
     generator[:3] = step.reshape(3, 4)
     generator[:3, :3] /= UNIT

@@ -1,8 +1,8 @@
-"""Where the network looks: the canonical frame, and the affine maps of both images into it.
+"""Linear alignment: the affine maps of both images into the canonical frame.
 
-`align` first finds both brains in the template, from many rotations and from coarse to fine, then refines moving to
-fixed directly. An image is searched in a frame of its own (voxels in the order of its nearest body axes, centre of mass
-at zero), so that what its header says of origin, axis order and direction changes the answer only by what it means.
+`align` first registers both brains to the template, from many rotations and from coarse to fine, then refines the map
+from fixed to moving directly. Each image is searched in its own frame (axes in the order of the nearest body axes,
+centre of mass at zero), so that the result does not depend on how a header stores the same geometry.
 The world is LPS millimetres.
 """
 
@@ -24,22 +24,22 @@ from .brain import background_value, looks_unstripped
 from .canonical import template, template_mask
 from .frame import CANONICAL_ORIGIN, CANONICAL_SIZE
 
-FINEST = 2.0  # mm, voxels of the search; 1 mm voxels take eight times as long and overlap labels no better
-SEARCH_SIZE = (104, 120, 104)  # of these voxels around the centre of mass
-LEVELS = ((4, 5.0), (2, 3.0), (1, 1.5))  # voxels averaged along each axis, and blur before that (mm)
-TILTS = np.deg2rad((-30, 0, 30))  # about each body axis, the starts of the search
-HEAD_RAISES = (0.0, 30.0, 60.0)  # mm: how far above a head's centre of mass the brain's may lie
+FINEST = 2.0  # mm, side of the search's voxels; 1 mm takes eight times as long and gives no better label overlap
+SEARCH_SIZE = (104, 120, 104)  # number of these voxels, around the centre of mass
+LEVELS = ((4, 5.0), (2, 3.0), (1, 1.5))  # voxels averaged along each axis, and the Gaussian's sigma before that (mm)
+TILTS = np.deg2rad((-30, 0, 30))  # rotations about each body axis from which the search starts
+HEAD_RAISES = (0.0, 30.0, 60.0)  # mm: starting heights of the brain's centre of mass above the head's
 POOR_CORRELATION = 0.7
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Where both images lie in the canonical frame.
+    """The affine maps of both images into the canonical frame.
 
     Attributes:
         fixed_to_canonical: A_f, from fixed world points to canonical world points (LPS mm).
         moving_to_canonical: A_m, from moving world points to canonical world points (LPS mm).
-        warnings: what the user should know about the two scans, in words.
+        warnings: what the user should know about the two scans, one sentence each.
     """
 
     fixed_to_canonical: sitk.AffineTransform
@@ -48,7 +48,7 @@ class Alignment:
 
     @property
     def fixed_to_moving(self) -> sitk.AffineTransform:
-        """A_m^-1 o A_f, the linear part of the registration."""
+        """The linear part of the registration, A_m^-1 o A_f, fixed world to moving world (LPS mm)."""
         back = np.linalg.inv(to_matrix(self.moving_to_canonical))
         return to_transform(back @ to_matrix(self.fixed_to_canonical))
 
@@ -62,25 +62,25 @@ def align(
     initial_transform: sitk.Transform | None = None,
     progress: Progress = silent,
 ) -> Alignment:
-    """Find where both brains lie in the canonical frame, and so the linear map between them.
+    """Find the affine maps of both images into the canonical frame, and so the linear map between them.
 
     Args:
-        fixed: the fixed scan; it is always placed in the template by an affine map, except as said under "none".
+        fixed: the fixed scan. It is registered to the template by an affine map whatever the method, except where
+            `method` is "none" and it already lies on the canonical grid: it then stays where it is.
         moving: the moving scan.
-        method: how moving follows fixed: "affine" or "rigid" search, "centre" (shift of the centres of mass, nothing
-            turned), or "none" (the two already share a world). With "none" a fixed image that already lies on the
-            canonical grid stays where it is.
-        fixed_mask: brain of the fixed image, on its grid; what lies outside plays no part.
+        method: how the map from fixed to moving is found: "affine" or "rigid" search, "centre" (a shift that makes the
+            centres of mass coincide), or "none" (the two images already share a world).
+        fixed_mask: brain of the fixed image, on its grid; voxels outside are ignored.
         moving_mask: brain of the moving image, on its grid.
-        initial_transform: linear, from fixed to moving world; the search starts there, and "centre" and "none" use it
-            as it is.
+        initial_transform: linear, from fixed to moving world (LPS mm). The search starts from it; "centre" and "none"
+            use it unchanged.
         progress: called with the fraction done and what is being done.
 
     Returns:
-        The two maps, and warnings in words.
+        The two maps, and warnings for the user.
 
     Raises:
-        RegistrationError: an initial transform that is not linear.
+        RegistrationError: for an initial transform that is not linear.
     """
     if initial_transform is not None and not initial_transform.IsLinear():
         raise RegistrationError("The initial transform is not linear; give a rigid or affine one, fixed to moving.")
@@ -122,10 +122,11 @@ class _Brain:
     """A scan prepared for the search.
 
     Attributes:
-        image: float32 in about [0, 1], background 0, voxels of FINEST mm in the scan's own frame.
-        domain: bool [z, y, x], where the correlation is taken when others are matched to this image.
-        to_world: 4 x 4, from the own frame (mm from the centre of mass, along nearest body axes) to the scan's world.
-        is_head: whether more than the brain is seen.
+        image: float32 in [0, 1.2], background 0, voxels of FINEST mm in the scan's own frame.
+        domain: bool [z, y, x], the region of comparison when another scan is matched to this one.
+        to_world: 4 x 4, from the own frame (mm from the centre of mass, along the scan's axes in the order of the
+            nearest body axes) to the scan's world.
+        is_head: whether the scan shows more than the brain.
     """
 
     image: sitk.Image
@@ -135,7 +136,7 @@ class _Brain:
 
     @classmethod
     def of(cls, scan: sitk.Image, mask: sitk.Image | None) -> _Brain:
-        """Prepare a scan; a mask removes all that is not brain."""
+        """Prepare a scan for the search; with a mask, voxels outside the brain become 0."""
         is_head = mask is None and looks_unstripped(scan)
         scan = sitk.Cast(sitk.DICOMOrient(scan, "LPS"), sitk.sitkFloat32) - background_value(scan)
         if mask is not None:
@@ -143,7 +144,7 @@ class _Brain:
         to_world = np.eye(4)
         to_world[:3, :3] = np.reshape(scan.GetDirection(), (3, 3))
         to_world[:3, 3] = scan.GetOrigin()
-        # From here on origin and direction are forgotten, and come back with to_world.
+        # From here on the scan has its own frame; to_world keeps its origin and direction.
         scan.SetOrigin((0.0, 0.0, 0.0))
         scan.SetDirection(np.eye(3).ravel())
         scan = sitk.BinShrink(scan, [int(max(1, FINEST // spacing)) for spacing in scan.GetSpacing()])
@@ -160,10 +161,10 @@ class _Brain:
         return cls(image, _near(sitk.GetArrayViewFromImage(image) > 0.1), to_world, is_head)
 
     def located_in(self, template: _Brain) -> tuple[np.ndarray, float]:
-        """Where this scan lies in the template.
+        """Register this scan to the template.
 
         Returns:
-            4 x 4 from this scan's world to the template's world, and the correlation reached.
+            The matrix, 4 x 4, from this scan's world to the template's world, and the correlation reached.
         """
         raises = HEAD_RAISES if self.is_head else HEAD_RAISES[:1]
         starts = [_start(tilts, lift) for tilts in product(TILTS, repeat=3) for lift in raises]
@@ -181,16 +182,16 @@ class _Brain:
     def matched_to(
         self, fixed: _Brain, start: np.ndarray, freedom: str, domain: np.ndarray | None
     ) -> tuple[np.ndarray, float]:
-        """Refine the map between two scans.
+        """Refine the map from a fixed scan to this one.
 
         Args:
-            fixed: the scan that stays.
+            fixed: the fixed scan.
             start: 4 x 4 from the fixed scan's world to this scan's world.
             freedom: "affine" or "rigid".
-            domain: bool [z, y, x] in the fixed scan's frame; None takes the fixed scan's own.
+            domain: bool [z, y, x] in the fixed scan's frame, the region of comparison; None takes `fixed.domain`.
 
         Returns:
-            4 x 4 from the fixed scan's world to this scan's world, and the correlation reached.
+            The matrix, 4 x 4, from the fixed scan's world to this scan's world, and the correlation reached.
         """
         domain = fixed.domain if domain is None else domain
         best = np.linalg.inv(self.to_world) @ start @ fixed.to_world
@@ -204,13 +205,13 @@ class _Brain:
         return self.to_world @ best @ np.linalg.inv(fixed.to_world), correlation
 
     def level(self, level: tuple[int, float]) -> sitk.Image:
-        """The image blurred and thinned out as a level of the search wants it."""
+        """Return the image smoothed and downsampled for one of `LEVELS`."""
         factor, blur = level
         return sitk.BinShrink(sitk.SmoothingRecursiveGaussian(self.image, blur), [factor] * 3)
 
 
 def _start(tilts: tuple[float, float, float], lift: float) -> np.ndarray:
-    """A rotation about the three body axes and a shift upwards (mm), 4 x 4."""
+    """Return a rotation about the three body axes (radians) followed by a shift upwards (mm), 4 x 4."""
     start = np.eye(4)
     rotation = sitk.Euler3DTransform((0.0, 0.0, 0.0), *map(float, tilts))
     start[:3, :3] = np.reshape(rotation.GetMatrix(), (3, 3))
@@ -219,7 +220,7 @@ def _start(tilts: tuple[float, float, float], lift: float) -> np.ndarray:
 
 
 def _centre(image: sitk.Image) -> np.ndarray:
-    """Centre of mass of the foreground, mm in the image's frame (identity direction, origin zero or not)."""
+    """Compute the centre of mass of the foreground, in the image's own frame (mm)."""
     foreground = sitk.GetArrayViewFromImage(image) > 0.1
     total = foreground.sum()
     index = [
@@ -231,7 +232,7 @@ def _centre(image: sitk.Image) -> np.ndarray:
 
 
 def _near(foreground: np.ndarray) -> np.ndarray:
-    """Foreground and what lies within 8 mm of it: the outline of a brain is the best landmark of all."""
+    """Return the foreground with all within 8 mm of it, because the outline of a brain is its best landmark."""
     image = sitk.BinaryDilate(sitk.GetImageFromArray(foreground.astype(np.uint8)), (4, 4, 4))
     return sitk.GetArrayFromImage(image) > 0
 
@@ -242,7 +243,7 @@ def _template_brain() -> _Brain:
 
 
 def _template_domain(fixed_to_canonical: np.ndarray, fixed: _Brain) -> np.ndarray:
-    """The template's mask in the frame of the fixed scan, bool [z, y, x]."""
+    """Resample the template's mask to the frame of the fixed scan, bool [z, y, x]."""
     pull = to_transform(fixed_to_canonical @ fixed.to_world)
     mask = sitk.Resample(template_mask(), fixed.image, pull, sitk.sitkNearestNeighbor)
     return sitk.GetArrayFromImage(mask) > 0

@@ -1,4 +1,4 @@
-"""Where the brain is in a scan, and whether the scan shows more than the brain, or less than all of it."""
+"""Tell whether a scan shows more than the brain, or only a part of it, and mask the brain of a stripped scan."""
 
 from __future__ import annotations
 
@@ -8,46 +8,48 @@ import numpy as np
 import SimpleITK as sitk
 
 BRAIN_LITRES = (0.25, 2.7)  # from a small infant to the largest adult in MNI space, membranes and fluid included
-HEAD_LITRES = 9.0
-# Stripped scans of adults reach 1.8 litres in the body's size and 2.1 stretched to MNI space; heads begin at 2.1. Above
-# this, brain extraction is asked.
+HEAD_LITRES = 9.0  # upper limit for a whole head
+DOUBTFUL_LITRES = 3.2  # up to this volume, a head with constant air may be mistaken for an impossibly large brain
+# Stripped scans of adults reach 1.8 litres in native size and 2.1 in MNI space; heads begin at 2.1. Above this limit
+# brain extraction decides.
 CERTAINLY_STRIPPED_LITRES = 1.85
-# A scan is a head where more than this share of what it shows lies further than the distance (mm) from its brain:
-# stripped scans have up to .06 there, .14 with a rest of neck, heads .17 (a thresholded FLAIR) to .5.
+# A scan shows a head if more than this fraction of its foreground lies further than this distance (mm) from its brain.
+# The fraction is up to .06 for stripped scans, .14 where some neck is left, .17 (a thresholded FLAIR) to .5 for heads.
 BEYOND_MM, BEYOND_SHARE = 10.0, 0.15
-# A brain is cut where it reaches a side of the scan with this share of its widest section or more.
+# A brain counts as cut off where its section with the scan's outermost plane is this fraction of its largest, or more.
 CUT_SHARE = 0.15
-SHRUNK = 4.0  # mm, fine enough to see where brain and head lie
+SHRUNK = 4.0  # mm, voxel size that suffices to tell a brain from a head
 
 
 def background_value(image: sitk.Image) -> float:
-    """What surrounds the brain: the median of the image's six faces."""
+    """Return the background's intensity: the median of the image's six faces."""
     values = sitk.GetArrayViewFromImage(image)
     faces = [values.take(index, axis).ravel() for axis in range(3) for index in (0, -1)]
     return float(np.median(np.concatenate(faces)))
 
 
 def brain_mask(image: sitk.Image) -> sitk.Image:
-    """Which voxels of a skull-stripped scan are brain: the largest piece that is not background, holes filled.
+    """Mask the brain of a skull-stripped scan: its largest connected component that is not background, holes filled.
 
     Returns:
-        uint8 image of zeros and ones on the grid of `image`. For a whole head it is the head.
+        uint8 image of zeros and ones on the grid of `image`. Of a whole head it masks the head.
     """
     return _largest_piece(image, share=0.01)
 
 
 def looks_unstripped(image: sitk.Image) -> bool:
-    """Whether a scan seems to show a whole head instead of a brain alone.
+    """Tell whether a scan seems to show a whole head instead of a brain alone.
 
-    Seen without trusting the scale: the air around a head is noisy, and below its bright skin lies the dark skull;
-    a stripped brain lies on an even background and grows brighter from its surface (fluid and cortex) to its inside.
+    The criteria hardly depend on the voxel size that the header states: the air around a head is noisy, and the dark
+    skull lies below bright skin; a stripped brain has a constant background and gets brighter from its surface (fluid
+    and cortex) inwards.
     """
     values = sitk.GetArrayViewFromImage(image)
     background = background_value(image)
     contrast = abs(float(np.percentile(values[::2, ::2, ::2], 99)) - background)
     if (np.abs(values[::2, ::2, ::2] - np.float32(background)) <= 0.005 * contrast).mean() < 0.3:
         return True
-    # Blocks of one thirtieth of the brain, whatever its size in millimetres is said to be.
+    # Block size in proportion to the brain's size, so that a wrong spacing in the header changes nothing.
     litres = volume_litres(coarse_foreground(image))
     coarse = _shrink(image, SHRUNK * (litres / 1.5) ** (1 / 3))
     piece = sitk.BinaryFillhole(sitk.BinaryMorphologicalClosing(_largest_piece(coarse, share=0.15), (1, 1, 1)))
@@ -59,23 +61,24 @@ def looks_unstripped(image: sitk.Image) -> bool:
     surface, below = brightness[depth <= 0.1], brightness[(depth > 0.1) & (depth <= 0.2)]
     if surface.size > 0 and surface.mean() > below.mean():
         return True
-    # A head with a dim skin is told by the dark share of its skull; large ventricles have that too, in a smaller brain.
+    # Where the skin is dim, a large dark fraction (the skull) tells a head; large ventricles are as dark, but in a
+    # volume that a brain can have.
     return bool(litres > BRAIN_LITRES[1] and (brightness < 0.25).mean() > 0.1)
 
 
 def find_brain(image: sitk.Image, extractor: Callable[[sitk.Image], sitk.Image]) -> sitk.Image | None:
-    """The brain's mask in a scan that shows more than the brain.
+    """Find the brain in a scan that shows more than the brain.
 
     Args:
         image: any scan of a head or brain.
-        extractor: finds the brain in a scan: uint8 mask of zeros and ones on its grid. Asked only where the scan is not
-            certainly stripped.
+        extractor: returns the mask of the brain in a scan, uint8 of zeros and ones on its grid. It is called only where
+            the scan is not certainly stripped.
 
     Returns:
         The mask, uint8 on the grid of `image`; None where the scan shows the brain alone.
 
     Raises:
-        RegistrationError: what the extractor raises, where the scan shows more than a brain and none is found.
+        RegistrationError: where the extractor raises it, because it finds no brain.
     """
     foreground = coarse_foreground(image)
     looks_like_head = looks_unstripped(image)
@@ -88,7 +91,7 @@ def find_brain(image: sitk.Image, extractor: Callable[[sitk.Image], sitk.Image])
 
 
 def _share_beyond(foreground: sitk.Image, mask: sitk.Image) -> float:
-    """Which share of the foreground lies further than `BEYOND_MM` from a mask."""
+    """Compute the fraction of the foreground that lies further than `BEYOND_MM` from a mask."""
     coarse = sitk.Resample(mask, foreground, sitk.Transform(), sitk.sitkNearestNeighbor)
     distance = sitk.SignedMaurerDistanceMap(coarse, squaredDistance=False, useImageSpacing=True)
     shown = sitk.GetArrayViewFromImage(foreground) > 0
@@ -96,14 +99,14 @@ def _share_beyond(foreground: sitk.Image, mask: sitk.Image) -> float:
 
 
 def cut_sides(mask: sitk.Image) -> list[str]:
-    """The sides on which a brain goes on beyond the scan's field of view.
+    """Find the sides on which the field of view cuts the brain off.
 
     Args:
         mask: of the brain, zeros and ones.
 
     Returns:
-        Of "left", "right", "front", "back", "bottom", "top", those where the brain's section with the outermost plane
-        of voxels is `CUT_SHARE` of its widest section or more.
+        Those of "left", "right", "front", "back", "bottom", "top" where the brain's section with the outermost plane of
+        voxels is `CUT_SHARE` of its largest section or more.
     """
     values = sitk.GetArrayViewFromImage(mask) > 0
     names = (("right", "left"), ("front", "back"), ("bottom", "top"))  # towards smaller and larger LPS coordinates
@@ -119,12 +122,15 @@ def cut_sides(mask: sitk.Image) -> list[str]:
 
 
 def coarse_foreground(image: sitk.Image) -> sitk.Image:
-    """Where brain or head is, on a grid just fine enough to measure its volume."""
+    """Mask the brain or head on a grid of about `SHRUNK` mm, fine enough to measure its volume."""
     return _largest_piece(_shrink(image, SHRUNK), share=0.15)
 
 
 def _largest_piece(image: sitk.Image, share: float) -> sitk.Image:
-    """The largest connected piece that differs from the background by `share` of the bright values, holes filled."""
+    """Mask the largest connected component of the foreground, holes filled.
+
+    The foreground differs from the background by more than the fraction `share` of the image's contrast.
+    """
     values = sitk.GetArrayViewFromImage(image)
     background = background_value(image)
     threshold = share * abs(float(np.percentile(values, 99)) - background)
@@ -135,7 +141,7 @@ def _largest_piece(image: sitk.Image, share: float) -> sitk.Image:
 
 
 def _shrink(image: sitk.Image, spacing: float) -> sitk.Image:
-    """The image averaged over blocks of voxels to about `spacing` mm, float32."""
+    """Average an image over blocks of voxels to at most about `spacing` mm, float32."""
     factors = [
         int(min(max(spacing // step, 1), max(size // 4, 1)))
         for step, size in zip(image.GetSpacing(), image.GetSize(), strict=True)
@@ -144,9 +150,10 @@ def _shrink(image: sitk.Image, spacing: float) -> sitk.Image:
 
 
 def volume_litres(mask: sitk.Image) -> float:
-    """Volume of the ones of a mask, litres."""
+    """Compute the volume of a mask's non-zero voxels, litres."""
     return float(np.count_nonzero(sitk.GetArrayViewFromImage(mask)) * voxel_litres(mask))
 
 
 def voxel_litres(image: sitk.Image) -> float:
+    """Compute the volume of a voxel, litres."""
     return float(np.prod(image.GetSpacing())) / 1e6

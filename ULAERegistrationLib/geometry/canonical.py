@@ -5,6 +5,9 @@ The world is LPS millimetres.
 
 from __future__ import annotations
 
+import gzip
+import math
+import struct
 from functools import cache
 from pathlib import Path
 
@@ -18,7 +21,7 @@ MODELS = Path(__file__).parents[1] / "models"
 
 
 def canonical_grid() -> sitk.Image:
-    """The network's frame as an empty uint8 image: 160 x 192 x 160 voxels of 1 mm, axes to L, P, S."""
+    """Return the canonical grid as an empty uint8 image: 160 x 192 x 160 voxels of 1 mm, axes to L, P, S."""
     grid = sitk.Image(CANONICAL_SIZE, sitk.sitkUInt8)
     grid.SetOrigin(CANONICAL_ORIGIN)
     return grid
@@ -26,29 +29,42 @@ def canonical_grid() -> sitk.Image:
 
 @cache
 def template() -> sitk.Image:
-    """The average training brain on the canonical grid, uint8."""
-    return sitk.ReadImage(str(MODELS / "template.nii.gz"))
+    """Return the average training brain on the canonical grid, uint8."""
+    return _shipped("template.nii.gz")
 
 
 @cache
 def template_mask() -> sitk.Image:
-    """Where most training brains have brain, on the canonical grid, uint8 of zeros and ones."""
-    return sitk.ReadImage(str(MODELS / "template_mask.nii.gz"))
+    """Return the mask of where most training brains have brain, on the canonical grid, uint8 of zeros and ones."""
+    return _shipped("template_mask.nii.gz")
+
+
+def _shipped(name: str) -> sitk.Image:
+    """Read a uint8 NIfTI file of `models/` on the canonical grid.
+
+    It is read without ITK, which on Windows cannot open a path with non-ASCII letters, such as those of a user's name.
+    """
+    data = gzip.decompress((MODELS / name).read_bytes())
+    start = int(struct.unpack_from("<f", data, 108)[0])  # vox_offset of the NIfTI-1 header
+    values = np.frombuffer(data, np.uint8, math.prod(CANONICAL_SIZE), start).reshape(CANONICAL_SIZE[::-1])
+    image = sitk.GetImageFromArray(values)
+    image.CopyInformation(canonical_grid())
+    return image
 
 
 def sample_on_canonical(
     image: sitk.Image, to_canonical: sitk.AffineTransform, mask: sitk.Image | None = None
 ) -> np.ndarray:
-    """What the network sees of an image: one sampling on the canonical grid, normalised as the training brains were.
+    """Sample an image once on the canonical grid, normalised as the network's training images were.
 
-    Intensities become intensity / 99.9th percentile of the brain, clipped to [0, 1]; what is not brain becomes 0. An
-    image whose brain holds negative values is lifted to start at 0 first.
+    Intensities are divided by the brain's 99.9th percentile and clipped to [0, 1]; voxels outside the brain become 0.
+    Where the brain's 0.1th percentile is negative, it is subtracted first.
 
     Args:
         image: the original scan.
-        to_canonical: from its world to the canonical world.
-        mask: its brain, on its grid; without one everything that is not background counts, and of a whole head what
-            lies within the template's mask.
+        to_canonical: from its world to the canonical world (LPS mm).
+        mask: its brain, on its grid; None takes all that is not background, and of a whole head all within the
+            template's mask.
 
     Returns:
         float32 [L, P, S] in [0, 1].

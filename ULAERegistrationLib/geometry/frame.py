@@ -1,4 +1,4 @@
-"""The canonical frame in numbers, for those who must not import SimpleITK."""
+"""Size (voxels of 1 mm) and origin (LPS mm) of the canonical grid, for modules that must not import SimpleITK."""
 
 from __future__ import annotations
 

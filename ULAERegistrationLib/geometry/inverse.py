@@ -1,4 +1,4 @@
-"""The map back, from the moving image to the fixed one, and how far it is off.
+"""Invert a transform, and measure the error of the inverse.
 
 All transforms are pull-backs in LPS millimetres.
 """
@@ -11,27 +11,27 @@ import SimpleITK as sitk
 from ..errors import RegistrationError
 from .transforms import _direction, covering_grid
 
-RELAXATION = 0.35  # of the inverse's fixed-point steps: the whole way swings without end where a sulcus opens
+RELAXATION = 0.35  # of each fixed-point step: full steps oscillate where the residual does not contract
 
 
 def inverse(transform: sitk.Transform, moving: sitk.Image, spacing: float = 1.0, margin: float = 5.0) -> sitk.Transform:
-    """The map back, from moving to fixed.
+    """Compute the inverse of a transform, from moving to fixed.
 
-    With T = A + r, A affine, the point x that T sends to y is the fixed point of x = A^-1 (y - r(x)) (Chen et al., Med
-    Phys 2008). Going only part of the way each time, it is found where r does not contract, too, as long as the map
-    does not fold. It is found on a coarse grid and polished on finer ones. Outside the field r is taken as zero.
+    With T = A + r, A affine, the point x that T maps to y is the fixed point of x = A^-1 (y - r(x)) (Chen et al., Med
+    Phys 2008). The iteration is relaxed, so that it converges also where r does not contract, as long as the map does
+    not fold. It starts on a coarse grid and continues on finer ones. Outside the field r is taken as zero.
 
     Args:
-        transform: a displacement field, or linear.
-        moving: over whose field of view the inverse is sampled.
+        transform: a displacement field or a linear transform, fixed world to moving world (LPS mm).
+        moving: the image over whose field of view the inverse is sampled.
         spacing: of the samples, as `covering_grid` takes it, mm.
         margin: how far the samples reach beyond the moving image, mm.
 
     Returns:
-        Transform from moving world to fixed world (LPS mm); `inverse_error` measures it.
+        Transform from moving world to fixed world (LPS mm); `inverse_error` measures its error.
 
     Raises:
-        RegistrationError: a transform that is neither a displacement field nor linear.
+        RegistrationError: for a transform that is neither a displacement field nor linear.
     """
     transform = transform.Downcast()
     if transform.IsLinear():
@@ -59,13 +59,13 @@ def inverse(transform: sitk.Transform, moving: sitk.Image, spacing: float = 1.0,
 
 
 def inverse_error(transform: sitk.Transform, back: sitk.Transform, mask: sitk.Image, points: int = 5000) -> np.ndarray:
-    """How far `back` and then `transform` leave points from where they were.
+    """Compute the distance between points and their images under `back` followed by `transform`.
 
     Args:
-        transform: fixed -> moving.
-        back: moving -> fixed.
+        transform: fixed -> moving (LPS mm).
+        back: moving -> fixed (LPS mm).
         mask: on the moving image; points are taken evenly from its non-zero voxels.
-        points: how many, at most.
+        points: about how many points, less than twice as many at most.
 
     Returns:
         |T(T^-1(p)) - p| for each point, mm.
@@ -78,7 +78,7 @@ def inverse_error(transform: sitk.Transform, back: sitk.Transform, mask: sitk.Im
 
 
 def _fitted_affine(field: sitk.Image) -> sitk.AffineTransform:
-    """The affine transform nearest to a displacement field, in the sense of least squares over its voxels."""
+    """Fit an affine transform to a displacement field, by least squares over about 32 voxels along each axis."""
     steps = [max(1, size // 32) for size in field.GetSize()]
     coarse = field[:: steps[0], :: steps[1], :: steps[2]]
     points = _points(coarse).reshape(-1, 3)
@@ -93,7 +93,7 @@ def _fitted_affine(field: sitk.Image) -> sitk.AffineTransform:
 
 
 def _affine_displacement(affine: sitk.Transform, grid: sitk.Image) -> np.ndarray:
-    """A(x) - x at the voxels of a grid, float32 [z, y, x, 3]."""
+    """Compute A(x) - x at the voxels of a grid, float32 [z, y, x, 3], mm."""
     step = _direction(grid) * grid.GetSpacing()
     change = (_matrix(affine) - np.eye(3)) @ step  # mm per voxel
     origin = np.subtract(affine.TransformPoint(grid.GetOrigin()), grid.GetOrigin())
@@ -106,26 +106,26 @@ def _affine_displacement(affine: sitk.Transform, grid: sitk.Image) -> np.ndarray
 
 
 def _points(grid: sitk.Image) -> np.ndarray:
-    """World coordinates of the voxels, float64 [z, y, x, 3]."""
+    """Return the world coordinates of the voxels, float64 [z, y, x, 3], mm."""
     step = _direction(grid) * grid.GetSpacing()
     z, y, x = np.indices(grid.GetSize()[::-1])
     return np.stack([x, y, z], axis=-1) @ step.T + grid.GetOrigin()
 
 
 def _matrix(affine: sitk.Transform) -> np.ndarray:
-    """The linear part of an affine transform, [3, 3]."""
+    """Return the linear part of an affine transform, [3, 3]."""
     return np.array(sitk.AffineTransform(affine).GetMatrix()).reshape(3, 3)
 
 
 def _image(displacement: np.ndarray, grid: sitk.Image) -> sitk.Image:
-    """A displacement [z, y, x, 3] as a vector image on a grid."""
+    """Convert a displacement [z, y, x, 3] to a vector image on a grid."""
     image = sitk.GetImageFromArray(displacement, isVector=True)
     image.CopyInformation(grid)
     return image
 
 
 def _sampled(field: sitk.Image, grid: sitk.Image, transform: sitk.Transform) -> sitk.Image:
-    """A vector image on another grid, linear, zero outside."""
+    """Resample a vector image through a transform, linearly, zero outside."""
     return sitk.Resample(field, grid, transform, sitk.sitkLinear, 0.0, sitk.sitkVectorFloat32)
 
 

@@ -1,4 +1,4 @@
-"""Sample an image once through a transform."""
+"""Resampling of images."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ def resample(image: sitk.Image, like: sitk.Image, transform: sitk.Transform, lab
     """Sample an image once through a transform.
 
     Args:
-        image: what is sampled (the moving image).
-        like: whose grid the result has (the fixed image).
+        image: the image to sample (the moving image).
+        like: the image whose grid the result has (the fixed image).
         transform: from points of `like` to points of `image`, LPS mm.
-        labels: nearest neighbour instead of linear interpolation.
+        labels: whether to interpolate by nearest neighbour instead of linearly.
 
     Returns:
-        Image with the pixel type of `image` (whole numbers are rounded); outside is 0, or the background of `image`
-        where that is its lowest value (such as -1024).
+        Image with the pixel type of `image` (integers are rounded). Outside `image` it is 0, or the background value of
+        `image` where that is its lowest value (such as -1024) and `labels` is false.
     """
     background = background_value(image)
     outside = background if background == sitk.GetArrayViewFromImage(image).min() else 0.0
@@ -28,7 +28,7 @@ def resample(image: sitk.Image, like: sitk.Image, transform: sitk.Transform, lab
         how = sitk.sitkNearestNeighbor if labels else sitk.sitkLinear
         return sitk.Resample(image, like, transform, how, 0.0 if labels else outside, kind)
     sampled = sitk.Resample(image, like, transform, sitk.sitkLinear, outside, sitk.sitkFloat64)
-    values = np.rint(sitk.GetArrayViewFromImage(sampled))  # ITK itself would cut the fraction off
+    values = np.rint(sitk.GetArrayViewFromImage(sampled))  # a cast by ITK would truncate
     result = sitk.GetImageFromArray(values.astype(sitk.GetArrayViewFromImage(image).dtype))
     result.CopyInformation(sampled)
     return result

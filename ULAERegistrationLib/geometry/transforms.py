@@ -1,7 +1,7 @@
-"""From flows in voxels of the canonical grid to transforms in the world (LPS mm), and back out to files.
+"""Convert flows in voxels of the canonical grid to transforms in the world (LPS mm).
 
 All transforms here are pull-backs, as ITK's are: they map a point of the fixed image to the point of the moving image
-that is shown there.
+whose intensity is shown there.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import SimpleITK as sitk
 from .alignment import Alignment
 from .canonical import canonical_grid
 
-PAD = 16  # voxels around the canonical grid over which a flow dies away
+PAD = 16  # voxels added around the canonical grid, over which a flow is extrapolated
 
-PAD_KEPT = 4  # of these, the voxels that keep the border value, as the network's own composition does
+PAD_KEPT = 4  # of these, the innermost voxels, which keep the border value as the composition of flows does
 
 
 def flow_transform(flow: np.ndarray) -> sitk.DisplacementFieldTransform:
-    """T = id + flow as a transform of canonical world points.
+    """Convert a flow to the transform T = id + flow of canonical world points (LPS mm).
 
-    Beyond the grid the border value continues and then fades smoothly to zero, so that nothing tears where the fixed
-    image shows more than the canonical grid holds.
+    Beyond the grid the flow keeps its border value for `PAD_KEPT` voxels and then fades smoothly to zero, so that the
+    transform is continuous where the fixed image extends beyond the canonical grid.
 
     Args:
         flow: float32 [3, L, P, S], voxels of the canonical grid.
@@ -32,30 +32,31 @@ def flow_transform(flow: np.ndarray) -> sitk.DisplacementFieldTransform:
 
 
 def step_transform(flow: np.ndarray, alignment: Alignment) -> sitk.CompositeTransform:
-    """One step in the fixed image's world: A_f^-1 o T o A_f, exact.
+    """Return one step in the fixed image's world, A_f^-1 o T o A_f, as a composite transform.
 
     Args:
         flow: float32 [3, L, P, S], voxels of the canonical grid.
-        alignment: where the fixed image lies in the canonical frame.
+        alignment: gives A_f, the map of the fixed image into the canonical frame.
 
     Returns:
-        Transform from fixed world to fixed world.
+        Transform from fixed world to fixed world (LPS mm).
     """
     to_canonical = alignment.fixed_to_canonical
     return sitk.CompositeTransform([to_canonical.GetInverse(), flow_transform(flow), to_canonical])
 
 
 def chain_transform(flows: Sequence[np.ndarray], alignment: Alignment) -> sitk.CompositeTransform:
-    """The exact map of several steps: A_m^-1 o T_1 o T_2 o ... o A_f, each flow interpolated by itself.
+    """Chain the alignment and several steps, A_m^-1 o T_1 o T_2 o ... o A_f, as a composite transform.
 
-    Equal to A_m^-1 o A_f o T_1^w o T_2^w o ... with the world form of each step, because their affines cancel.
+    Each flow is interpolated by itself. The map equals A_m^-1 o A_f o T_1^w o T_2^w o ... with the steps in world form
+    (`step_transform`), because the affine maps between them cancel.
 
     Args:
         flows: each float32 [3, L, P, S], voxels of the canonical grid, the first step first.
-        alignment: where both images lie in the canonical frame.
+        alignment: the affine maps of both images into the canonical frame.
 
     Returns:
-        Transform from fixed world to moving world.
+        Transform from fixed world to moving world (LPS mm).
     """
     steps = [flow_transform(flow) for flow in flows]
     return sitk.CompositeTransform([alignment.moving_to_canonical.GetInverse(), *steps, alignment.fixed_to_canonical])
@@ -66,12 +67,12 @@ def displacement_field(
 ) -> sitk.DisplacementFieldTransform:
     """Sample any transform as one displacement field over the whole fixed image.
 
-    Sampling the exact chain is as fast as sampling a composed flow, and saves one interpolation. At the voxels of the
-    fixed image (every n-th of them, where they are finer than the samples) the field is exact.
+    Sampling the chain of transforms is as fast as sampling a composed flow, and saves one interpolation. The field is
+    exact at the voxels of the fixed image, or at every n-th of them where they are finer than the samples.
 
     Args:
-        transform: from fixed world, as `chain_transform` or `step_transform` give it.
-        fixed: the image whose field of view is covered, along whose axes the field is sampled.
+        transform: from fixed world (LPS mm), as `chain_transform` and `step_transform` return it.
+        fixed: the image whose field of view is covered and along whose axes the field is sampled.
         spacing: of the samples, as `covering_grid` takes it, mm.
         margin: how far the samples reach beyond the fixed image, mm.
 
@@ -87,15 +88,15 @@ def displacement_field(
 
 
 def covering_grid(image: sitk.Image, spacing: float = 1.0, margin: float = 5.0) -> sitk.Image:
-    """An empty image with the axes of `image` that covers its voxels and a margin.
+    """Create an empty image with the axes of `image` that covers its voxels and a margin.
 
-    Its samples fall on voxels of the image (on all of them, or on every n-th), so that a field sampled there is exact
-    where the image has its voxels, and only linear in between.
+    Its samples coincide with voxels of the image (all of them or every n-th), so that a field sampled on it is exact
+    at these voxels and interpolated only in between.
 
     Args:
-        image: what to cover.
-        spacing: wanted, mm; along each axis the nearest multiple or whole fraction of the image's own is taken.
-        margin: beyond the image's outermost voxel centres, at least, mm.
+        image: the image to cover.
+        spacing: of the samples, mm; along each axis the nearest multiple or whole fraction of the image's own is taken.
+        margin: minimum extent beyond the image's outermost voxel centres, mm.
 
     Returns:
         uint8 image of zeros.
@@ -113,7 +114,7 @@ def covering_grid(image: sitk.Image, spacing: float = 1.0, margin: float = 5.0) 
 
 
 def _padded_image(flow: np.ndarray) -> sitk.Image:
-    """A flow as float32 vector image in canonical millimetres, continued and faded out around the canonical grid."""
+    """Convert a flow to a float32 vector image (LPS mm), extrapolated and faded out around the canonical grid."""
     grid = canonical_grid()
     if flow.shape != (3, *grid.GetSize()):
         raise ValueError(f"flow has shape {flow.shape}, not {(3, *grid.GetSize())}")

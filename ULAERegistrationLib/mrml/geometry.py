@@ -1,8 +1,8 @@
-"""Where nodes lie.
+"""Positions of MRML nodes in the world, and of SimpleITK images.
 
-MRML is RAS millimetres, everything else in the library is LPS millimetres, and the flip happens in this package alone.
+MRML uses RAS millimetres, all else in the library LPS millimetres; only this package converts between them.
 
-A scene is always taken from a node, never from the application.
+Code here takes a scene from a node, never from the application.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ ORTHOGONAL = 1e-3  # largest cosine between two axes of a grid that ITK can desc
 
 
 def world_matrix(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
-    """The linear transform a node lies under: its own RAS to the world's RAS, 4 x 4.
+    """Return the linear transform that a node lies under, from its own RAS to the world's RAS (mm), 4 x 4.
 
     Raises:
-        RegistrationError: the node lies under a transform that is not linear.
+        RegistrationError: where the node lies under a transform that is not linear.
     """
     matrix = vtk.vtkMatrix4x4()
     parent = node.GetParentTransformNode()
@@ -37,7 +37,16 @@ def world_matrix(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
 
 
 def set_geometry(image: sitk.Image, ijk_to_ras: np.ndarray, name: str) -> None:
-    """Gives an image the place that a 4 x 4 matrix of voxel indices to RAS says."""
+    """Set an image's spacing, direction and origin (LPS mm).
+
+    Args:
+        image: the image to change.
+        ijk_to_ras: 4 x 4 matrix from voxel indices to RAS, mm.
+        name: of the image, for the message.
+
+    Raises:
+        RegistrationError: for a sheared grid.
+    """
     axes = RAS_TO_LPS @ ijk_to_ras[:3, :3]
     spacing = np.linalg.norm(axes, axis=0)
     direction = axes / spacing
@@ -52,7 +61,7 @@ def set_geometry(image: sitk.Image, ijk_to_ras: np.ndarray, name: str) -> None:
 
 
 def ijk_to_ras_matrix(image: sitk.Image) -> np.ndarray:
-    """An image's voxel indices to RAS, 4 x 4."""
+    """Return the 4 x 4 matrix from an image's voxel indices to RAS (mm)."""
     matrix = np.eye(4)
     direction = np.reshape(image.GetDirection(), (3, 3))
     matrix[:3, :3] = RAS_TO_LPS @ direction @ np.diag(image.GetSpacing())

@@ -1,4 +1,4 @@
-"""Transforms between MRML nodes and SimpleITK."""
+"""Convert transforms between MRML nodes and SimpleITK."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .geometry import RAS_TO_LPS
 
 
 def linear_transform(node: slicer.vtkMRMLTransformNode) -> sitk.Transform:
-    """A linear transform node as the start of a registration: fixed world -> moving world, LPS.
+    """Convert a linear transform node to the initial transform of a registration, fixed world -> moving world (LPS mm).
 
-    In Slicer a transform carries the moving volume to the fixed one, so this is the node's way from the world.
+    In Slicer a transform moves the moving volume to the fixed one, so this is the node's transform from the world.
 
     Raises:
-        RegistrationError: the transform is not linear.
+        RegistrationError: where the transform is not linear.
     """
     if not node.IsTransformToWorldLinear():
         raise RegistrationError(f"{node.GetName()} is not linear; choose a linear transform to start from.")
@@ -33,7 +33,7 @@ def linear_transform(node: slicer.vtkMRMLTransformNode) -> sitk.Transform:
 
 
 def grid_transform(field: sitk.Image) -> slicer.vtkOrientedGridTransform:
-    """A displacement field as Slicer's grid transform, to be stored from-parent (fixed -> moving).
+    """Convert a displacement field to Slicer's grid transform, to be stored from-parent (fixed -> moving).
 
     Args:
         field: displacement vectors, LPS mm.
@@ -51,15 +51,15 @@ def grid_transform(field: sitk.Image) -> slicer.vtkOrientedGridTransform:
     grid = slicer.vtkOrientedGridTransform()
     grid.SetGridDirectionMatrix(slicer.util.vtkMatrixFromArray(direction))
     grid.SetDisplacementGridData(data)
-    grid.SetInterpolationModeToLinear()  # as ITK does, so that it is the map that was computed and measured
+    grid.SetInterpolationModeToLinear()  # as ITK interpolates, so that Slicer applies the map that was measured
     return grid
 
 
 def field_from_node(node: slicer.vtkMRMLGridTransformNode) -> sitk.Image:
-    """The displacement field of a grid transform node that is stored from-parent: vectors in LPS mm.
+    """Return the displacement field (vectors in LPS mm) of a grid transform node that is stored from-parent.
 
     Raises:
-        RegistrationError: the node holds no such field.
+        RegistrationError: where the node holds no such field.
     """
     grid = node.GetTransformFromParentAs("vtkOrientedGridTransform", False, False)
     data = grid.GetDisplacementGrid() if grid is not None else None
@@ -76,14 +76,14 @@ def field_from_node(node: slicer.vtkMRMLGridTransformNode) -> sitk.Image:
 
 
 def no_displacement(like: sitk.Image) -> sitk.Image:
-    """A field of the grid of `like` that moves nothing."""
+    """Create a zero displacement field on the grid of `like`."""
     field = sitk.Image(like.GetSize(), sitk.sitkVectorFloat32)
     field.CopyInformation(like)
     return field
 
 
 def jacobian_determinant(field: sitk.Image) -> sitk.Image:
-    """The determinant of the map p + field(p) at each voxel: 1 keeps volume, 0 or less folds.
+    """Compute the Jacobian determinant of the map p + field(p) at each voxel: 1 keeps volume, 0 or less folds.
 
     Args:
         field: displacement vectors, LPS mm.
@@ -91,7 +91,7 @@ def jacobian_determinant(field: sitk.Image) -> sitk.Image:
     Returns:
         float32 image on the field's grid.
     """
-    # ITK's filter differentiates along the grid's axes and takes the vectors as if they were along them too.
+    # ITK's filter differentiates along the grid's axes, so the vectors have to be expressed along these axes too.
     direction = np.reshape(field.GetDirection(), (3, 3)).astype(np.float32)
     along_axes = sitk.GetImageFromArray(sitk.GetArrayViewFromImage(field) @ direction, isVector=True)
     along_axes.SetSpacing(field.GetSpacing())
@@ -101,7 +101,7 @@ def jacobian_determinant(field: sitk.Image) -> sitk.Image:
 
 
 def warped_through(image: sitk.Image, like: sitk.Image, field: sitk.Image) -> sitk.Image:
-    """An image sampled once on the grid of `like` through a displacement field, as float32."""
+    """Sample an image once on the grid of `like` through a displacement field (LPS mm), as float32."""
     transform = sitk.DisplacementFieldTransform(sitk.Cast(field, sitk.sitkVectorFloat64))
     return resample(sitk.Cast(image, sitk.sitkFloat32), like, transform)
 
@@ -112,7 +112,10 @@ def set_transform(
     fixed: slicer.vtkMRMLNode | None,
     moving: slicer.vtkMRMLNode | None,
 ) -> None:
-    """Makes a transform node hold a result; other modules find the two volumes by the references set here."""
+    """Store a result in a transform node, outside any parent transform.
+
+    The node's references to the fixed and the moving volume let other modules find them.
+    """
     node.SetAndObserveTransformNodeID(None)
     node.SetAndObserveTransformFromParent(grid)
     node.SetNodeReferenceID(node.GetFixedNodeReferenceRole(), fixed.GetID() if fixed else None)

@@ -1,4 +1,4 @@
-"""Scalar volumes between MRML nodes and SimpleITK."""
+"""Convert scalar volumes between MRML nodes and SimpleITK."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from .geometry import ijk_to_ras_matrix, set_geometry, world_matrix
 
 
 def image_from_volume(volume: slicer.vtkMRMLVolumeNode) -> sitk.Image:
-    """A scalar volume where it lies in the world, its linear parent transforms included.
+    """Convert a scalar volume to an image (LPS mm) at its place in the world, with linear parent transforms applied.
 
     Raises:
-        RegistrationError: no voxels, several values per voxel, a non-linear parent, or a grid that is sheared.
+        RegistrationError: for a volume without voxels, several values per voxel, a non-linear parent transform, or a
+            sheared grid.
     """
     name = volume.GetName()
     data = volume.GetImageData()
@@ -31,15 +32,15 @@ def image_from_volume(volume: slicer.vtkMRMLVolumeNode) -> sitk.Image:
 
 
 def set_volume(volume: slicer.vtkMRMLVolumeNode, image: sitk.Image) -> None:
-    """Puts an image into a volume node, in the world: the node's parent transform is taken away."""
+    """Store an image in a volume node, and remove the node from its parent transform."""
     volume.SetAndObserveTransformNodeID(None)
     volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijk_to_ras_matrix(image)))
-    # A new array: arrays of SimpleITK are views that end with their image.
+    # Copied, because SimpleITK's array views are valid only as long as their image.
     slicer.util.updateVolumeFromArray(volume, np.array(sitk.GetArrayViewFromImage(image)))
 
 
 def share_volume(volume: slicer.vtkMRMLVolumeNode, other: slicer.vtkMRMLVolumeNode) -> None:
-    """Makes a volume show the voxels of another where that one lies in the world; the voxels are not copied."""
+    """Let a volume share the voxels of another, at that one's place in the world, without copying them."""
     matrix = vtk.vtkMatrix4x4()
     other.GetIJKToRASMatrix(matrix)
     volume.SetIJKToRASMatrix(

@@ -1,8 +1,8 @@
 """Find the brain in a scan of a whole head: any contrast, orientation, spacing and field of view.
 
-A small U-Net looks at the scan on a cubic grid along the body's axes: first at all of it, to learn where the brain is,
-then at the surroundings of the brain. Its input is folded from voxels of 2.4 mm into eight channels of 4.8 mm and its
-output unfolded again, so that most of its work is done on the small grid.
+A small U-Net segments the brain on a cubic grid along the body's axes: first in the whole scan, to locate the brain,
+then once or twice at full resolution around it. Blocks of 2 x 2 x 2 voxels of 2.4 mm are rearranged into eight channels
+of 4.8 mm at its input, and back at its output, so that most of the computation runs on the coarser grid.
 """
 
 from __future__ import annotations
@@ -26,15 +26,17 @@ SHIPPED = MODELS / "ulae-brain.safetensors"
 ARCHITECTURE = "BrainNet"
 SPACING = 2.4  # mm, of the grid the network was trained on
 SIZE = 96  # voxels a side: 230 mm
-SMALLEST_LITRES = 0.1  # of a piece that is called a brain; half of a newborn's is more
-CERTAIN = 0.8  # probability that some of a brain reaches
+SMALLEST_LITRES = 0.1  # minimum volume of a brain; half of a newborn's is larger
+CLOSER_LOOKS = 2  # maximum number of passes after the first, each centred on the brain that the last one found
+STILL = 8.0  # mm; another pass follows only where the brain's centre moved at least this far
+CERTAIN = 0.8  # probability that at least one voxel of a brain must reach
 
 
 class BrainNet(nn.Module):
     """A U-Net of four levels with added skip connections: 420,000 parameters.
 
     Args:
-        channels: of the four levels, from 4.8 mm to 38 mm.
+        channels: number of channels at each of the four levels, from 4.8 mm to 38 mm.
     """
 
     def __init__(self, channels: tuple[int, int, int, int] = (16, 32, 56, 64)) -> None:
@@ -51,7 +53,7 @@ class BrainNet(nn.Module):
         self.head = nn.Conv3d(channels[0], 8, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits of brain.
+        """Compute the logits of brain.
 
         Args:
             image: `[batch, 1, L, P, S]` in [0, 1], each side a multiple of 16.
@@ -71,7 +73,7 @@ class BrainNet(nn.Module):
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:
-    # One group for each channel is an instance normalisation, which torch runs faster under this name.
+    # With one group per channel this is instance normalisation, but faster than torch's own.
     return nn.Sequential(
         nn.Conv3d(inputs, outputs, 3, padding=1, bias=False),
         nn.GroupNorm(outputs, outputs),
@@ -80,7 +82,7 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def _fold(image: Tensor) -> Tensor:
-    """Blocks of 2 x 2 x 2 voxels as channels: `[batch, 1, L, P, S]` to `[batch, 8, L/2, P/2, S/2]`."""
+    """Rearrange blocks of 2 x 2 x 2 voxels to channels: `[batch, 1, L, P, S]` to `[batch, 8, L/2, P/2, S/2]`."""
     batch, _, *size = image.shape
     left, posterior, superior = (n // 2 for n in size)
     blocks = image.reshape(batch, left, 2, posterior, 2, superior, 2)
@@ -88,14 +90,16 @@ def _fold(image: Tensor) -> Tensor:
 
 
 def _unfold(channels: Tensor) -> Tensor:
-    """The inverse of `_fold`."""
+    """Apply the inverse of `_fold`."""
     batch, _, *size = channels.shape
     blocks = channels.reshape(batch, 2, 2, 2, *size).permute(0, 4, 1, 5, 2, 6, 3)
     return blocks.reshape(batch, 1, *(2 * n for n in size))
 
 
 def normalise(values: Tensor) -> Tensor:
-    """Intensities in [0, 1], whatever the share of air: from the first percentile to the bright end of the bright half.
+    """Scale intensities to [0, 1] in a way that hardly depends on how much air the scan shows.
+
+    0 is the first percentile of all values, 1 the 98th percentile of those above the mean.
 
     Args:
         values: `[batch, 1, L, P, S]` of one scan, finite.
@@ -113,7 +117,7 @@ def _percentile(values: Tensor, share: float) -> Tensor:
 
 
 def network_view(image: sitk.Image, centre: np.ndarray | None = None, spacing: float = SPACING) -> sitk.Image:
-    """The scan on the network's grid, whose axes are those of the body.
+    """Resample a scan to the network's grid, whose axes are those of the body.
 
     Args:
         image: the scan.
@@ -121,7 +125,7 @@ def network_view(image: sitk.Image, centre: np.ndarray | None = None, spacing: f
         spacing: of the grid, mm.
 
     Returns:
-        float32 image; outside the scan its lowest value.
+        float32 image of `SIZE` voxels a side, axes to L, P, S; outside the scan it has the scan's lowest value.
     """
     factors = [int(max(spacing // step, 1)) for step in image.GetSpacing()]
     scan = sitk.Cast(image, sitk.sitkFloat32)
@@ -148,13 +152,17 @@ def _middle(image: sitk.Image) -> np.ndarray:
 
 
 def _extent(image: sitk.Image) -> float:
-    """The longest side of the box along the body's axes that holds the scan, mm."""
+    """Compute the longest side of the box along the body's axes that contains the scan, mm."""
     sides = np.array(image.GetSize()) * np.array(image.GetSpacing())
     return float((np.abs(np.array(image.GetDirection()).reshape(3, 3)) @ sides).max())
 
 
 def brain_probability(view: sitk.Image, network: BrainNet) -> sitk.Image:
-    """How likely each voxel of the network's grid is brain, the mean of the view and its left-right mirror image.
+    """Compute the probability of brain in each voxel, as the mean over the view and its left-right mirror image.
+
+    Args:
+        view: a scan on the network's grid, as `network_view` returns it.
+        network: the network with its weights.
 
     Returns:
         float32 image in [0, 1] on the grid of `view`.
@@ -169,24 +177,28 @@ def brain_probability(view: sitk.Image, network: BrainNet) -> sitk.Image:
 
 
 def extract_brain(image: sitk.Image, model: str | Path | None = None) -> sitk.Image:
-    """Which voxels of a scan are brain: cerebrum, cerebellum, brain stem, and the fluid inside and between them.
+    """Mask the brain in a scan: cerebrum, cerebellum, brain stem, and the fluid inside and between them.
 
-    The same scan gives the same mask on every call. Nothing outside the scan's field of view is called brain.
+    The same scan gives the same mask on every call.
 
     Args:
         image: a scan of a head or of a brain, any contrast, orientation, spacing and field of view.
-        model: weights to use, a `.safetensors` file; None takes the shipped ones.
+        model: a `.safetensors` file of weights, with its card beside it; None takes the shipped weights.
 
     Returns:
         uint8 image of zeros and ones on the grid of `image`: one connected piece without holes.
 
     Raises:
-        RegistrationError: where no brain is found, or the weights cannot be used.
+        RegistrationError: where no brain is found or the weights cannot be used.
     """
     network = load_brain_network(model)
-    whole = brain_probability(network_view(image, spacing=max(SPACING, _extent(image) / SIZE)), network)
-    centre = centre_of_mass(_largest_piece(whole > 0.5))
-    probability = brain_probability(network_view(image, centre), network)
+    probability = brain_probability(network_view(image, spacing=max(SPACING, _extent(image) / SIZE)), network)
+    centre = centre_of_mass(_largest_piece(probability > 0.5))
+    for _ in range(CLOSER_LOOKS):
+        probability = brain_probability(network_view(image, centre), network)
+        before, centre = centre, centre_of_mass(_largest_piece(probability > 0.5))
+        if np.linalg.norm(centre - before) < STILL:
+            break
     if sitk.GetArrayViewFromImage(probability).max() < CERTAIN:
         raise RegistrationError(_NOT_FOUND)
     on_scan = sitk.Resample(probability, image, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
@@ -205,10 +217,10 @@ def _largest_piece(mask: sitk.Image) -> sitk.Image:
 
 
 def centre_of_mass(mask: sitk.Image) -> np.ndarray:
-    """Of the ones of a mask, LPS mm.
+    """Compute the centre of mass of a mask's non-zero voxels, LPS mm.
 
     Raises:
-        RegistrationError: where there are none.
+        RegistrationError: where the mask is empty.
     """
     indices = np.argwhere(sitk.GetArrayViewFromImage(mask))
     if len(indices) == 0:
@@ -218,13 +230,14 @@ def centre_of_mass(mask: sitk.Image) -> np.ndarray:
 
 @cache
 def load_brain_network(path: str | Path | None = None) -> BrainNet:
-    """The network with its weights, ready to run.
+    """Load the network with its weights, in evaluation mode.
 
     Args:
-        path: a `.safetensors` file; None takes the shipped weights.
+        path: a `.safetensors` file with its card beside it; None takes the shipped weights.
 
     Raises:
-        RegistrationError: where the file is missing, damaged, or of another network.
+        RegistrationError: where the file is missing, damaged, changed since its card was written, or of another
+            network.
     """
     network = BrainNet()
     network.load_state_dict(read_weights(Path(path) if path else SHIPPED, network))

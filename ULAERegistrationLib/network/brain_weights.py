@@ -1,4 +1,4 @@
-"""The brain extraction network's weights on disk: safetensors beside a card, checked before they are used."""
+"""Read and write the brain extraction network's weights: a safetensors file and its card (JSON), checked on reading."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..files.writing import whole_or_nothing
 
 
 def save_weights(weights: dict[str, Tensor], path: Path, card: dict[str, Any]) -> None:
-    """Write weights and their card, `<name>.json` with the SHA-256, each whole or not at all."""
+    """Write weights and their card, `<name>.json` with the SHA-256; each file is written completely or not at all."""
     from safetensors.torch import save
 
     path = Path(path)
@@ -26,11 +26,14 @@ def save_weights(weights: dict[str, Tensor], path: Path, card: dict[str, Any]) -
 
 
 def read_weights(path: Path, network: nn.Module) -> dict[str, Tensor]:
-    """Weights that fit a network.
+    """Read weights, and check that they fit a network.
 
     Args:
         path: a `.safetensors` file with its card beside it.
-        network: of the architecture the weights are for.
+        network: a network of the architecture that the weights are for.
+
+    Returns:
+        The tensors by name.
 
     Raises:
         RegistrationError: where the file is missing, damaged, changed since its card was written, or of another

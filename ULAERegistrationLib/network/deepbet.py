@@ -1,4 +1,4 @@
-"""deepbet's networks as brain extractor: its weights in modules of our own, its package never imported.
+"""Brain extraction by deepbet's networks: its weights, loaded into our own modules without importing its package.
 
 Source: L. Fisch et al., "deepbet: Fast brain extraction of T1-weighted MRI using Convolutional Neural Networks",
 Computers in Biology and Medicine 179, 2024; weights of the package deepbet 1.0.2 (MIT licence), which the user
@@ -25,17 +25,17 @@ from ..tensors import array_of, tensor_of
 
 VERSION = "1.0.2"
 INSTALL = f"pip install --no-deps deepbet=={VERSION}"
-FILES = {  # in the package, with their SHA-256
+FILES = {  # weights files in the package, with their SHA-256
     "data/models/bbox_model.pt": "39a7b2b5f799faa1391ea97bfcdc0b9299f20d84f2316a4ff8918dc4685e40aa",
     "data/models/model.pt": "de8ee7c69654d0dd3935dc4a5d84571d8ecf4637a6bfc01df399c4c2bc86e0fd",
 }
-COARSE, FINE = 128, 256  # voxels a side of what the two networks see
-MARGIN = 0.1  # of the box's sides, added on either side
+COARSE, FINE = 128, 256  # voxels a side of the two networks' input
+MARGIN = 0.1  # added to the bounding box on either side, as a fraction of its side
 NOT_FOUND = "No brain was found in this scan by deepbet; give a mask of its brain, or check that it shows a head."
 
 
 class LinkNet(nn.Module):
-    """The residual encoder and the decoder with added skip connections that deepbet's weights belong to.
+    """The network that deepbet's weights belong to: a residual encoder and a decoder with added skip connections.
 
     Every convolution but the last is followed by an instance normalisation without parameters.
     """
@@ -55,7 +55,11 @@ class LinkNet(nn.Module):
         self.last = nn.ConvTranspose3d(8, 2, 2, stride=2)
 
     def forward(self, image: Tensor) -> Tensor:
-        """The probability of brain, `[1, 1, R, A, S]`, from a standardised image of that shape, 32 n a side."""
+        """Compute the probability of brain, `[1, 1, R, A, S]`.
+
+        Args:
+            image: `[1, 1, R, A, S]`, standardised, each side a multiple of 32.
+        """
         features = F.max_pool3d(_active(self.first(image)), 3, stride=2, padding=1)
         skipped = [features]
         for pair in self.down:
@@ -99,16 +103,16 @@ def _active(features: Tensor) -> Tensor:
 
 
 def extract_brain_deepbet(image: sitk.Image) -> sitk.Image:
-    """Which voxels of a scan are brain, by deepbet.
+    """Mask the brain in a scan by deepbet.
 
     Args:
-        image: a scan of a head, any orientation; published for T1.
+        image: a scan of a head, in any orientation; deepbet was made for T1.
 
     Returns:
         uint8 image of zeros and ones on the grid of `image`: one connected piece without holes.
 
     Raises:
-        RegistrationError: where deepbet is not installed, its files are others than expected, or no brain is found.
+        RegistrationError: where deepbet is not installed, its files are not those of `VERSION`, or no brain is found.
     """
     finder, network = _load()
     oriented = sitk.DICOMOrient(image, "RAS")
@@ -147,7 +151,10 @@ def _largest_piece(mask: np.ndarray) -> np.ndarray:
 
 
 def _box(found: np.ndarray, shape: torch.Size) -> tuple[slice, ...]:
-    """The box of the piece that was found, on the scan's grid and with a margin; rows of less than 2 % do not count."""
+    """Return the bounding box of the brain on the scan's grid, with a margin.
+
+    Planes of which less than 2 % are brain are left out.
+    """
     box = []
     for axis in range(3):
         rows = np.flatnonzero(found.mean(tuple(k for k in range(3) if k != axis)) > 0.02)
@@ -173,7 +180,7 @@ def _load() -> tuple[LinkNet, LinkNet]:
 
 
 def _read(file: Path, digest: str) -> LinkNet:
-    """A network from deepbet's file.
+    """Read a network from a weights file of deepbet.
 
     The file is a zip archive whose entries `data/0`, `data/1`, ... are the plain float32 values of the tensors, in the
     order in which `LinkNet` declares them; so neither pickle nor TorchScript is needed.

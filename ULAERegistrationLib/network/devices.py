@@ -1,4 +1,4 @@
-"""Where to compute and in which precision, and what to do when a GPU's memory does not suffice."""
+"""Choose the device and the precision of the network, and fall back where a GPU's memory does not suffice."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from .fast.convolution import convolve
 
 Result = TypeVar("Result")
 
-# Wrong or very slow half-precision 3-D convolutions on CUDA: pytorch issues 163539, 166122, 166643.
+# In these releases half-precision 3-D convolutions on CUDA are wrong or very slow: pytorch issues 163539, 166122,
+# 166643.
 BAD_CUDA_RELEASES = ("2.9.0", "2.9.1")
-# Of a convolution's output, relative to its spread: bfloat16's rounding gives 0.003, a broken kernel far more.
+# Largest root mean square error of a convolution's output relative to its standard deviation: rounding in bfloat16
+# gives 0.003, a broken kernel far more.
 TRUSTED_ERROR = 0.02
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device of that name; "auto" takes CUDA where there is one, then MPS, then the CPU.
+    """Return the device of that name; "auto" takes CUDA if it is available, then MPS, then the CPU.
 
     Raises:
         RegistrationError: for a device this machine or this torch does not have.
@@ -37,12 +39,12 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def choose_precision(device: torch.device, name: str = "auto") -> torch.dtype:
-    """The type of the convolutions' numbers; "auto" takes half precision where the hardware has it and it is right.
+    """Return the number type of the convolutions; "auto" takes half precision if `half_precision` allows one.
 
     The choice depends on the machine alone, so that two runs on one machine give the same numbers.
 
     Raises:
-        RegistrationError: for a type that would be wrong, impossible or pointless on this device.
+        RegistrationError: for an unknown name, or a type that this device or this torch cannot convolve in correctly.
     """
     if name not in PRECISIONS:
         raise RegistrationError(f"precision {name!r} is not known; choose one of {', '.join(PRECISIONS)}.")
@@ -63,7 +65,11 @@ def choose_precision(device: torch.device, name: str = "auto") -> torch.dtype:
 
 
 def half_precision(device: torch.device) -> torch.dtype | None:
-    """The 16-bit type to convolve in on this device, or None where float32 is right or faster."""
+    """Return the 16-bit type to convolve in on this device.
+
+    Returns:
+        None where the device has no such type in hardware, or its results do not agree with float32.
+    """
     if device.type == "cpu":
         return torch.bfloat16 if _has_bfloat16_units() and _trusted(device, torch.bfloat16) else None
     if device.type == "cuda" and not _bad_cuda_release():
@@ -72,9 +78,9 @@ def half_precision(device: torch.device) -> torch.dtype | None:
 
 
 def _has_bfloat16_units() -> bool:
-    """Whether the processor multiplies bfloat16 by itself; one that must convert is slower than in float32.
+    """Tell whether the processor multiplies bfloat16 in hardware; emulation is slower than float32.
 
-    torch tells so by functions that it does not document; where they are missing, the answer is no.
+    The functions of torch that tell so are undocumented; where they are missing, the answer is no.
     """
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, lambda: False)() for name in names)
@@ -86,7 +92,7 @@ def _bad_cuda_release() -> bool:
 
 @lru_cache
 def _trusted(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether convolutions like the network's run in this type and agree with float32."""
+    """Tell whether convolutions like the network's run in this type and agree with float32."""
     generator = torch.Generator().manual_seed(0)
     cases: tuple[tuple[int, dict[str, int]], ...] = (
         (18, {"padding": 1}),
@@ -113,7 +119,7 @@ def _convolve(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
-    """A convolution as the fast network computes it, float32 on the CPU."""
+    """Convolve as the fast network does; the result is float32 on the CPU."""
     x = x.to(device, dtype).contiguous(memory_format=torch.channels_last_3d)
     weight = weight.to(device, dtype).contiguous(memory_format=torch.channels_last_3d)
     stride, padding, dilation = (
@@ -128,12 +134,17 @@ def with_fallback(
     dtype: torch.dtype,
     tell: Callable[[str], None],
 ) -> Result:
-    """Run, and where a GPU's memory does not suffice, again in half precision and then on the CPU.
+    """Call `run`; where a GPU's memory does not suffice, call it again in half precision and then on the CPU.
+
+    On MPS any RuntimeError leads to the CPU, because operations may be missing there.
 
     Args:
-        run: the work.
-        device, dtype: where and how to try first.
-        tell: given one sentence for every step down.
+        run: the computation, given a device and a number type.
+        device, dtype: those of the first attempt.
+        tell: called with one sentence before every further attempt.
+
+    Returns:
+        What `run` returns.
 
     Raises:
         RegistrationError: where the CPU's memory does not suffice either.
@@ -154,13 +165,13 @@ def with_fallback(
         except (RuntimeError, MemoryError) as error:
             if not _recoverable(error, place):
                 raise
-            # Only the sentence is kept: the exception would hold the tensors that filled the memory.
+            # Only the text is kept, because the exception refers to the tensors that fill the memory.
             reason = str(error).splitlines()[0]
     raise RegistrationError(f"there is not enough memory for the network ({reason}); close other programs.")
 
 
 def _recoverable(error: RuntimeError | MemoryError, device: torch.device) -> bool:
-    """Out of memory; on MPS anything, as operations are missing there from one torch to the next."""
+    """Tell whether an error means too little memory; on MPS any error counts, as some operations are missing there."""
     if device.type == "cpu":
         return isinstance(error, MemoryError) or "allocate memory" in str(error)
     return device.type == "mps" or isinstance(error, torch.cuda.OutOfMemoryError)

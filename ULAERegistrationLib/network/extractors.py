@@ -1,4 +1,4 @@
-"""The brain extractors by name."""
+"""Choice of the brain extractor by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .deepbet import extract_brain_deepbet
 
 
 def extract_brain_with(extractor: Extractor, image: sitk.Image) -> sitk.Image:
-    """The brain's mask in a scan, found by the extractor of that name.
+    """Mask the brain in a scan by the extractor of that name.
 
     Args:
         extractor: "ulae" or "deepbet".
@@ -20,6 +20,6 @@ def extract_brain_with(extractor: Extractor, image: sitk.Image) -> sitk.Image:
         uint8 image of zeros and ones on the grid of `image`.
 
     Raises:
-        RegistrationError: no brain is found, or deepbet is not installed.
+        RegistrationError: where no brain is found, or the extractor's weights are missing or damaged.
     """
     return extract_brain_deepbet(image) if extractor == "deepbet" else extract_brain(image)

@@ -1,4 +1,4 @@
-"""The network's flows for a pair of images: by the fast path, on the device and in the precision of this machine."""
+"""Compute the network's flows for a pair of images, by the fast network where it can be used."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .ulaenet import ULAENet, check_grid
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network found for a pair, and how it was computed.
+    """The network's flows for a pair, and how they were computed.
 
     Attributes:
-        flows: phi1, phi2, phi3, each `[1, 3, L, P, S]` float32 on the CPU, voxels of the full grid; `compose_all` makes
-            one of them.
+        flows: phi1, phi2, phi3, each `[1, 3, L, P, S]` float32 on the CPU, voxels of the full grid; `compose_all`
+            composes them.
         device: where the convolutions ran: "cpu", "cuda", "mps".
-        precision: their type: "float32", "bfloat16", "float16".
+        precision: number type of the convolutions: "float32", "bfloat16", "float16".
     """
 
     flows: list[Tensor]
@@ -41,18 +41,23 @@ def predict_flows(
     precision: Precision = "auto",
     progress: Progress = silent,
 ) -> Prediction:
-    """The network's flows for one pair, as fast as this machine gives them.
+    """Compute the network's flows for one pair.
 
     Args:
-        network: any ULAENet; those without the uncoupled encoder (Table 2's baseline) run as they are, in float32.
-        fixed, moving: `[1, 1, L, P, S]` in [0, 1], on one grid whose sides divide by 16.
+        network: any ULAENet; one without the uncoupled encoder (Table 2's baseline) runs without the fast network, in
+            float32.
+        fixed, moving: `[1, 1, L, P, S]` in [0, 1], on one grid whose sides are multiples of 16, at least 32.
         device: "auto", "cpu", "cuda" or "mps".
         precision: of the convolutions: "auto", "float32", "bfloat16" or "float16".
-        progress: told a fraction and a message before each step; may raise `Cancelled`.
+        progress: called with the fraction done and a message before each step; it may raise `Cancelled`.
+
+    Returns:
+        The flows. Where a GPU's memory or the range of half precision does not suffice, they are computed in another
+        way, with a RuntimeWarning.
 
     Raises:
-        RegistrationError: for a device or precision this machine lacks, or too little memory.
-        ValueError: for a grid the network cannot take.
+        RegistrationError: for a device or precision that this machine lacks, or too little memory.
+        ValueError: for a grid that the network cannot take.
     """
     fixed, moving = (image.to("cpu", torch.float32) for image in (fixed, moving))
     check_grid(fixed, moving)
@@ -94,5 +99,5 @@ def _plain_flows(
 
 
 def _exact_float32(device: torch.device) -> AbstractContextManager:
-    """On CUDA, float32 convolutions that are float32: cuDNN's default is TF32, with ten bits of mantissa."""
+    """Make cuDNN's float32 convolutions exact; by default they run in TF32, with ten bits of mantissa."""
     return torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if device.type == "cuda" else nullcontext()

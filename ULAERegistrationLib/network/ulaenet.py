@@ -1,7 +1,7 @@
-"""ULAE-net as the paper draws it (Shu et al., MICCAI 2021, figures 1 and 2), ready to train.
+"""ULAE-net as published (Shu et al., MICCAI 2021, figures 1 and 2), for training and as the reference.
 
-Names are the paper's: an uncoupled encoder with a fixed path and a moving path, a decoder, and accumulative steps that
-share every weight but their flow head. `fast/network.py` computes the same function faster.
+The names are the paper's: an uncoupled encoder with a fixed path and a moving path, a decoder, and accumulative steps
+that share every weight but those of their flow heads. `fast/network.py` computes the same function faster.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Block(nn.Module):
 
 
 class UncoupledBlock(nn.Module):
-    """One level of the moving path: atrous spatial pyramid pooling that takes in the fixed path's features (figure 2).
+    """One level of the moving path: atrous spatial pyramid pooling with the fixed path's features (figure 2).
 
-    Six branches look at the same input, from its global mean to dilation 3r; the fixed path's features of this level
-    are appended, and a 1x1x1 convolution mixes the seven.
+    Six branches take the same input, from its global mean to a convolution of dilation 3r. The fixed path's features of
+    this level are concatenated to them, and a 1x1x1 convolution mixes the seven.
     """
 
     def __init__(self, channels_in: int, channels_out: int, dilation: int) -> None:
@@ -65,11 +65,11 @@ class UncoupledBlock(nn.Module):
 
 
 class ULAENet(nn.Module):
-    """The network: two images in, one flow per accumulative step out.
+    """ULAE-net: from two images it computes one flow per accumulative step.
 
     Args:
-        accumulative: three steps (AWE in Table 2); off, the finest one alone.
-        uncoupled: separate moving and fixed paths (US in Table 2); off, one plain encoder of both images together.
+        accumulative: three steps (AWE in Table 2); if false, the finest one alone.
+        uncoupled: separate moving and fixed paths (US in Table 2); if false, one plain encoder of both images together.
 
     With both on it has 789,561 parameters, the paper's 789.56 K (Table 1).
     """
@@ -98,21 +98,21 @@ class ULAENet(nn.Module):
 
     @property
     def decoder_levels(self) -> range:
-        """How many decoder levels each accumulative step uses: 1, 2, 3, or the last alone."""
+        """The number of decoder levels that each accumulative step uses: 1, 2, 3, or 3 for the only step."""
         return range(1, 4) if self.accumulative else range(3, 4)
 
     def forward(self, *, fixed: Tensor, moving: Tensor) -> list[Tensor]:
-        """Register.
+        """Compute the flows of the accumulative steps.
 
         Args:
-            fixed, moving: `[B, 1, L, P, S]` in [0, 1], on one grid whose sides divide by 16.
+            fixed, moving: `[B, 1, L, P, S]` in [0, 1], on one grid whose sides are multiples of 16, at least 32.
 
         Returns:
-            phi1, phi2, phi3 of equation 2, each `[B, 3, L, P, S]` in voxels of the full grid; `compose_all` makes one
-            of them.
+            phi1, phi2, phi3 of equation 2 (one flow without `accumulative`), each `[B, 3, L, P, S]` in voxels of the
+            full grid; `compose_all` composes them.
 
         Raises:
-            ValueError: for a grid that does not divide by 16, or images of different size.
+            ValueError: for another grid, or images of different size.
         """
         check_grid(fixed, moving)
         size = moving.shape[2:]
@@ -128,7 +128,7 @@ class ULAENet(nn.Module):
         return flows
 
     def encode_fixed(self, fixed: Tensor) -> list[Tensor]:
-        """f1..f4, the fixed path's features at 1/2 to 1/16 of the grid."""
+        """Compute f1..f4, the fixed path's features at 1/2 to 1/16 of the grid."""
         features = [fixed]
         for block in self.fixed_path:
             features.append(block(features[-1]))
@@ -137,7 +137,10 @@ class ULAENet(nn.Module):
     def encode(
         self, fixed: Tensor, moving: Tensor, fixed_features: Sequence[Tensor] | None, levels: int
     ) -> list[Tensor]:
-        """e1..e4; those that `levels` decoder levels do not read are empty."""
+        """Compute the encoder's features e1..e4 that `levels` decoder levels read.
+
+        With the uncoupled encoder, features that they do not read are empty tensors.
+        """
         needed = 4 - levels
         features: list[Tensor] = []
         if fixed_features is None:
@@ -157,7 +160,10 @@ class ULAENet(nn.Module):
     def step(
         self, fixed: Tensor, moving: Tensor, fixed_features: Sequence[Tensor] | None, levels: int, head: nn.Module
     ) -> Tensor:
-        """One accumulative step: the flow at 1/4, 1/2 or the whole of the grid for 1, 2 or 3 decoder levels."""
+        """Compute the flow of one accumulative step on its own grid, in voxels of that grid.
+
+        The grid is 1/4, 1/2 or the whole of the images' for 1, 2 or 3 decoder levels.
+        """
         features = self.encode(fixed, moving, fixed_features, levels)
         x = self.bottom(features[3])
         for level in range(levels):
@@ -166,13 +172,13 @@ class ULAENet(nn.Module):
         pool = 2 ** (3 - levels)
         images = F.avg_pool3d(torch.cat([moving, fixed], 1), pool) if pool > 1 else torch.cat([moving, fixed], 1)
         x = self.finish(torch.cat([x, images], 1))
-        # Under mixed precision too, a flow is float32: bfloat16 has steps of 1/32 voxel from 4 voxels on.
+        # Flows are float32 under mixed precision too: bfloat16 resolves only 1/32 voxel at 4 voxels and more.
         with torch.autocast(x.device.type, enabled=False):
             return head(x.float())
 
 
 def _flow_head() -> nn.Conv3d:
-    """A convolution that gives next to no motion before it is trained."""
+    """Create a flow head, initialised so that its flows are almost zero."""
     head = nn.Conv3d(CHANNELS[0], 3, 3, padding=1)
     nn.init.normal_(head.weight, std=1e-5)
     assert head.bias is not None
@@ -181,13 +187,18 @@ def _flow_head() -> nn.Conv3d:
 
 
 def upsample(x: Tensor) -> Tensor:
-    """Twice the grid, trilinear, corner voxels on corner voxels as everywhere in this package."""
+    """Double the grid by trilinear interpolation, with `align_corners=True`."""
     with torch.autocast(x.device.type, enabled=False):
         return F.interpolate(x, scale_factor=2, mode="trilinear", align_corners=True)
 
 
 def check_grid(fixed: Tensor, moving: Tensor) -> None:
-    """Refuse what the network cannot take, before it computes."""
+    """Check that two images have a size that the network can take.
+
+    Raises:
+        ValueError: where they differ in size, are not `[B, 1, L, P, S]`, or have sides that are not multiples of 16 of
+            at least 32.
+    """
     if fixed.shape != moving.shape or fixed.ndim != 5 or fixed.shape[1] != 1:
         raise ValueError(
             f"expected two [B, 1, L, P, S] images of one size, got {list(fixed.shape)}, {list(moving.shape)}"

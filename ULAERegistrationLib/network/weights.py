@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors beside a card (JSON), checked before they are used. Pickle is never read."""
+"""Read and write ULAE-net's weights: a safetensors file and its card (JSON), checked on reading; never pickle."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import RegistrationError
 from ..files.writing import whole_or_nothing
-
-if TYPE_CHECKING:
-    from .ulaenet import ULAENet
-
+from .ulaenet import ULAENet
 
 MODELS = Path(__file__).parents[1] / "models"
 SHIPPED = MODELS / "ulae-t1-brain.safetensors"
@@ -22,11 +19,11 @@ ARCHITECTURE = "ULAE-net"
 
 @dataclass(frozen=True)
 class Card:
-    """What a weights file says of itself.
+    """The description of a weights file.
 
     Attributes:
         name: the file's name without its ending.
-        voxel_mm: side of the voxels that the weights were trained on (1, 2 or 4 mm): there the network is run.
+        voxel_mm: side of the voxels that the weights were trained on and that the network runs on: 1, 2 or 4 mm.
         details: the card's other entries: licence, data, recipe, measured accuracy, SHA-256.
     """
 
@@ -36,11 +33,12 @@ class Card:
 
     @property
     def licence(self) -> str:
+        """The licence of the weights, or "unknown"."""
         return self.details.get("licence", "unknown")
 
 
 def save_network(network: ULAENet, path: Path, card: dict[str, Any]) -> None:
-    """Write the weights and their card, `<name>.json`, each whole or not at all."""
+    """Write weights and their card, `<name>.json` with the SHA-256; each file is written completely or not at all."""
     from safetensors.torch import save
 
     path = Path(path)
@@ -52,19 +50,17 @@ def save_network(network: ULAENet, path: Path, card: dict[str, Any]) -> None:
 
 
 def load_network(path: str | Path | None = None) -> tuple[ULAENet, Card]:
-    """The network with its weights, ready to run.
+    """Load the network with its weights, in evaluation mode, and their card.
 
     Args:
-        path: a `.safetensors` file; None takes the shipped weights.
+        path: a `.safetensors` file, whose card may be missing; None takes the shipped weights.
 
     Raises:
-        RegistrationError: where the file is missing, truncated, changed since its card was written, or not of this
-            network.
+        RegistrationError: where the file is missing, damaged, changed since its card was written, or of another
+            network, or where its values are not finite.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
-
-    from .ulaenet import ULAENet
 
     path = Path(path) if path else SHIPPED
     if path.suffix != ".safetensors":

@@ -1,4 +1,4 @@
-"""A registration seen in three slices of the canonical frame; only these slices are computed."""
+"""A registration in three slices of the canonical frame; only these slices are computed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .slices import Plane, planes_through
 
 @dataclass(frozen=True, eq=False)
 class CanonicalView:
-    """What the figures are made of, computed only where they look.
+    """The data of the figures, computed only in the slices that they show.
 
     Attributes:
         fixed, moving: what the network saw, float32 `[L, P, S]` in [0, 1]; moving after the alignment alone.
         brain: the fixed image's brain, bool `[L, P, S]`.
         steps: the flow of each step, float32 `[3, L, P, S]`, voxels.
         flow: their composition (equation 2).
-        alignment: turns displacements into the fixed image's millimetres; without it they stay the canonical grid's.
+        alignment: converts displacements to the fixed image's millimetres; None leaves them in the canonical grid's.
     """
 
     fixed: np.ndarray
@@ -37,7 +37,7 @@ class CanonicalView:
 
     @cached_property
     def planes(self) -> tuple[Plane, Plane, Plane]:
-        """Axial, coronal and sagittal, through the brain."""
+        """The axial, coronal and sagittal plane through the brain."""
         return planes_through(self.brain)
 
     @property
@@ -52,15 +52,15 @@ class CanonicalView:
 
     @cached_property
     def moving_white(self) -> float:
-        """The moving image's intensity that is shown white; its own, as two scanners' intensities differ."""
+        """The moving image's intensity that is shown white, as two scanners' intensities differ."""
         return self._white(self.moving)
 
     def fixed_view(self, plane: Plane) -> np.ndarray:
-        """The fixed image, for display in [0, 1]."""
+        """Return a slice of the fixed image for display, in [0, 1]."""
         return np.clip(plane.cut(self.fixed) / self.fixed_white, 0, 1)
 
     def views(self, plane: Plane) -> list[np.ndarray]:
-        """M, M1, M2 and W, for display in [0, 1]: the moving image sampled once through the flows so far."""
+        """Compute slices of M, M1, M2 and W for display, in [0, 1]; each samples the moving image once."""
         moving = tensor_of(self.moving)[None, None]
         origin = _origin(plane)
         maps = [torch.zeros_like(self._on_plane(plane, self.flow))]
@@ -70,12 +70,12 @@ class CanonicalView:
         return [np.clip(plane.oriented(plane.cropped(picture)) / self.moving_white, 0, 1) for picture in seen]
 
     def in_plane(self, plane: Plane, flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """How far a flow goes to the right and down on the screen, mm."""
+        """Return a flow's displacements to the right and down on the screen, mm of the canonical grid."""
         right, down = plane.cut(flow[plane.across]), plane.cut(flow[plane.along])
         return right, down if plane.along == 1 else -down
 
     def around(self, plane: Plane, function: Callable[[Tensor], Tensor]) -> np.ndarray:
-        """A function of the whole map that looks one voxel far (a Jacobian), on the plane."""
+        """Compute a function of the whole map on a plane; it may read neighbouring voxels, as a Jacobian does."""
         part = slice(max(plane.index - 1, 0), plane.index + 2)
         thick = np.moveaxis(np.moveaxis(self.flow, plane.axis + 1, 0)[part], 0, plane.axis + 1)
         values = array_of(function(tensor_of(thick)[None])[0])
@@ -85,7 +85,7 @@ class CanonicalView:
         return max(float(np.percentile(image[self.brain], 99.5)), 1e-3)
 
     def _composed(self, plane: Plane, count: int) -> Tensor:
-        """The first `count` flows composed (equation 2), on the plane alone."""
+        """Compose the first `count` flows (equation 2) on the plane."""
         *earlier, last = self.steps[:count]
         whole = [tensor_of(flow)[None] for flow in earlier]
         return compose_all([*whole, self._on_plane(plane, last)], _origin(plane))
@@ -96,7 +96,7 @@ class CanonicalView:
 
 
 def _origin(plane: Plane) -> tuple[int, int, int]:
-    """The grid's voxel at which a slab of one voxel begins."""
+    """Return the voxel of the grid at which a plane begins."""
     first = [0, 0, 0]
     first[plane.axis] = plane.index
     return first[0], first[1], first[2]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 GRID_STEP = 7  # mm between the lines of a deformed grid
-TILE = 20  # mm, side of a checkerboard's field
+TILE = 20  # mm, side of a checkerboard's squares
 GRID_COLOUR = "#ffcf6b"
 FOLD_COLOUR = (1.0, 0.9, 0.0)
 JACOBIAN_TICKS = {-2.0: "¼", -1.0: "½", 0.0: "1", 1.0: "2", 2.0: "4"}
@@ -36,7 +36,7 @@ class ReportFigure:
     Attributes:
         name: of its file, without ending.
         title, caption: what it shows and how to read it.
-        alt: what stands for it where it cannot be seen.
+        alt: text for readers who cannot see it.
         png: the file's content.
     """
 
@@ -48,10 +48,10 @@ class ReportFigure:
 
 
 def draw(view: CanonicalView) -> list[ReportFigure]:
-    """All figures of a registration, the most telling first.
+    """Draw all figures of a registration, the most informative first.
 
     Raises:
-        ImportError: matplotlib is missing.
+        ModuleNotFoundError: where matplotlib is missing.
     """
     return [
         ReportFigure(
@@ -101,12 +101,12 @@ def draw(view: CanonicalView) -> list[ReportFigure]:
 
 
 def overlay(view: CanonicalView) -> Figure:
-    """Both brains in two colours, before (top) and after (bottom)."""
+    """Draw both brains in two colours, before (top) and after (bottom) the registration."""
     return _before_after(view, lambda fixed, moving: np.dstack([moving, fixed, moving]))
 
 
 def checkerboard(view: CanonicalView) -> Figure:
-    """Both brains in alternating fields, before (top) and after (bottom)."""
+    """Draw both brains in alternating squares, before (top) and after (bottom) the registration."""
 
     def mixed(fixed: np.ndarray, moving: np.ndarray) -> np.ndarray:
         rows, columns = np.indices(fixed.shape) // TILE
@@ -129,7 +129,7 @@ def _before_after(view: CanonicalView, mix: Callable[[np.ndarray, np.ndarray], n
 
 
 def steps(view: CanonicalView) -> Figure:
-    """The paper's figure 3 in the axial plane."""
+    """Draw the paper's figure 3 in the axial plane."""
     plane = view.planes[0]
     views = view.views(plane)
     pictures = [*views, view.fixed_view(plane)]
@@ -146,7 +146,7 @@ def steps(view: CanonicalView) -> Figure:
         title(panel, name)
         show(panel, colours(*flow, full))
         panel.contour(plane.cut(view.brain), levels=[0.5], colors=FOREGROUND, linewidths=0.7)
-    # Each flow points into the image it is applied to, so its grid lies over that image; the whole map's over M.
+    # Each deformed grid is drawn over the image that its flow is applied to; that of the whole map over M.
     for panel, flow, picture in zip(bottom[1:], flows, [*views[:-1], views[0]], strict=True):
         gray(panel, picture, brightness=0.35)
         _grid_lines(panel, *flow)
@@ -157,7 +157,7 @@ def steps(view: CanonicalView) -> Figure:
 
 
 def differences(view: CanonicalView) -> Figure:
-    """The paper's figure 4, and both brains' difference before and after."""
+    """Draw the paper's figure 4, and the difference between both brains before and after."""
     figure, rows = canvas([[plane] * 5 for plane in view.planes], bar=True)
     titles = ("|M1 − M|", "|M2 − M1|", "|W − M2|", "|F − M| before", "|F − W| after")
     for panel, name in zip(rows[0], titles, strict=True):
@@ -173,7 +173,7 @@ def differences(view: CanonicalView) -> Figure:
 
 
 def deformation(view: CanonicalView) -> Figure:
-    """Jacobian determinant (logarithmic, white is 1) and displacement inside the brain."""
+    """Draw the Jacobian determinant (logarithmic, white is 1) and the displacement inside the brain."""
     figure, (top, bottom) = canvas([view.planes] * 2, titled=(0, 1), bar=True)
     title(top[0], "Jacobian determinant", "left")
     title(bottom[0], "Displacement", "left")
@@ -202,25 +202,25 @@ def deformation(view: CanonicalView) -> Figure:
 
 
 def colours(right: np.ndarray, down: np.ndarray, full: float) -> np.ndarray:
-    """A flow within the plane as colours: hue is the direction, brightness the length.
+    """Convert a flow within the plane to colours: hue is the direction, brightness the length.
 
     Args:
         right, down: displacement on the screen, mm.
         full: the length of full brightness, mm.
 
     Returns:
-        [row, column, RGB] in [0, 1]; black stays in place.
+        [row, column, RGB] in [0, 1]; black means no displacement.
     """
     from matplotlib.colors import hsv_to_rgb
 
     hue = (np.arctan2(-down, right) / (2 * np.pi)) % 1
-    # The root lifts small displacements out of the dark.
+    # The square root makes small displacements visible.
     brightness = np.sqrt(np.clip(np.hypot(right, down) / full, 0, 1))
     return hsv_to_rgb(np.stack([hue, np.full_like(hue, 0.85), brightness], axis=-1))
 
 
 def _key(panel: Axes, plane: Plane, full: float) -> None:
-    """A wheel of the colours in the middle of an empty panel."""
+    """Draw a colour wheel in the middle of an empty panel."""
     width, height = plane.size
     radius = 0.3 * min(plane.size)
     x, y = np.meshgrid(np.arange(width) - (width - 1) / 2, np.arange(height) - (height - 1) / 2)

@@ -1,4 +1,4 @@
-"""A finished registration as a folder of files that other tools read."""
+"""Save a finished registration as a folder of files that other tools read."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ..files.volumes import write_image
 from ..files.writing import whole_folder_or_nothing
 from .report import ReportContent, write_report
 
-STEP_SPACING = 2.0  # mm; the fields of the steps are looked at, never used to warp a result
+STEP_SPACING = 2.0  # mm; the fields of the steps are for display, and no result is warped by them
 
 
 @dataclass(frozen=True, eq=False)
 class SavedStep:
-    """What is saved of an accumulative step.
+    """The saved parts of an accumulative step.
 
     Attributes:
         name: "phi1", "phi2", "phi3".
-        transform: what it adds, a displacement field from fixed to fixed (LPS mm).
-        warped: the moving image after it, on the fixed grid.
+        transform: the step's own, a displacement field from fixed to fixed (LPS mm).
+        warped: the moving image after this step, on the fixed grid.
     """
 
     name: str
@@ -44,28 +44,28 @@ def save_folder(
     report: ReportContent,
     masks: Mapping[str, sitk.Image | None],
 ) -> None:
-    """Write everything a registration holds; the folder appears whole or not at all.
+    """Write all files of a registration; they appear only after all of them have been written.
 
         transform.h5                  fixed -> moving, LPS mm, one displacement field
         warped.nii.gz                 the moving image on the fixed grid
-        steps/phi1.h5 ...             what each step adds, fixed -> fixed, sampled every 2 mm
+        steps/phi1.h5 ...             each step's own displacement field, fixed -> fixed, sampled every 2 mm
         steps/warped0.nii.gz ...      the moving image after the alignment (0) and after each step
         figures/                      the figures of the report
-        fixed_brain.nii.gz ...        the brain masks, where a scan showed more than the brain
-        quality.json, report.html     measures; figures and words
+        fixed_brain.nii.gz ...        the brain masks that were given or extracted
+        quality.json, report.html     the measures, and a report with figures
 
     Args:
         folder: of the result.
         transform: fixed to moving (LPS mm).
-        warped: the moving image through it, on the fixed grid.
+        warped: the moving image warped by it, on the fixed grid.
         aligned: the moving image after the alignment alone, on the fixed grid.
         steps: the accumulative steps, in order.
         quality: the content of quality.json.
-        report: what the report tells of.
+        report: the content of the report.
         masks: the brain masks that were used, by "fixed" and "moving"; None where there was none.
 
     Raises:
-        RegistrationError: where it cannot be written.
+        RegistrationError: where the folder cannot be written.
     """
     with whole_folder_or_nothing(folder) as partial:
         write_transform(transform, partial / "transform.h5")

@@ -1,4 +1,4 @@
-"""report.html: the verdict in words, the figures, then the measures; one file that needs nothing else."""
+"""Write report.html: the verdict, the figures and the measures, in one file without external resources."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 
 @dataclass(frozen=True, eq=False)
 class ReportContent:
-    """What a report tells of.
+    """The content of a report.
 
     Attributes:
-        view: what the figures are drawn from.
+        view: the data of the figures.
         quality: the measures and the verdict.
-        fixed, moving: the images as given; their geometry is named.
+        fixed, moving: the original images, whose geometry is listed.
         card: of the weights.
-        provenance: what the registration ran with.
+        provenance: device, precision, versions and weights of the computation.
     """
 
     view: CanonicalView
@@ -83,12 +83,12 @@ class ReportContent:
 def write_report(
     content: ReportContent, path: str | os.PathLike[str], figures_folder: str | os.PathLike[str] | None = None
 ) -> None:
-    """Write a registration's report, whole or not at all.
+    """Write a registration's report; each file is written completely or not at all.
 
     Args:
-        content: what it tells of.
-        path: of the HTML file. The result's other files are named in it where they lie beside it.
-        figures_folder: where the figures go as PNG files too; None leaves them in the report alone.
+        content: of the report.
+        path: of the HTML file. The report lists the result's other files if they lie beside it.
+        figures_folder: a folder for the figures as PNG files; None leaves them in the report alone.
 
     Raises:
         RegistrationError: where it cannot be written.
@@ -104,7 +104,7 @@ def write_report(
 
 
 def _figures(view: CanonicalView) -> list[ReportFigure]:
-    """No figures where matplotlib is missing, as it is in a bare Slicer."""
+    """Draw the figures, or none where matplotlib is missing, as Slicer does not come with it."""
     try:
         return draw(view)
     except ModuleNotFoundError:
@@ -160,7 +160,7 @@ def _figure(figure: ReportFigure) -> str:
 
 
 def _measures(quality: Quality) -> Iterable[tuple[str, str, str, str]]:
-    """Name, before, after, and what is usual."""
+    """Yield the rows of the table of measures: name, value before, value after, and a remark."""
     q = quality
     yield (
         "Local correlation in the brain",
@@ -225,7 +225,7 @@ def _value(value: object) -> str:
 
 
 def _table(rows: Iterable[tuple[str, ...]], head: tuple[str, ...] = ()) -> str:
-    """Rows whose first cell names them."""
+    """Format an HTML table; the first cell of each row is its heading."""
     top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
     lines = []
     for name, *cells in rows:

@@ -1,7 +1,7 @@
-"""Slices of a brain laid out as panels: planes, their letters, and a canvas of exact size.
+"""Panels of slices through a brain: planes, orientation letters, and a figure with panels of exact size.
 
-Radiological convention: the patient's left is on the viewer's right. Everything is drawn with matplotlib's object
-interface, so that no global state is touched and any thread may draw.
+The convention is radiological: the patient's left is on the viewer's right. Everything is drawn with matplotlib's
+object interface, so that no global state changes and any thread may draw.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ BAR = 0.75
 
 @dataclass(frozen=True)
 class Plane:
-    """One slice through the canonical grid as it is looked at.
+    """One slice through the canonical grid and its orientation on the screen.
 
     Attributes:
         name: "axial", "coronal" or "sagittal".
-        axis: the array axis the plane is normal to.
-        index: where it cuts that axis.
-        box: the part of the grid that is shown, one slice per axis.
+        axis: the array axis that the plane is normal to.
+        index: its voxel index along that axis.
+        box: the part of the grid that is shown, one Python slice per axis.
     """
 
     name: str
@@ -58,29 +58,29 @@ class Plane:
 
     @property
     def letters(self) -> tuple[str, str, str, str]:
-        """Left, right, top and bottom of the picture."""
+        """The orientation letters at the left, right, top and bottom of the picture."""
         return (*("RL" if self.across == 0 else "AP"), *("AP" if self.along == 1 else "SI"))
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in voxels, that is mm."""
+        """The width and height in voxels of 1 mm."""
         return tuple(self.box[axis].stop - self.box[axis].start for axis in (self.across, self.along))
 
     def cut(self, volume: np.ndarray) -> np.ndarray:
-        """The picture of a volume [L, P, S]: [row, column], the top row first."""
+        """Return this slice of a volume [L, P, S] as a picture: [row, column], the top row first."""
         return self.oriented(self.cropped(np.take(volume, self.index, axis=self.axis)))
 
     def cropped(self, section: np.ndarray) -> np.ndarray:
-        """The shown part of a section of the whole grid, in array order without the plane's own axis."""
+        """Crop a slice of the whole grid (in array order, without the plane's own axis) to the part that is shown."""
         return section[tuple(part for axis, part in enumerate(self.box) if axis != self.axis)]
 
     def oriented(self, section: np.ndarray) -> np.ndarray:
-        """A section in array order as it is looked at."""
+        """Turn a slice in array order to its orientation on the screen, [row, column]."""
         return section.T if self.along == 1 else section.T[::-1]
 
 
 def planes_through(brain: np.ndarray, margin: int = 8) -> tuple[Plane, Plane, Plane]:
-    """Axial, coronal and sagittal plane through a brain, cropped to it.
+    """Choose an axial, a coronal and a sagittal plane through a brain, cropped to it.
 
     The sagittal plane lies an eighth of the brain's width left of the middle, where it shows cortex, not the gap
     between the hemispheres.
@@ -109,12 +109,15 @@ def planes_through(brain: np.ndarray, margin: int = 8) -> tuple[Plane, Plane, Pl
 def canvas(
     rows: Sequence[Sequence[Plane]], titled: Sequence[int] = (0,), bar: bool = False
 ) -> tuple[Figure, list[list[Axes]]]:
-    """A dark figure with one panel per plane, every panel at the same scale.
+    """Create a dark figure with one panel per plane, every panel at the same scale.
 
     Args:
         rows: the plane of each panel.
         titled: the rows with space above them for titles.
-        bar: leave space for colour bars on the right.
+        bar: whether to leave space for colour bars on the right.
+
+    Returns:
+        The figure, and its panels by row.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -145,7 +148,7 @@ def canvas(
 
 
 def title(panel: Axes, text: str, where: Literal["left", "center", "right"] = "center") -> None:
-    """Words above a panel."""
+    """Write a title above a panel."""
     panel.set_title(text, color=FOREGROUND, fontsize=10, pad=5, loc=where)
 
 
@@ -160,7 +163,7 @@ def gray(panel: Axes, picture: np.ndarray, brightness: float = 1.0) -> AxesImage
 
 
 def letters(panel: Axes, plane: Plane) -> None:
-    """Which side is which, at the panel's four edges."""
+    """Write the orientation letters at a panel's four edges."""
     from matplotlib.patheffects import withStroke
 
     ends = ((0.02, 0.5, "left"), (0.98, 0.5, "right"), (0.5, 0.98, "center"), (0.5, 0.02, "center"))
@@ -171,7 +174,7 @@ def letters(panel: Axes, plane: Plane) -> None:
 
 
 def colour_bar(panel: Axes, image: AxesImage, label: str, ticks: dict[float, str] | None = None) -> None:
-    """A colour bar at the figure's right edge, as high as the panel's row."""
+    """Draw a colour bar at the figure's right edge, as high as the panel."""
     figure = panel.get_figure(root=True)
     assert figure is not None
     width = figure.get_figwidth()
@@ -186,7 +189,7 @@ def colour_bar(panel: Axes, image: AxesImage, label: str, ticks: dict[float, str
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a PNG file."""
+    """Return the content of a PNG file of the figure."""
     file = BytesIO()
     figure.savefig(file, format="png", facecolor=figure.get_facecolor())
     return file.getvalue()

@@ -1,7 +1,7 @@
-"""A cohort: many pairs named in one table, each registered into a folder of its own.
+"""Register a cohort: many pairs listed in a table, each into its own folder.
 
-What is done already is left as it is, so the same call goes on after an interruption; a pair that fails is one line of
-the summary and does not stop the others.
+Pairs that have a result are not registered again, so that the same call continues after an interruption. A pair that
+fails has a line in the summary and does not stop the others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..errors import NOT_ENOUGH_MEMORY, Cancelled, RegistrationError
 from ..files.volumes import read_labels, read_volume, write_image
-from ..files.writing import check_output_folder, whole_or_nothing
+from ..files.writing import check_input_file, check_output_folder, whole_or_nothing
 from ..progress import Progress, silent
 from ..settings import RegistrationSettings
 
@@ -31,8 +31,8 @@ class Case:
     """One line of the table.
 
     Attributes:
-        name: of the case, and of its folder.
-        files: the other columns that are filled in.
+        name: of the case and of its folder.
+        files: the files of the other columns that are filled in, by column.
     """
 
     name: str
@@ -40,19 +40,18 @@ class Case:
 
 
 def read_cases(table: str | Path) -> list[Case]:
-    """The lines of a table (CSV): columns `name`, `fixed`, `moving`, and any of `OPTIONAL`.
+    """Read the lines of a table (CSV, any usual separator) with the columns `name`, `fixed`, `moving`, any `OPTIONAL`.
 
-    Files are taken from the table's folder on, where their paths are not absolute; empty cells are left out.
+    Relative paths start at the table's folder; empty cells are ignored.
 
     Raises:
-        RegistrationError: a table that cannot be read, columns that are missing or not known, no line, a name that
-            comes twice or is no name for a folder, or a file that does not exist.
+        RegistrationError: for a table that cannot be read or has no line, missing, unknown or repeated columns, a name
+            that occurs twice or cannot be that of a folder, or a file that cannot be opened.
     """
     table = Path(table)
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns, lines = reader.fieldnames or [], list(reader)
+            columns, lines = _rows(file.read())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RegistrationError(f"The table {table} cannot be read ({error}); give a CSV file.") from None
     if missing := [name for name in REQUIRED if name not in columns]:
@@ -62,11 +61,36 @@ def read_cases(table: str | Path) -> list[Case]:
         raise RegistrationError(f"The column {unknown[0]!r} of {table} is not known; its columns may be {known}.")
     if not lines:
         raise RegistrationError(f"The table {table} names no pair; write a line for each.")
-    cases = [_case(line, number, table) for number, line in enumerate(lines, start=2)]
+    if twice := [name for name in columns if columns.count(name) > 1]:
+        raise RegistrationError(f"The column {twice[0]!r} comes twice in {table}; keep one of them.")
+    cases = [_case(line, number, table) for number, line in lines]
     names = [case.name for case in cases]
     if twice := [name for name in names if names.count(name) > 1]:
         raise RegistrationError(f"The name {twice[0]!r} comes twice in {table}; each pair needs a name of its own.")
     return cases
+
+
+def _rows(text: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Parse a table to the names of its columns, in lower case, and its lines with their numbers.
+
+    The separator, a comma, semicolon or tab, is detected. Empty lines and empty columns at the end are ignored.
+    """
+    head = text.lstrip().partition("\n")[0]
+    separator = max(",;\t", key=head.count)
+    reader = csv.reader(text.splitlines(), delimiter=separator)
+    columns: list[str] = []
+    lines: list[tuple[int, dict[str, str]]] = []
+    for row in reader:
+        cells = [cell.strip() for cell in row]
+        if not any(cells):
+            continue
+        if not columns:
+            columns = [cell.lower() for cell in cells]
+            while columns and not columns[-1]:
+                columns.pop()
+        else:
+            lines.append((reader.line_num, dict(zip(columns, [*cells, *[""] * len(columns)], strict=False))))
+    return columns, lines
 
 
 def _case(line: dict[str, str], number: int, table: Path) -> Case:
@@ -80,27 +104,28 @@ def _case(line: dict[str, str], number: int, table: Path) -> Case:
         if key not in files:
             raise RegistrationError(f"{name}, line {number} of {table}, names no {key} image; fill it in.")
     for key, file in files.items():
-        if not file.is_file():
-            raise RegistrationError(f"The {key} of {name}, {file}, does not exist (line {number} of {table}).")
+        check_input_file(file, f"Line {number} of {table}: the {key} of {name},")
     return Case(name, files)
 
 
 def run_batch(
     cases: Sequence[Case], folder: str | Path, settings: RegistrationSettings, progress: Progress = silent
 ) -> list[dict[str, str]]:
-    """Register every case into `folder/<name>/`, and keep `folder/summary.csv` true after each.
+    """Register every case into `folder/<name>/`, and update `folder/summary.csv` after each.
 
     Args:
-        cases: as `read_cases` gives them.
-        folder: of the cohort; a case whose folder is complete is not registered again.
-        settings: for all of them.
-        progress: told the fraction done and what is going on; what it raises ends the batch after nothing half-written.
+        cases: as `read_cases` returns them.
+        folder: of the cohort; a case that has a `quality.json` in its folder is not registered again.
+        settings: of all registrations.
+        progress: called with the fraction done and what is being done; it may raise `Cancelled` to stop the batch.
+            Any other exception from it counts as a failure of the case.
 
     Returns:
-        The rows of the summary, `SUMMARY` by name.
+        The rows of the summary, the columns of `SUMMARY` by name.
 
     Raises:
-        RegistrationError: a folder that cannot be written.
+        RegistrationError: where the folder cannot be written.
+        Cancelled: where `progress` raises it; every file written until then is complete.
     """
     folder = check_output_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,7 +141,7 @@ def run_batch(
                 _register(case, target, settings, within)
             except Cancelled:
                 raise
-            except Exception as error:  # one bad pair must not cost the others
+            except Exception as error:  # a pair that fails must not stop the others
                 rows.append({"name": case.name, "status": FAILED, "message": _sentence(error)})
                 _write_summary(rows, folder)
                 continue
@@ -128,6 +153,7 @@ def run_batch(
 
 
 def _register(case: Case, target: Path, settings: RegistrationSettings, progress: Progress) -> None:
+    # Imported here, so that errors in the table are reported before torch is loaded.
     from ..registration import register
 
     files = dict(case.files)
@@ -139,7 +165,7 @@ def _register(case: Case, target: Path, settings: RegistrationSettings, progress
     if labels:
         write_image(registration.warp_labels(labels), target / "warped_labels.nii.gz")
     progress(0.8, f"Writing ({time.monotonic() - began:.0f} s so far)")
-    registration.save(target)  # last of all: its quality.json says that the case is done
+    registration.save(target)  # last, because its quality.json marks the case as done
 
 
 def _sentence(error: Exception) -> str:

@@ -1,6 +1,7 @@
-"""A registration in a process of its own, as its parent sees it: start, follow, cancel, and clean up in every case.
+"""Run a registration in a separate process: start, follow and cancel it, and clean up in every case.
 
-Standard library only, so that Slicer can import it at any time. The other end is `worker`.
+Beside `settings` only the standard library is imported, so that Slicer can import this module at any time. The process
+itself runs `worker`.
 
 >>> job = Job()  # doctest: +SKIP
 >>> # write fixed.nrrd and moving.nrrd into job.folder
@@ -31,10 +32,10 @@ from typing import IO, Any
 from ..settings import RegistrationSettings
 
 READY, RUNNING, DONE, FAILED, CANCELLED = "ready", "running", "done", "failed", "cancelled"
-LOG_LINES = 2000  # the newest lines kept
-KILL_SECONDS = 2.0  # how long a killed process may take to disappear
-REMOVE_SECONDS = 3.0  # how long its files may stay open after that
-STREAM_SECONDS = 5.0  # how long the pipes of an ended process may stay open
+LOG_LINES = 2000  # number of lines kept, the newest
+KILL_SECONDS = 2.0  # how long to wait for a killed process to end
+REMOVE_SECONDS = 3.0  # how long to retry removing its files after that
+STREAM_SECONDS = 5.0  # how long to wait for each output stream of an ended process to close
 WINDOWS = os.name == "nt"
 NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)
 OWN_GROUP = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
@@ -43,15 +44,15 @@ KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL) if hasattr(signal, "SIGKILL") e
 
 @dataclass(frozen=True, kw_only=True)
 class JobDescription:
-    """What the process is to do: the content of the job file.
+    """The content of the job file, which tells the process what to do.
 
     Attributes:
-        fixed, moving: the volumes; file names are relative to the job file's folder, here and below.
-        fixed_mask, moving_mask: their brains, or None.
+        fixed, moving: files of the volumes; here and below, relative to the job file's folder.
+        fixed_mask, moving_mask: files of their brain masks, or None.
         initial_transform: a file that SimpleITK reads, fixed to moving (LPS mm), or None.
-        settings: how to register.
-        warped, steps, report: what to write beside the transform.
-        keep_files: leave the folder where it is when the program that wanted the result is gone.
+        settings: of the registration.
+        warped, steps, report: whether to write these results beside the transform.
+        keep_files: whether to keep the folder when the parent process ends before this one.
     """
 
     fixed: str
@@ -66,33 +67,34 @@ class JobDescription:
     keep_files: bool = False
 
     def to_json(self) -> str:
-        """The job file's text."""
+        """Return the text of the job file."""
         return json.dumps(asdict(self), indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> JobDescription:
-        """Read a job file.
+        """Parse the text of a job file.
 
         Raises:
-            RegistrationError: for a setting that is not known.
-            TypeError, ValueError: where it is no job file.
+            RegistrationError: for a setting whose value is not allowed.
+            TypeError, ValueError: where the text is no job file, or names an unknown field.
         """
         values = json.loads(text)
         return cls(**{**values, "settings": RegistrationSettings(**values.get("settings", {}))})
 
 
 class Job:
-    """One registration in another process, with a temporary folder for what goes in and comes out.
+    """One registration in another process, with a temporary folder for its input and its results.
 
     Attributes:
-        folder: where the inputs are put before `start` and the results lie after "done"; removed by `close`.
+        folder: holds the input, which the caller writes before `start`, and the results once the state is "done";
+            `close` removes it.
         state: "ready", "running", "done", "failed" or "cancelled".
-        fraction: of the work done, 0 to 1.
-        message: the stage in words.
+        fraction: fraction done, 0 to 1.
+        message: what is being done.
         error: one sentence, where the state is "failed".
 
     Args:
-        keep_files: leave the folder where it is, for those who look for a fault.
+        keep_files: whether `close` keeps the folder, for debugging.
     """
 
     def __init__(self, keep_files: bool = False) -> None:
@@ -106,29 +108,29 @@ class Job:
         self._unread: list[str] = []
         self._lines: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._readers: list[threading.Thread] = []
-        self._process: list[subprocess.Popen[str]] = []  # shared with the finaliser, which must not hold the job
-        # Also runs at the interpreter's exit: no process and no file outlives the program that wanted them.
+        self._process: list[subprocess.Popen[str]] = []  # the finaliser must not refer to the job itself
+        # The finaliser also runs at the interpreter's exit, so that no process and no file remains then.
         self._finish = weakref.finalize(self, _end, self._process, None if keep_files else self.folder)
 
     @property
     def log(self) -> str:
-        """What the process wrote beside its progress: warnings, and the traceback of an unexpected error."""
+        """The output of the process except its progress: warnings, and the traceback of an unexpected error."""
         return "\n".join(self._log)
 
     def take_log(self) -> list[str]:
-        """The lines of the log that were not taken yet, for whoever shows it as it grows."""
+        """Return the lines of the log since the last call."""
         lines, self._unread = self._unread, []
         return lines
 
     def start(
         self, description: JobDescription, python: str | None = None, command: Sequence[str] | None = None
     ) -> None:
-        """Starts the process.
+        """Start the process; where that fails, the state becomes "failed".
 
         Args:
             description: what to do; its file names are relative to `folder`.
-            python: the interpreter; this one's by default. In Slicer: PythonSlicer.
-            command: replaces `python -m ULAERegistrationLib.process.worker`; the job file is added to it.
+            python: the interpreter, PythonSlicer in Slicer; None takes the one that runs this.
+            command: replaces `python -m ULAERegistrationLib.process.worker`; the job file's path is appended to it.
         """
         job_file = self.folder / "job.json"
         job_file.write_text(replace(description, keep_files=self._keep_files).to_json(), encoding="utf-8")
@@ -161,12 +163,16 @@ class Job:
             self._readers.append(reader)
 
     def poll(self) -> str:
-        """Takes in what the process has said since the last call; returns the state. Never waits."""
+        """Read the process's output since the last call, and return the state.
+
+        It does not wait while the process runs. After its end it waits for the last lines, `STREAM_SECONDS` a stream at
+        most.
+        """
         if self.state != RUNNING:
             return self.state
         code = self._process[0].poll()
         if code is not None:
-            for reader in self._readers:  # the last lines may still be on their way
+            for reader in self._readers:  # the last lines may not have been read yet
                 reader.join(STREAM_SECONDS)
         while not self._lines.empty():
             self._take(*self._lines.get())
@@ -175,20 +181,20 @@ class Job:
         return self.state
 
     def wait(self, timeout: float | None = None) -> str:
-        """Waits for the end, at most `timeout` seconds; returns the state."""
+        """Wait for the end of the process, at most `timeout` seconds, and return the state."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while self.poll() == RUNNING and (deadline is None or time.monotonic() < deadline):
             time.sleep(0.02)
         return self.state
 
     def cancel(self) -> None:
-        """Ends the process and all its children at once. Harmless when nothing runs."""
+        """Kill the process and all its children; without effect when none runs."""
         if self.poll() == RUNNING:
             self.state = CANCELLED
             _kill_tree(self._process[0])
 
     def close(self) -> None:
-        """Ends the process if it still runs, and removes the folder unless it is to be kept."""
+        """Kill the process if it still runs, and remove the folder unless it is to be kept."""
         self.cancel()
         self._finish()
 
@@ -218,12 +224,12 @@ class Job:
 
 
 def describe_exit(code: int, stage: str = "", log: Sequence[str] = ()) -> str:
-    """One sentence about a process that ended without saying why.
+    """Describe in a sentence the end of a process that reported no error.
 
     Args:
-        code: its exit status; a negative one is a signal's number.
-        stage: what it was doing last.
-        log: the lines it wrote.
+        code: its exit status; a negative one is the number of a signal.
+        stage: what it was doing last, or empty.
+        log: the lines that it wrote.
     """
     where = f" while {stage[0].lower()}{stage[1:]}" if stage else ""
     if code in KILLED:
@@ -234,7 +240,7 @@ def describe_exit(code: int, stage: str = "", log: Sequence[str] = ()) -> str:
     if any(line.startswith("Traceback") for line in log):
         return f"The registration ended unexpectedly{where} ({log[-1]}); the log has the details."
     if code == 1:
-        # Slicer's Python is a launcher, which turns the signal that ended its child into this.
+        # Slicer's Python is a launcher, which returns 1 if a signal ended its child.
         return (
             f"The registration crashed{where}, most likely for want of memory; close other programs first."
             " The log has what it said before."
@@ -243,7 +249,7 @@ def describe_exit(code: int, stage: str = "", log: Sequence[str] = ()) -> str:
 
 
 def _report(line: str) -> dict[str, Any] | None:
-    """A JSON line of the worker, or None for anything else."""
+    """Parse a JSON line of the worker; return None for any other line."""
     try:
         report = json.loads(line)
     except ValueError:
@@ -268,7 +274,7 @@ def _end(process: list[subprocess.Popen[str]], folder: Path | None) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Removes a folder; Windows keeps files of an ended process open for a moment, and removes none that is open."""
+    """Remove a folder, with retries: Windows removes no open file, and closes those of an ended process late."""
     deadline = time.monotonic() + REMOVE_SECONDS
     shutil.rmtree(folder, ignore_errors=True)
     while folder.exists() and time.monotonic() < deadline:
@@ -277,11 +283,11 @@ def _remove(folder: Path) -> None:
 
 
 def _kill_tree(process: subprocess.Popen[str]) -> None:
-    """Kills a process and its descendants, and waits for it to be gone."""
+    """Kill a process and its descendants, and wait for its end."""
     if process.poll() is not None:
         return
     if WINDOWS:
-        # The process may be Slicer's launcher, whose child does the work; Windows has no groups that can be killed.
+        # The process may be Slicer's launcher, whose child computes; Windows cannot kill a process group.
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             subprocess.run(
                 ["taskkill", "/T", "/F", "/PID", str(process.pid)],

@@ -1,12 +1,12 @@
-"""What the worker writes of a registration for the program that wanted it. Imported when torch has been loaded.
+"""Write the results of a registration for the parent process. This module loads torch.
 
-In world coordinates (LPS mm), uncompressed, because it is read back at once:
+The files are in world coordinates (LPS mm), and uncompressed because they are read back at once:
 
     field.nrrd                        the total displacement fixed -> moving, float32
     warped.nrrd                       the moving image on the fixed grid
-    fixed_mask.nrrd, moving_mask.nrrd the brains that were found, where a scan showed more and no mask was given
+    fixed_mask.nrrd, moving_mask.nrrd the brain masks that were extracted, not those that were given
     steps/0.nrrd .. 3.nrrd            the total displacement after the alignment and after each step
-    steps/flow1.nrrd .. 3.nrrd        what each step adds, in the frame of the fixed image; both every STEP_SPACING mm
+    steps/flow1.nrrd .. flow3.nrrd    each step's own displacement, fixed -> fixed; both kinds every STEP_SPACING mm
     quality.json, report.html
 """
 
@@ -26,13 +26,13 @@ from .job import JobDescription
 
 
 def write_results(registration: Registration, job: JobDescription, folder: Path, progress: Progress) -> None:
-    """Write what the job asks for.
+    """Write the results that a job requests.
 
     Args:
         registration: the finished registration.
-        job: which of the results are wanted.
-        folder: for the results; made here.
-        progress: told the fraction written and what is being written.
+        job: tells which results to write.
+        folder: for the results; it must not exist yet.
+        progress: called with the fraction written and what is being written.
     """
     folder.mkdir()
     progress(0.0, "Writing the transform")
@@ -54,14 +54,14 @@ def write_results(registration: Registration, job: JobDescription, folder: Path,
 
 
 def _write(image: sitk.Image, path: Path) -> None:
-    """Vectors as float32."""
+    """Write an image, vectors as float32."""
     if image.GetPixelID() == sitk.sitkVectorFloat64:
         image = sitk.Cast(image, sitk.sitkVectorFloat32)
     sitk.WriteImage(image, str(path))
 
 
 def _write_steps(registration: Registration, folder: Path) -> None:
-    """The fields that show what each step did, coarse enough to be cheap."""
+    """Write the displacement fields of the steps, on a coarse grid to save time."""
     folder.mkdir()
     grid = covering_grid(registration.fixed, STEP_SPACING)
     place = grid.GetSize(), grid.GetOrigin(), grid.GetSpacing(), grid.GetDirection()

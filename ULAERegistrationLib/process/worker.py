@@ -1,8 +1,8 @@
-"""The process that computes a registration for Slicer: job file in, JSON lines and result files out.
+"""The process that computes a registration for Slicer: it reads a job file and writes JSON lines and result files.
 
-`python -m ULAERegistrationLib.process.worker job.json`, started by `job.Job`; the file holds a `job.JobDescription`.
-Lines on standard output: {"fraction": 0.4, "message": "Step 2 of 3"}, and {"error": sentence} where it fails (exit
-status 1). The results lie in `result/` beside the job file; `results` says which.
+`job.Job` starts it as `python -m ULAERegistrationLib.process.worker job.json`; the file holds a `job.JobDescription`.
+It writes lines to standard output, {"fraction": 0.4, "message": "Network, step 2 of 3"}, and {"error": sentence} if it
+fails (exit status 1). The results go to `result/` beside the job file; `process.results` lists them.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _REPAIR = (
     "PyTorch cannot be loaded ({}); in Slicer, uninstall it in the module PyTorch Utils, restart Slicer and install it"
     " again."
 )
-REGISTERING = 0.9  # the share of the bar that register() has; the rest is writing
+REGISTERING = 0.9  # fraction of the progress that belongs to register(); the rest belongs to writing
 
 
 class Reporter:
-    """Writes the JSON lines; everything else that prints goes to the log (standard error).
+    """Writes the JSON lines to standard output; from then on all other output goes to the log (standard error).
 
     Attributes:
-        folder: removed when nobody listens any more; None leaves everything where it is.
+        folder: removed if the parent process has ended; None keeps all files.
     """
 
     def __init__(self) -> None:
@@ -40,9 +40,11 @@ class Reporter:
         os.dup2(2, 1)
 
     def progress(self, fraction: float, message: str) -> None:
+        """Write a line with the fraction done, 0 to 1, and what is being done."""
         self._line({"fraction": round(float(fraction), 4), "message": message})
 
     def error(self, sentence: str) -> None:
+        """Write a line with the reason of a failure."""
         self._line({"error": sentence})
 
     def _line(self, content: dict[str, Any]) -> None:
@@ -53,7 +55,11 @@ class Reporter:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the job; returns the exit status."""
+    """Run the job and return the exit status.
+
+    Args:
+        arguments: the path of the job file; None takes it from the command line.
+    """
     keep_freed_memory()
     job_file = Path((arguments or sys.argv[1:])[0]).resolve()
     report = Reporter()
@@ -61,8 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
         job = JobDescription.from_json(job_file.read_text(encoding="utf-8"))
         report.folder = None if job.keep_files else job_file.parent
         _end_with_parent(report.folder)
-        # Files by their bare names from here on: under Windows, ITK in python.exe cannot open a path with letters
-        # beyond ASCII, and the folder's path may hold the name of the account.
+        # From here on files are named without their folder: on Windows, ITK in python.exe cannot open a path with
+        # non-ASCII letters, and the folder's path may contain the user's name.
         os.chdir(job_file.parent)
         run(job, Path(), report)
     except RegistrationError as error:
@@ -82,19 +88,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(job: JobDescription, folder: Path, report: Reporter) -> None:
-    """Registers, and writes what the job asks for.
+    """Register a pair, and write the results that the job requests.
 
     Args:
         job: what to do.
-        folder: where its files lie; `result/` is made in it.
-        report: where progress goes.
+        folder: of its files; `result/` is created in it.
+        report: receives the progress.
 
     Raises:
-        RegistrationError: as `register` does.
+        RegistrationError: as `register` does, and where torch cannot be loaded.
     """
     report.progress(0.0, "Loading the network")
     _load_torch()
-    # Imported here: these load torch, which takes seconds that the person waiting is told of.
+    # Imported after the first report, because loading torch takes seconds.
     from .. import register
     from .results import write_results
 
@@ -120,10 +126,11 @@ def run(job: JobDescription, folder: Path, report: Reporter) -> None:
 
 
 def _load_torch() -> None:
-    """Imports torch, which takes seconds.
+    """Import torch.
 
     Raises:
-        RegistrationError: it is installed, but cannot be loaded: by halves, or in a version for another computer.
+        ModuleNotFoundError: where it is not installed.
+        RegistrationError: where it is installed but cannot be loaded, because it is incomplete or for another system.
     """
     try:
         import torch  # noqa: F401
@@ -136,13 +143,14 @@ def _load_torch() -> None:
 
 
 def _end_with_parent(folder: Path | None) -> None:
-    """Ends this process, and removes its folder, when the program that started it is gone.
+    """End this process, and remove its folder, as soon as the parent process has ended.
 
-    That program holds the other end of standard input, which closes when it ends, in whatever way.
+    The parent holds the other end of standard input, which closes however the parent ends.
     """
     if sys.stdin is None or sys.stdin.isatty():
         return
-    # Under another number: on Windows, libraries that look at standard input while they load would wait for the reader.
+    # Duplicate stdin and point descriptor 0 at the null device: on Windows some libraries probe stdin while loading,
+    # and would block.
     other_end = os.dup(0)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -157,9 +165,9 @@ def _end_with_parent(folder: Path | None) -> None:
 
 
 def _leave(folder: Path | None) -> None:
-    """Ends this process at once: the program that started it is gone."""
+    """End this process at once, because the parent process has ended, and remove its folder."""
     if folder is not None:
-        os.chdir(folder.parent)  # Windows removes no folder in which a process is
+        os.chdir(folder.parent)  # Windows cannot remove a process's current folder
         shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 

@@ -1,9 +1,9 @@
-"""Random training pairs, made on the device that trains.
+"""Random training pairs, made on the device of the training.
 
-Each image is sampled once, through one map that holds everything spatial: a flip and an affine shared by the pair
-(brains come in all poses), after a smooth deformation of the image's own. The moving image's deformation holds a small
-affine too, as the alignment before the network is not perfect. A share of the pairs is one brain twice, deformed in the
-fixed image alone: its true flow is known.
+Each image is sampled once, through a map that combines all spatial changes: a flip and an affine map that the pair
+shares, and a smooth deformation of the image's own. The moving image's deformation includes a small affine map, because
+the alignment before the network is not perfect. A fraction of the pairs shows one brain twice, of which only the fixed
+image is deformed, so that the true flow is known.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Pair:
-    """What one step trains on.
+    """The input of one training step.
 
     Attributes:
         fixed, moving: `[1, 1, L, P, S]` in [0, 1].
-        flow: the flow from fixed to moving where it is known, `[1, 3, L, P, S]` in voxels, else None.
-        fixed_labels, moving_labels: label maps of both where they have comparable ones, `[1, 1, L, P, S]`, else None.
+        flow: the true flow from fixed to moving, `[1, 3, L, P, S]` in voxels; None where it is not known.
+        fixed_labels, moving_labels: label maps of one protocol, `[1, 1, L, P, S]`; None where there are none.
     """
 
     fixed: Tensor
@@ -34,16 +34,18 @@ class Pair:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far each change goes; lengths in fractions of half the grid, so that they fit every resolution.
+    """The strength of each random change; lengths are fractions of half the grid, so that they fit every resolution.
 
     Attributes:
-        identical: share of pairs that are one image twice, whose answer is no motion.
-        known: share of pairs that are one image and its deformation, whose answer is that deformation.
-        synthetic: share of brains painted from label maps, where the packed data holds some.
-        shared_*, residual_*: rotation (degrees), scale (fraction) and shift of both images, and of the moving one.
-        elastic: standard deviation of the elastic displacement; control points every 1/6 of the grid.
-        gamma, bias, noise: spread of the logarithm of gamma, of the bias field's logarithm, and of white noise.
-        blur: the most of a mean over 3 voxels a side that is mixed into an image.
+        identical: fraction of pairs that are one image twice; the true flow is zero.
+        known: fraction of pairs that are one image and its deformation, which is the true flow.
+        synthetic: fraction of brains that are synthesised from label maps, where the packed data has some.
+        shared_*: largest rotation (degrees), scaling (fraction) and shift of both images together.
+        residual_*: the same of the moving image relative to the fixed one.
+        elastic: standard deviation of the elastic displacement; control points lie 1/6 of the grid apart.
+        gamma, bias, noise: standard deviation of the logarithm of gamma, of the bias field's logarithm, and of white
+            noise.
+        blur: largest weight of the mean over 3 x 3 x 3 voxels that an image is mixed with.
     """
 
     identical: float = 0.05
@@ -64,21 +66,21 @@ class Augmentation:
     def __call__(
         self, *, fixed: Tensor, moving: Tensor, random: torch.Generator, labels: tuple[Tensor, Tensor] | None = None
     ) -> Pair:
-        """A variant of a pair, or of one image and itself.
+        """Make a random pair from two images, or from one.
 
         Args:
-            fixed, moving: `[1, 1, L, P, S]` in [0, 1]; the same object twice for a pair whose flow shall be known.
-            random: the only source of chance, on the CPU, so that a run can be resumed to the same state.
-            labels: label maps of fixed and moving, `[1, 1, L, P, S]`, to be moved with them.
+            fixed, moving: `[1, 1, L, P, S]` in [0, 1]; the same object twice for a pair with a known flow.
+            random: generator on the CPU; no other is used, so that a run can be resumed exactly.
+            labels: label maps of fixed and moving, `[1, 1, L, P, S]`, to be deformed with them.
         """
         shared = _affine(random, self.shared_rotation, self.shared_scale, self.shared_shift)
         if torch.rand((), generator=random) < 0.5:
-            shared[0] *= -1  # first axis: left-right
+            shared[0] *= -1  # the first axis is left-right
         size, device = moving.shape[2:], moving.device
         still = torch.zeros(1, *size, 3, device=device)
         one_brain = moving is fixed
         residual = self._residual(size, random).to(device)
-        # One brain: its true flow is what samples the fixed image, so the moving one keeps still.
+        # Of one brain only the fixed image is deformed, so that the map that samples it is the true flow.
         if one_brain:
             own_fixed, own_moving = still if self._is_identical(random) else residual, still
         else:
@@ -102,14 +104,14 @@ class Augmentation:
 
     @property
     def one_brain(self) -> float:
-        """Share of pairs that are to be one image twice."""
+        """The fraction of pairs that are made from one image."""
         return self.identical + self.known
 
     def _is_identical(self, random: torch.Generator) -> bool:
         return bool(torch.rand((), generator=random) * self.one_brain < self.identical)
 
     def _elastic(self, size: torch.Size, random: torch.Generator) -> Tensor:
-        """A smooth displacement `[1, L, P, S, 3]` in normalised coordinates, torch's axis order."""
+        """Draw a smooth displacement `[1, L, P, S, 3]` in normalised coordinates, torch's axis order."""
         control = torch.randn(1, 3, 7, 7, 7, generator=random) * self.elastic
         smooth = F.interpolate(control, size=size, mode="trilinear", align_corners=True)
         return smooth.permute(0, 2, 3, 4, 1)
@@ -129,13 +131,13 @@ class Augmentation:
 
 
 def _grid(matrix: Tensor, size: torch.Size) -> Tensor:
-    """Where an affine map (`[4, 4]`, axes L, P, S, normalised) sends a grid's voxels: `[1, L, P, S, 3]` for torch."""
-    # affine_grid counts axes from the last one back.
+    """Map a grid's voxels by an affine map (`[4, 4]`, axes L, P, S, normalised): `[1, L, P, S, 3]` for grid_sample."""
+    # affine_grid takes the axes in the order from the last one to the first.
     return F.affine_grid(matrix[[2, 1, 0]][:, [2, 1, 0, 3]][None], [1, 1, *size], align_corners=True)
 
 
 def _sample(image: Tensor, shared: Tensor, own: Tensor, mode: str = "bilinear") -> Tensor:
-    """`image(shared(p + own(p)))`, `own` as `[1, L, P, S, 3]` in normalised coordinates."""
+    """Sample `image(shared(p + own(p)))`, with `own` as `[1, L, P, S, 3]` in normalised coordinates."""
     size = image.shape[2:]
     points = _grid(torch.eye(4), size).to(own.device) + own
     matrix = shared[[2, 1, 0]][:, [2, 1, 0, 3]].to(own.device)
@@ -143,14 +145,14 @@ def _sample(image: Tensor, shared: Tensor, own: Tensor, mode: str = "bilinear") 
 
 
 def _in_voxels(own: Tensor) -> Tensor:
-    """A displacement `[1, L, P, S, 3]` in normalised coordinates as a flow `[1, 3, L, P, S]` in voxels."""
+    """Convert a displacement `[1, L, P, S, 3]` in normalised coordinates to a flow `[1, 3, L, P, S]` in voxels."""
     flow = own.permute(0, 4, 1, 2, 3).flip(1)
     half = torch.tensor([(n - 1) / 2 for n in flow.shape[2:]], device=own.device)
     return flow * half.view(1, 3, 1, 1, 1)
 
 
 def _affine(random: torch.Generator, rotation: float, scale: float, shift: float) -> Tensor:
-    """A random homogeneous `[4, 4]` matrix in normalised coordinates, axes L, P, S."""
+    """Draw a homogeneous `[4, 4]` matrix in normalised coordinates, axes L, P, S."""
     angles = (2 * torch.rand(3, generator=random) - 1) * torch.pi / 180 * rotation
     matrix = torch.eye(3)
     for axis, angle in enumerate(angles):

@@ -1,4 +1,4 @@
-"""Contrasts for painted heads: the mean and the spread of every label's intensity, new at every call."""
+"""Random contrasts for synthetic heads: the mean and the standard deviation of every label's intensity."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from torch import Tensor
 
 from ..tensors import tensor_of
 
-# FreeSurfer labels by what they show.
+# FreeSurfer labels by tissue.
 WHITE = (2, 7, 16, 41, 46, 77, 85, 251, 252, 253, 254, 255)
 GREY = (3, 8, 10, 11, 12, 17, 18, 26, 28, 42, 47, 49, 50, 51, 53, 54, 58, 60, 136, 137, 163, 164)
 PALLIDUM = (13, 52)
 FLUID = (4, 5, 14, 15, 24, 30, 43, 44, 62, 72)
 LESION = (25, 57)
 
-# Mean intensities of white matter, grey matter, fluid and lesions, as fractions of full scale, of the common contrasts
-# that are not T1's; typical of clinical scans, and drawn with a spread of .08.
+# Mean intensities of white matter, grey matter, fluid and lesions in common contrasts of clinical scans, as fractions
+# of full scale; they are drawn with a standard deviation of .08.
 CONTRASTS = {
     "T2": (0.35, 0.50, 0.90, 0.60),
     "FLAIR": (0.50, 0.65, 0.15, 0.90),
@@ -28,18 +28,20 @@ CONTRASTS = {
 def draw_contrast(
     labels: np.ndarray, classes: dict[str, np.ndarray], random: torch.Generator, kind: str | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Draw a contrast: 35 % like T1, 35 % like T2, FLAIR, PD or T1 with everything outside the brain at random, 30 %
-    all at random.
+    """Draw the mean and the standard deviation of every label's intensity.
+
+    35 % of the contrasts ("t1") follow SynthSeg's T1 priors; 35 % ("scan") have tissues as in T2, FLAIR, PD or T1 and
+    random intensities elsewhere; 30 % ("random") are random throughout. Air is always dark.
 
     Args:
-        labels: FreeSurfer's number of every row.
-        classes: `random` and `t1`: the class of every row; `t1_means`, `t1_stds`: mean and standard deviation, by class
-            of `t1`, of each class's mean and spread, `[2, classes]`, of 255.
-        random: the only source of chance.
-        kind: "t1", "scan" or "random", instead of one of them by chance.
+        labels: FreeSurfer's number of every row of the label list.
+        classes: `random` and `t1`: the class of every row; `t1_means`, `t1_stds`: mean and standard deviation
+            `[2, classes]`, on a scale to 255, of the mean and of the standard deviation of each class of `t1`.
+        random: generator; no other is used.
+        kind: "t1", "scan" or "random"; None draws one.
 
     Returns:
-        Mean and standard deviation of every row, float32 in about [0, 1]; air is dark, as it is in every scan.
+        Mean and standard deviation of every row, float32 in about [0, 1].
     """
     chance = torch.rand((), generator=random).item()
     kind = kind or ("t1" if chance < 0.35 else "scan" if chance < 0.70 else "random")
@@ -73,7 +75,7 @@ def _at_random(classes: dict[str, np.ndarray], random: torch.Generator) -> tuple
 
 
 def _like_a_scan(means: Tensor, labels: np.ndarray, random: torch.Generator) -> Tensor:
-    """Replace the tissues' means by those of a common contrast."""
+    """Replace the means of the brain's tissues by those of a common contrast, drawn at random."""
     names = list(CONTRASTS)
     white, grey, fluid, lesion = CONTRASTS[names[int(torch.randint(len(names), (), generator=random))]]
     level = {**dict.fromkeys(WHITE, white), **dict.fromkeys(GREY, grey), **dict.fromkeys(FLUID, fluid)}

@@ -14,11 +14,12 @@ from matplotlib.figure import Figure
 
 
 def draw_curve(rows: list[dict], path: Path, hours_of: str = "seconds") -> None:
-    """Loss, validation Dice and folding against hours of training.
+    """Plot loss, validation Dice and folding against hours of training.
 
     Args:
         rows: the lines of `curve.csv`, in order.
-        hours_of: the column of the time: "seconds" on the clock or "cpu_seconds".
+        path: of the picture.
+        hours_of: the column of the time: "seconds" (elapsed) or "cpu_seconds".
     """
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     panels = figure.subplots(1, 3)
@@ -39,7 +40,7 @@ def draw_curve(rows: list[dict], path: Path, hours_of: str = "seconds") -> None:
 
 
 def joined(files: Sequence[Path]) -> list[dict]:
-    """The lines of several runs' `curve.csv` as if they were one run's: stages and CPU time count on."""
+    """Join the lines of several runs' `curve.csv` to one run's; phases and CPU time continue from file to file."""
     rows: list[dict] = []
     for file in files:
         with Path(file).open() as lines:

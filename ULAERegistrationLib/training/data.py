@@ -1,6 +1,6 @@
-"""The training set: one packed file, small enough to carry to a machine with a GPU, read with numpy alone.
+"""The training set in one packed file, which is small enough to copy to another machine.
 
-`pack` needs SimpleITK and the folders of `.nii.gz` volumes; `Brains` needs neither.
+`pack` needs SimpleITK and the folders of `.nii.gz` volumes; `Brains` reads the file with numpy and torch alone.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from .synthesis import tissues
 
 
 def pack(brains_folder: Path, file: Path) -> dict[str, int]:
-    """Write every brain, the manual labels of those who have them, and what brains are painted from, into one `.npz`.
+    """Write all brains, their manual labels, and the tissue maps of heads for synthesis into one `.npz`.
 
     Args:
-        brains_folder: `<person>_t1.nii.gz` on the canonical grid, `<person>_seg.nii.gz` where labels exist. Whole heads
-            as label maps (FreeSurfer's numbers, `*.nii.gz`) are taken from the folder `labelmaps` beside it, if it is
-            there.
-        file: the packed file. Intensities keep 7 of their 8 bits: half the size, below the scans' noise.
+        brains_folder: folder of `<person>_t1.nii.gz` (uint8, on the canonical grid), and `<person>_seg.nii.gz` where
+            manual labels exist. Label maps of whole heads (FreeSurfer's numbers, `*.nii.gz`) are read from the folder
+            `labelmaps` beside it, if there is one.
+        file: the packed file. It keeps 7 of the 8 bits of intensities; this halves it, and the loss is below the noise.
 
     Returns:
-        How many people, labelled people and heads there are, and the file's bytes.
+        The number of people, labelled people and heads, and the file's size in bytes.
 
     Raises:
-        RegistrationError: a folder that is not there or holds no brain, or a brain on another grid.
+        RegistrationError: for a folder that is missing or has no brain, or a brain that has not the canonical size.
     """
-    # Imported here: training itself runs on machines that lack it.
+    # Imported here, because machines that only train may lack it.
     import SimpleITK as sitk
 
     def array(path: Path) -> np.ndarray:
@@ -80,16 +80,16 @@ class Brains:
     """The packed set in memory.
 
     Args:
-        file: what `pack` wrote.
-        validation_people: who is not trained on; those that the file lacks do nothing.
-        device: where the training images live; they fit a GPU whole.
+        file: the packed file.
+        validation_people: names of people to leave out of training; names that the file lacks are ignored.
+        device: of the training images.
 
     Attributes:
         training_people: those who are trained on, in the order of `training_set`.
-        validation_people: those whose labels pick the checkpoint.
-        labelled: the training people who have manual labels, by source ("nirep", "oasis"), as places in
-            `training_people`; the labels of two people compare only within a source.
-        tissues: of each head that brains are painted from, uint8 `[L, P, S]` (see `synthesis`); may be none.
+        validation_people: those whose labels choose the checkpoint.
+        labelled: the training people with manual labels, by source ("nirep", "oasis"), as indices of
+            `training_people`; labels of two people compare only within a source.
+        tissues: tissue maps of heads for synthesis, each uint8 `[L, P, S]` (see `synthesis`); may be empty.
     """
 
     def __init__(self, file: Path, validation_people: Sequence[str], device: str = "cpu") -> None:
@@ -109,23 +109,23 @@ class Brains:
                 self.labelled.setdefault(source_of(person), []).append(index)
 
     def training_set(self, voxel_mm: int) -> Tensor:
-        """All training people on a grid of voxels of 1, 2 or 4 mm: `[N, 1, L, P, S]` in [0, 1]."""
+        """Return the images of all training people at 1, 2 or 4 mm: `[N, 1, L, P, S]` in [0, 1]."""
         return torch.cat([self.image(p, voxel_mm) for p in self.training_people]).to(self.device)
 
     def image(self, person: str, voxel_mm: int = 1) -> Tensor:
-        """One person, `[1, 1, L, P, S]` in [0, 1]."""
+        """Return the image of one person, `[1, 1, L, P, S]` in [0, 1]."""
         return downsample_image(self._images[person].float()[None, None] / 127, voxel_mm)
 
     def labels(self, person: str) -> Tensor:
-        """A labelled person's label map, uint8 `[L, P, S]`."""
+        """Return a labelled person's label map, uint8 `[L, P, S]`."""
         return self._labels[person]
 
     def label_map(self, person: str, voxel_mm: int = 1) -> Tensor:
-        """The same as an image to be sampled beside `image`, float32 `[1, 1, L, P, S]`: nearest voxels, no means."""
+        """Return the label map on the grid of `image`, float32 `[1, 1, L, P, S]`, subsampled instead of averaged."""
         middle = slice(voxel_mm // 2, None, voxel_mm)
         return downsample_image(self._labels[person][middle, middle, middle].to(self.device).float()[None, None], 1)
 
     def validation_pairs(self) -> list[tuple[str, str]]:
-        """All ordered (fixed, moving) pairs of validation people of one source, as labels only compare there."""
+        """Return all ordered pairs (fixed, moving) of validation people of one source, whose labels compare."""
         people = self.validation_people
         return [(f, m) for f in people for m in people if f != m and source_of(f) == source_of(m)]

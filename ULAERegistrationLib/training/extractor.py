@@ -31,16 +31,17 @@ CHECKPOINT_SECONDS = 60
 
 @dataclass(frozen=True)
 class ExtractorSettings:
-    """The recipe.
+    """The settings of a training run of the brain extraction network.
 
     Attributes:
-        steps: of `batch` images each.
-        learning_rate: of Adam, which falls along a cosine to a hundredth.
-        real: share of the images that are real scans.
-        empty: share of the images that show no brain.
-        average: decay of the running average of the weights.
-        seed: of all chance.
-        validate_every: steps between two looks at heads that are not trained on.
+        steps: number of optimiser steps.
+        batch: images per step.
+        learning_rate: of Adam at the start; it falls along a cosine to a hundredth.
+        real: fraction of the images that are real scans.
+        empty: fraction of the images that show no brain.
+        average: decay of the running average of the weights, per step.
+        seed: of all random numbers.
+        validate_every: number of steps between two validations.
     """
 
     steps: int = 4500
@@ -54,13 +55,13 @@ class ExtractorSettings:
 
 
 class ExtractorTrainer:
-    """One run, new or gone on with.
+    """One training run of the brain extraction network, new or resumed.
 
     Args:
-        folder: the run's folder; where it holds a checkpoint, training goes on from it to the same state.
-        heads: what is learned from.
-        settings: the recipe; a changed number of steps re-draws the cosine.
-        log: takes one line of text at a time.
+        folder: of the run; if it has a checkpoint, the run resumes from it exactly.
+        heads: the packed heads.
+        settings: of the run; a changed number of steps changes the cosine of the learning rate.
+        log: called with one line of text at a time.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class ExtractorTrainer:
         (self.folder / "settings.json").write_text(json.dumps(asdict(settings), indent=2) + "\n")
 
     def train(self, seconds: float = math.inf) -> None:
-        """Train to the last step, or for so many seconds; the checkpoint then lets a next call go on."""
+        """Train to the last step, or for at most about `seconds`, and write a checkpoint to resume from."""
         began = checkpointed = time.monotonic()
         used = time.process_time()
         while self.step < self.settings.steps and time.monotonic() - began < seconds:
@@ -102,7 +103,7 @@ class ExtractorTrainer:
         for group in self.optimiser.param_groups:
             rate = settings.learning_rate * (0.01 + 0.99 * falling) * min(1, (self.step + 1) / 100)
             group["lr"] = rate
-        # torch takes its fast convolutions for more than one image only, on grids as small as these.
+        # On grids as small as these, torch uses its fast convolutions only for more than one image.
         images, brains = zip(*(self.example() for _ in range(settings.batch)), strict=True)
         loss = extraction_loss(self.network(torch.cat(images)), torch.cat(brains))
         self.optimiser.zero_grad(set_to_none=True)
@@ -116,7 +117,7 @@ class ExtractorTrainer:
         return loss.item()
 
     def example(self) -> tuple[Tensor, Tensor]:
-        """A training image and its share of brain, `[1, 1, L, P, S]`."""
+        """Make a training image and its fraction of brain in each voxel, each `[1, 1, L, P, S]`."""
         real = self.heads.scans and torch.rand((), generator=self.random) < self.settings.real
         heads = list((self.heads.scans if real else self.heads.maps).values())
         head = heads[int(torch.randint(len(heads), (), generator=self.random))]
@@ -127,6 +128,7 @@ class ExtractorTrainer:
         return (without_brain if empty else augment)(image, head.brain, self.random)
 
     def averaged_network(self) -> BrainNet:
+        """Return a network with the running average of the weights."""
         network = BrainNet().eval()
         network.load_state_dict(self.average)
         return network
@@ -171,7 +173,12 @@ class ExtractorTrainer:
 
 
 def extraction_loss(logits: Tensor, brain: Tensor) -> Tensor:
-    """Cross entropy and soft Dice against the share of brain in every voxel."""
+    """Compute the loss: cross entropy plus one minus soft Dice, against the fraction of brain in every voxel.
+
+    Args:
+        logits: `[B, 1, L, P, S]`.
+        brain: fraction of brain, the same shape, in [0, 1].
+    """
     probability, axes = logits.sigmoid(), (1, 2, 3, 4)
     overlap = 2 * (probability * brain).sum(axes) + 1
     dice = overlap / (probability.square().sum(axes) + brain.square().sum(axes) + 1)
@@ -179,7 +186,11 @@ def extraction_loss(logits: Tensor, brain: Tensor) -> Tensor:
 
 
 def validate(network: BrainNet, heads: Heads) -> dict[str, float]:
-    """Mean Dice of heads that are not trained on: painted ones, the same at every call, and real ones."""
+    """Compute the mean Dice on heads that are not trained on.
+
+    Returns:
+        `painted` for synthetic heads, which are the same at every call, and `measured` for real ones.
+    """
     random = torch.Generator().manual_seed(0)
     scores: dict[str, list[float]] = {"painted": [], "measured": []}
     with torch.inference_mode():

@@ -17,20 +17,20 @@ from torch import Tensor
 from ..tensors import tensor_of
 from .heads import GRID, Head
 
-HELD_OUT = ("head_19", "head_20")  # label maps that are never trained on
-REACH = 5  # mm, by which the tissue is closed over its sulci, and reaches into the fluid around it
-MEASURED = ("nichart/subj01_t1", "nichart/subj05_t1", "nichart/subj08_t1")  # real heads looked at, never trained on
+HELD_OUT = ("head_19", "head_20")  # label maps for validation, never trained on
+REACH = 5  # mm, radius of the closing over sulci, and of the dilation into the fluid around the brain
+MEASURED = ("nichart/subj01_t1", "nichart/subj05_t1", "nichart/subj08_t1")  # real heads for validation
 
 
 def pack(data: Path, file: Path) -> dict[str, int]:
-    """Write label maps, real training scans and the measured heads as the network sees them into one `.npz`.
+    """Write label maps, real training scans, and the validation heads on the network's grid into one `.npz`.
 
     Args:
-        data: the folder with `labelmaps` and, where they are at hand, `heads/ms01`, `heads/cross`, `heads/nichart`.
+        data: the folder with `labelmaps` and, where available, `heads/ms01`, `heads/cross` and `heads/nichart`.
         file: the packed file.
 
     Returns:
-        How many of each kind there are.
+        The number of label maps ("head"), real training scans ("scan") and real validation heads ("measured").
     """
     import SimpleITK as sitk
 
@@ -64,15 +64,16 @@ def pack(data: Path, file: Path) -> dict[str, int]:
 
 
 def pack_labels(head: object, labels: np.ndarray, older: bool = False) -> dict[str, np.ndarray]:
-    """A label map of 1 mm as the two most frequent labels of each block of 2 x 2 x 2 voxels.
+    """Reduce a label map of 1 mm to the two most frequent labels of each block of 2 x 2 x 2 voxels.
 
     Args:
         head: a SimpleITK image of FreeSurfer's numbers, 1 mm, an even number of voxels a side.
-        labels: the numbers, in the order of the rows.
-        older: whether the head is `aged` first; its brain then still reaches where it did.
+        labels: the label list: the numbers, in the order of the rows.
+        older: whether `aged` is applied to the head first; its brain mask stays that of the original.
 
     Returns:
-        uint8 `[L, P, S]` each: `first`, `second` (rows), `share` (of `first`, 255 is all), `brain` (255 is all).
+        Arrays uint8 `[L, P, S]`, cropped to the head: `first` and `second` (rows of the label list), `share` (of
+        `first` against `second`, times 255), and `brain` (fraction of brain, times 255).
     """
     import SimpleITK as sitk
 
@@ -95,14 +96,15 @@ def pack_labels(head: object, labels: np.ndarray, older: bool = False) -> dict[s
 
 
 def brain_of(values: np.ndarray) -> np.ndarray:
-    """What counts as brain in a label map of 1 mm.
+    """Mask the brain in a label map of 1 mm.
 
-    Every label of cerebrum, cerebellum, brain stem and ventricles, closed by 5 mm within the outer fluid (24), so that
-    sulci and cisterns belong to it; and of the fluid around it, up to 5 mm, all but the outermost millimetre. So it is
-    as large, measured against deepbet's masks of both, as DLMUSE's brain, which reaches over an aged brain's fluid.
+    The brain is every label of cerebrum, cerebellum, brain stem and ventricles, closed by `REACH` mm within the outer
+    fluid (24), so that it includes sulci and cisterns. The fluid up to `REACH` mm around it is added, except its
+    outermost millimetre. Relative to deepbet's masks, this is as large as DLMUSE's brain, which includes the fluid
+    around an aged brain.
 
     Args:
-        values: FreeSurfer's numbers, three axes in any order.
+        values: FreeSurfer's numbers at 1 mm, three axes in any order.
 
     Returns:
         bool, the same shape.
@@ -124,13 +126,13 @@ def brain_of(values: np.ndarray) -> np.ndarray:
 
 
 def aged(values: np.ndarray) -> np.ndarray:
-    """A label map whose cortex lost a millimetre to the fluid around it, and its white matter two to the ventricles.
+    """Simulate atrophy: shrink the cortex by 1 mm against the outer fluid, and white matter by 2 mm at the ventricles.
 
     Args:
         values: FreeSurfer's numbers at 1 mm.
 
     Returns:
-        The same kind and shape.
+        A label map of the same type and shape.
     """
     import SimpleITK as sitk
 
@@ -144,12 +146,19 @@ def aged(values: np.ndarray) -> np.ndarray:
 
 
 def _blocks(values: np.ndarray) -> np.ndarray:
-    """`[2L, 2P, 2S]` as `[8, L, P, S]`."""
+    """Rearrange `[2L, 2P, 2S]` to `[8, L, P, S]`, the voxels of each block along the first axis."""
     return np.stack([values[i::2, j::2, k::2] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
 
 
 def pack_scan(scan: Any, mask: Any) -> dict[str, np.ndarray]:
-    """A real scan and the mask of its brain on a grid of 2 mm along the body's axes: uint8 `image` and `brain`."""
+    """Resample a real scan and its brain mask to a grid of 2 mm along the body's axes.
+
+    Args:
+        scan, mask: SimpleITK images on one grid.
+
+    Returns:
+        Arrays uint8 `[L, P, S]`: `image`, and `brain` (fraction of brain, times 255).
+    """
     import SimpleITK as sitk
 
     sides = np.abs(np.array(scan.GetDirection()).reshape(3, 3)) @ (np.array(scan.GetSize()) * scan.GetSpacing())
@@ -168,7 +177,7 @@ def pack_scan(scan: Any, mask: Any) -> dict[str, np.ndarray]:
 
 
 def _real_scans(heads: Path) -> Iterator[tuple[str, object, object]]:
-    """Name, scan and mask of the open MS data: one person's raw scans, and stripped scans of two others."""
+    """Yield name, scan and mask of the open MS data: one person's raw scans, and stripped scans of two others."""
     import SimpleITK as sitk
 
     folder = heads / "ms01"
@@ -183,7 +192,7 @@ def _real_scans(heads: Path) -> Iterator[tuple[str, object, object]]:
 
 
 def ms01_mask(folder: Path, visit: int, contrast: str, scan: object) -> object:
-    """The mask of `ms01`, given in the common space, on one of its scans.
+    """Resample the brain mask of `ms01`, which is given in the common space, to one of its scans.
 
     Args:
         folder: of `ms01`.
@@ -196,8 +205,8 @@ def ms01_mask(folder: Path, visit: int, contrast: str, scan: object) -> object:
     def inverse(name: str) -> sitk.Transform:
         return sitk.ReadTransform(str(folder / f"study{visit}_{name}.txt")).GetInverse()
 
-    # A file "a_to_b" takes points of b to points of a, as ITK's resampling needs to bring image a to space b. So a
-    # point of the scan goes to FLAIR's space and to the common one through the inverses.
+    # A file "a_to_b" maps points of b to points of a, as ITK needs to resample image a in space b. So the inverses map
+    # a point of the scan to FLAIR's space and on to the common space.
     to_common = sitk.CompositeTransform(3)
     to_common.AddTransform(inverse("FLAIR_to_common_space"))
     if contrast != "flair":
@@ -216,9 +225,15 @@ class Heads:
     """The packed heads in memory.
 
     Attributes:
-        labels: FreeSurfer's number of every row; classes: see `contrasts.draw_contrast`.
-        maps, scans, held_out: heads by name.
-        measured: of real heads, the view's values and the share of brain, float32 `[L, P, S]`.
+        labels: FreeSurfer's number of every row of the label list.
+        classes: as `contrasts.draw_contrast` takes them.
+        maps, scans: training heads by name: label maps and real scans.
+        held_out: label maps for validation, by name.
+        measured: real heads for validation, by name: intensities on the network's grid, and the fraction of brain,
+            both float32 `[L, P, S]`.
+
+    Args:
+        file: the packed file.
     """
 
     def __init__(self, file: Path) -> None:

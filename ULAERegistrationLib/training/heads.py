@@ -1,8 +1,8 @@
-"""Whole heads to learn brain extraction from: painted from label maps in ever new contrasts, and a few real scans.
+"""Training images of brain extraction: heads synthesised from label maps in random contrasts, and a few real scans.
 
-`paint` gives a label map intensities on its own grid of 2 mm; `augment` brings it, or a real scan, on the network's
-grid in a random pose and makes of it what scanners and people make of heads. Axes are L, P, S throughout; all on the
-CPU.
+`paint` gives a label map intensities on its own grid of 2 mm. `augment` samples it, or a real scan, on the network's
+grid in a random pose, with random blur, slice thickness, shading, noise and field of view. Axes are L, P, S throughout,
+and everything runs on the CPU.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from ..network.brain_extraction import SIZE, SPACING, normalise
 from ..tensors import tensor_of
 from .contrasts import draw_contrast
 
-GRID = 2.0  # mm, of the packed heads
+GRID = 2.0  # mm, voxel size of the packed heads
 
 
 @dataclass(frozen=True)
 class Head:
-    """A head to learn from, on its own grid of 2 mm.
+    """A training head on its own grid of 2 mm.
 
     Attributes:
-        brain: share of brain in each voxel, float32 `[L, P, S]` in [0, 1].
-        image: a real scan in [0, 1], float32 `[L, P, S]`; None for a label map.
-        first, second: the two most frequent labels of each voxel, as rows of the label list, int32 `[L, P, S]`.
-        share: of `first` against `second`, float32 `[L, P, S]`.
+        brain: fraction of brain in each voxel, float32 `[L, P, S]` in [0, 1].
+        image: a real scan, float32 `[L, P, S]` in [0, 1]; None for a label map.
+        first, second: the two most frequent labels of each voxel, as rows of the label list, int32 `[L, P, S]`; None
+            for a real scan.
+        share: fraction of `first` against `second`, float32 `[L, P, S]`; None for a real scan.
     """
 
     brain: Tensor
@@ -41,16 +42,19 @@ class Head:
 
 
 def paint(head: Head, labels: np.ndarray, classes: dict[str, np.ndarray], random: torch.Generator) -> Tensor:
-    """A picture of a label map in a contrast that is new every time.
+    """Synthesise an image of a label map in a random contrast.
 
     Args:
-        head: with labels.
-        labels: FreeSurfer's number of every row.
-        classes: what `contrasts.draw_contrast` needs.
-        random: the only source of chance.
+        head: a head with labels.
+        labels: FreeSurfer's number of every row of the label list.
+        classes: as `contrasts.draw_contrast` takes them.
+        random: generator; no other is used.
 
     Returns:
-        float32 `[L, P, S]`, about [0, 1]; air is about 0.
+        float32 `[L, P, S]`, about in [0, 1]; air is about 0.
+
+    Raises:
+        ValueError: for a head without labels.
     """
     if head.first is None or head.second is None or head.share is None:
         raise ValueError("a head without labels cannot be painted")
@@ -60,16 +64,16 @@ def paint(head: Head, labels: np.ndarray, classes: dict[str, np.ndarray], random
     painted = means[second].lerp_(means[first], head.share.flatten())
     painted += spreads[first] * torch.randn(len(first), generator=random)
     painted = painted.view(shape)
-    if _uniform(random) < 0.6:  # muscle, fat and marrow are not as even as their labels
+    if _uniform(random) < 0.6:  # muscle, fat and marrow vary in intensity within their labels
         outside = tensor_of(labels >= 500)[head.first]
         coarse = torch.randn(1, 1, *(n // 4 for n in shape), generator=random)
         uneven = F.interpolate(coarse, size=shape, mode="trilinear", align_corners=True)[0, 0]
         painted += outside * uneven * _between(random, 0.0, 0.4)
         painted.clamp_(min=0)
     chance = _uniform(random)
-    if chance < 0.10:  # stripped along the mask of brain
+    if chance < 0.10:  # skull-stripped by the brain mask
         painted *= head.brain > 0.5
-    elif chance < 0.14:  # stripped down to the tissue and the fluid
+    elif chance < 0.14:  # skull-stripped to the labels of brain and fluid
         outside = tensor_of((labels >= 500) | (labels == 0))
         painted *= ~outside[head.first]
     elif chance < 0.28:
@@ -78,15 +82,15 @@ def paint(head: Head, labels: np.ndarray, classes: dict[str, np.ndarray], random
 
 
 def augment(image: Tensor, brain: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """An image as another scanner would have taken it, on the network's grid.
+    """Sample an image on the network's grid in a random pose, with random properties of the scan.
 
     Args:
         image: `[L, P, S]` on a grid of 2 mm.
-        brain: share of brain, the same shape.
-        random: the only source of chance.
+        brain: fraction of brain, the same shape.
+        random: generator; no other is used.
 
     Returns:
-        The image as the network sees it, in [0, 1], and the share of brain: `[1, 1, L, P, S]`, 96 voxels a side.
+        The network's input in [0, 1], and the fraction of brain, each `[1, 1, L, P, S]` with 96 voxels a side.
     """
     background = image[0, 0, 0].clone()
     grid = _pose(brain, random)
@@ -97,7 +101,7 @@ def augment(image: Tensor, brain: Tensor, random: torch.Generator) -> tuple[Tens
     picture = _thick_slices(picture, random)
     picture = picture * _bias(random, _between(random, 0.0, 0.45))
     noise = torch.randn(picture.shape, generator=random) * _between(random, 0.0, 0.25) ** 2
-    if _uniform(random) < 0.4:  # air, or what was removed, stays exactly dark
+    if _uniform(random) < 0.4:  # air, or what was removed, has no noise
         noise *= picture > 0.02
     picture = (picture + noise).abs()
     seen = _field_of_view(target, random)
@@ -108,20 +112,22 @@ def augment(image: Tensor, brain: Tensor, random: torch.Generator) -> tuple[Tens
 
 
 def without_brain(image: Tensor, brain: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """What is no brain: noise of some coarseness, or what of a head lies on one side of its brain.
+    """Make an image without brain: noise of random coarseness, or the part of a head on one side of its brain.
 
     Args:
         image, brain, random: as for `augment`.
 
     Returns:
-        As `augment`; the share of brain is 0.
+        As `augment`; the fraction of brain is 0.
     """
     nothing = torch.zeros(1, 1, SIZE, SIZE, SIZE)
     if _uniform(random) < 0.5:
         side = int(_between(random, 3, SIZE))
         noise = torch.randn(1, 1, side, side, side, generator=random)
         noise = F.interpolate(noise, size=[SIZE] * 3, mode="trilinear", align_corners=True)
-        return normalise(noise.abs() if _uniform(random) < 0.5 else noise), nothing
+        noise = noise.abs() if _uniform(random) < 0.5 else noise
+        edge = int(_between(random, 0, SIZE // 3))
+        return normalise(F.pad(noise[..., edge : SIZE - edge, edge : SIZE - edge, :], [0, 0, *[edge] * 4])), nothing
     picture, target = augment(image, brain, random)
     axis = int(_between(random, 0, 3))
     shown = torch.ones(SIZE)
@@ -133,10 +139,14 @@ def without_brain(image: Tensor, brain: Tensor, random: torch.Generator) -> tupl
 
 
 def _pose(brain: Tensor, random: torch.Generator) -> Tensor:
-    """Where every voxel of the network's grid lies in the head, normalised, `[1, L, P, S, 3]` in torch's axis order."""
+    """Draw a pose: the place in the head of every voxel of the network's grid.
+
+    Returns:
+        Normalised coordinates `[1, L, P, S, 3]` in torch's axis order.
+    """
     kind = _uniform(random)
     angles = [_normal(random) * 9.0 for _ in range(3)]
-    if kind < 0.08:  # quarter and half turns
+    if kind < 0.08:  # about multiples of 90 degrees
         angles = [a / 2 + 90.0 * int(_between(random, 0, 4)) for a in angles]
     elif kind < 0.20:
         angles = [_between(random, -180, 180) for _ in range(3)]
@@ -152,7 +162,7 @@ def _pose(brain: Tensor, random: torch.Generator) -> Tensor:
     matrix = torch.diag(1 / scales) @ matrix
     if _uniform(random) < 0.5:
         matrix[0] *= -1
-    # An affine map is linear along the axes, so that a coarse grid holds it and the smooth deformation exactly.
+    # Interpolation from a coarse grid reproduces an affine map exactly, and makes the random displacements smooth.
     coarse = 8
     half = SPACING * (SIZE - 1) / 2
     line = torch.linspace(-half, half, coarse)
@@ -168,13 +178,13 @@ def _pose(brain: Tensor, random: torch.Generator) -> Tensor:
 
 
 def _centre(brain: Tensor) -> Tensor:
-    """Centre of mass in voxels."""
+    """Compute the centre of mass in voxels."""
     sums = [brain.sum([k for k in range(3) if k != axis]) for axis in range(3)]
     return torch.stack([(s * torch.arange(len(s))).sum() / s.sum() for s in sums])
 
 
 def _defaced(painted: Tensor, brain: Tensor, random: torch.Generator) -> Tensor:
-    """Zero in front of and below the brain, as anonymised scans are."""
+    """Set voxels outside the brain to 0 in a region at the front and bottom of the head, as in anonymised scans."""
     inside = brain.amax((0, 2)).nonzero()
     front = int(inside[0])
     levels = brain.amax((0, 1)).nonzero()
@@ -192,7 +202,7 @@ def _blurred(picture: Tensor, random: torch.Generator) -> Tensor:
 
 
 def _thick_slices(picture: Tensor, random: torch.Generator) -> Tensor:
-    """Slices of up to 8 mm along one axis, often the body's own, interpolated back."""
+    """Resample to slices of up to 8 mm along one axis, in most cases axial ones, and back."""
     if _uniform(random) > 0.45:
         return picture
     axis = 2 if _uniform(random) < 0.6 else int(_between(random, 0, 3))
@@ -211,7 +221,10 @@ def _bias(random: torch.Generator, strength: float) -> Tensor:
 
 
 def _field_of_view(target: Tensor, random: torch.Generator) -> Tensor | None:
-    """Which voxels the scan holds, `[1, 1, L, P, S]`; None for all. Planes cut at most 45 % of the brain each."""
+    """Draw the field of view, bool `[1, 1, L, P, S]`, or None for the whole grid.
+
+    It is bounded by planes, each of which cuts off at most about 45 % of the brain's extent.
+    """
     chance = _uniform(random)
     if chance < 0.3 or target.max() < 0.5:
         return None
@@ -219,7 +232,9 @@ def _field_of_view(target: Tensor, random: torch.Generator) -> Tensor | None:
     seen = torch.ones(1, 1, SIZE, SIZE, SIZE, dtype=torch.bool)
     faces = [(axis, side) for axis in range(3) for side in (-1, 1) if _uniform(random) < 0.35]
     depths = [_between(random, -0.35, 0.45 if _uniform(random) < 0.6 else 0.05) for _ in faces]
-    if chance > 0.92:  # a slab: both ends of one axis
+    if chance < 0.45:  # the top is missing, which changes the shape of the visible brain most
+        faces, depths = [*faces, (2, 1)], [*depths, _between(random, 0.05, 0.45)]
+    if chance > 0.92:  # a slab, cut at both ends of one axis
         axis = int(_between(random, 0, 3))
         faces, depths = [(axis, -1), (axis, 1)], [_between(random, 0.05, 0.45) for _ in range(2)]
     for (axis, side), depth in zip(faces, depths, strict=True):

@@ -1,5 +1,7 @@
-"""What the network is trained on: the paper's equations 3 to 5, a penalty where the map folds, the error of the flow
-where it is known, and the overlap of warped labels where there are labels.
+"""The terms of the training loss.
+
+They are the paper's equations 3 to 5, a penalty on folding, the error of the flow where the true one is known, and the
+overlap of warped labels where there are labels.
 """
 
 from __future__ import annotations
@@ -18,23 +20,23 @@ GAMMA = 0.5
 
 
 def multi_window_loss(fixed: Tensor, warped: Tensor, windows: Sequence[int]) -> Tensor:
-    """Equation 3: minus the local NCC over several windows, the i-th weighted by 0.5^(i-1)."""
+    """Compute equation 3: minus the local NCC over several windows, the i-th weighted by 0.5^(i-1)."""
     similarities = [GAMMA**i * local_ncc(fixed, warped, window) for i, window in enumerate(windows)]
     return -torch.stack(similarities).sum()
 
 
 def smoothness(flow: Tensor) -> Tensor:
-    """Equation 4 as a mean: squared forward differences of a flow `[B, 3, L, P, S]`, over voxels and axes."""
+    """Compute equation 4 as a mean over voxels and axes: squared forward differences of a flow `[B, 3, L, P, S]`."""
     return torch.stack([(flow.diff(dim=axis) ** 2).mean() for axis in (2, 3, 4)]).mean()
 
 
 def folding(flow: Tensor) -> Tensor:
-    """How far the corner Jacobian determinants of `id + flow` are below zero, averaged over voxels and corners."""
+    """Compute the mean over voxels and corners of how far the corner determinants of `id + flow` are below zero."""
     return torch.relu(-corner_jacobians(flow)).mean()
 
 
 def flow_error(flow: Tensor, known: Tensor, brain: Tensor) -> Tensor:
-    """Mean squared distance to a known flow inside the brain, voxels squared.
+    """Compute the mean squared distance to a known flow inside the brain, in voxels squared.
 
     Args:
         flow, known: `[B, 3, L, P, S]`.
@@ -44,12 +46,12 @@ def flow_error(flow: Tensor, known: Tensor, brain: Tensor) -> Tensor:
 
 
 def label_distance(flow: Tensor, *, fixed_labels: Tensor, moving_labels: Tensor, chosen: Sequence[int]) -> Tensor:
-    """One minus the mean soft Dice of some labels, the moving ones warped; computed on half the grid.
+    """Compute one minus the mean soft Dice of some labels, after warping the moving ones, on a grid of half the size.
 
     Args:
-        flow: `[1, 3, L, P, S]`, voxels of the label maps' grid; gradients go to it alone.
+        flow: `[1, 3, L, P, S]`, voxels of the label maps' grid; only it receives gradients.
         fixed_labels, moving_labels: label maps `[1, 1, L, P, S]`.
-        chosen: the labels that count; one that neither map holds counts as matched by nothing.
+        chosen: the labels that count, at least one; the Dice of one that neither map has is 0.
     """
     numbers = torch.tensor(list(chosen), device=flow.device).view(1, -1, 1, 1, 1)
     fixed, moving = (F.avg_pool3d((labels == numbers).float(), 2) for labels in (fixed_labels, moving_labels))

@@ -1,4 +1,4 @@
-"""One process or many: what a training run needs to know of the others that `torchrun` started beside it."""
+"""Training in one process, or in several that `torchrun` started."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 class Processes:
-    """The processes of one run; alone, everything here does nothing.
+    """The processes of one run; with a single process, the methods have no effect.
 
     Attributes:
-        rank, count: which of how many this is. Rank 0 alone validates, writes and speaks.
+        rank: number of this process. Only rank 0 validates, writes files and logs.
+        count: number of processes.
     """
 
     def __init__(self) -> None:
@@ -28,18 +29,21 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that speaks."""
+        """Whether this is the process that validates, writes files and logs."""
         return self.rank == 0
 
     def share(self, network: nn.Module) -> Callable:
-        """The network as it is to be called: its gradients become the mean over the processes."""
+        """Wrap a network so that its gradients are averaged over the processes."""
         if self.count == 1:
             return network
         device = next(network.parameters()).device
         return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
 
     def agree(self, answer: bool) -> bool:
-        """The first process's answer, in every process: clocks differ, and one that stops alone hangs the others."""
+        """Return the first process's answer in every process.
+
+        Processes would otherwise decide differently, as their clocks differ; one that stops alone blocks the others.
+        """
         if self.count == 1:
             return answer
         answers = [answer]
@@ -47,7 +51,7 @@ class Processes:
         return answers[0]
 
     def gather(self, value: Any) -> list[Any]:
-        """Every process's value, in the order of ranks, in every process."""
+        """Return the values of all processes, in the order of their ranks."""
         if self.count == 1:
             return [value]
         values = [None] * self.count
@@ -55,16 +59,17 @@ class Processes:
         return values
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait until all processes have called this."""
         if self.count > 1:
             distributed.barrier()
 
 
 @contextmanager
 def processes(device: str) -> Iterator[tuple[Processes, str]]:
-    """Join the run that `torchrun` started, if one did: gloo on CPUs, nccl on GPUs, one GPU a process.
+    """Join the run that `torchrun` started, if it did: gloo on CPUs, nccl on GPUs, one GPU per process.
 
-    What shares a network must be gone when the block ends: it holds the group.
+    Nothing may refer to a network from `Processes.share` when the block ends, because that network keeps the process
+    group alive.
 
     Args:
         device: "cpu" or "cuda".
@@ -85,6 +90,6 @@ def processes(device: str) -> Iterator[tuple[Processes, str]]:
     try:
         yield Processes(), device
     finally:
-        # A group that something still holds keeps its threads, and one of those aborts Python as it ends.
+        # A process group that is still referred to keeps its threads, one of which aborts Python at its exit.
         gc.collect()
         distributed.destroy_process_group()

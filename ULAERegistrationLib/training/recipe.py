@@ -1,4 +1,4 @@
-"""How a network is trained: everything that can be set, in one file beside the weights it made."""
+"""The settings of a training run, which are stored in one file beside its weights."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from .augmentation import Augmentation
 
 @dataclass(frozen=True)
 class Phase:
-    """One stretch of training on one grid.
+    """A phase of training on one grid.
 
     Attributes:
-        voxel_mm: 4, 2 or 1: side of the grid's voxels.
-        steps: optimiser steps.
-        learning_rate: at the start; falls to `final_rate` of itself along a cosine.
+        voxel_mm: side of the grid's voxels: 4, 2 or 1 mm.
+        steps: number of optimiser steps.
+        learning_rate: at the start.
         windows: sides of the NCC windows in voxels of this grid, largest first (equation 3).
+        final_rate: learning rate at the end as a fraction of that at the start; it falls along a cosine.
     """
 
     voxel_mm: int
@@ -31,24 +32,24 @@ class Phase:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """A recipe.
+    """The settings of a training run.
 
     Attributes:
-        phases: one after the other.
+        phases: the phases, in order.
         smoothness: the paper's lambda (equation 5).
         folding: weight of the penalty on negative Jacobian determinants.
-        known: weight of the error of the flow, where a pair's true flow is known (see `Augmentation.known`).
-        labels: weight of the label term, one minus the soft Dice of warped manual labels of training people; 0 trains
-            without labels, and so does a pack that holds none.
-        labels_a_step: how many labels, drawn anew, count in one step.
-        one_protocol: share of pairs drawn from people whose labels compare, where labels count at all.
-        validation_people: never trained on; their labels pick the checkpoint. Those of a source that the pack lacks
-            do nothing; a run on one's own people names its own.
-        average: decay of the running average of the weights, which is what is validated and kept.
-        precision: "bfloat16" runs the convolutions in it; flows, grids and NCC are float32 always.
-        seed: of all chance; with several processes each has its own share of it.
-        validate_every: steps between two looks at the validation pairs.
-        augmentation: how pairs are made.
+        known: weight of the error of the flow, for pairs whose true flow is known (see `Augmentation.known`).
+        labels: weight of the label term, one minus the soft Dice of warped manual labels of training people; 0, or
+            packed data without labels, trains without it.
+        labels_a_step: number of labels, drawn at random, that count in one step.
+        one_protocol: fraction of pairs that are drawn from people whose labels compare, if labels are used.
+        validation_people: names of people who are not trained on and whose labels choose the checkpoint. Names that the
+            packed data lacks are ignored; a run on other data has to name its own.
+        average: decay per step of the running average of the weights, which is validated and saved.
+        precision: "bfloat16" runs the convolutions in it, "float32" does not; flows and NCC are always float32.
+        seed: of all random numbers; each process derives its own from it.
+        validate_every: number of steps between two validations.
+        augmentation: the random changes of training pairs.
     """
 
     phases: tuple[Phase, ...] = (
@@ -70,10 +71,10 @@ class TrainingSettings:
 
     @classmethod
     def from_json(cls, text: str) -> TrainingSettings:
-        """Read a recipe; what it does not name is as in this version.
+        """Parse settings from JSON; those that it lacks take this version's defaults.
 
         Raises:
-            RegistrationError: where it is no recipe: no JSON, a name that is not known, or a value of another kind.
+            RegistrationError: where the text is not JSON, names an unknown setting, or has a value of a wrong type.
         """
         try:
             values = json.loads(text)
@@ -89,15 +90,15 @@ class TrainingSettings:
             ) from None
 
     def to_json(self) -> str:
-        """All of it, readable by `from_json` and by people."""
+        """Return the settings as JSON, which `from_json` reads."""
         return json.dumps(asdict(self), indent=2)
 
 
 def read_recipe(file: str | Path | None) -> TrainingSettings:
-    """The recipe in a JSON file; None is this version's own.
+    """Read training settings from a JSON file; None takes this version's defaults.
 
     Raises:
-        RegistrationError: a file that cannot be read, or is no recipe.
+        RegistrationError: for a file that cannot be read or does not contain training settings.
     """
     try:
         text = Path(file).read_text(encoding="utf-8") if file else "{}"

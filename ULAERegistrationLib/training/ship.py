@@ -21,16 +21,15 @@ def ship(weights: Path, target: Path = SHIPPED, licence: str | None = None) -> d
     """Copy the weights of a run and write their card.
 
     Args:
-        weights: a file of a finished or stopped run.
+        weights: `weights.safetensors` or `last.safetensors` of a run.
         target: the shipped file.
-        licence: of the weights; None takes that of the project's own data, where nothing else was trained on.
+        licence: of the weights; None takes that of the project's own data, if the weights were trained on it alone.
 
     Returns:
         The card.
 
     Raises:
-        RegistrationError: where the file holds no usable weights, or other people's data was trained on and no licence
-            is given.
+        RegistrationError: where the weights cannot be used, or were trained on other data and `licence` is None.
     """
     network, card = load_network(weights)
     runs = card.details["runs"]

@@ -33,15 +33,15 @@ def ship(weights: Path, table: Path | None = None, target: Path = SHIPPED) -> di
     """Copy the weights of a run and write their card.
 
     Args:
-        weights: `last.safetensors` of a finished or running run.
-        table: what the benchmark measured with them, JSON.
+        weights: `last.safetensors` of a run.
+        table: the benchmark's measures of these weights, JSON; None leaves the card without accuracy.
         target: the shipped file.
 
     Returns:
         The card.
 
     Raises:
-        RegistrationError: where the file holds no usable weights.
+        RegistrationError: where the weights cannot be used.
     """
     values = read_weights(weights, BrainNet())
     run = json.loads(weights.with_suffix(".json").read_text())

@@ -1,7 +1,8 @@
-"""Brains made from label maps: T1-like images whose contrast is new every time.
+"""Synthesise T1-like brains with random contrast from label maps.
 
-The heads are label maps in FreeSurfer's numbers. `tissues` keeps what a skull-stripped scan shows and places it in the
-canonical frame (SimpleITK, once, when the data is packed); `synthesise` paints it (torch, at every step).
+The label maps show heads in FreeSurfer's numbers. `tissues` keeps the parts that a skull-stripped scan shows and aligns
+them to the canonical frame (with SimpleITK, once, when the data is packed). `synthesise` makes an image of them (with
+torch, at every step).
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
 
-# Mean intensity (fraction of the 99.9th percentile) of what looks alike in T1, measured in the labelled training scan
-# oasis-1101 where its protocol names it, and the FreeSurfer labels that hold it. Tissue 0 is everything else.
+# Mean intensity in T1 (fraction of the 99.9th percentile) of each tissue, measured in the labelled training scan
+# oasis-1101 where its protocol has the tissue, and the FreeSurfer labels of the tissue. Tissue 0 is everything else.
 TISSUES: tuple[tuple[float, tuple[int, ...]], ...] = (
     (0.85, (2, 41, 77, 85, 251, 252, 253, 254, 255)),  # white matter
     (0.54, (3, 42)),  # cortex
@@ -34,20 +35,20 @@ TISSUES: tuple[tuple[float, tuple[int, ...]], ...] = (
     (0.73, (16,)),  # brain stem
     (0.40, (25, 30, 57, 62)),  # lesions, vessels
 )
-MEAN_SPREAD = 0.04  # of a tissue's mean from image to image
-TEXTURE = 0.04  # standard deviation inside a tissue, before the partial volume
-FLUID_KEPT = 0.5  # share of the images whose stripping left the fluid around the brain
+MEAN_SPREAD = 0.04  # standard deviation of a tissue's mean from image to image
+TEXTURE = 0.04  # standard deviation inside a tissue, before blurring
+FLUID_KEPT = 0.5  # fraction of the images that show the fluid around the brain, as skull stripping may keep it
 
 
 def tissues(head: sitk.Image) -> np.ndarray:
-    """A head's label map as tissue numbers in the canonical frame.
+    """Convert a head's label map to tissue numbers on the canonical grid.
 
     Args:
-        head: FreeSurfer numbers, any grid.
+        head: FreeSurfer's numbers, on any grid.
 
     Returns:
-        uint8 `[L, P, S]` on the canonical grid: 0 for what a skull-stripped scan does not show, else the place in
-        `TISSUES`, counted from 1.
+        uint8 `[L, P, S]`: 0 for all that a skull-stripped scan does not show, else the position in `TISSUES`, counted
+        from 1.
     """
     import SimpleITK as sitk
 
@@ -60,7 +61,7 @@ def tissues(head: sitk.Image) -> np.ndarray:
         numbers[[label for label in members if label < len(numbers)]] = tissue
     mapped = sitk.GetImageFromArray(numbers[labels])
     mapped.CopyInformation(head)
-    # A plain picture of the head's brain is what the alignment can find in the template; fluid would widen it.
+    # The alignment registers a simple image of the brain to the template; the outer fluid would make it too large.
     means = np.array([0.0, *(mean for mean, _ in TISSUES)], np.float32)
     means[_tissue_of(24)] = 0
     picture = sitk.GetImageFromArray(means[numbers[labels]])
@@ -71,11 +72,11 @@ def tissues(head: sitk.Image) -> np.ndarray:
 
 
 def synthesise(tissue: Tensor, random: torch.Generator) -> Tensor:
-    """Paint a tissue map: a mean and a texture for every tissue, blurred by half a voxel or so.
+    """Synthesise an image of a tissue map, with a random mean and texture for every tissue, slightly blurred.
 
     Args:
-        tissue: uint8 `[L, P, S]`, as `tissues` makes it.
-        random: the only source of chance, on the CPU.
+        tissue: uint8 `[L, P, S]`, as `tissues` returns it.
+        random: generator on the CPU; no other is used.
 
     Returns:
         float32 `[1, 1, L, P, S]` in [0, 1].
@@ -84,7 +85,7 @@ def synthesise(tissue: Tensor, random: torch.Generator) -> Tensor:
     means[1:] += MEAN_SPREAD * torch.randn(len(TISSUES), generator=random)
     if torch.rand((), generator=random) > FLUID_KEPT:
         means[_tissue_of(24)] = 0
-    # Of the texture only the smooth part outlives a scanner's resolution: noise on half the grid, enlarged.
+    # Noise on a grid of half the size, because a scanner's resolution removes finer texture.
     coarse = torch.randn(1, 1, *(n // 2 for n in tissue.shape), generator=random).to(tissue.device)
     texture = TEXTURE * F.interpolate(coarse, size=tissue.shape, mode="nearest")
     painted = means.to(tissue.device)[tissue.long()][None, None]

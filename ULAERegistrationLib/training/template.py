@@ -1,7 +1,8 @@
-"""Average the training brains into the template that the alignment looks for.
+"""Average the training brains to the template of the alignment.
 
 `python -m ULAERegistrationLib.training.template ../shared/data` writes `template.nii.gz`, `template_mask.nii.gz` and
-`template.json` into `models/`. Only the people of the training split are averaged: no validation brain is seen twice.
+`template.json` to `models/`. By default the validation people are left out, so that the template does not depend on
+them.
 """
 
 from __future__ import annotations
@@ -29,21 +30,21 @@ CARD = {
 
 
 def training_people(brains: Path) -> list[str]:
-    """Names of the people in `brains` who belong to the training split, sorted."""
+    """List the people in the folder `brains` except the validation people, sorted by name."""
     people = sorted(path.name.removesuffix("_t1.nii.gz") for path in brains.glob("*_t1.nii.gz"))
     return [person for person in people if person not in VALIDATION_PEOPLE]
 
 
 def average(brains: Path, people: Sequence[str]) -> tuple[sitk.Image, sitk.Image]:
-    """Mean brain and majority mask of some people.
+    """Average the brains of some people, and mask the voxels that most of them have in the brain.
 
     Args:
         brains: folder of `<person>_t1.nii.gz`, uint8, all on the canonical grid.
-        people: who is averaged.
+        people: names of those to average.
 
     Returns:
         The template (uint8, each person scaled to a 99.9th percentile of 254) and its mask (uint8, 0 or 1: foreground
-        in at least half of the people).
+        in at least half of the people, opened by 2 mm and with holes filled).
     """
     image = canonical_grid()
     total = np.zeros(CANONICAL_SIZE[::-1], np.float32)
@@ -55,9 +56,9 @@ def average(brains: Path, people: Sequence[str]) -> tuple[sitk.Image, sitk.Image
         count += values > 0
     mask = sitk.GetImageFromArray((2 * count >= len(people)).astype(np.uint8))
     mask = sitk.BinaryFillhole(sitk.BinaryMorphologicalOpening(mask, (2, 2, 2)))
-    # Necks and scraps that a few imperfect skull strippings kept do not belong to the average brain.
+    # Remove parts of the neck and the skull that imperfect skull stripping left in a few people.
     near = sitk.GetArrayFromImage(sitk.BinaryDilate(mask, (3, 3, 3)))
-    # Even grey values only: half the noise, a quarter less to download.
+    # Only even intensities, which compress better: the file is a quarter smaller.
     template = sitk.GetImageFromArray((2 * np.rint(127 * total / len(people) * near)).astype(np.uint8))
     for result in (template, mask):
         result.CopyInformation(image)
@@ -65,7 +66,7 @@ def average(brains: Path, people: Sequence[str]) -> tuple[sitk.Image, sitk.Image
 
 
 def main() -> None:
-    """Write the template, its mask and its card into `models/`."""
+    """Run the command line: write the template, its mask and its card, by default to `models/`."""
     parser = argparse.ArgumentParser(description="Average the training brains into the template.")
     parser.add_argument("data", type=Path, help="the folder that holds brains/")
     parser.add_argument("-o", "--output", type=Path, default=MODELS, help="where to write (default: the package)")

@@ -1,8 +1,8 @@
-"""Train ULAE-net on brains, from a coarse grid to the full one, with or without the labels of the training people.
+"""Train ULAE-net on brains, in phases on finer and finer grids, with or without the labels of the training people.
 
-A run is a folder: `settings.json`, `checkpoint.pt` (for going on, never for shipping), `curve.csv`, `curve.png`, and
-the weights' running average: `weights.safetensors`, where it matched the validation pairs best, and `last.safetensors`,
-where the run is, for one that buys less folding with a little of the match.
+A run writes to its folder `settings.json`, `checkpoint.pt` (to resume from, not to ship), `curve.csv`, `curve.png`, and
+the running average of the weights in two files: `weights.safetensors` from the validation with the highest Dice, and
+`last.safetensors` from the latest one, which may fold less at a slightly lower Dice.
 """
 
 from __future__ import annotations
@@ -35,17 +35,20 @@ CHECKPOINT_SECONDS = 60
 
 
 class Trainer:
-    """One run, new or gone on with.
+    """One training run of ULAE-net, new or resumed.
 
     Args:
-        folder: the run's folder; where it holds a checkpoint, training goes on from it to the same state.
+        folder: of the run; if it has a checkpoint, the run resumes from it exactly.
         brains: the packed set.
-        settings: the recipe.
-        device: "cpu", "cuda" or "cuda:1".
-        start: weights to begin from, for a new run.
-        history: the runs before this one, as the card of those weights tells them.
-        processes: those that train this run together, a pair each at every step.
-        log: takes one line of text at a time.
+        settings: of the run.
+        device: such as "cpu", "cuda" or "cuda:1".
+        start: a network whose weights a new run starts from; None starts from random weights.
+        history: earlier runs that led to these weights, as their card lists them.
+        processes: the processes that train this run together, on one pair each at every step; None for this one alone.
+        log: called with one line of text at a time.
+
+    Raises:
+        RegistrationError: where the checkpoint was written by another number of processes.
     """
 
     def __init__(
@@ -82,7 +85,7 @@ class Trainer:
             (self.folder / "settings.json").write_text(settings.to_json())
 
     def train(self, seconds: float = math.inf) -> None:
-        """Train to the end of the last phase, or for so many seconds; the checkpoint then lets a next call go on."""
+        """Train to the end of the last phase, or for about `seconds`, and write a checkpoint to resume from."""
         began = checkpointed = time.monotonic()
         while self.phase_index < len(self.settings.phases):
             phase = self.settings.phases[self.phase_index]
@@ -141,7 +144,7 @@ class Trainer:
         return augmentation(fixed=fixed, moving=moving, random=self.random)
 
     def _taught_by(self) -> list[str]:
-        """The people whose manual labels are in the loss."""
+        """Return the people whose manual labels are in the loss."""
         places = [place for group in self.brains.labelled.values() for place in group] if self._teaches_labels else []
         return [self.brains.training_people[place] for place in sorted(places)]
 
@@ -150,7 +153,7 @@ class Trainer:
         return self.settings.labels > 0 and bool(self.brains.labelled)
 
     def _labelled_pair(self, images: Tensor, voxel_mm: int) -> Pair:
-        """Two training people whose labels compare, with their label maps."""
+        """Make a pair of two training people whose labels compare, with their label maps."""
         groups = list(self.brains.labelled.values())
         group = groups[torch.randint(len(groups), (), generator=self.random)]
         i, j = (group[k] for k in torch.randperm(len(group), generator=self.random)[:2])
@@ -163,7 +166,7 @@ class Trainer:
         )
 
     def _label_term(self, pair: Pair, flow: Tensor) -> Tensor:
-        """The label distance of a few cortical labels that both images hold; 0 where a pair has no labels."""
+        """Compute the label distance of some cortical labels that both images have; 0 for a pair without labels."""
         if pair.fixed_labels is None or pair.moving_labels is None:
             return flow.new_zeros(())
         held = set(pair.fixed_labels.unique().int().tolist()) & set(pair.moving_labels.unique().int().tolist())
@@ -177,7 +180,7 @@ class Trainer:
         )
 
     def _brain(self, images: Tensor, index: int, voxel_mm: int) -> Tensor:
-        """A training person, or now and then a brain that never was."""
+        """Return the image of a training person or, at random, a synthetic brain."""
         heads = self.brains.tissues
         if not heads or torch.rand((), generator=self.random) >= self.settings.augmentation.synthetic:
             return images[index : index + 1]
@@ -185,6 +188,7 @@ class Trainer:
         return downsample_image(synthesise(head, self.random), voxel_mm)
 
     def averaged_network(self) -> ULAENet:
+        """Return a network with the running average of the weights."""
         network = ULAENet().to(self.device).eval()
         network.load_state_dict(self.average)
         return network
@@ -229,7 +233,7 @@ class Trainer:
             writer.writerows(self._rows)
         try:
             from .curve import draw_curve
-        except ImportError:  # a machine with torch and numpy alone trains without the picture
+        except ImportError:  # without matplotlib there is no picture
             return
         draw_curve(self._rows, self.folder / "curve.png")
 

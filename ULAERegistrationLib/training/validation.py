@@ -1,4 +1,4 @@
-"""How good a network is on people it never saw: label overlap and folding on the validation pairs."""
+"""Validate a network by label overlap and folding on pairs of people whom it was not trained on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from .data import Brains
 
 @torch.no_grad()
 def validate(network: ULAENet, brains: Brains, voxel_mm: int, precision: str = "float32") -> dict[str, float]:
-    """Mean Dice of the cortical labels and folding, for each source of the validation people.
+    """Compute the mean Dice of the cortical labels and the folding, for each source of the validation people.
+
+    Args:
+        network: the network to validate.
+        brains: the packed set.
+        voxel_mm: side of the voxels that the network runs on, mm.
+        precision: "float32", or "bfloat16" for the convolutions.
 
     Returns:
         `dice_<source>` and `folding_<source>` (% of voxels whose determinant is not positive, by central differences).

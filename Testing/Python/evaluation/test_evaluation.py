@@ -28,6 +28,8 @@ from ULAERegistrationLib.evaluation.people import Person
 from ULAERegistrationLib.evaluation.summary import interval, summarise
 from ULAERegistrationLib.flows.warp import warp
 
+pytestmark = pytest.mark.slow
+
 SIZE = (48, 64, 48)
 SPACING = (3.0, 3.0, 3.0)
 

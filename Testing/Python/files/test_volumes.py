@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from ULAERegistrationLib.errors import RegistrationError
-from ULAERegistrationLib.files.volumes import read_any, read_labels, read_mask, read_volume, write_image
+from ULAERegistrationLib.files.volumes import (
+    header_doubts,
+    read_any,
+    read_any_labels,
+    read_labels,
+    read_mask,
+    read_volume,
+    write_image,
+)
 from ULAERegistrationLib.files.writing import check_output_folder, whole_or_nothing
 from ULAERegistrationLib.geometry.brain import brain_mask, looks_unstripped
 from ULAERegistrationLib.geometry.canonical import template, template_mask
@@ -161,8 +171,8 @@ def moved(image: sitk.Image) -> sitk.Image:
     ("mask", "why"),
     [
         (ball() * 0, "is empty"),
-        (moved(ball()), "another grid"),
-        (ball()[1:], "47 x 48 x 48 voxels.*48 x 48 x 48 voxels"),
+        (moved(ball()), "another grid.*its corners lie up to 10 mm"),
+        (sitk.Expand(ball(), (2, 1, 1)), "96 x 48 x 48 voxels, not 48 x 48 x 48"),
         (ball() * 0 + 1, "7.1 litres"),
         (ball()[:, :, 3], "2 dimensions"),
     ],
@@ -171,6 +181,59 @@ def moved(image: sitk.Image) -> sitk.Image:
 def test_a_mask_that_is_none_is_refused(mask: sitk.Image, why: str) -> None:
     with pytest.raises(RegistrationError, match=why):
         read_mask(mask, ball(), "fixed")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda mask: sitk.PermuteAxes(mask, (2, 0, 1))[:, :, 1:],
+        lambda mask: mask[2:-1, 3:, :-2],
+        lambda mask: sitk.Flip(mask[1:], (True, False, False)),
+    ],
+    ids=["other axes", "cropped", "other direction"],
+)
+def test_a_mask_on_the_same_voxels_in_another_order_or_cropped_is_laid_onto_the_image(change) -> None:
+    """Segmentation tools write a mask of the same brain so (freesurfer #1025, pyradiomics #263)."""
+    found = read_mask(change(sitk.Cast(ball() > 0, sitk.sitkUInt8)), ball(), "fixed")
+    assert np.array_equal(sitk.GetArrayFromImage(found), (sitk.GetArrayFromImage(ball()) > 0).astype(np.uint8))
+    assert found.GetSize() == ball().GetSize()
+
+
+def test_labels_that_a_scale_factor_moved_off_whole_numbers_are_rounded(tmp_path) -> None:
+    """2.9999 for 3, as a file with scl_slope holds it (nibabel #1001, TorchIO #220)."""
+    values = sitk.Cast(ball() > 0, sitk.sitkFloat32) * 2.9997
+    for labels in (read_labels(values, ball(), "moving"), read_any_labels(values, "The label map")):
+        assert labels.GetPixelID() == sitk.sitkInt32
+        assert set(np.unique(sitk.GetArrayViewFromImage(labels))) == {0, 3}
+    with pytest.raises(RegistrationError, match="not whole numbers"):
+        read_any_labels(values * float("nan"), "The label map")
+
+
+def test_a_header_without_orientation_is_said(tmp_path) -> None:
+    """ITK takes the stored axes as LPS, which may mirror the brain (ANTs #826, fMRIPrep #988)."""
+    sitk.WriteImage(ball(), str(tmp_path / "known.nii"))
+    data = bytearray((tmp_path / "known.nii").read_bytes())
+    data[252:256] = bytes(4)  # qform_code and sform_code of the NIfTI-1 header
+    (tmp_path / "unknown.nii").write_bytes(data)
+    assert header_doubts(read_volume(tmp_path / "known.nii", "fixed"), "fixed") == ()
+    (doubt,) = header_doubts(read_volume(tmp_path / "unknown.nii", "fixed"), "fixed")
+    assert "holds no orientation" in doubt
+    assert header_doubts(ball(), "fixed") == ()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unreadable for root")
+def test_a_file_that_may_not_be_read_is_said(tmp_path) -> None:
+    write_image(ball(), tmp_path / "closed.nii.gz")
+    (tmp_path / "closed.nii.gz").chmod(0)
+    with pytest.raises(RegistrationError, match="cannot be opened"):
+        read_volume(tmp_path / "closed.nii.gz", "fixed")
+
+
+@pytest.mark.parametrize("name", ["n" * 300 + ".nii.gz", "zero\0byte.nii.gz", "."])
+def test_a_name_that_no_file_can_have_is_a_sentence(tmp_path, name) -> None:
+    with pytest.raises(RegistrationError, match=r"cannot be opened|does not exist|is a folder") as caught:
+        read_volume(tmp_path / name, "fixed")
+    assert str(caught.value).endswith(".")
 
 
 def test_label_maps_are_whole_numbers_on_the_image_grid() -> None:

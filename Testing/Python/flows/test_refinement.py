@@ -19,6 +19,8 @@ from ULAERegistrationLib.flows.similarity import LocalNCC, local_ncc
 from ULAERegistrationLib.flows.warp import compose, compose_all, warp
 from ULAERegistrationLib.settings import RegistrationSettings
 
+pytestmark = pytest.mark.slow
+
 SIZE = (48, 56, 48)
 
 

@@ -14,6 +14,8 @@ from ULAERegistrationLib.geometry.alignment import Alignment, _Brain, align
 from ULAERegistrationLib.geometry.brain import brain_mask
 from ULAERegistrationLib.geometry.canonical import MODELS, canonical_grid, sample_on_canonical, template, template_mask
 
+pytestmark = pytest.mark.slow
+
 Transform = sitk.Transform
 
 
@@ -76,6 +78,14 @@ def test_the_template_is_small_and_made_of_training_brains_only() -> None:
     assert "CC BY-NC 4.0" in card["licence"]
     assert len(card["people"]) == 34
     assert not {"nirep-na04", "nirep-na16", "oasis-1113", "oasis-1125"} & set(card["people"])
+
+
+@pytest.mark.parametrize(("name", "read"), [("template", template), ("template_mask", template_mask)])
+def test_the_shipped_volumes_are_what_itk_reads_in_their_files(name, read) -> None:
+    theirs = sitk.ReadImage(str(MODELS / f"{name}.nii.gz"))
+    assert np.array_equal(sitk.GetArrayFromImage(read()), sitk.GetArrayFromImage(theirs))
+    for geometry in ("GetSize", "GetOrigin", "GetSpacing", "GetDirection"):
+        np.testing.assert_allclose(getattr(read(), geometry)(), getattr(theirs, geometry)(), atol=1e-6)
 
 
 def test_the_template_can_be_made_again(data_folder) -> None:

@@ -102,6 +102,7 @@ def test_masks_and_transforms_of_the_table_are_used(table, quick, scan, tmp_path
         ("name,fixed,moving", ["ann,scan.nii.gz,none.nii.gz"], "does not exist"),
         ("name,fixed,moving", ["../ann,scan.nii.gz,scan.nii.gz"], "no name for a folder"),
         ("name,fixed,moving", ["ann,scan.nii.gz,scan.nii.gz"] * 2, "comes twice"),
+        ("name,fixed,moving,fixed", ["ann,scan.nii.gz,scan.nii.gz,scan.nii.gz"], "column 'fixed' comes twice"),
     ],
 )
 def test_a_bad_table_is_refused_in_one_sentence_before_anything_runs(table, capsys, tmp_path, header, lines, sentence):
@@ -110,6 +111,19 @@ def test_a_bad_table_is_refused_in_one_sentence_before_anything_runs(table, caps
     assert sentence in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_tables_of_every_spreadsheet_are_read(table, separator):
+    """Another separator, capitals, blank lines and empty columns at the end (pyradiomics #584)."""
+    lines = [["ann", "scan.nii.gz", "scan.nii.gz", ""], ["", "", "", ""], [], ["bob", "scan.nii.gz", "scan.nii.gz", ""]]
+    file = table(*(separator.join(line) for line in lines), header=separator.join(["Name", "Fixed", "Moving", ""]))
+    assert [case.name for case in read_cases(file)] == ["ann", "bob"]
+
+
+def test_a_fault_of_a_table_names_the_line_where_it_stands(table):
+    with pytest.raises(RegistrationError, match="Line 4 "):
+        read_cases(table("ann,scan.nii.gz,scan.nii.gz", "", "bob,none.nii.gz,scan.nii.gz"))
 
 
 def test_a_table_that_is_not_there_is_refused(capsys, tmp_path):

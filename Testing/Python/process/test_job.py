@@ -16,6 +16,8 @@ import SimpleITK as sitk
 from ULAERegistrationLib.process.job import Job, JobDescription, describe_exit
 from ULAERegistrationLib.settings import RegistrationSettings
 
+pytestmark = pytest.mark.slow
+
 STANDIN = Path(__file__).parents[2] / "standin"
 DIRECT = [sys.executable, str(STANDIN / "worker.py")]
 LAUNCHED = [sys.executable, str(STANDIN / "launcher.py"), *DIRECT]  # as Slicer's Python is

@@ -18,6 +18,8 @@ from ULAERegistrationLib.training.head_data import HELD_OUT, Heads, brain_of, pa
 from ULAERegistrationLib.training.heads import SIZE, augment, paint
 from ULAERegistrationLib.training.ship_extractor import ship
 
+pytestmark = pytest.mark.slow
+
 LABELS = np.array([0, 2, 3, 4, 24, 502, 530], np.int32)
 
 
@@ -158,6 +160,12 @@ def test_a_perfect_answer_costs_nothing():
     assert extraction_loss(-100 * (brain - 0.5), brain) > 1
 
 
+@pytest.fixture
+def small_images(monkeypatch):
+    monkeypatch.setattr(painting, "SIZE", 32)
+
+
+@pytest.mark.usefixtures("small_images")
 def test_a_run_goes_on_from_its_checkpoint_to_the_same_state(packed, tmp_path):
     settings = ExtractorSettings(steps=2, batch=1, validate_every=10)
     whole = ExtractorTrainer(tmp_path / "whole", packed, settings, log=lambda line: None)
@@ -184,6 +192,7 @@ def test_a_runs_weights_are_shipped_with_a_card_of_their_own(packed, tmp_path):
     assert read_weights(tmp_path / "shipped.safetensors", BrainNet())
 
 
+@pytest.mark.usefixtures("small_images")
 def test_validation_is_the_same_every_time(packed):
     torch.manual_seed(0)
     network = BrainNet().eval()

@@ -30,6 +30,8 @@ from ULAERegistrationLib.training.ship import ship
 from ULAERegistrationLib.training.synthesis import TISSUES, synthesise, tissues
 from ULAERegistrationLib.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = TrainingSettings(
     phases=(Phase(voxel_mm=4, steps=4, learning_rate=1e-3, windows=(5, 3)),),
     validate_every=100,

@@ -1,4 +1,4 @@
-"""Convolutions of the fast network: kernels that work a slab of planes at a time, and the blocks made of them."""
+"""Convolutions of the fast network, computed a slab of planes at a time, and the blocks made of them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 
 from .slabs import Normalised, Source, empty_tensor, normalised, slabs, stored
 
-PlaneMaker = Callable[[int, int], Tensor]  # gives the output planes start..stop-1
+PlaneMaker = Callable[[int, int], Tensor]  # computes output planes start..stop-1, given start and stop
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A convolution whose windows reach one tap (`dilation`) beyond what they compute, or none (1 wide)."""
+    """A convolution whose kernel has sides of 3, padded by the dilation, or of 1, without padding."""
 
     weight: Tensor
     bias: Tensor | None = None
@@ -24,7 +24,7 @@ class Kernel:
     dilation: tuple[int, int, int] = (1, 1, 1)
 
     def planes(self, source: Source | Normalised, start: int, stop: int) -> Tensor:
-        """Output planes start..stop-1, the source taken as zero outside its grid."""
+        """Compute output planes start..stop-1; the source counts as zero outside its grid."""
         reach, *padding = [d if width > 1 else 0 for d, width in zip(self.dilation, self.weight.shape[2:], strict=True)]
         step, depth = self.stride[0], source.size[0]
         first, last = step * start - reach, step * (stop - 1) + reach + 1
@@ -38,7 +38,7 @@ class Kernel:
         return convolve(planes, self.weight, self.bias, self.stride, padding, self.dilation)
 
     def whole(self, source: Source | Normalised) -> Tensor:
-        """All output planes, the source on the same grid."""
+        """Compute all output planes of a convolution without stride, on the source's grid."""
         out = empty_tensor(
             (1, len(self.weight), *source.size), self.weight.dtype, self.weight.device, channels_last=True
         )
@@ -55,8 +55,8 @@ def convolve(
     padding: Sequence[int],
     dilation: Sequence[int],
 ) -> Tensor:
-    """A convolution in two or three dimensions by the fastest kernel."""
-    # Asked for by name, because F.conv3d leaves small float32 inputs to a slow kernel. torch does not document it.
+    """Convolve in two or three dimensions with the fastest kernel that torch has."""
+    # Called by name, because F.conv3d passes small float32 inputs to a slow kernel. torch does not document it.
     onednn = getattr(torch, "mkldnn_convolution", None)
     if onednn is not None and x.device.type == "cpu" and torch.backends.mkldnn.is_available():
         return onednn(x, weight, bias, padding, stride, dilation, 1)
@@ -64,13 +64,13 @@ def convolve(
 
 
 def normalised_block(produce: PlaneMaker, size: torch.Size, weight: Tensor, reads: int = 1) -> Normalised:
-    """A block (convolution, instance normalisation, leaky ReLU) from what produces the convolution's output planes.
+    """Compute a block (convolution, instance normalisation, leaky ReLU), given its convolution.
 
     Args:
-        produce: the convolution's output planes start..stop-1.
-        size: its output grid.
-        weight: its weight, for type, device and channel numbers.
-        reads: how many voxels it reads for one that it gives, 8 where it halves the grid.
+        produce: computes the convolution's output planes start..stop-1.
+        size: of the output grid.
+        weight: of the convolution; it gives number type, device and numbers of channels.
+        reads: input voxels for each output voxel, 8 where the convolution halves the grid.
     """
     raw = empty_tensor((1, len(weight), *size), weight.dtype, weight.device, channels_last=True)
 
@@ -83,13 +83,13 @@ def normalised_block(produce: PlaneMaker, size: torch.Size, weight: Tensor, read
 
 
 def convolved(source: Source | Normalised, weight: Tensor) -> Normalised:
-    """A block on a source, on the same grid."""
+    """Compute a block (convolution, instance normalisation, leaky ReLU) on a source's grid."""
     kernel = Kernel(weight)
     return normalised_block(lambda start, stop: kernel.planes(source, start, stop), source.size, weight)
 
 
 def fusion_block(moving: Tensor, fixed_half: Tensor, weight: Tensor) -> Normalised:
-    """A fusion block, given the fixed features' half of its convolution."""
+    """Compute a fusion block, given the fixed features' half of its convolution."""
     kernel, source = Kernel(weight), stored(moving)
     return normalised_block(
         lambda start, stop: kernel.planes(source, start, stop).add_(fixed_half[:, :, start:stop]), source.size, weight
@@ -97,15 +97,16 @@ def fusion_block(moving: Tensor, fixed_half: Tensor, weight: Tensor) -> Normalis
 
 
 def halved(source: Source | Normalised, weight: Tensor, dilation: int, bias: Tensor | None = None) -> PlaneMaker:
-    """The planes of a 3x3x3 convolution with stride 2, padded by its dilation."""
+    """Return what computes the output planes of a 3x3x3 convolution with stride 2, padded by its dilation."""
     kernel = Kernel(weight, bias, (2, 2, 2), (dilation,) * 3)
     return lambda start, stop: kernel.planes(source, start, stop)
 
 
 def head_flow(x: Normalised, weight: Tensor, bias: Tensor) -> Tensor:
-    """The flow of a head, `[1, 3, *grid]` float32, a slab at a time.
+    """Compute a flow head's flow, `[1, 3, *grid]` float32, a slab at a time.
 
     Args:
+        x: the head's input.
         weight: `[3, channels, 3, 3, 3]`.
         bias: `[3]` float32, added in float32 so that half precision does not round it.
     """

@@ -1,10 +1,6 @@
-"""ULAE-net's three flows computed fast: the function of `ulaenet.py`, its linear parts fused, nothing done twice.
+"""Compute ULAE-net's three flows fast, with the same function as `ulaenet.py`.
 
-- The fixed image's path, and the fixed half of everything it is mixed with, are computed once for all steps.
-- The uncoupled block's branches are linear up to one leaky ReLU, so mixing them is a convolution for each dilation: the
-  mean branch is a constant per channel, and 1x1x1 branches and centre taps merge into the 3x3x3 kernel.
-- Features are normalised, upsampled and concatenated a slab at a time, inside the convolution that reads them.
-- Convolutions may run in bfloat16 or float16; flows, coordinates and statistics are float32.
+The page of this package (`fast/__init__.py`) explains each optimisation.
 """
 
 from __future__ import annotations
@@ -22,18 +18,18 @@ from .convolution import Kernel, convolved, fusion_block, halved, head_flow, nor
 from .slabs import Normalised, Source, empty_tensor, slabs, statistics, stored
 from .upsampling import convolved_finer, upsampled
 
-# Share of the network's time that a step of so many decoder levels takes.
+# Fraction of the network's time that a step takes, by its number of decoder levels.
 STEP_SHARES = {1: 0.2, 2: 0.25, 3: 0.55}
 
 
 @dataclass(frozen=True)
 class FixedFeatures:
-    """What one fixed image contributes to every step, whatever the moving image.
+    """The part of every step that depends on the fixed image only.
 
     Attributes:
-        image: `[1, 1, L, P, S]` float32.
-        mixed: per level, the fixed features' part of the uncoupled block, with the block's constant.
-        fusion_halves: per level, the fixed features' half of the fusion convolution.
+        image: the fixed image, `[1, 1, L, P, S]` float32.
+        mixed: per level, the fixed features' contribution to the uncoupled block before its leaky ReLU, bias included.
+        fusion_halves: per level, the fixed features' contribution to the fusion convolution.
     """
 
     image: Tensor
@@ -43,7 +39,14 @@ class FixedFeatures:
 
 @dataclass(frozen=True)
 class MovingLevel:
-    """One uncoupled block, fused: weights on the moving features by dilation, on their means, on the fixed ones."""
+    """One uncoupled block, fused.
+
+    Attributes:
+        kernels: weights of the moving features' 3x3x3 convolutions, by dilation.
+        mean_weight: weights of the moving features' means, `[out, in]` float32.
+        fixed_weight: weights of the fixed features, 1x1x1.
+        bias: `[out]` float32.
+    """
 
     kernels: dict[int, Tensor]
     mean_weight: Tensor
@@ -52,19 +55,22 @@ class MovingLevel:
 
 
 class FastULAENet:
-    """The weights of a ULAENet, fused for one device and precision; serves any number of pairs.
+    """The weights of a ULAENet, fused for one device and precision, for any number of pairs.
 
     Args:
-        network: with the uncoupled encoder; the plain one (Table 2's baseline) has nothing to fuse.
-        device: where to compute.
-        dtype: of the convolutions.
+        network: a network with the uncoupled encoder; the plain encoder (Table 2's baseline) has nothing to fuse.
+        device: the device of the convolutions.
+        dtype: number type of the convolutions.
+
+    Raises:
+        ValueError: for a network without the uncoupled encoder.
     """
 
     def __init__(self, network: ULAENet, device: torch.device | str, dtype: torch.dtype) -> None:
         if not network.uncoupled:
             raise ValueError("only the network with the uncoupled encoder can be fused")
         self.device, self.dtype = torch.device(device), dtype
-        # MPS has no 3-D sampling in the older torch releases: flows stay on the CPU there.
+        # Older torch releases have no 3-D grid_sample on MPS, so flows stay on the CPU there.
         self.flow_device = torch.device("cpu") if self.device.type == "mps" else self.device
         self.decoder_levels = list(network.decoder_levels)
         with torch.no_grad():
@@ -88,7 +94,7 @@ class FastULAENet:
         return weight.to(self.device, self.dtype).contiguous(memory_format=layout)
 
     def _fuse(self, block: UncoupledBlock) -> MovingLevel:
-        """Multiply the mixing matrix into every branch, and merge the taps that meet."""
+        """Multiply the mixing matrix into every branch, and add up the taps that read the same voxel."""
         mix = block.mix.weight.double().flatten(1)
         dilated_branches = [branch for branch in block.dilated_branches if isinstance(branch, nn.Conv3d)]
         branches = [block.mean_branch, block.plain_branch, block.point_branch, *dilated_branches]
@@ -117,7 +123,7 @@ class FastULAENet:
 
     @torch.no_grad()
     def prepare(self, fixed: Tensor) -> FixedFeatures:
-        """The fixed image's path, once for all steps and all moving images.
+        """Compute the fixed image's features, once for all steps and all moving images.
 
         Args:
             fixed: `[1, 1, L, P, S]` in [0, 1].
@@ -134,15 +140,15 @@ class FastULAENet:
 
     @torch.no_grad()
     def flows(self, *, fixed: FixedFeatures, moving: Tensor, progress: Progress = silent) -> list[Tensor]:
-        """phi1, phi2, phi3 of equation 2, as `ULAENet.forward` gives them.
+        """Compute phi1, phi2, phi3 of equation 2, as `ULAENet.forward` does.
 
         Args:
-            fixed: what `prepare` gave for the fixed image.
+            fixed: what `prepare` returned for the fixed image.
             moving: `[1, 1, L, P, S]` in [0, 1], on the fixed image's grid.
-            progress: told before each step; may raise to stop.
+            progress: called before each step; it may raise `Cancelled` to stop.
 
         Returns:
-            `[1, 3, L, P, S]` float32 on the CPU, voxels of the full grid.
+            The flows, each `[1, 3, L, P, S]` float32 on the CPU, voxels of the full grid.
         """
         moving = moving.to(self.flow_device, torch.float32)
         warped = moving
@@ -159,7 +165,7 @@ class FastULAENet:
         return [flow.cpu() for flow in flows]
 
     def _step(self, fixed: FixedFeatures, moving: Tensor, levels: int, head: Tensor, bias: Tensor) -> Tensor:
-        """One accumulative step's flow on its own grid, in that grid's voxels."""
+        """Compute one accumulative step's flow on its own grid, in that grid's voxels."""
         features = self._encode(fixed, moving, 4 - levels)
         x = convolved(features[4], self.bottom)
         for level in range(levels):
@@ -168,7 +174,7 @@ class FastULAENet:
         for weight in self.smooth:
             x = convolved(x, weight)
         size = torch.Size(2 * n for n in x.size)
-        images = [self._pooled(image, size) for image in (moving, fixed.image)]  # the order that the weights know
+        images = [self._pooled(image, size) for image in (moving, fixed.image)]  # the weights' order
         x = convolved_finer(x, *map(stored, images), weight=self.finish)
         return head_flow(x, head, bias)
 
@@ -177,7 +183,7 @@ class FastULAENet:
         return (F.avg_pool3d(image, pool) if pool > 1 else image).to(self.device, self.dtype)
 
     def _encode(self, fixed: FixedFeatures, moving: Tensor, needed: int) -> dict[int, Normalised]:
-        """e_l of the levels from `needed` down to the coarsest."""
+        """Compute the encoder's features e_l of level `needed` and the coarser ones, by level."""
         x = moving.to(self.device, self.dtype)
         features = {}
         for number, level in enumerate(self.moving_path, start=1):
@@ -206,23 +212,23 @@ def _block_weights(blocks: nn.ModuleList | nn.Sequential) -> list[Tensor]:
 
 
 def _bias(convolution: nn.Conv3d) -> Tensor:
-    """The bias of a convolution that has one, as all but those before a normalisation do."""
+    """Return the bias of a convolution; all have one but those before a normalisation."""
     assert convolution.bias is not None
     return convolution.bias
 
 
 def advance(moving: Tensor, flows: list[Tensor], flow: Tensor) -> Tensor:
-    """Take one step's flow onto the full grid, append it to the flows, and warp the moving image through all of them.
+    """Upsample one step's flow to the full grid, append it to `flows`, and warp the moving image through all of them.
 
-    Each slab of voxels goes the whole way before the next one, so that what is in work stays in the cache.
+    Each slab of planes is upsampled, composed and warped before the next one, so that it stays in the cache.
 
     Args:
         moving: `[1, 1, L, P, S]`.
-        flows: the steps before, `[1, 3, L, P, S]` each, voxels of the full grid; the new one is appended.
-        flow: the new step's, `[1, 3, l, p, s]`, voxels of its own grid.
+        flows: of the earlier steps, `[1, 3, L, P, S]` each, voxels of the full grid; the new one is appended.
+        flow: of the new step, `[1, 3, l, p, s]`, voxels of its own grid.
 
     Returns:
-        The moving image after all the steps so far.
+        The moving image warped by all the steps so far, `[1, 1, L, P, S]`.
     """
     size = moving.shape[2:]
     scale = torch.tensor([n / m for n, m in zip(size, flow.shape[2:], strict=True)], device=flow.device)

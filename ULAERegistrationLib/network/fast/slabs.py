@@ -1,8 +1,9 @@
-"""Convolution and normalisation a slab of planes at a time, so that what is in work stays in the cache.
+"""Normalisation and concatenation a slab of planes at a time, so that intermediate results stay in the cache.
 
-A slab is a run of planes along the first grid axis. A convolution reads its slab with the halo it needs from a source;
-the source normalises, upsamples or concatenates just these planes, so none of that is ever held for the whole grid.
-Exact: only the order of operations differs from the plain network's. Batch size 1 throughout.
+A slab is a run of planes along the first grid axis. A convolution reads a slab, and the planes beside it that its
+kernel reaches, from a source; the source normalises, upsamples or concatenates only these planes, so that the results
+are never stored for the whole grid. Only the order of operations differs from the plain network's. The batch size is 1
+throughout.
 """
 
 from __future__ import annotations
@@ -23,7 +24,12 @@ SLAB_BYTES = 12 * 2**20
 
 @dataclass(frozen=True)
 class Source:
-    """Features that can be had a few planes at a time: their grid, and `planes(start, stop)`, planes start..stop-1."""
+    """Features that are computed a few planes at a time.
+
+    Attributes:
+        size: of the grid.
+        planes: computes planes start..stop-1, `[1, C, stop - start, P, S]`, given start and stop.
+    """
 
     size: torch.Size
     planes: Callable[[int, int], Tensor]
@@ -31,7 +37,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Normalised:
-    """Instance-normalised, leaky-rectified features, of which only the convolution's output is stored: a source."""
+    """Features after instance normalisation and leaky ReLU, which are applied whenever planes are read.
+
+    Attributes:
+        raw: the convolution's output, `[1, C, *grid]`.
+        mean, variance: of each channel of `raw`, `[C]` float32.
+    """
 
     raw: Tensor
     mean: Tensor
@@ -39,17 +50,17 @@ class Normalised:
 
     @property
     def size(self) -> torch.Size:
-        """The grid."""
+        """The size of the grid."""
         return self.raw.shape[2:]
 
     def planes(self, start: int, stop: int) -> Tensor:
-        """Planes start..stop-1."""
+        """Compute planes start..stop-1."""
         x = F.batch_norm(self.raw[:, :, start:stop], self.mean, self.variance, eps=NORM_EPSILON)
         return F.leaky_relu_(x, LEAK)
 
 
 def empty_tensor(size: Sequence[int], dtype: torch.dtype, device: torch.device, channels_last: bool = False) -> Tensor:
-    """An uninitialised tensor of that size; MPS knows the plain layout only."""
+    """Create an uninitialised tensor; on MPS, which has no channels-last layout, always in the plain layout."""
     last = channels_last and device.type != "mps"
     order = (0, *range(2, len(size)), 1) if last else tuple(range(len(size)))
     raw = torch.empty([size[axis] for axis in order], dtype=dtype, device=device)
@@ -57,18 +68,18 @@ def empty_tensor(size: Sequence[int], dtype: torch.dtype, device: torch.device, 
 
 
 def stored(x: Tensor) -> Source:
-    """A tensor as a source."""
+    """Wrap a tensor `[1, C, *grid]` as a source."""
     return Source(x.shape[2:], lambda start, stop: x[:, :, start:stop])
 
 
 def joined(*sources: Source | Normalised) -> Source | Normalised:
-    """Several sources' channels together."""
+    """Concatenate the channels of several sources."""
     if len(sources) == 1:
         return sources[0]
 
     def planes(start: int, stop: int) -> Tensor:
         parts = [source.planes(start, stop) for source in sources]
-        # Left to itself, torch joins single channels in another layout, and the convolution copies everything again.
+        # By default torch concatenates single channels in another layout, which the convolution would have to copy.
         size = (1, sum(part.shape[1] for part in parts), *parts[0].shape[2:])
         return torch.cat(parts, 1, out=empty_tensor(size, parts[0].dtype, parts[0].device, channels_last=True))
 
@@ -76,7 +87,13 @@ def joined(*sources: Source | Normalised) -> Source | Normalised:
 
 
 def slabs(size: torch.Size, channels: int, like: Tensor) -> Iterator[tuple[int, int]]:
-    """Cut a grid into (start, stop) plane ranges; a GPU takes the grid whole."""
+    """Divide a grid into slabs (start, stop) whose tensors have at most about `SLAB_BYTES`; a GPU takes it whole.
+
+    Args:
+        size: of the grid.
+        channels: of the largest tensor.
+        like: a tensor with the number type and device of that tensor.
+    """
     depth = size[0]
     parts = 1
     if like.device.type == "cpu":
@@ -88,11 +105,11 @@ def slabs(size: torch.Size, channels: int, like: Tensor) -> Iterator[tuple[int, 
 
 
 def normalised(raw: Tensor, filled: Iterable[tuple[int, int]]) -> Normalised:
-    """Features that are filled in a slab at a time, with their statistics, taken while a slab is in the cache.
+    """Fill in a convolution's output a slab at a time, and compute its statistics while each slab is in the cache.
 
     Args:
-        raw: `[1, C, *grid]`.
-        filled: (start, stop) of each slab, yielded once its planes are in `raw`.
+        raw: the convolution's output, `[1, C, *grid]`.
+        filled: yields (start, stop) of each slab once its planes are in `raw`.
     """
     parts, thickness = [], []
     for start, stop in filled:
@@ -102,12 +119,12 @@ def normalised(raw: Tensor, filled: Iterable[tuple[int, int]]) -> Normalised:
 
 
 def statistics(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each channel over the grid, float32."""
-    # On the CPU ten times var_mean's speed on channels-last tensors, but it adds up voxel by voxel: over one plane that
-    # stays precise, over a slab it cost the flows a thousandth of a voxel. torch does not document it.
+    """Compute the mean and variance of each channel over the grid, float32."""
+    # On the CPU this undocumented operator is ten times as fast as var_mean on channels-last tensors, but it sums voxel
+    # by voxel. That is precise over one plane; over a whole slab it changed the flows by a thousandth of a voxel.
     update = getattr(torch, "batch_norm_update_stats", None)
     if x.device.type == "cpu" and update is not None:
-        unused = torch.zeros(x.shape[1]), torch.ones(x.shape[1])  # the answer comes in the running statistics' type
+        unused = torch.zeros(x.shape[1]), torch.ones(x.shape[1])  # the result has the running statistics' type
         planes = [update(plane, *unused, 0.0) for plane in x.split(1, 2)]
         return combined(planes, [1] * len(planes))
     variance, mean = torch.var_mean(x.float(), (0, 2, 3, 4), correction=0)
@@ -115,7 +132,12 @@ def statistics(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def combined(parts: Sequence[tuple[Tensor, Tensor]], thickness: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Mean and variance of a grid from those of its parts: mean of variances plus variance of means."""
+    """Combine the means and variances of a grid's parts: its variance is their mean plus the variance of the means.
+
+    Args:
+        parts: mean and variance of each part, `[C]` each.
+        thickness: number of planes of each part.
+    """
     means, variances = (torch.stack(values) for values in zip(*parts, strict=True))
     share = torch.tensor(thickness, dtype=torch.float32, device=means.device)[:, None] / sum(thickness)
     mean = (share * means).sum(0)

@@ -17,7 +17,7 @@ EARLIER = 2
 
 
 def upsampled(source: Source | Normalised, size: torch.Size) -> Source:
-    """Features on a finer grid, as a source."""
+    """Return a source of the features on a finer grid."""
     coarse = source.size[0]
     ratio = (coarse - 1) / (size[0] - 1)
 
@@ -28,7 +28,7 @@ def upsampled(source: Source | Normalised, size: torch.Size) -> Source:
         if planes.device.type != "cpu":
             whole = F.interpolate(source.planes(0, coarse), size=tuple(size), mode="trilinear", align_corners=True)
             return whole[:, :, start:stop]
-        # In the plane first, on the few coarse planes; then between them.
+        # Within planes first, because there are fewer coarse planes; then between them.
         planes = upsampled_in_plane(planes, size)
         channels_last = planes.is_contiguous(memory_format=torch.channels_last)
         out = empty_tensor((1, planes.shape[1], stop - start, *size[1:]), planes.dtype, planes.device, channels_last)
@@ -40,19 +40,19 @@ def upsampled(source: Source | Normalised, size: torch.Size) -> Source:
 
 
 def upsampled_in_plane(planes: Tensor, size: torch.Size) -> Tensor:
-    """Planes `[1, C, n, h, w]` as a batch of finer ones, `[n, C, H, W]`."""
+    """Upsample planes `[1, C, n, h, w]` within themselves to a batch of finer ones, `[n, C, H, W]`."""
     return F.interpolate(planes[0].transpose(0, 1), size=tuple(size[1:]), mode="bilinear", align_corners=True)
 
 
 def convolved_finer(coarse: Normalised, *fine: Source | Normalised, weight: Tensor) -> Normalised:
-    """A block on coarse features, upsampled, and on fine ones: what the decoder does at every level.
+    """Compute a block of the decoder: on coarse features, upsampled, concatenated with fine features.
 
-    Interpolating between planes and convolving within them can change places. So each of the kernel's three planes is
-    applied to the coarse planes, half as many, and every output plane is a weighted sum of what they gave.
+    Interpolation between planes and convolution within planes commute. So each of the kernel's three planes is applied
+    to the coarse planes, of which there are half as many, and every output plane is a weighted sum of the results.
 
     Args:
         coarse: features on half the grid.
-        fine: the others, on the grid itself.
+        fine: the other features, on the full grid.
         weight: `[out, coarse channels + fine channels, 3, 3, 3]`.
     """
     size, depth, outputs, channels = fine[0].size, coarse.size[0], len(weight), coarse.raw.shape[1]
@@ -68,7 +68,7 @@ def convolved_finer(coarse: Normalised, *fine: Source | Normalised, weight: Tens
 
     def filled() -> Iterator[tuple[int, int]]:
         chunks = list(slabs(torch.Size((depth, *size[1:])), 3 * outputs, weight))
-        # The coarse planes of a chunk and those just before it, what each plane of the kernel gave side by side.
+        # Results of each of the kernel's planes for the coarse planes of a chunk and the `EARLIER` before it.
         window = empty_tensor((EARLIER + chunks[0][1], 3, *size[1:], outputs), weight.dtype, weight.device)
         done = 0
         for start, stop in chunks:
@@ -94,12 +94,12 @@ def convolved_finer(coarse: Normalised, *fine: Source | Normalised, weight: Tens
 
 
 def plane_shares(coarse: int, fine: int) -> Tensor:
-    """Weight `[z, c, k]`: contribution to output plane z of kernel plane k applied to coarse plane c."""
+    """Compute the weights `[z, c, k]`: contribution to output plane z of kernel plane k applied to coarse plane c."""
     between = F.interpolate(torch.eye(coarse)[None], size=fine, mode="linear", align_corners=True)[0].T
-    beyond = F.pad(between, (0, 0, 1, 1))  # convolutions take the planes outside the grid as zero
+    beyond = F.pad(between, (0, 0, 1, 1))  # planes outside the grid count as zero
     return torch.stack([beyond[n : n + fine] for n in range(3)], -1)
 
 
 def by_plane(x: Tensor) -> Tensor:
-    """`[1, C, D, H, W]`, channels last, as a matrix of a row a plane."""
+    """View a channels-last tensor `[1, C, D, H, W]` as a matrix with one row per plane, `[D, H * W * C]`."""
     return x.permute(0, 2, 3, 4, 1).reshape(x.shape[2], -1)
