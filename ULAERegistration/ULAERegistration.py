@@ -53,8 +53,9 @@ class ULAERegistration(ScriptedLoadableModule):
         self.parent.contributors = ["AUTHOR-NAME (AUTHOR-ORGANISATION)"]
         self.parent.helpText = _(
             "Deformable registration of two T1 brain MR scans with ULAE-net, a deep network that warps the moving brain"
-            " in three accumulating steps. Select a fixed and a moving volume and click Register; the steps and the"
-            " quality of the result can then be looked at. The shipped weights are for research, not for clinical use."
+            " in three accumulating steps. Select a fixed and a moving volume and click Register; in whole heads the"
+            " brain is found first. The steps and the quality of the result can then be looked at. The shipped weights"
+            " are for research, not for clinical use."
         )
         self.parent.acknowledgementText = _(
             "The method: Y. Shu, H. Wang, B. Xiao, X. Bi, W. Li, Medical Image Registration Based on Uncoupled Learning"
@@ -238,9 +239,10 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
         Volumes are taken where they lie in the world, linear parent transforms included. Output nodes that exist are
         overwritten only when all is computed; on failure and on cancel the scene stays exactly as it was.
 
-        :param fixedVolume: the T1 brain scan that stays where it is.
-        :param movingVolume: the T1 brain scan that is carried to the fixed one.
-        :param fixedMask: the fixed brain as segmentation or label map; needed where the skull is still there.
+        :param fixedVolume: the T1 scan, of a whole head or of a brain, that stays where it is.
+        :param movingVolume: the T1 scan that is carried to the fixed one.
+        :param fixedMask: the fixed brain as segmentation or label map; found where the scan shows more than the brain
+            and none is given, unless `brain` of the settings is "given" or "skip".
         :param movingMask: the moving brain likewise.
         :param initialTransform: linear transform node that carries the moving volume roughly to the fixed one.
         :param outputs: an `Outputs`: nodes to overwrite, what else to carry along, what to keep; by default a new
@@ -252,7 +254,8 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
         :param progress: called with the run whenever it has moved on.
         :param finished: called with the run at its end, when it is not waited for.
         :param changes: fields of `settings` by name, such as preset="fast".
-        :return: the run (see ULAERegistrationParts.run.Run): state, transformNode, volumeNode, carriedNodes, quality.
+        :return: the run (see ULAERegistrationParts.run.Run): state, transformNode, volumeNode, carriedNodes,
+            fixedMaskNode, movingMaskNode, quality.
         :raises RegistrationError: one sentence on what is wrong; when waited for, also for failures on the way.
         """
         from ULAERegistrationLib.errors import RegistrationError

@@ -11,7 +11,7 @@ import vtk
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.geometry.transforms import displacement_field
 from ULAERegistrationLib.mrml.carrying import carried_along
-from ULAERegistrationLib.mrml.labels import label_layers, oriented_image
+from ULAERegistrationLib.mrml.labels import label_layers, mask_image, oriented_image
 from ULAERegistrationLib.mrml.transforms import grid_transform, set_transform
 from ULAERegistrationLib.mrml.volumes import set_volume
 
@@ -81,6 +81,30 @@ def test_slicers_own_hardening_clips_such_a_segmentation(scene, segmentation, re
     theirs = sitk.Resample(read("oblique/na16", labels=True), fixed, transform, sitk.sitkNearestNeighbor, 0)
     expected = np.count_nonzero(sitk.GetArrayFromImage(theirs))
     assert np.count_nonzero(labels_of(segmentation, fixed)) < 0.9 * expected
+
+
+@pytest.mark.parametrize("number", [40_000, 614_454_277])
+def test_numbers_of_labels_are_kept_however_large(mrml, scene, read, oblique, number):
+    """FreeSurfer's numbers exceed 10,000, atlases made of several exceed 32,767 (Slicer issue 7605)."""
+    transform, grid, fixed = oblique
+    numbered = sitk.Cast(read("oblique/na16", labels=True) != 0, sitk.sitkInt32) * number
+    theirs = sitk.GetArrayFromImage(sitk.Resample(numbered, fixed, transform, sitk.sitkNearestNeighbor, 0))
+    labels = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "atlas")
+    set_volume(labels, numbered)
+    segments = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "atlas")
+    mrml.logics["Segmentations"].ImportLabelmapToSegmentationNode(labels, segments)
+    assert segments.GetSegmentation().GetNthSegment(0).GetLabelValue() == number
+    for found in (
+        labels_of(segments, numbered),
+        sitk.GetArrayFromImage(mask_image(segments, numbered)) * np.int64(number),
+    ):
+        assert np.array_equal(found, sitk.GetArrayFromImage(numbered))
+    copy = carried_along(labels, transform, grid, fixed)
+    assert np.array_equal(slicer.util.arrayFromVolume(copy), theirs)
+    copy = carried_along(segments, transform, grid, fixed)
+    assert copy.GetSegmentation().GetNthSegment(0).GetLabelValue() == number
+    assert np.array_equal(labels_of(copy, fixed), theirs)
+    assert np.count_nonzero(theirs) > 1000
 
 
 def test_names_colours_and_overlaps_of_segments_are_kept(scene, oblique):

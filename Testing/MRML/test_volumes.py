@@ -12,7 +12,7 @@ import slicer
 import vtk
 
 from ULAERegistrationLib.errors import RegistrationError
-from ULAERegistrationLib.mrml.labels import mask_image
+from ULAERegistrationLib.mrml.labels import label_layers, mask_image, set_segmentation_from_mask
 from ULAERegistrationLib.mrml.transforms import grid_transform, set_transform
 from ULAERegistrationLib.mrml.volumes import image_from_volume, set_volume
 
@@ -120,3 +120,47 @@ def test_a_segmentation_without_segments_is_no_mask(scene, read):
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "nothing")
     with pytest.raises(RegistrationError, match="nothing has no segments"):
         mask_image(node, read("oblique/na16"))
+
+
+def smooth_oblique_mask(read) -> sitk.Image:
+    """A brain of a real scan on its oblique grid, another than the scan's own."""
+    image = read("oblique/na16")
+    return sitk.Cast(sitk.DiscreteGaussian(sitk.Cast(image > 0, sitk.sitkFloat32), 2.0) > 0.5, sitk.sitkUInt8)
+
+
+def test_a_mask_becomes_a_segment_that_lies_where_simpleitk_says(scene, read):
+    mask = smooth_oblique_mask(read)
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "scan brain")
+    set_segmentation_from_mask(node, mask, "brain")
+    segmentation = node.GetSegmentation()
+    assert segmentation.GetNumberOfSegments() == 1
+    assert segmentation.GetNthSegment(0).GetName() == "brain"
+    assert np.array_equal(sitk.GetArrayFromImage(mask_image(node, mask)), sitk.GetArrayFromImage(mask))
+    other = read("oasis/1101")  # an upright grid
+    assert np.array_equal(sitk.GetArrayFromImage(mask_image(node, other)), sampled(mask, other))
+    # By Slicer's own export, and not only by our own way back.
+    labels = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "exported")
+    assert slicer.modules.segmentations.logic().ExportAllSegmentsToLabelmapNode(node, labels, 0)
+    assert np.array_equal(sampled(sitk.Cast(image_from_volume(labels) != 0, sitk.sitkUInt8), mask), sampled(mask, mask))
+
+
+def test_another_mask_takes_the_place_of_the_first(scene, read):
+    mask = smooth_oblique_mask(read)
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "scan brain")
+    set_segmentation_from_mask(node, read("oasis/1101") > 0, "brain")
+    set_segmentation_from_mask(node, 3 * mask, "brain")  # any number counts
+    ((values, names),) = label_layers(node, mask)
+    assert list(names) == ["brain"]
+    assert np.array_equal(values == names["brain"], sitk.GetArrayFromImage(mask) > 0)
+
+
+def test_a_mask_under_a_parent_transform_lies_where_it_was_in_the_world(scene, read):
+    mask = smooth_oblique_mask(read)
+    matrix = np.eye(4)
+    matrix[:3] = [[0, -1, 0, 5], [1, 0, 0, -7], [0, 0, 1, 11]]
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "scan brain")
+    node.SetAndObserveTransformNodeID(linear_parent(scene, matrix).GetID())
+    set_segmentation_from_mask(node, mask, "brain")
+    assert np.array_equal(sitk.GetArrayFromImage(mask_image(node, mask)), sitk.GetArrayFromImage(mask))
+    node.GetParentTransformNode().SetMatrixTransformToParent(vtk.vtkMatrix4x4())
+    assert not np.array_equal(sitk.GetArrayFromImage(mask_image(node, mask)), sitk.GetArrayFromImage(mask))

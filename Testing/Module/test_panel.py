@@ -7,6 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
 import qt
 import slicer
 from standin.clicking import add_volume
@@ -98,6 +99,7 @@ def choose_everything(panel, scene, pair):
     ui.deviceComboBox.setCurrentText("cpu")
     ui.flowComboBox.setCurrentText("cumulative")
     ui.modeComboBox.setCurrentText("grid")
+    ui.brainComboBox.setCurrentText("Take as they are")
     ui.alignmentComboBox.setCurrentText("rigid")
     ui.precisionComboBox.setCurrentText("float32")
     ui.refinementSpinBox.setValue(12)
@@ -140,12 +142,39 @@ def test_every_choice_survives_saving_closing_and_loading_the_scene(panel, scene
     assert settings == {
         "preset": "smooth",
         "device": "cpu",
+        "brain": "skip",
         "alignment": "rigid",
         "precision": "float32",
         "refinement_iterations": 12,
         "smoothness": 2.5,
         "model": "/models/mine.safetensors",
     }
+
+
+@pytest.mark.parametrize(
+    ("choice", "setting"), [("Find the brain", "auto"), ("Require masks", "given"), ("Take as they are", "skip")]
+)
+def test_what_is_done_with_whole_heads_is_chosen_explained_and_passed_on(panel, pair, monkeypatch, choice, setting):
+    from ULAERegistrationLib.settings import RegistrationSettings
+
+    panel.enter()
+    assert panel.binding.settings()["brain"] == RegistrationSettings().brain
+    box = panel.ui.brainComboBox
+    box.setCurrentText(choice)
+    assert box.itemData(box.currentIndex, qt.Qt.ToolTipRole)
+    asked = []
+    monkeypatch.setattr(panel.logic, "register", lambda *arguments, **named: asked.append(named))
+    panel.ui.registerButton.click()
+    assert asked[0]["brain"] == setting
+    panel.ui.swapButton.click()  # any other change brings the panel in line with the node again
+    assert box.currentText == choice
+
+
+def test_nothing_in_the_panel_says_that_a_scan_must_be_stripped(panel):
+    for name in ("fixedVolumeSelector", "movingVolumeSelector", "fixedMaskSelector", "movingMaskSelector"):
+        text = getattr(panel.ui, name).toolTip
+        assert "skull" not in text
+        assert "head" in text or "more than the brain" in text
 
 
 def test_importing_a_scene_into_this_one_leaves_the_choices(panel, scene, pair, tmp_path):

@@ -1,17 +1,19 @@
 """The real worker process, which does as it is told, around a registration that takes no time or around the real one.
 
-    python worker.py known|real BEHAVIOUR STAGE job.json
+    python worker.py known|heads|real BEHAVIOUR STAGE job.json
 
 Everything is the product's own: files, JSON lines, error sentences, exit status. Only "known" replaces `register()` by
-a known smooth map (`known_map`), which tests can compute as well. On reaching STAGE (the beginning of a message), it
-behaves: "go" on, "pause" for a second, "hang", "talk" (and hang), "refuse" (RegistrationError), "fail" (any other
-error), "exhaust" (MemoryError), "crash" (SIGSEGV), "kill" (SIGKILL), "spawn" (start a child that ignores signals, and
-hang). So a test that waits for a stage is sure to see it: stages that go by may come in one batch, of which the panel
-shows the last.
+a known smooth map (`known_map`), which tests can compute as well; so does "heads", which takes the scans for whole
+heads and finds `known_brain` in each where the settings say so and no mask is given. On reaching STAGE (the beginning
+of a message), it behaves: "go" on, "pause" for a second, "hang", "talk" (and hang), "refuse" (RegistrationError),
+"fail" (any other error), "exhaust" (MemoryError), "crash" (SIGSEGV), "kill" (SIGKILL), "spawn" (start a child that
+ignores signals, and hang). So a test that waits for a stage is sure to see it: stages that go by may come in one batch,
+of which the panel shows the last.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -81,6 +83,11 @@ def _shift(fixed: sitk.Image, moving: sitk.Image) -> sitk.Transform:
     return sitk.TranslationTransform(3, [b - a for a, b in zip(*centres, strict=True)])
 
 
+def known_brain(image: sitk.Image) -> sitk.Image:
+    """What is found in a scan that is taken for a whole head."""
+    return sitk.Cast(image > 100, sitk.sitkUInt8)
+
+
 def behave(behaviour: str) -> None:
     """Ends, fails or waits, as told."""
     from ULAERegistrationLib.errors import RegistrationError
@@ -108,7 +115,7 @@ def behave(behaviour: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def register(fixed, moving, settings, fixed_mask, moving_mask, initial_transform, progress):
+def register(fixed, moving, settings, fixed_mask, moving_mask, initial_transform, progress, heads=False):
     """Stands for the library's `register`, with the same arguments and what the worker needs of its result."""
     from ULAERegistrationLib.geometry.resampling import resample
     from ULAERegistrationLib.geometry.transforms import covering_grid
@@ -121,6 +128,10 @@ def register(fixed, moving, settings, fixed_mask, moving_mask, initial_transform
     total = known_map(fixed, moving)
     place = grid.GetSize(), grid.GetOrigin(), grid.GetSpacing(), grid.GetDirection()
     field = sitk.DisplacementFieldTransform(sitk.TransformToDisplacementField(total, sitk.sitkVectorFloat64, *place))
+    brains = [
+        _brain_of(image, mask, heads and settings.brain == "auto")
+        for image, mask in zip((fixed, moving), (fixed_mask, moving_mask), strict=True)
+    ]
     steps = [
         SimpleNamespace(
             transform=sitk.TranslationTransform(3, OWN_STEP), cumulative_transform=known_step(fixed, moving, number)
@@ -135,9 +146,15 @@ def register(fixed, moving, settings, fixed_mask, moving_mask, initial_transform
         alignment=SimpleNamespace(fixed_to_moving=_shift(fixed, moving)),
         steps=steps,
         report_content=lambda: None,
-        fixed_mask=None,
-        moving_mask=None,
+        fixed_mask=brains[0],
+        moving_mask=brains[1],
     )
+
+
+def _brain_of(image: sitk.Image, mask: str | None, find: bool) -> sitk.Image | None:
+    if mask is not None:
+        return sitk.ReadImage(mask)
+    return known_brain(image) if find else None
 
 
 def main() -> int:
@@ -152,8 +169,8 @@ def main() -> int:
 
     worker.Reporter = Reporter
     _read_only_ascii()
-    if registration == "known":
-        _replace_registration()
+    if registration != "real":
+        _replace_registration(heads=registration == "heads")
     return worker.main([job_file])
 
 
@@ -173,10 +190,10 @@ def _narrow(real):
     return narrow
 
 
-def _replace_registration() -> None:
+def _replace_registration(heads: bool) -> None:
     import ULAERegistrationLib
 
-    ULAERegistrationLib.register = register
+    ULAERegistrationLib.register = functools.partial(register, heads=heads)
 
 
 def _write_quickly() -> None:

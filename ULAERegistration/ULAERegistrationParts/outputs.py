@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 
 import slicer
@@ -11,6 +13,8 @@ from slicer.i18n import tr as _
 QUALITY = "ULAERegistration.quality"  # attribute of the transform node: the measures as JSON
 SOURCE, RESULT = "ULAERegistrationSource", "ULAERegistrationTransform"  # references of a node that was carried along
 WARPED = "ULAERegistrationWarped"  # reference of the transform node to the warped volume
+BRAIN_OF = "ULAERegistrationBrainOf"  # reference of a segmentation to the volume in which this brain was found
+BRAIN = "ULAERegistration.brain"  # attribute of such a segmentation: the checksum of what was found
 PART = "ULAERegistration.part"  # attribute of a node that shows something of a result: what it shows
 FOLDER = "ULAERegistration.folder"  # attribute of a result's folder in the subject hierarchy
 ROLE = {"fixed": "spatialRegistrationFixed", "moving": "spatialRegistrationMoving"}
@@ -24,6 +28,8 @@ class Outputs:
     :param makeVolume: whether the warped volume is wanted at all.
     :param alsoTransform: nodes that belong to the moving volume, to be carried along: segmentations, label maps,
         volumes, markups, models. Each gets a copy.
+    :param brainMasks: whether the brains that were found, where a volume shows more than the brain and has no mask,
+        come into the scene as segmentations.
     :param steps: keep the fields of the three steps in the run's `steps`.
     :param report: keep the report in the run's `report`; it needs matplotlib.
     :param temporaryFiles: leave the folder of the process where it is.
@@ -36,11 +42,12 @@ class Outputs:
         makeVolume: bool = True,
         alsoTransform=(),
         *,
+        brainMasks: bool = True,
         steps: bool = False,
         report: bool = False,
         temporaryFiles: bool = False,
     ):
-        self.makeVolume = makeVolume
+        self.makeVolume, self.brainMasks = makeVolume, brainMasks
         self.steps, self.report, self.temporaryFiles = steps, report, temporaryFiles
         self._transformID = transform.GetID() if transform else None
         self._volumeID = volume.GetID() if volume and makeVolume else None
@@ -69,14 +76,15 @@ class Outputs:
         for node in filter(None, map(scene.GetNodeByID, self._carryIDs)):
             world_matrix(node)
 
-    def commit(self, scene, fixed, moving, grid, field, warped, quality: dict):
+    def commit(self, scene, fixed, moving, grid, field, warped, brains, quality: dict):
         """Puts the results into the scene.
 
         Everything is computed first; if the scene then refuses a node, those already added are taken out again.
 
         :param fixed: node, or None if it was deleted meanwhile; moving the same.
         :param grid: the fixed image, field the displacement, warped the warped image or None (SimpleITK, LPS).
-        :return: transform node, volume node or None, carried nodes, notes.
+        :param brains: masks of the brains that were found in the fixed and in the moving volume, each may be None.
+        :return: transform node, volume node or None, carried nodes, nodes of the two brains or None, notes.
         """
         import SimpleITK as sitk
 
@@ -110,6 +118,12 @@ class Outputs:
                 old = _earlierCopy(scene, node, copy, transformNode)
                 replaced += [old] if old is not None else []
                 carriedNodes.append(_addCarried(scene, node, copy, transformNode, fixed, old, added))
+            found = [
+                _addBrain(scene, volume, mask, added) if volume is not None and mask is not None else None
+                for volume, mask in zip((fixed, moving), brains, strict=True)
+            ]
+            if found[1] in added:
+                found[1].GetDisplayNode().SetVisibility(False)  # the views show the fixed brain's place
             set_transform(transformNode, vtkGrid, fixed, moving)
             transformNode.SetAttribute(QUALITY, json.dumps(quality))
             transformNode.SetNodeReferenceID(WARPED, None)
@@ -117,14 +131,15 @@ class Outputs:
                 set_volume(volumeNode, warped)
                 transformNode.SetNodeReferenceID(WARPED, volumeNode.GetID())
                 showLike(volumeNode, moving)
-            putInFolder(transformNode, [transformNode, volumeNode, *carriedNodes])
+            brainNodes = [node for node in found if node in added]  # others may lie where the user has put them
+            putInFolder(transformNode, [transformNode, volumeNode, *carriedNodes, *brainNodes])
             for node in [*replaced, *derived(transformNode)]:  # what was made from an earlier result is no longer true
                 remove(node)
         except BaseException:
             for node in added:
                 remove(node)
             raise
-        return transformNode, volumeNode, carriedNodes, notes
+        return transformNode, volumeNode, carriedNodes, found, notes
 
 
 def qualityOf(transformNode) -> dict:
@@ -241,6 +256,46 @@ def _addCarried(scene, source, copy, transformNode, fixed, old, added: list):
         node.SetReferenceImageGeometryParameterFromVolumeNode(fixed)  # whoever edits it goes on on the fixed grid
     showLike(node, source)
     return node
+
+
+def _addBrain(scene, volume, mask, added: list):
+    """Puts a brain that was found in a volume into the scene, as a segmentation that moves with the volume."""
+    from ULAERegistrationLib.mrml.labels import set_segmentation_from_mask
+
+    node = _earlierBrain(scene, volume, mask)
+    if node is None:
+        node = _add(scene, "vtkMRMLSegmentationNode", f"{volume.GetName()} brain", added)
+        node.CreateDefaultDisplayNodes()
+        node.GetDisplayNode().SetVisibility2DFill(False)  # the outline alone: what lies below is to be looked at
+    parent = volume.GetParentTransformNode()
+    linear = parent is not None and parent.IsTransformToWorldLinear()
+    node.SetAndObserveTransformNodeID(parent.GetID() if linear else None)
+    set_segmentation_from_mask(node, mask, "brain")
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    node.SetNodeReferenceID(BRAIN_OF, volume.GetID())
+    node.SetAttribute(BRAIN, _checksum(mask))
+    return node
+
+
+def _earlierBrain(scene, volume, mask):
+    """The segmentation of an earlier run for the same volume, or None; not one that was corrected since."""
+    from ULAERegistrationLib.errors import RegistrationError
+    from ULAERegistrationLib.mrml.labels import mask_image
+
+    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode", scene):
+        if node.GetNodeReferenceID(BRAIN_OF) == volume.GetID():
+            with contextlib.suppress(RegistrationError):  # its segments were deleted, or it was bent
+                if _checksum(mask_image(node, mask)) == node.GetAttribute(BRAIN):
+                    return node
+    return None
+
+
+def _checksum(mask) -> str:
+    """What tells one mask from another, in whichever order its voxels lie: loading a scene may turn a grid's axes."""
+    import SimpleITK as sitk
+
+    turned = sitk.DICOMOrient(mask, "LPS")
+    return hashlib.sha256((sitk.GetArrayViewFromImage(turned) != 0).tobytes()).hexdigest()
 
 
 def showLike(node, like) -> None:

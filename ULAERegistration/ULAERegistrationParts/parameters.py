@@ -28,6 +28,7 @@ PARAMETERS = {
     "threeDCheckBox": "FlowIn3D",
     "diceFixedSelector": "DiceFixed",
     "diceWarpedSelector": "DiceWarped",
+    "brainComboBox": "WholeHeads",
     "alignmentComboBox": "Alignment",
     "refinementSpinBox": "RefinementIterations",
     "smoothnessSlider": "Smoothness",
@@ -43,6 +44,7 @@ DEFAULTS = {
     "FlowMode": "none",
     "FlowInSlices": "true",
     "FlowIn3D": "false",
+    "WholeHeads": "Find the brain",
     "Alignment": "affine",
     "RefinementIterations": "-1",
     "Smoothness": "1.0",
@@ -50,6 +52,8 @@ DEFAULTS = {
     "KeepTemporaryFiles": "false",
     "Model": "",
 }
+# The choices for whole heads, and what the library calls them.
+BRAIN_CHOICES = {"Find the brain": "auto", "Require masks": "given", "Take as they are": "skip"}
 CARRY = "AlsoTransform"  # a reference to any number of nodes
 
 
@@ -133,6 +137,7 @@ class ParameterBinding:
         return {
             "preset": value("Preset").lower(),
             "device": value("Device"),
+            "brain": BRAIN_CHOICES[value("WholeHeads")],
             "alignment": value("Alignment"),
             "precision": value("Precision"),
             "refinement_iterations": iterations if iterations >= 0 else None,

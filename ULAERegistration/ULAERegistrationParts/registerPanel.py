@@ -16,6 +16,12 @@ TYPICAL_SECONDS = {"fast": 30, "accurate": 80, "smooth": 90}
 MOST_PROCESSORS = 8  # more of them help little
 
 
+def explain(box, *texts) -> None:
+    """Gives each entry of a combo box its tooltip."""
+    for index, text in enumerate(texts):
+        box.setItemData(index, text, qt.Qt.ToolTipRole)
+
+
 class RegisterPanel:
     """Starts, shows and ends one registration at a time.
 
@@ -34,14 +40,18 @@ class RegisterPanel:
         self._ui, self._logic, self._binding = ui, logic, binding
         self._done = done
         ui.registerButton.connect("clicked()", self.onButton)
-        for index, text in enumerate(
-            (
-                _("The network alone: seconds, for a first look or for many pairs. Hardly folds."),
-                _("The network, then its answer is refined on this pair: matches most. The choice for most pairs."),
-                _("Refined as well, and nothing folds: for volume changes and wherever the map must be invertible."),
-            )
-        ):
-            ui.presetComboBox.setItemData(index, text, qt.Qt.ToolTipRole)
+        explain(
+            ui.presetComboBox,
+            _("The network alone: seconds, for a first look or for many pairs. Hardly folds."),
+            _("The network, then its answer is refined on this pair: matches most. The choice for most pairs."),
+            _("Refined as well, and nothing folds: for volume changes and wherever the map must be invertible."),
+        )
+        explain(
+            ui.brainComboBox,
+            _("Find the brain where a volume shows more than it; the mask comes into the scene, to be corrected."),
+            _("Refuse a volume that shows more than the brain and has no mask."),
+            _("Look for no brain: for volumes that show the brain alone, even if they do not look like it."),
+        )
         ui.licenceCheckBox.connect("toggled(bool)", self._onLicence)
         ui.progressBar.setVisible(False)
         ui.stageLabel.setVisible(False)
@@ -169,7 +179,7 @@ class RegisterPanel:
             lines.append(_("Temporary files: {folder}").format(folder=run.folder))
         self._ui.logTextEdit.setPlainText("\n".join(filter(None, lines)))
         if run.state == "done":
-            self._show(_("Done in {seconds:.0f} s.").format(seconds=run.seconds), 1.0)
+            self._show(" ".join([_("Done in {seconds:.0f} s.").format(seconds=run.seconds), *run.notes]), 1.0)
             qt.QSettings().setValue(self._timeKey(), run.seconds)
             self._done(run)
         elif run.state == "cancelled":

@@ -27,10 +27,12 @@ class Run:
         transformNode: the result, fixed to moving as its from-parent transform; None until done.
         volumeNode: the warped moving volume, or None.
         carriedNodes: what else was carried along, in the order given.
+        fixedMaskNode, movingMaskNode: segmentations of the brains that were found, or None: where a mask was given,
+            where the volume shows the brain alone, or where they were not wanted.
         quality: the measures, as `Registration.quality`.
         steps: displacement fields of the steps (SimpleITK, LPS), by the names of `worker`; empty unless asked for.
         report: the report as HTML, or an empty string.
-        notes: sentences on what could not be done though the registration itself could.
+        notes: sentences on what came beside the result, and on what could not be done though the registration could.
         seconds: what it took.
     """
 
@@ -56,7 +58,7 @@ class Run:
             raise RegistrationError(_("Fixed and moving volume are the same; select two different volumes."))
         outputs.check(fixedVolume, movingVolume)
         self.fixedVolumeID, self.movingVolumeID = fixedVolume.GetID(), movingVolume.GetID()
-        self.transformNode = self.volumeNode = None
+        self.transformNode = self.volumeNode = self.fixedMaskNode = self.movingMaskNode = None
         self.carriedNodes, self.notes = [], []
         self.quality, self.steps = {}, {}
         self.error = self.report = ""
@@ -152,6 +154,7 @@ class Run:
         folder = self._job.folder / "result"
         field = sitk.ReadImage(str(folder / "field.nrrd"))
         warped = sitk.ReadImage(str(folder / "warped.nrrd")) if self._outputs.makeVolume else None
+        brains = [self._foundBrain(folder / f"{role}_mask.nrrd") for role in ("fixed", "moving")]
         self.quality = json.loads((folder / "quality.json").read_text(encoding="utf-8"))
         self.steps = {file.stem: sitk.ReadImage(str(file)) for file in sorted(folder.glob("steps/*.nrrd"))}
         report = folder / "report.html"
@@ -163,9 +166,25 @@ class Run:
             self._fixed,
             field,
             warped,
+            brains,
             self.quality,
         )
-        self.transformNode, self.volumeNode, self.carriedNodes, self.notes = made
+        self.transformNode, self.volumeNode, self.carriedNodes, found, self.notes = made
+        self.fixedMaskNode, self.movingMaskNode = found
+        if all(found):
+            sentence = _(
+                "The brains that were found are in the scene; correct them and choose them as masks to register again."
+            )
+            self.notes.append(sentence)
+        elif any(found):
+            sentence = _("{name} was found and is in the scene; correct it and choose it as mask to register again.")
+            self.notes.append(sentence.format(name=next(filter(None, found)).GetName()))
+
+    def _foundBrain(self, path):
+        """The mask that the process has written where it found a brain, or None."""
+        import SimpleITK as sitk
+
+        return sitk.ReadImage(str(path)) if self._outputs.brainMasks and path.is_file() else None
 
 
 def pythonExecutable() -> str | None:

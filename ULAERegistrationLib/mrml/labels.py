@@ -14,17 +14,54 @@ from .geometry import ijk_to_ras_matrix, set_geometry, world_matrix
 from .volumes import image_from_volume
 
 LABELMAP = "Binary labelmap"  # vtkSegmentationConverter's name of that representation
+# What segmentations hold their labels in, the narrowest first; a segment's label value is a C++ int.
+LABEL_TYPES = (
+    (np.dtype(np.uint8), vtk.VTK_UNSIGNED_CHAR),
+    (np.dtype(np.int16), vtk.VTK_SHORT),
+    (np.dtype(np.int32), vtk.VTK_INT),
+)
 
 
 def oriented_image(image: sitk.Image) -> slicer.vtkOrientedImageData:
     """A label image as segmentations hold it."""
     data = slicer.vtkOrientedImageData()
     data.SetDimensions(*image.GetSize())
-    values = np.ascontiguousarray(sitk.GetArrayViewFromImage(image))
-    kind = vtk.VTK_UNSIGNED_CHAR if values.dtype == np.uint8 else vtk.VTK_SHORT
+    values, kind = _as_labels(sitk.GetArrayViewFromImage(image))
     data.GetPointData().SetScalars(numpy_support.numpy_to_vtk(values.ravel(), deep=True, array_type=kind))
     data.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(ijk_to_ras_matrix(image)))
     return data
+
+
+def set_segmentation_from_mask(node: slicer.vtkMRMLSegmentationNode, mask: sitk.Image, name: str) -> None:
+    """Makes a mask the only segment of a segmentation node, where the mask lies in the world.
+
+    Args:
+        node: what it held before is taken out; a linear parent transform stays.
+        mask: what is not zero is the segment.
+        name: of the segment.
+
+    Raises:
+        RegistrationError: the node lies under a transform that is not linear.
+    """
+    data = oriented_image(sitk.Cast(mask != 0, sitk.sitkUInt8))
+    placed = np.linalg.inv(world_matrix(node)) @ ijk_to_ras_matrix(mask)
+    data.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(placed))
+    segmentation = node.GetSegmentation()
+    segmentation.RemoveAllSegments()
+    segmentation.SetSourceRepresentationName(LABELMAP)
+    segment = slicer.vtkSegment()
+    segment.SetName(name)
+    segment.AddRepresentation(LABELMAP, data)
+    segmentation.AddSegment(segment, name)
+
+
+def _as_labels(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """Labels in the narrowest of `LABEL_TYPES` that holds all of them, and VTK's number of that type."""
+    lowest, highest = (values.min(), values.max()) if values.size else (0, 0)
+    for dtype, kind in LABEL_TYPES:
+        if np.iinfo(dtype).min <= lowest and highest <= np.iinfo(dtype).max:
+            return np.ascontiguousarray(values, dtype), kind
+    raise RegistrationError(f"The labels reach from {lowest} to {highest}; Slicer keeps numbers up to 2147483647.")
 
 
 def _image_from_oriented(data: slicer.vtkOrientedImageData, parent: np.ndarray, name: str) -> sitk.Image:
@@ -35,7 +72,7 @@ def _image_from_oriented(data: slicer.vtkOrientedImageData, parent: np.ndarray, 
     start = np.eye(4)
     start[:3, 3] = extent[::2]  # the first voxel of a cropped layer is not (0, 0, 0)
     values = numpy_support.vtk_to_numpy(data.GetPointData().GetScalars())
-    image = sitk.GetImageFromArray(values.reshape(data.GetDimensions()[::-1]).astype(np.int16))
+    image = sitk.GetImageFromArray(_as_labels(values.reshape(data.GetDimensions()[::-1]))[0])
     set_geometry(image, parent @ slicer.util.arrayFromVTKMatrix(matrix) @ start, name)
     return image
 
