@@ -35,6 +35,16 @@ REFINEMENT = Stage("refinement", 0.45, "Refining this pair")
 FIELD = Stage("field", 0.85, "Composing the transform")
 QUALITY = Stage("quality", 0.95, "Measuring the result")
 STAGES = (BRAIN, ALIGNMENT, NETWORK, REFINEMENT, FIELD, QUALITY)
+# What is told while a process of its own writes the results.
+WRITING_TRANSFORM = "Writing the transform"
+WRITING_WARPED = "Writing the warped volume"
+WRITING_STEPS = "Writing the steps"
+WRITING_REPORT = "Writing the report"
+
+
+def step_message(number: int, count: int) -> str:
+    """Return what a person waiting is told while the network computes one of its steps."""
+    return f"Network, step {number} of {count}"
 
 
 class StageClock:

@@ -112,7 +112,7 @@ def test_failure_at_every_stage_leaves_the_scene_as_it_was(panel, pair, scene, a
 
 
 def test_after_a_failure_the_next_registration_works(panel, pair, app):
-    behave(panel, "crash", "Step 2 of 3")
+    behave(panel, "crash", "Network, step 2 of 3")
     click(panel)
     assert finish(panel, app).state == "failed"
     behave(panel)
@@ -125,7 +125,7 @@ def test_after_a_failure_the_next_registration_works(panel, pair, app):
     [("refuse", "no brain"), ("exhaust", "not enough memory"), ("crash", "want of memory"), ("kill", "want of memory")],
 )
 def test_every_kind_of_failure_is_one_sentence_on_the_panel(panel, pair, app, behaviour, sentence):
-    behave(panel, behaviour, "Step 2 of 3")
+    behave(panel, behaviour, "Network, step 2 of 3")
     click(panel)
     finish(panel, app)
     assert sentence in panel.ui.stageLabel.text
@@ -133,7 +133,7 @@ def test_every_kind_of_failure_is_one_sentence_on_the_panel(panel, pair, app, be
 
 
 def test_what_the_worker_says_is_seen_while_it_runs(panel, pair, app, capsys):
-    behave(panel, "talk", "Step 1 of 3")
+    behave(panel, "talk", "Network, step 1 of 3")
     click(panel)
     wait_until(app, lambda: "something to say" in panel.ui.logTextEdit.plainText)
     assert running(panel)
@@ -449,9 +449,9 @@ def test_a_registration_that_ends_while_another_module_is_shown_is_selected_when
 
 
 def test_closing_the_scene_while_it_runs_ends_it(panel, pair, scene, app):
-    behave(panel, "hang", "Step 1 of 3")
+    behave(panel, "hang", "Network, step 1 of 3")
     click(panel)
-    wait_for_stage(app, panel, "Step 1 of 3")
+    wait_for_stage(app, panel, "Network, step 1 of 3")
     run = panel.registerPanel.run
     scene.Clear(0)
     assert run.state == "cancelled"
@@ -480,9 +480,9 @@ def test_the_brain_of_a_volume_that_is_gone_is_not_kept(panel, pair, scene, app)
 
 
 def test_reloading_the_module_while_it_runs_ends_it(panel, pair, module, app):
-    behave(panel, "hang", "Step 1 of 3")
+    behave(panel, "hang", "Network, step 1 of 3")
     click(panel)
-    wait_for_stage(app, panel, "Step 1 of 3")
+    wait_for_stage(app, panel, "Network, step 1 of 3")
     run = panel.registerPanel.run
     slicer.modules.ULAERegistrationWidget.onReload()
     assert run.state == "cancelled"

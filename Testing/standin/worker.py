@@ -24,19 +24,26 @@ from types import SimpleNamespace
 
 import SimpleITK as sitk
 
-STAGES = (
-    "Aligning the brains",
-    "Starting the network",
-    "Step 1 of 3",
-    "Step 2 of 3",
-    "Step 3 of 3",
-    "Refining this pair",
-    "Composing the transform",
-    "Writing the transform",
-    "Writing the warped volume",
-    "Writing the steps",
-    "Writing the report",
+from ULAERegistrationLib.progress import (
+    ALIGNMENT,
+    FIELD,
+    NETWORK,
+    REFINEMENT,
+    WRITING_REPORT,
+    WRITING_STEPS,
+    WRITING_TRANSFORM,
+    WRITING_WARPED,
+    step_message,
 )
+
+REGISTERING = (
+    ALIGNMENT.message,
+    NETWORK.message,
+    *(step_message(number, 3) for number in (1, 2, 3)),
+    REFINEMENT.message,
+    FIELD.message,
+)
+STAGES = (*REGISTERING, WRITING_TRANSFORM, WRITING_WARPED, WRITING_STEPS, WRITING_REPORT)
 OWN_STEP = (1.0, 2.0, 2.0)  # mm: what each of the three steps adds to the shift of the centres
 CHILD = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
 PAUSE_SECONDS = 1.0
@@ -122,8 +129,8 @@ def register(fixed, moving, settings, fixed_mask, moving_mask, initial_transform
 
     _write_quickly()
     fixed, moving = sitk.ReadImage(str(fixed)), sitk.ReadImage(str(moving))
-    for number, stage in enumerate(STAGES[:7]):
-        progress(number / 7, stage)
+    for number, stage in enumerate(REGISTERING):
+        progress(number / len(REGISTERING), stage)
     grid = covering_grid(fixed, FIELD_SPACING)
     total = known_map(fixed, moving)
     place = grid.GetSize(), grid.GetOrigin(), grid.GetSpacing(), grid.GetDirection()

@@ -20,7 +20,7 @@ import SimpleITK as sitk
 from ..geometry.transforms import covering_grid
 from ..output.folder import STEP_SPACING
 from ..output.report import write_report
-from ..progress import Progress
+from ..progress import WRITING_REPORT, WRITING_STEPS, WRITING_TRANSFORM, WRITING_WARPED, Progress
 from ..result import Registration
 from .job import JobDescription
 
@@ -35,7 +35,7 @@ def write_results(registration: Registration, job: JobDescription, folder: Path,
         progress: called with the fraction written and what is being written.
     """
     folder.mkdir()
-    progress(0.0, "Writing the transform")
+    progress(0.0, WRITING_TRANSFORM)
     _write(registration.transform.GetDisplacementField(), folder / "field.nrrd")
     (folder / "quality.json").write_text(json.dumps(registration.quality_record()), encoding="utf-8")
     found = {"fixed": (registration.fixed_mask, job.fixed_mask), "moving": (registration.moving_mask, job.moving_mask)}
@@ -43,13 +43,13 @@ def write_results(registration: Registration, job: JobDescription, folder: Path,
         if mask is not None and given is None:
             _write(mask, folder / f"{role}_mask.nrrd")
     if job.warped:
-        progress(0.2, "Writing the warped volume")
+        progress(0.2, WRITING_WARPED)
         _write(registration.warped, folder / "warped.nrrd")
     if job.steps:
-        progress(0.4, "Writing the steps")
+        progress(0.4, WRITING_STEPS)
         _write_steps(registration, folder / "steps")
     if job.report:
-        progress(0.6, "Writing the report")
+        progress(0.6, WRITING_REPORT)
         write_report(registration.report_content(), folder / "report.html")
 
 

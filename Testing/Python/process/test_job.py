@@ -138,15 +138,15 @@ def test_a_job_file_says_all_that_was_asked_for():
 
 
 def test_the_log_keeps_the_traceback_of_an_unexpected_error(images):
-    with started(images, "fail", "Step 2") as job:
+    with started(images, "fail", "Network, step 2") as job:
         job.wait(60)
         assert "Traceback" in job.log
         assert "ZeroDivisionError" in job.log
 
 
 def test_cancel_ends_the_whole_process_tree_at_once(images):
-    with started(images, "spawn", "Step 1 of 3") as job:
-        wait_for(job, "Step 1 of 3")
+    with started(images, "spawn", "Network, step 1 of 3") as job:
+        wait_for(job, "Network, step 1 of 3")
         while "child" not in job.log:
             job.poll()
             time.sleep(0.01)
@@ -178,8 +178,8 @@ def test_cancel_on_windows_ends_the_whole_process_tree_without_psutil(images, tm
     taskkill.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr("ULAERegistrationLib.process.job.WINDOWS", True, raising=False)
-    with started(images, "spawn", "Step 1 of 3", LAUNCHED) as job:
-        wait_for(job, "Step 1 of 3")
+    with started(images, "spawn", "Network, step 1 of 3", LAUNCHED) as job:
+        wait_for(job, "Network, step 1 of 3")
         while "child" not in job.log:
             job.poll()
             time.sleep(0.01)
@@ -195,7 +195,7 @@ def test_cancel_on_windows_ends_the_whole_process_tree_without_psutil(images, tm
 
 def test_a_folder_that_is_still_in_use_for_a_moment_is_removed_all_the_same(images, monkeypatch):
     # Windows keeps files of an ended process open for a moment, and removes none that is open.
-    job, real, tries = started(images, "refuse", "Step 1"), shutil.rmtree, []
+    job, real, tries = started(images, "refuse", "Network, step 1"), shutil.rmtree, []
 
     def rmtree(path, *arguments, **named):
         tries.append(job._process[0].poll())
@@ -220,8 +220,8 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_job import started, wait_for
 import SimpleITK as sitk
 image = sitk.GaussianSource(size=[20, 22, 18], sigma=[5, 5, 5], mean=[10, 11, 9])
-job = started({{"fixed": image, "moving": image}}, "hang", "Step 1")
-wait_for(job, "Step 1")
+job = started({{"fixed": image, "moving": image}}, "hang", "Network, step 1")
+wait_for(job, "Network, step 1")
 print(job._process[0].pid, job.folder, flush=True)
 time.sleep(600)
 """
@@ -241,8 +241,8 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_job import started, wait_for
 import SimpleITK as sitk
 image = sitk.GaussianSource(size=[20, 22, 18], sigma=[5, 5, 5], mean=[10, 11, 9])
-job = started({{"fixed": image, "moving": image}}, "hang", "Step 1")
-wait_for(job, "Step 1")
+job = started({{"fixed": image, "moving": image}}, "hang", "Network, step 1")
+wait_for(job, "Network, step 1")
 print(job._process[0].pid, job.folder, flush=True)
 """
     parent = psutil.Popen([sys.executable, "-c", code], stdout=-1, text=True)
@@ -259,7 +259,7 @@ def test_a_python_that_is_not_there_is_a_sentence():
 
 
 def test_files_stay_when_they_are_to_be_kept(images):
-    with started(images, "refuse", "Step 1", keep_files=True) as job:
+    with started(images, "refuse", "Network, step 1", keep_files=True) as job:
         job.wait(60)
     assert (job.folder / "job.json").is_file()
     for path in sorted(job.folder.rglob("*"), reverse=True):

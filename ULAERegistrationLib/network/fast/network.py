@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...flows.warp import compose_all, resize_flow, warp
-from ...progress import Progress, silent
+from ...progress import Progress, silent, step_message
 from ..ulaenet import LEAK, Block, ULAENet, UncoupledBlock
 from .convolution import Kernel, convolved, fusion_block, halved, head_flow, normalised_block
 from .slabs import Normalised, Source, empty_tensor, slabs, statistics, stored
@@ -155,7 +155,7 @@ class FastULAENet:
         flows: list[Tensor] = []
         done = 0.0
         for number, (levels, head) in enumerate(zip(self.decoder_levels, self.heads, strict=True), start=1):
-            progress(done, f"Network, step {number} of {len(self.heads)}")
+            progress(done, step_message(number, len(self.heads)))
             done += STEP_SHARES[levels]
             flow = self._step(fixed, warped, levels, *head).to(self.flow_device)
             if number == len(self.heads):
