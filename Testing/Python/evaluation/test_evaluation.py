@@ -291,7 +291,12 @@ def test_syn_finds_a_shift():
 def test_ctrl_c_ends_it_and_leaves_nothing(brains, tmp_path):
     command = [sys.executable, "-m", "ULAERegistrationLib", "evaluate", str(brains), "-o", str(tmp_path / "out")]
     process = subprocess.Popen(
-        [*command, "--methods", "smooth"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        [*command, "--methods", "smooth"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        # A shell lets what it starts in the background ignore Ctrl-C, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     heard = b""
     while b"smooth: " not in heard:
