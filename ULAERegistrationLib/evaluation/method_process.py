@@ -5,8 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import tempfile
+import threading
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -56,7 +59,8 @@ class MethodProcess:
         self._folder = tempfile.TemporaryDirectory(prefix="ulae-evaluate-")
         self._connection, far_end = context.Pipe()
         self._process = context.Process(target=_serve, args=(far_end, method, options), daemon=True)
-        self._process.start()
+        with _without_ctrl_c():
+            self._process.start()
         far_end.close()
 
     def __enter__(self) -> MethodProcess:
@@ -89,10 +93,25 @@ class MethodProcess:
         return Answer(flow=tensor_of(np.load(file)), **answer)
 
 
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Let processes that are started here ignore Ctrl-C from their first instruction on.
+
+    The caller hears it too, and ends them; they would only print a traceback. Only the main thread can set signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _serve(connection: Connection, method: str, options: dict[str, Any]) -> None:
     """Run the process: register each pair of files received, until the connection closes."""
     keep_freed_memory()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the caller too, which then kills this process
     try:
         # Imported here, so that a failure to load what a method needs is reported to the caller.
         from .methods import prepare
