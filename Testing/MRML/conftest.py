@@ -13,8 +13,13 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "Testing"), str(ROOT / "ULAERegistration")]
 os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
 
+import slicer  # noqa: E402
+from standin import i18n  # noqa: E402
 from standin.mrml_scene import MRML, make_scene  # noqa: E402
 from standin.worker import known_map  # noqa: E402
+
+# The wheel lacks Slicer's translation, which the parts of the module use for their sentences.
+sys.modules["slicer.i18n"] = slicer.i18n = i18n
 
 FIXED, MOVING = "oblique/na16", "oasis/1101"  # fixed: an oblique, left-handed scan of 1.0 x 1.2 x 1.6 mm
 

@@ -12,12 +12,17 @@ from conftest import FIXED, MOVING
 from ULAERegistrationParts.outputs import Outputs
 from ULAERegistrationParts.run import Run
 
-from ULAERegistrationLib.mrml.labels import labels_on_grid
+from ULAERegistrationLib.mrml.labels import label_layers
 from ULAERegistrationLib.mrml.volumes import image_from_volume
 from ULAERegistrationLib.network.weights import SHIPPED
+from ULAERegistrationLib.settings import RegistrationSettings
 
 LPS = np.array([-1.0, -1.0, 1.0])
 POINTS = 10_000
+
+
+def labels_on_grid(node, like) -> dict:
+    return {name: values == value for values, names in label_layers(node, like) for name, value in names.items()}
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +39,9 @@ def registered(mrml, data_folder):
     fixed, moving, labels = load(FIXED, "t1"), load(MOVING, "t1"), load(MOVING, "seg")
     segments = mrml.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "regions")
     mrml.logics["Segmentations"].ImportLabelmapToSegmentationNode(labels, segments)
-    options = {"settings": {"preset": "fast", "device": "cpu"}, "steps": True, "keepTemporaryFiles": True}
-    run = Run(fixed, moving, Outputs(carry=[labels, segments]), (None, None), None, options)
+    outputs = Outputs(alsoTransform=[labels, segments], steps=True, temporaryFiles=True)
+    settings = RegistrationSettings(preset="fast", device="cpu")
+    run = Run(fixed, moving, (None, None), None, outputs, settings, None)
     while run.poll() == "running":
         time.sleep(0.05)
     assert run.state == "done", run.error + run.log
