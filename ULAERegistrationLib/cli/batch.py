@@ -22,7 +22,7 @@ def add_batch(commands: Commands) -> None:
 
 
 def _batch(options: argparse.Namespace) -> None:
-    from ..process.batch import DONE, read_cases, run_batch
+    from ..process.batch import DONE, read_cases, results_of_others, run_batch
 
     cases, settings = read_cases(options.table), settings_of(options)
     with progress_bar(options.quiet) as progress:
@@ -31,6 +31,8 @@ def _batch(options: argparse.Namespace) -> None:
     if not options.quiet:
         for row in rows:
             print(f"{row['name']}: {row.get('verdict', row['status'])}. {row['message']}")
+        if others := results_of_others(cases, options.output):
+            print(f"{options.output} also holds results of pairs that the table does not name: {', '.join(others)}.")
     if failed:
         names = ", ".join(row["name"] for row in failed)
         raise RegistrationError(

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from ..errors import RegistrationError
 
-# Files that say that their folder is complete.
-LAST = ("quality.json",)
+RECORD = "made_from.json"  # what a result was made from, see `process.made_from`
+# Files that say that their folder is complete: an earlier result's are removed first, the new ones are moved last.
+LAST = ("quality.json", RECORD)
+PARTIAL = ".partial-"  # begins the names of what is being written
 IMAGE_EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
@@ -97,13 +99,13 @@ def whole_or_nothing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     # The temporary name ends with the full name, because writers choose the format by the extension.
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         os.replace(partial, path)
     except (OSError, RuntimeError) as error:
-        raise RegistrationError(f"{path} could not be written ({itk_reason(error)}); choose another place.") from error
+        raise _unwritten(path, error) from error
     finally:
         with suppress(OSError):
             partial.unlink()
@@ -128,11 +130,13 @@ def whole_folder_or_nothing(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """
     folder = Path(folder)
     is_new = not folder.exists()
-    partial = folder / f".partial-{os.getpid()}"
+    partial = folder / f"{PARTIAL}{os.getpid()}"
     try:
         partial.mkdir(parents=True)
         yield partial
-        # What programs look for to see that a result is complete comes last.
+        for name in LAST:
+            if (partial / name).exists():
+                (folder / name).unlink(missing_ok=True)
         for path in sorted(partial.rglob("*"), key=lambda path: (path.name in LAST, path)):
             target = folder / path.relative_to(partial)
             if path.is_dir():
@@ -141,13 +145,17 @@ def whole_folder_or_nothing(folder: str | os.PathLike[str]) -> Iterator[Path]:
                 path.replace(target)
         is_new = False
     except OSError as error:
-        raise RegistrationError(
-            f"{folder} could not be written ({itk_reason(error)}); choose another place."
-        ) from error
+        raise _unwritten(folder, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         if is_new:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unwritten(path: Path, error: Exception) -> RegistrationError:
+    """Say that a file or folder could not be written, without the temporary folders that it was to lie in."""
+    shown = Path(*(part for part in path.parts if not part.startswith(PARTIAL)))
+    return RegistrationError(f"{shown} could not be written ({itk_reason(error)}); choose another place.")
 
 
 def itk_reason(error: Exception) -> str:

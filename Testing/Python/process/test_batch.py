@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import pytest
 import SimpleITK as sitk
@@ -11,13 +12,15 @@ from ULAERegistrationLib import registration
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.errors import Cancelled, RegistrationError
 from ULAERegistrationLib.process import batch
-from ULAERegistrationLib.process.batch import SUMMARY, read_cases, run_batch
+from ULAERegistrationLib.process.batch import SUMMARY, Case, read_cases, run_batch
 from ULAERegistrationLib.settings import RegistrationSettings
 
 
 @pytest.fixture
 def scan(tmp_path):
-    sitk.WriteImage(sitk.GaussianSource(size=[30, 30, 30], sigma=[9] * 3, mean=[15] * 3), str(tmp_path / "scan.nii.gz"))
+    image = sitk.GaussianSource(size=[30, 30, 30], sigma=[9] * 3, mean=[15] * 3)
+    sitk.WriteImage(image, str(tmp_path / "scan.nii.gz"))
+    sitk.WriteImage(2 * image, str(tmp_path / "bad.nii.gz"))
     return tmp_path / "scan.nii.gz"
 
 
@@ -39,24 +42,28 @@ def quick(monkeypatch):
     def register(fixed, moving, settings, progress, **files):
         asked.append(files)
         progress(0.5, "Half way")
-        if len(asked) == 2:
+        if fixed.name == "bad.nii.gz":
             raise RegistrationError("The moving image shows no brain; choose another.")
         return Result()
 
     class Result:
         def save(self, folder):
-            folder.mkdir(parents=True)
             (folder / "quality.json").write_text(
                 '{"verdict": "good", "reasons": ["They match."], "ncc_after": 0.61237}'
             )
 
+        def warp_labels(self, labels):
+            return labels
+
     monkeypatch.setattr(registration, "register", register)
     monkeypatch.setattr(batch, "read_volume", lambda path, role: path)
+    monkeypatch.setattr(batch, "read_labels", lambda path, image, role: sitk.ReadImage(str(path)))
     return asked
 
 
 def test_one_bad_pair_does_not_stop_the_others_and_what_is_done_stays_done(table, quick, tmp_path):
-    cases = read_cases(table(*(f"{name},scan.nii.gz,scan.nii.gz" for name in ("ann", "bob", "cid"))))
+    lines = ("ann,scan.nii.gz,scan.nii.gz", "bob,bad.nii.gz,scan.nii.gz", "cid,scan.nii.gz,scan.nii.gz")
+    cases = read_cases(table(*lines))
     heard = []
     rows = run_batch(cases, tmp_path / "out", RegistrationSettings(), lambda *told: heard.append(told))
     assert [row["status"] for row in rows] == ["done", "failed", "done"]
@@ -68,8 +75,87 @@ def test_one_bad_pair_does_not_stop_the_others_and_what_is_done_stays_done(table
     assert [fraction for fraction, _ in heard] == sorted(fraction for fraction, _ in heard)
     assert heard[-1][0] == 1
     again = run_batch(cases, tmp_path / "out", RegistrationSettings())
-    assert [row["status"] for row in again] == ["done"] * 3
+    assert [row["message"] for row in again] == [row["message"] for row in rows]
     assert len(quick) == 4  # three, and the failed one again
+
+
+def changed_input(folder, case, settings):
+    case.files["moving"].write_bytes(b"another scan")
+    return case, settings, "moving"
+
+
+def changed_setting(folder, case, settings):
+    return case, replace(settings, smoothness=2.0), "setting smoothness"
+
+
+def changed_weights(folder, case, settings):
+    (folder / "own.safetensors").write_bytes(b"weights")
+    return case, replace(settings, model=str(folder / "own.safetensors")), "weights of the registration"
+
+
+def added_labels(folder, case, settings):
+    return Case(case.name, {**case.files, "moving_labels": folder / "bad.nii.gz"}), settings, "moving labels"
+
+
+@pytest.mark.parametrize("change", [changed_input, changed_setting, changed_weights, added_labels])
+def test_a_pair_is_registered_again_where_what_it_was_made_from_has_changed(table, quick, tmp_path, change):
+    """A corrected table, another preset, labels added (mne-bids-pipeline #901)."""
+    (case,), settings = read_cases(table("ann,scan.nii.gz,bad.nii.gz")), RegistrationSettings()
+    run_batch([case], tmp_path / "out", settings)
+    run_batch([case], tmp_path / "out", replace(settings, device="cpu"))  # where it runs changes nothing
+    assert len(quick) == 1
+    case, settings, what = change(tmp_path, case, settings)
+    (row,) = run_batch([case], tmp_path / "out", settings)
+    assert len(quick) == 2
+    assert row["message"] == f"They match. Registered again: changed since the earlier result: {what}."
+    assert "Registered again" not in run_batch([case], tmp_path / "out", settings)[0]["message"]
+    assert len(quick) == 2
+
+
+def test_no_file_of_an_earlier_result_lies_beside_the_new_one_and_others_stay(table, quick, tmp_path):
+    header, line = "name,fixed,moving,moving_labels", "ann,scan.nii.gz,scan.nii.gz,scan.nii.gz"
+    out = tmp_path / "out"
+    run_batch(read_cases(table(line, header=header)), out, RegistrationSettings())
+    assert {path.name for path in (out / "ann").iterdir()} == {"quality.json", "made_from.json", "warped_labels.nii.gz"}
+    (out / "ann" / "notes.txt").write_text("my own")
+    run_batch(read_cases(table(line.rpartition(",")[0])), out, RegistrationSettings())
+    assert {path.name for path in (out / "ann").iterdir()} == {"quality.json", "made_from.json", "notes.txt"}
+
+
+def test_a_result_of_which_is_not_known_what_it_was_made_from_is_made_again(table, quick, tmp_path):
+    cases = read_cases(table("ann,scan.nii.gz,scan.nii.gz"))
+    run_batch(cases, tmp_path / "out", RegistrationSettings())
+    (tmp_path / "out" / "ann" / "made_from.json").write_text("[]")
+    (row,) = run_batch(cases, tmp_path / "out", RegistrationSettings())
+    assert "is not known" in row["message"]
+    assert len(quick) == 2
+
+
+def test_an_earlier_result_stays_where_the_new_one_fails_and_is_not_taken_for_it(table, quick, scan, tmp_path):
+    out = tmp_path / "out"
+    run_batch(read_cases(table("ann,scan.nii.gz,scan.nii.gz")), out, RegistrationSettings())
+    before = (out / "ann" / "quality.json").read_bytes()
+    for _ in range(2):
+        (row,) = run_batch(read_cases(table("ann,bad.nii.gz,scan.nii.gz")), out, RegistrationSettings())
+        assert row["status"] == "failed"
+        assert row["message"].endswith("still holds an earlier result, of other inputs or settings.")
+    assert (out / "ann" / "quality.json").read_bytes() == before
+    with (out / "summary.csv").open() as file:
+        assert [line["verdict"] for line in csv.DictReader(file)] == [""]
+
+
+def test_results_of_pairs_that_the_table_does_not_name_are_said(table, quick, tmp_path, capsys):
+    for name in ("ann", "bob"):
+        assert main(["batch", str(table(f"{name},scan.nii.gz,scan.nii.gz")), "-o", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.endswith("also holds results of pairs that the table does not name: ann.\n")
+
+
+def test_a_spreadsheet_finds_no_formula_in_the_summary(table, quick, tmp_path):
+    name = "=HYPERLINK(A1)"
+    (row,) = run_batch(read_cases(table(f"{name},scan.nii.gz,scan.nii.gz")), tmp_path / "out", RegistrationSettings())
+    with (tmp_path / "out" / "summary.csv").open() as file:
+        (line,) = csv.DictReader(file)
+    assert (row["name"], line["name"], line["ncc_after"]) == (name, f"'{name}", "0.6124")
 
 
 def test_cancelling_ends_the_batch_and_keeps_what_is_done(table, quick, tmp_path):
@@ -101,7 +187,9 @@ def test_masks_and_transforms_of_the_table_are_used(table, quick, scan, tmp_path
         ("name,fixed,moving", ["ann,scan.nii.gz,"], "names no moving image"),
         ("name,fixed,moving", ["ann,scan.nii.gz,none.nii.gz"], "does not exist"),
         ("name,fixed,moving", ["../ann,scan.nii.gz,scan.nii.gz"], "no name for a folder"),
-        ("name,fixed,moving", ["ann,scan.nii.gz,scan.nii.gz"] * 2, "comes twice"),
+        ("name,fixed,moving", ["summary.csv,scan.nii.gz,scan.nii.gz"], "no name for a folder"),
+        ("name,fixed,moving", ["\x1b[2Jann,scan.nii.gz,scan.nii.gz"], "no name for a folder"),
+        ("name,fixed,moving", ["ann,scan.nii.gz,scan.nii.gz", "Ann,scan.nii.gz,scan.nii.gz"], "comes twice"),
         ("name,fixed,moving,fixed", ["ann,scan.nii.gz,scan.nii.gz,scan.nii.gz"], "column 'fixed' comes twice"),
     ],
 )
@@ -132,7 +220,7 @@ def test_a_table_that_is_not_there_is_refused(capsys, tmp_path):
 
 
 def test_the_command_says_which_pairs_failed(table, quick, tmp_path, capsys):
-    lines = [f"{name},scan.nii.gz,scan.nii.gz" for name in ("ann", "bob")]
+    lines = ["ann,scan.nii.gz,scan.nii.gz", "bob,bad.nii.gz,scan.nii.gz"]
     assert main(["batch", str(table(*lines)), "-o", str(tmp_path / "out")]) == 1
     output = capsys.readouterr()
     assert "ann: good. They match." in output.out

@@ -1,0 +1,134 @@
+"""What the result of a pair was made from, so that it counts as done only as long as that has not changed.
+
+The record lies beside the result, in `made_from.json`. It holds the SHA-256 of every input and of the weights, the
+settings, and the names of the files of the result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..files.writing import RECORD
+from ..settings import RegistrationSettings
+
+# Settings that say where a registration runs, or whose content is compared instead of their name.
+NOT_COMPARED = ("device", "model")
+DETACHED = (".hdr", ".img", ".nhdr", ".mhd")  # formats whose voxels lie in another file of the same name
+
+
+@dataclass(frozen=True)
+class MadeFrom:
+    """What a result was made from.
+
+    Attributes:
+        inputs: SHA-256 of the content of each input, by its column in the table.
+        settings: of the registration, without `NOT_COMPARED`.
+        weights: SHA-256 of the weights, by what they are for; of an extractor that comes with another package, its
+            name.
+    """
+
+    inputs: Mapping[str, str]
+    settings: Mapping[str, Any]
+    weights: Mapping[str, str]
+
+    @classmethod
+    def of(cls, files: Mapping[str, Path], settings: RegistrationSettings) -> MadeFrom:
+        """Read the inputs and the weights of a registration.
+
+        Args:
+            files: the inputs by column. What cannot be read counts as changed, so that the registration says why.
+            settings: of the registration.
+        """
+        # Imported here because these load torch.
+        from ..network.brain_extraction import SHIPPED as BRAIN_WEIGHTS
+        from ..network.weights import SHIPPED
+
+        own_extractor = settings.extractor == "ulae"
+        return cls(
+            inputs={column: _digest(path) for column, path in files.items()},
+            settings={name: value for name, value in asdict(settings).items() if name not in NOT_COMPARED},
+            weights={
+                "registration": _digest(Path(settings.model or SHIPPED)),
+                "brain extraction": _digest(BRAIN_WEIGHTS) if own_extractor else settings.extractor,
+            },
+        )
+
+    def changes(self, earlier: MadeFrom) -> str:
+        """Name what differs from an earlier result; empty where nothing does."""
+        inputs = [name.replace("_", " ") for name in _different(self.inputs, earlier.inputs)]
+        settings = [f"setting {name}" for name in _different(self.settings, earlier.settings)]
+        weights = [f"weights of the {name}" for name in _different(self.weights, earlier.weights)]
+        return ", ".join([*inputs, *settings, *weights])
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A result that a folder holds.
+
+    Attributes:
+        made_from: what it was made from; None where that is not known.
+        files: its files, relative to the folder.
+    """
+
+    made_from: MadeFrom | None
+    files: tuple[str, ...]
+
+
+def earlier_result(folder: Path) -> Earlier | None:
+    """Read what a folder holds of an earlier registration; None where it holds no complete result."""
+    if not (folder / "quality.json").is_file():
+        return None
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        made_from = MadeFrom(record["inputs"], record["settings"], record["weights"])
+        return Earlier(made_from, tuple(map(str, record["files"])))
+    except (OSError, ValueError, KeyError, TypeError):  # of an older version, or damaged
+        return Earlier(None, ())
+
+
+def write_record(folder: Path, made_from: MadeFrom) -> tuple[str, ...]:
+    """Write the record of the result whose files lie in a folder, and return their names relative to it."""
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    record = {**asdict(made_from), "version": __version__, "files": files}
+    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return (*files, RECORD)
+
+
+def remove_left_over(folder: Path, earlier: Iterable[str], now: Iterable[str]) -> None:
+    """Remove the files of an earlier result that the new one does not have; other files in the folder are kept."""
+    for name in set(earlier) - set(now):
+        path = folder / name
+        # The record may have been edited; nothing outside the folder is ever removed.
+        if path.resolve().is_relative_to(folder.resolve()):
+            path.unlink(missing_ok=True)
+
+
+def _different(now: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[str]:
+    return [name for name in {**earlier, **now} if now.get(name) != earlier.get(name) or now.get(name) == ""]
+
+
+def _digest(path: Path) -> str:
+    """Compute the SHA-256 of a file, or of all files that belong to a folder or a detached header.
+
+    Returns:
+        In hexadecimal; empty where a file cannot be read.
+    """
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+    elif path.name.lower().endswith(DETACHED):
+        files = sorted(file for file in path.parent.glob("*") if file.name.split(".")[0] == path.name.split(".")[0])
+    total = hashlib.sha256()
+    try:
+        for file in files:
+            with file.open("rb") as content:
+                total.update(hashlib.file_digest(content, "sha256").digest())
+    except OSError:
+        return ""
+    return total.hexdigest()
