@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,3 +86,21 @@ def simulated_registration(simulated, simulated_progress):
         device="cpu",
         progress=lambda fraction, message: simulated_progress.append((fraction, message)),
     )
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A real browser without a window; tests that need it are skipped where there is none."""
+    selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    driver = shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("there is no browser; on Debian: apt-get install chromium chromium-driver")
+    options = selenium.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1100,1000"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    window = selenium.Chrome(options=options, service=selenium.ChromeService(driver))
+    yield window
+    window.quit()

@@ -35,7 +35,7 @@ def test_every_python_file_is_listed(folder, prefix):
 def test_every_resource_is_listed():
     module, library = ROOT / "ULAERegistration", ROOT / "ULAERegistrationLib"
     assert listed(module, "MODULE_PYTHON_RESOURCES") == present(module, "Resources/**/*")
-    assert listed(library, "LIBRARY_PYTHON_RESOURCES") == present(library, "models/*", "py.typed")
+    assert listed(library, "LIBRARY_PYTHON_RESOURCES") == present(library, "models/*", "output/*.html", "py.typed")
 
 
 def test_the_extension_says_what_it_is():

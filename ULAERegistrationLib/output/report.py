@@ -1,4 +1,4 @@
-"""Write report.html: the verdict, the figures and the measures, in one file without external resources."""
+"""Write report.html: the verdict, a viewer, the figures and the measures, in one file without external resources."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ..provenance import Provenance
 from ..quality import DO_NOT_USE, FOLDING_NOTABLE, GOOD, INVERSE_ERROR_MM, LOOK, NCC_WEAK, Quality
 from .canonical_view import CanonicalView
 from .figures import ReportFigure, draw
+from .viewer import viewer
 
 VERDICTS = {
     GOOD: ("good", "Good"),
@@ -36,6 +37,7 @@ PAPER = (
     "Shu Y, Wang H, Xiao B, Bi X, Li W. Medical Image Registration Based on Uncoupled Learning and Accumulative "
     "Enhancement. MICCAI 2021, LNCS 12904, 3-13."
 )
+NOTHING_FROM_ELSEWHERE = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 STYLE = """
 :root { color-scheme: light dark; --page: #fff; --text: #1c2128; --faint: #5b6570; --line: #d8dde3; --card: #f4f6f8;
   --good: #1a7f37; --look: #9a6700; --bad: #c4212c; }
@@ -65,7 +67,7 @@ class ReportContent:
     """The content of a report.
 
     Attributes:
-        view: the data of the figures.
+        view: the data of the viewer and the figures.
         quality: the measures and the verdict.
         fixed, moving: the original images, whose geometry is listed.
         card: of the weights.
@@ -116,6 +118,7 @@ def _page(content: ReportContent, figures: list[ReportFigure], folder: Path) -> 
     body = [
         "<h1>Registration of two brain MR scans with ULAE-net</h1>",
         _verdict(quality),
+        viewer(content.view),
         "<h2>Figures</h2>",
         *map(_figure, figures),
         "" if figures else "<p>There are no figures, because the Python package matplotlib is not installed.</p>",
@@ -138,6 +141,7 @@ def _page(content: ReportContent, figures: list[ReportFigure], folder: Path) -> 
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{NOTHING_FROM_ELSEWHERE}">\n'
         f"<title>Registration: {escape(quality.verdict)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         + "\n".join(part for part in body if part)
         + "\n</body>\n</html>\n"
