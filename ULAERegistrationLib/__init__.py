@@ -12,7 +12,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers, which cannot see what __getattr__ imports
+    from .applying import apply_transform, apply_transform_to_points
     from .errors import Cancelled, RegistrationError
+    from .files.transforms import read_transform, write_transform
     from .network.brain_extraction import extract_brain
     from .registration import register
     from .result import Registration, Step
@@ -26,14 +28,22 @@ __all__ = [
     "RegistrationSettings",
     "Step",
     "__version__",
+    "apply_transform",
+    "apply_transform_to_points",
     "extract_brain",
+    "read_transform",
     "register",
+    "write_transform",
 ]
 
 _MODULES = {
     "register": "registration",
     "Registration": "result",
     "Step": "result",
+    "apply_transform": "applying",
+    "apply_transform_to_points": "applying",
+    "read_transform": "files.transforms",
+    "write_transform": "files.transforms",
     "extract_brain": "network.brain_extraction",
     "Cancelled": "errors",
     "RegistrationError": "errors",

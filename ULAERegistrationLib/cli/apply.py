@@ -1,34 +1,89 @@
-"""`ulae apply`: warp an image or a label map with a transform."""
+"""`ulae apply`: warp an image or a label map with a transform, or carry points."""
 
 from __future__ import annotations
 
 import argparse
+import json
 
-from .options import Commands, add_command
+from .options import Commands, UsageError, add_command, add_json
+
+DIRECTION = """\
+What belongs to the moving image is carried to the fixed image; with --inverse the other way. This holds for images,
+label maps and points alike. The transform itself maps points of the fixed image to the moving one, so points of the
+moving image take its inverse, which is found point by point.
+
+"""
 
 
 def add_apply(commands: Commands) -> None:
     """Add the command `ulae apply`."""
-    command = add_command(commands, "apply", _apply, "Warp another image, or a label map, with a transform.")
+    command = add_command(
+        commands,
+        "apply",
+        _apply,
+        "Warp another image, a label map, or points with a transform.",
+        "ulae apply result/transform.h5 other.nii.gz --like fixed.nii.gz -o other_on_fixed.nii.gz",
+        "ulae apply result/transform.h5 other.nii.gz --like fixed.nii.gz --interpolation cubic -o cubic.nii.gz",
+        "ulae apply result/transform.h5 atlas.nii.gz --like moving.nii.gz --inverse --labels -o atlas_on_moving.nii.gz",
+        "ulae apply result/transform.h5 --points landmarks.mrk.json -o landmarks_on_fixed.mrk.json",
+    )
+    command.epilog = DIRECTION + (command.epilog or "")
     command.add_argument("transform", metavar="TRANSFORM", help=".h5 or .nii.gz, as `ulae register` writes it")
-    command.add_argument("moving", metavar="MOVING", help="what is warped")
-    command.add_argument("--like", required=True, metavar="FIXED", help="the image whose grid the result has")
-    command.add_argument("-o", "--output", required=True, metavar="OUT", help=".nii.gz, .nrrd or .mha")
+    command.add_argument("moving", metavar="MOVING", nargs="?", help="the image that is warped")
+    command.add_argument("--like", metavar="FIXED", help="the image whose grid the result has")
+    command.add_argument(
+        "--points",
+        metavar="FILE",
+        help="points to carry instead of an image: .csv (columns x, y, z in LPS mm, as ANTs), .fcsv or .mrk.json",
+    )
+    command.add_argument("-o", "--output", required=True, metavar="OUT", help=".nii.gz, .nrrd or .mha; as FILE")
     command.add_argument("--labels", action="store_true", help="a label map: nearest neighbour")
+    command.add_argument(
+        "--interpolation", choices=("linear", "cubic", "nearest"), default="linear", help="of an image; default: linear"
+    )
     command.add_argument("--inverse", action="store_true", help="the other way, from fixed to moving")
+    add_json(command)
 
 
 def _apply(options: argparse.Namespace) -> None:
+    if options.points and (options.moving or options.like or options.labels):
+        raise UsageError("--points carries points alone; leave out the image, --like and --labels.")
+    if not options.points and not (options.moving and options.like):
+        raise UsageError("Give an image and --like FIXED for the grid of the result, or --points FILE.")
+    outcome = _carry_points(options) if options.points else _warp(options)
+    if options.json:
+        print(json.dumps({"output": options.output, "inverse": options.inverse, **outcome}, indent=2))
+
+
+def _warp(options: argparse.Namespace) -> dict[str, object]:
+    from ..applying import apply_transform
     from ..files.transforms import read_transform
-    from ..files.volumes import read_any, read_any_labels, write_image
+    from ..files.volumes import write_image
     from ..files.writing import check_output_file
-    from ..geometry.inverse import inverse
-    from ..geometry.resampling import resample
 
     check_output_file(options.output)
+    warped = apply_transform(
+        read_transform(options.transform),
+        options.moving,
+        options.like,
+        labels=options.labels,
+        interpolation=options.interpolation,
+        inverse=options.inverse,
+    )
+    write_image(warped, options.output)
+    how = "nearest" if options.labels else options.interpolation
+    return {"size": warped.GetSize(), "spacing": warped.GetSpacing(), "interpolation": how}
+
+
+def _carry_points(options: argparse.Namespace) -> dict[str, object]:
+    from ..applying import apply_transform_to_points
+    from ..files.points import read_points, write_points
+    from ..files.transforms import read_transform
+    from ..files.writing import check_output_file
+
+    file = read_points(options.points)
+    check_output_file(options.output, (file.extension,))
     transform = read_transform(options.transform)
-    read = read_any_labels if options.labels else read_any
-    moving, like = read(options.moving, "The image"), read_any(options.like, "The reference image")
-    if options.inverse:
-        transform = inverse(transform, like)
-    write_image(resample(moving, like, transform, labels=options.labels), options.output)
+    carried = apply_transform_to_points(transform, file.points, inverse=options.inverse)
+    write_points(carried, file, options.output)
+    return {"points": len(carried), "lps": carried.round(6).tolist()}

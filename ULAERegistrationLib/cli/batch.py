@@ -10,7 +10,13 @@ from .options import Commands, add_command, add_settings, progress_bar, settings
 
 def add_batch(commands: Commands) -> None:
     """Add the command `ulae batch`."""
-    command = add_command(commands, "batch", _batch, "Register every pair of a table; the same call goes on later.")
+    command = add_command(
+        commands,
+        "batch",
+        _batch,
+        "Register every pair of a table; the same call goes on later.",
+        "ulae batch cohort.csv -o results",
+    )
     command.add_argument(
         "table",
         metavar="TABLE",
@@ -25,7 +31,7 @@ def _batch(options: argparse.Namespace) -> None:
     from ..process.batch import DONE, read_cases, results_of_others, run_batch
 
     cases, settings = read_cases(options.table), settings_of(options)
-    with progress_bar(options.quiet) as progress:
+    with progress_bar(options.quiet, options.table) as progress:
         rows = run_batch(cases, options.output, settings, progress)
     failed = [row for row in rows if row["status"] != DONE]
     if not options.quiet:

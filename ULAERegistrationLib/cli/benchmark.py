@@ -6,17 +6,22 @@ import argparse
 import json
 
 from ..settings import PRESETS
-from .options import Commands, add_command, add_network, progress_bar
+from .options import Commands, add_command, add_json, add_network, progress_bar
 
 
 def add_benchmark(commands: Commands) -> None:
     """Add the command `ulae benchmark`."""
     command = add_command(
-        commands, "benchmark", _benchmark, "Time every preset on this machine, on the simulated pair of `ulae demo`."
+        commands,
+        "benchmark",
+        _benchmark,
+        "Time every preset on this machine, on the simulated pair of `ulae demo`.",
+        "ulae benchmark",
+        "ulae benchmark --presets fast --device cpu --json",
     )
     command.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS), help="default: all")
     add_network(command)
-    command.add_argument("--json", action="store_true", help="print the figures as JSON")
+    add_json(command)
 
 
 def _benchmark(options: argparse.Namespace) -> None:
@@ -26,7 +31,7 @@ def _benchmark(options: argparse.Namespace) -> None:
     pair = simulate()
     figures = {}
     for preset in options.presets:
-        with progress_bar(options.json) as progress:
+        with progress_bar(options.json, f"the simulated pair, preset {preset}") as progress:
             found = register(
                 pair.subject,
                 pair.template,

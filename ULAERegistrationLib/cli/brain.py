@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import json
 
 from ..settings import EXTRACTORS
-from .options import Commands, add_command
+from .options import Commands, add_command, add_json
 
 
 def add_brain(commands: Commands) -> None:
     """Add the command `ulae brain`."""
-    command = add_command(commands, "brain", _brain, "Find the brain in a scan of a head, and write its mask.")
+    command = add_command(
+        commands,
+        "brain",
+        _brain,
+        "Find the brain in a scan of a head, and write its mask.",
+        "ulae brain head.nii.gz -o head_brain.nii.gz",
+        "ulae brain head.nii.gz -o head_brain.nii.gz --json",
+    )
     command.add_argument("scan", metavar="SCAN", help="a scan of a head, any contrast and orientation")
     command.add_argument("-o", "--output", required=True, metavar="MASK", help=".nii.gz, .nrrd or .mha")
     command.add_argument("--extractor", choices=EXTRACTORS, default="ulae", help="default: ulae")
     command.add_argument("--quiet", action="store_true", help="say nothing unless it fails")
+    add_json(command)
 
 
 def _brain(options: argparse.Namespace) -> None:
@@ -27,8 +36,10 @@ def _brain(options: argparse.Namespace) -> None:
     check_output_file(options.output)
     mask = extract_brain_with(options.extractor, read_volume(options.scan, "scanned"))
     write_image(mask, options.output)
-    if options.quiet:
-        return
-    print(f"brain of {volume_litres(mask):.2f} litres: {options.output}")
-    if sides := cut_sides(mask):
-        print(f"cut off by the field of view at: {', '.join(sides)}")
+    litres, sides = volume_litres(mask), cut_sides(mask)
+    if options.json:
+        print(json.dumps({"mask": options.output, "litres": round(litres, 4), "cut_off_at": list(sides)}, indent=2))
+    elif not options.quiet:
+        print(f"brain of {litres:.2f} litres: {options.output}")
+        if sides:
+            print(f"cut off by the field of view at: {', '.join(sides)}")

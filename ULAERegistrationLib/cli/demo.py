@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from ..settings import PRESETS
-from .options import Commands, add_command, progress_bar
+from .options import Commands, add_command, add_json, progress_bar
 
 
 def add_demo(commands: Commands) -> None:
     """Add the command `ulae demo`."""
-    command = add_command(commands, "demo", _demo, "Register a simulated subject whose deformation is known.")
+    command = add_command(
+        commands,
+        "demo",
+        _demo,
+        "Register a simulated subject whose deformation is known.",
+        "ulae demo",
+        "ulae demo -o demo --preset fast --json",
+    )
     command.add_argument("-o", "--output", default="demo", metavar="FOLDER", help="default: demo")
     command.add_argument("--preset", choices=PRESETS, default="accurate", help="default: accurate")
+    add_json(command)
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -28,7 +37,7 @@ def _demo(options: argparse.Namespace) -> None:
 
     folder = check_output_folder(Path(options.output))
     pair = simulate()
-    with progress_bar(False) as progress:
+    with progress_bar(options.json, "the simulated pair") as progress:
         registration = register(pair.subject, pair.template, preset=options.preset, progress=progress)
         progress(1.0, "Writing the result")
         registration = registration.with_inverse_measured()
@@ -38,8 +47,16 @@ def _demo(options: argparse.Namespace) -> None:
     untouched = true_error(pair, sitk.Transform(3, sitk.sitkIdentity))
     aligned = true_error(pair, registration.alignment.fixed_to_moving)
     registered = true_error(pair, registration.transform)
+    errors = {
+        name: (float(error.mean()), float(sorted(error)[int(0.95 * len(error))]))
+        for name, error in (("as scanned", untouched), ("aligned", aligned), ("registered", registered))
+    }
+    if options.json:
+        named = {name: dict(zip(("mean_mm", "p95_mm"), error, strict=True)) for name, error in errors.items()}
+        print(json.dumps({"true_error": named, **registration.quality_record()}, indent=2))
+        return
     print("true error in the brain, mm (mean, 95th percentile):")
-    for name, error in (("as scanned", untouched), ("aligned", aligned), ("registered", registered)):
-        print(f"  {name:11} {error.mean():6.2f} {sorted(error)[int(0.95 * len(error))]:6.2f}")
+    for name, (mean, most) in errors.items():
+        print(f"  {name:11} {mean:6.2f} {most:6.2f}")
     print_result(registration, {})
     print(f"pictures and report: {folder / 'report.html'}")

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
-from .options import Commands, add_command, add_network, progress_bar
+from .options import Commands, add_command, add_json, add_network, progress_bar
 
 
 def add_evaluate(commands: Commands) -> None:
     """Add the command `ulae evaluate`."""
-    command = add_command(commands, "evaluate", _evaluate, "Measure methods on labelled people, side by side.")
+    command = add_command(
+        commands,
+        "evaluate",
+        _evaluate,
+        "Measure methods on labelled people, side by side.",
+        "ulae evaluate brains -o table",
+        "ulae evaluate brains -o table --methods affine,accurate --people oasis-1113 oasis-1125",
+    )
     command.add_argument(
         "data", metavar="DATA", help="folder of <person>_t1.nii.gz and _seg.nii.gz, affine to one grid"
     )
@@ -22,6 +30,7 @@ def add_evaluate(commands: Commands) -> None:
     )
     command.add_argument("--people", nargs="+", metavar="PERSON", help="default: the validation people of the split")
     add_network(command)
+    add_json(command)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -32,7 +41,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from ..evaluation.protocol import DEFAULT_METHODS, evaluate
     from ..evaluation.tables import save, table
 
-    with progress_bar(False) as progress:
+    with progress_bar(options.json, f"people of {options.data}") as progress:
         evaluation = evaluate(
             Path(options.data),
             options.methods.split(",") if options.methods else DEFAULT_METHODS,
@@ -43,4 +52,4 @@ def _evaluate(options: argparse.Namespace) -> None:
             progress,
         )
     save(evaluation, folder)
-    print(table(evaluation))
+    print(json.dumps(evaluation.to_dict(), indent=2) if options.json else table(evaluation))

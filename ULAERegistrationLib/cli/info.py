@@ -6,16 +6,21 @@ import argparse
 import json
 
 from .. import __version__
-from .options import Commands, add_command
+from .options import Commands, add_command, add_json
 
 
 def add_info(commands: Commands) -> None:
     """Add the command `ulae info`."""
     command = add_command(
-        commands, "info", _info, "Say what is installed: version, devices, weights and their licence."
+        commands,
+        "info",
+        _info,
+        "Say what is installed: version, devices, weights and their licence.",
+        "ulae info",
+        "ulae info --json",
     )
     command.add_argument("--model", metavar="FILE", help="weights (.safetensors) instead of the shipped ones")
-    command.add_argument("--json", action="store_true", help="as JSON, with the whole card of the weights")
+    add_json(command)
 
 
 def _info(options: argparse.Namespace) -> None:

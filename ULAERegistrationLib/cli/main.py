@@ -1,4 +1,4 @@
-"""The command line `ulae`. Exit status: 0 for success, 1 for a failure (one line on stderr), 2 for wrong usage."""
+"""The command line `ulae`; `NOTES` has what holds for all of its commands."""
 
 from __future__ import annotations
 
@@ -19,6 +19,20 @@ from .info import add_info
 from .options import UsageError
 from .register import add_register
 from .train import add_train
+
+NOTES = """\
+`ulae COMMAND --help` lists the options of a command, with examples.
+
+Results go to files and standard output; progress and errors to standard error, without colours.
+An error is one line that says what is wrong and what to do, and leaves no half-written file.
+
+exit status:
+  0  done
+  1  failed, or cancelled by Ctrl-C or SIGTERM; of a batch, at least one pair failed
+  2  wrong usage
+
+For research; not a medical device.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ulae", description="Register brain MR scans with ULAE-net.")
+    parser = argparse.ArgumentParser(
+        prog="ulae",
+        description="Register brain MR scans with ULAE-net.",
+        epilog=NOTES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"ulae {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     add_register(commands)

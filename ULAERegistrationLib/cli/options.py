@@ -1,11 +1,13 @@
-"""Shared parts of the commands of `ulae`: their declaration, the settings of a registration, and the progress bar."""
+"""Shared parts of the commands of `ulae`: their declaration, the settings of a registration, and the progress."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeAlias
 
 from ..errors import RegistrationError
@@ -28,10 +30,24 @@ class UsageError(RegistrationError):
 
 
 def add_command(
-    commands: Commands, name: str, run: Callable[[argparse.Namespace], None], text: str
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], None], text: str, *examples: str
 ) -> argparse.ArgumentParser:
-    """Add a command of that name, which calls `run` with its options, and return its parser."""
-    command = commands.add_parser(name, help=text, description=text)
+    """Add a command and return its parser.
+
+    Args:
+        commands: where it is added.
+        name: what it is called.
+        run: called with its options.
+        text: what it does, a sentence.
+        examples: shell commands, shown at the end of its help.
+    """
+    command = commands.add_parser(
+        name,
+        help=text,
+        description=text,
+        epilog="\n  ".join(["examples:", *examples]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     command.set_defaults(run=run)
     return command
 
@@ -62,6 +78,11 @@ def add_settings(command: argparse.ArgumentParser) -> None:
     command.add_argument("--quiet", action="store_true", help="say nothing unless it fails")
 
 
+def add_json(command: argparse.ArgumentParser) -> None:
+    """Add --json."""
+    command.add_argument("--json", action="store_true", help="print the outcome as JSON, and nothing else")
+
+
 def settings_of(options: argparse.Namespace) -> RegistrationSettings:
     """Convert the options to the settings of a registration.
 
@@ -81,15 +102,27 @@ def settings_of(options: argparse.Namespace) -> RegistrationSettings:
     )
 
 
+def pair_name(fixed: str | os.PathLike[str], moving: str | os.PathLike[str]) -> str:
+    """Name a pair by its files, for the progress."""
+    return f"{Path(moving).name} to {Path(fixed).name}"
+
+
 @contextmanager
-def progress_bar(is_silent: bool) -> Iterator[Progress]:
-    """Show a progress bar on stderr, unless it is to be silent.
+def progress_bar(is_silent: bool, subject: str) -> Iterator[Progress]:
+    """Show the progress on stderr: a bar on a terminal, and one line elsewhere, such as in the log of a job.
+
+    Args:
+        is_silent: whether to show nothing.
+        subject: what is worked on, such as "moving.nii.gz to fixed.nii.gz".
 
     Yields:
-        The progress callback, which updates the bar.
+        The progress callback. Nothing is shown before its first call, so that a refused input prints one line alone.
     """
     if is_silent:
         yield silent
+        return
+    if not sys.stderr.isatty():
+        yield _once(f"ulae: {subject}")
         return
     # Imported here because it takes a tenth of a second, and the help of a command does not need it.
     from tqdm import tqdm
@@ -98,9 +131,10 @@ def progress_bar(is_silent: bool) -> Iterator[Progress]:
 
     def progress(fraction: float, message: str) -> None:
         nonlocal bar
-        if bar is None:  # only once the input has been accepted, so that a refusal prints one line alone
-            bar = tqdm(total=100, bar_format="{percentage:3.0f}% |{bar:30}| {elapsed} {desc}", file=sys.stderr)
-        bar.set_description_str(message, refresh=False)
+        if bar is None:
+            form = "{percentage:3.0f}% |{bar:20}| {elapsed} {desc}"
+            bar = tqdm(total=100, bar_format=form, file=sys.stderr, dynamic_ncols=True)
+        bar.set_description_str(f"{subject}: {message}", refresh=False)
         bar.n = round(100 * fraction)
         bar.refresh()
 
@@ -109,3 +143,14 @@ def progress_bar(is_silent: bool) -> Iterator[Progress]:
     finally:
         if bar is not None:
             bar.close()
+
+
+def _once(line: str) -> Progress:
+    """Return a progress callback that prints a line when it is called first."""
+    lines = [line]
+
+    def progress(fraction: float, message: str) -> None:
+        if lines:
+            print(lines.pop(), file=sys.stderr, flush=True)
+
+    return progress

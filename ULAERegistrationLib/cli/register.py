@@ -6,12 +6,21 @@ import argparse
 import json
 from pathlib import Path
 
-from .options import Commands, UsageError, add_command, add_settings, progress_bar, settings_of
+from .options import Commands, UsageError, add_command, add_json, add_settings, pair_name, progress_bar, settings_of
 
 
 def add_register(commands: Commands) -> None:
     """Add the command `ulae register`."""
-    command = add_command(commands, "register", _register, "Register a moving brain scan to a fixed one.")
+    command = add_command(
+        commands,
+        "register",
+        _register,
+        "Register a moving brain scan to a fixed one.",
+        "ulae register fixed.nii.gz moving.nii.gz -o result",
+        "ulae register fixed.nii.gz moving.nii.gz --transform t.h5 --warped warped.nii.gz --preset fast",
+        "ulae register fixed.nii.gz moving.nii.gz --moving-labels seg.nii.gz -o result",
+        "ulae register fixed.nii.gz moving.nii.gz -o result --json > measures.json",
+    )
     command.add_argument("fixed", metavar="FIXED", help="the scan that stays")
     command.add_argument("moving", metavar="MOVING", help="the scan that is warped")
     command.add_argument("-o", "--output", metavar="FOLDER", help="write everything here, with a report")
@@ -25,7 +34,7 @@ def add_register(commands: Commands) -> None:
     command.add_argument("--fixed-labels", metavar="FILE", help="a label map of the fixed scan: reports Dice")
     command.add_argument("--initial-transform", metavar="FILE", help="where the alignment starts (fixed to moving)")
     add_settings(command)
-    command.add_argument("--json", action="store_true", help="print the measures as JSON")
+    add_json(command)
 
 
 def _register(options: argparse.Namespace) -> None:
@@ -56,7 +65,7 @@ def _register(options: argparse.Namespace) -> None:
     from ..registration import register
     from .result_text import overlap_before_and_after, print_result
 
-    with progress_bar(options.quiet or options.json) as progress:
+    with progress_bar(options.quiet or options.json, pair_name(options.fixed, options.moving)) as progress:
         registration = register(
             fixed,
             moving,

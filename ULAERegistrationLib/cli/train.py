@@ -12,7 +12,15 @@ from .options import Commands, add_command
 
 def add_train(commands: Commands) -> None:
     """Add the command `ulae train`."""
-    command = add_command(commands, "train", _train, "Train the network, or pack a folder of brains for it.")
+    command = add_command(
+        commands,
+        "train",
+        _train,
+        "Train the network, or pack a folder of brains for it.",
+        "ulae train --pack brains -o brains.npz",
+        "ulae train brains.npz -o run --minutes 30",
+        "ulae train brains.npz -o second --start-from run/weights.safetensors",
+    )
     command.add_argument("data", metavar="DATA", help="the packed file (.npz); with --pack, the folder of brains")
     command.add_argument("-o", "--output", required=True, metavar="OUT", help="the run's folder; with --pack, the file")
     command.add_argument("--pack", action="store_true", help="pack DATA into one file instead of training")

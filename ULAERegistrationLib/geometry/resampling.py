@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import numpy as np
 import SimpleITK as sitk
 
 from .brain import background_value
 
+Interpolation = Literal["linear", "cubic", "nearest"]
+INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)
+_ITK = {"linear": sitk.sitkLinear, "cubic": sitk.sitkBSpline, "nearest": sitk.sitkNearestNeighbor}
 
-def resample(image: sitk.Image, like: sitk.Image, transform: sitk.Transform, labels: bool = False) -> sitk.Image:
+
+def resample(
+    image: sitk.Image,
+    like: sitk.Image,
+    transform: sitk.Transform,
+    labels: bool = False,
+    interpolation: Interpolation = "linear",
+) -> sitk.Image:
     """Sample an image once through a transform.
 
     Args:
         image: the image to sample (the moving image).
         like: the image whose grid the result has (the fixed image).
         transform: from points of `like` to points of `image`, LPS mm.
-        labels: whether to interpolate by nearest neighbour instead of linearly.
+        labels: whether `image` is a label map, which is sampled by nearest neighbour.
+        interpolation: how other images are sampled: "linear", "cubic" (B-splines of order 3, kept within the image's
+            own range) or "nearest".
 
     Returns:
         Image with the pixel type of `image` (integers are rounded). Outside `image` it is 0, or the background value of
@@ -24,11 +38,18 @@ def resample(image: sitk.Image, like: sitk.Image, transform: sitk.Transform, lab
     background = background_value(image)
     outside = background if background == sitk.GetArrayViewFromImage(image).min() else 0.0
     kind = image.GetPixelID()
-    if labels or kind in (sitk.sitkFloat32, sitk.sitkFloat64):
-        how = sitk.sitkNearestNeighbor if labels else sitk.sitkLinear
-        return sitk.Resample(image, like, transform, how, 0.0 if labels else outside, kind)
-    sampled = sitk.Resample(image, like, transform, sitk.sitkLinear, outside, sitk.sitkFloat64)
-    values = np.rint(sitk.GetArrayViewFromImage(sampled))  # a cast by ITK would truncate
-    result = sitk.GetImageFromArray(values.astype(sitk.GetArrayViewFromImage(image).dtype))
+    if labels:
+        return sitk.Resample(image, like, transform, sitk.sitkNearestNeighbor, 0.0, kind)
+    is_float = kind in (sitk.sitkFloat32, sitk.sitkFloat64)
+    if interpolation == "nearest" or (interpolation == "linear" and is_float):
+        return sitk.Resample(image, like, transform, _ITK[interpolation], outside, kind)
+    sampled = sitk.Resample(image, like, transform, _ITK[interpolation], outside, sitk.sitkFloat64)
+    own = sitk.GetArrayViewFromImage(image)
+    values = sitk.GetArrayFromImage(sampled)
+    if interpolation == "cubic":
+        np.clip(values, min(own.min(), outside), own.max(), out=values)  # splines overshoot beside edges
+    if not is_float:
+        np.rint(values, out=values)  # a cast by ITK would truncate
+    result = sitk.GetImageFromArray(values.astype(own.dtype))
     result.CopyInformation(sampled)
     return result

@@ -138,6 +138,37 @@ def test_options_that_do_not_go_together_end_with_status_2(simulated, tmp_path, 
     assert "where to write" in refused("register", fixed, moving, status=2)
     label_options = ("--warped-labels", tmp_path / "l.nii.gz")
     assert "--moving-labels" in refused("register", fixed, moving, *label_options, status=2)
+    assert "--points FILE" in refused("apply", "t.h5", moving, "-o", tmp_path / "o.nii.gz", status=2)
+    assert "leave out" in refused("apply", "t.h5", moving, "--points", "p", "-o", tmp_path / "o.csv", status=2)
+
+
+def test_points_are_carried_as_images_are_and_said_in_json(tmp_path, capsys):
+    shift = sitk.TranslationTransform(3, (1.0, 2.0, 3.0))  # a point of the fixed image lies there in the moving one
+    sitk.WriteTransform(shift, str(tmp_path / "t.h5"))
+    (tmp_path / "p.csv").write_text("x,y,z,label\n11,12,13,ac\n")
+    command = ["apply", tmp_path / "t.h5", "--points", tmp_path / "p.csv", "-o", tmp_path / "q.csv", "--json"]
+    assert main([str(a) for a in command]) == 0
+    assert json.loads(capsys.readouterr().out)["lps"] == [[10, 10, 10]]
+    assert (tmp_path / "q.csv").read_text() == "x,y,z,label\n10.000000,10.000000,10.000000,ac\n"
+    assert main([str(a) for a in [*command, "--inverse"]]) == 0
+    assert json.loads(capsys.readouterr().out)["lps"] == [[12, 14, 16]]
+
+
+def test_an_image_is_sampled_as_asked(tmp_path, capsys):
+    sitk.WriteTransform(sitk.TranslationTransform(3, (0.5, 0.0, 0.0)), str(tmp_path / "t.h5"))
+    image = sitk.GaussianSource(size=[20, 20, 20], sigma=[3] * 3, mean=[10] * 3)
+    sitk.WriteImage(image, str(tmp_path / "i.nii.gz"))
+    apply = ["apply", tmp_path / "t.h5", tmp_path / "i.nii.gz", "--like", tmp_path / "i.nii.gz", "--json"]
+    found = {}
+    for how in ("linear", "cubic", "nearest"):
+        output = tmp_path / f"{how}.nrrd"
+        assert main([str(a) for a in [*apply, "--interpolation", how, "-o", output]]) == 0
+        assert json.loads(capsys.readouterr().out)["interpolation"] == how
+        found[how] = sitk.GetArrayFromImage(sitk.ReadImage(str(output)))[10, 10, 5]
+    moving = sitk.GetArrayFromImage(image)[10, 10]
+    assert found["nearest"] in moving
+    assert found["linear"] == pytest.approx((moving[5] + moving[6]) / 2, rel=1e-5)
+    assert found["cubic"] == pytest.approx(255 * np.exp(-(4.5**2) / 18), rel=1e-3)
 
 
 def test_too_little_memory_is_said_in_a_sentence(simulated, tmp_path, refused, monkeypatch):

@@ -1,0 +1,87 @@
+"""The command line explains itself: every command has examples that are right, and progress that suits the reader."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ULAERegistrationLib.cli import main as command_line
+from ULAERegistrationLib.cli.options import pair_name, progress_bar
+
+ROOT = Path(__file__).parents[3]
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    parser = command_line._parser()
+    return next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction)).choices
+
+
+def shell_lines(text: str) -> list[str]:
+    """The `ulae` commands of a text, without comments and what is piped or redirected."""
+    lines = re.findall(r"^\s*(?:\.venv/bin/)?(ulae .*)$", text, re.MULTILINE)
+    return [line for line in lines if not re.search(r"[A-Z]{2,}\.\.\.|\.\.\.$", line)]
+
+
+def parse(line: str) -> argparse.Namespace:
+    words = shlex.split(line, comments=True)[1:]
+    ends = [at for at, word in enumerate(words) if word in (">", "|", "&&")]
+    return command_line._parser().parse_args(words[: ends[0]] if ends else words)
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_command_has_examples_that_it_accepts(name: str) -> None:
+    examples = shell_lines(commands()[name].format_help().partition("examples:")[2])
+    assert examples
+    for example in examples:
+        assert parse(example).command == name
+
+
+@pytest.mark.parametrize("file", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_every_command_in_the_documents_is_accepted(file: str) -> None:
+    for block in re.findall(r"```sh\n(.*?)```", (ROOT / file).read_text(encoding="utf-8"), re.DOTALL):
+        for line in shell_lines(block.replace("\\\n", " ")):
+            if line.split()[1] not in ("--help", "--version"):
+                assert parse(line).command, line
+
+
+def test_the_help_says_what_the_exit_status_means_and_fits_a_terminal(monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    text = command_line._parser().format_help()
+    for words in ("exit status:", "0  done", "1  failed", "2  wrong usage"):
+        assert words in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_off_a_terminal_progress_is_one_line_that_names_the_pair(capsys) -> None:
+    with progress_bar(False, pair_name("/data/a/fixed.nii.gz", "/data/b/moving.nii.gz")) as progress:
+        assert capsys.readouterr().err == "", "nothing before the input has been accepted"
+        for part in range(500):
+            progress(part / 500, "Aligning the brains")
+    assert capsys.readouterr().err == "ulae: moving.nii.gz to fixed.nii.gz\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo terminals")
+def test_on_a_terminal_a_bar_names_the_pair_and_what_is_being_done() -> None:
+    import pty
+    import termios
+
+    program = (
+        "from ULAERegistrationLib.cli.options import progress_bar\n"
+        "with progress_bar(False, 'b to a') as progress: progress(0.5, 'Aligning')"
+    )
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (30, 100))
+    subprocess.run([sys.executable, "-c", program], stderr=theirs, check=True)
+    os.close(theirs)
+    seen = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert "50%" in seen
+    assert "b to a: Aligning" in seen
+    assert "\x1b[3" not in seen, "no colours"

@@ -1,0 +1,81 @@
+"""Files of points are read in the frame that they name, and written back with everything else that they hold."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.files.points import read_points, write_points
+
+POINTS = np.array([[10.0, -20.0, 30.0], [1.5, 2.5, -3.5]])  # LPS
+
+CSV = "name,x,y,z\nac,10,-20,30\npc,1.5,2.5,-3.5\n"
+FCSV = """# Markups fiducial file version = 4.11
+# CoordinateSystem = {}
+# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID
+1,{},{},30,0,0,0,1,1,1,0,ac,"in front, of all",
+2,{},{},-3.5,0,0,0,1,1,1,0,pc,,
+"""
+
+
+def markups(frame: str, sign: int) -> str:
+    points = [
+        {"id": str(i), "label": name, "position": [sign * x, sign * y, z]}
+        for i, (name, (x, y, z)) in enumerate(zip(("ac", "pc"), POINTS, strict=True))
+    ]
+    points.insert(1, {"id": "9", "label": "not placed yet", "positionStatus": "undefined"})
+    return json.dumps({"markups": [{"type": "Fiducial", "coordinateSystem": frame, "controlPoints": points}]})
+
+
+FILES = {
+    "p.csv": CSV,
+    "lps.fcsv": FCSV.format("LPS", 10, -20, 1.5, 2.5),
+    "ras.fcsv": FCSV.format("RAS", -10, 20, -1.5, -2.5),
+    "old.fcsv": FCSV.format("0", -10, 20, -1.5, -2.5),
+    "lps.mrk.json": markups("LPS", 1),
+    "ras.mrk.json": markups("RAS", -1),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_points_are_lps_whatever_frame_a_file_has_and_go_back_to_it(tmp_path, name: str) -> None:
+    (tmp_path / name).write_text(FILES[name])
+    file = read_points(tmp_path / name)
+    assert np.allclose(file.points, POINTS)
+    target = tmp_path / f"moved-{name}"
+    write_points(POINTS + 1, file, target)
+    assert np.allclose(read_points(target).points, POINTS + 1)
+    before, after = (path.read_text() for path in (tmp_path / name, target))
+    for kept in ("ac", "pc", "in front, of all", "CoordinateSystem", "coordinateSystem", "not placed yet"):
+        assert (kept in after) == (kept in before)
+    numbers = "11.000000" if name.startswith(("p", "lps.f")) else "-11.000000"
+    assert name.endswith("json") or numbers in after
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("p.txt", CSV, "no file of points"),
+        ("p.csv", "a,b,c\n1,2,3\n", "cannot be read"),
+        ("p.csv", "x,y,z\n1,2,three\n", "cannot be read"),
+        ("p.csv", "", "cannot be read"),
+        ("p.csv", "x,y,z\n", "holds no points"),
+        ("p.csv", "x,y,z\n1,2,nan\n", "not finite"),
+        ("p.fcsv", FCSV.format("IJK", 1, 2, 3, 4), "coordinate system IJK"),
+        ("p.mrk.json", "[]", "cannot be read"),
+        ("p.mrk.json", "{", "cannot be read"),
+    ],
+)
+def test_what_holds_no_points_is_refused_in_a_sentence(tmp_path, name: str, text: str, sentence: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(RegistrationError, match=sentence):
+        read_points(tmp_path / name)
+
+
+def test_points_are_written_to_the_kind_of_file_they_came_from(tmp_path) -> None:
+    (tmp_path / "p.csv").write_text(CSV)
+    with pytest.raises(RegistrationError, match=r"end its name with \.csv"):
+        write_points(POINTS, read_points(tmp_path / "p.csv"), tmp_path / "p.fcsv")

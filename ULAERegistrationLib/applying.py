@@ -1,0 +1,74 @@
+"""Apply a transform from Python: to an image, a label map, or points.
+
+>>> from ULAERegistrationLib import apply_transform, read_transform
+>>> transform = read_transform("result/transform.h5")  # doctest: +SKIP
+>>> warped = apply_transform(transform, "other.nii.gz", like="fixed.nii.gz")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+
+from .errors import RegistrationError
+from .files.volumes import Source, read_any, read_any_labels
+from .geometry.inverse import inverse as inverse_of
+from .geometry.points import map_points, map_points_back
+from .geometry.resampling import INTERPOLATIONS, Interpolation, resample
+
+
+def apply_transform(
+    transform: sitk.Transform,
+    image: Source,
+    like: Source,
+    *,
+    labels: bool = False,
+    interpolation: Interpolation = "linear",
+    inverse: bool = False,
+) -> sitk.Image:
+    """Warp an image or a label map of the moving image to the fixed image, or the other way.
+
+    Args:
+        transform: from points of the fixed image to points of the moving image (LPS mm), as `register` returns it and
+            `read_transform` reads it.
+        image: the image or file that is warped.
+        like: the image or file whose grid the result has: the fixed image, or with `inverse` the moving one.
+        labels: whether `image` is a label map, which is sampled by nearest neighbour.
+        interpolation: how other images are sampled: "linear", "cubic" (kept within the image's own range) or "nearest".
+        inverse: warp an image of the fixed image to the moving image instead.
+
+    Returns:
+        The warped image, of the pixel type of `image`.
+
+    Raises:
+        RegistrationError: where a file cannot be read, `interpolation` is not known, or the transform has no inverse.
+    """
+    if interpolation not in INTERPOLATIONS:
+        raise RegistrationError(
+            f"interpolation {interpolation!r} is not known; choose one of {', '.join(INTERPOLATIONS)}."
+        )
+    read = read_any_labels if labels else read_any
+    source, grid = read(image, "The image"), read_any(like, "The reference image")
+    if inverse:
+        transform = inverse_of(transform, grid)
+    return resample(source, grid, transform, labels=labels, interpolation=interpolation)
+
+
+def apply_transform_to_points(transform: sitk.Transform, points: np.ndarray, *, inverse: bool = False) -> np.ndarray:
+    """Carry points of the moving image to the fixed image, as images are carried, or the other way.
+
+    A transform maps points of the fixed image to the moving one, so this takes its inverse, found point by point; with
+    `inverse` it takes the transform itself.
+
+    Args:
+        transform: from points of the fixed image to points of the moving image (LPS mm).
+        points: `[n, 3]`, LPS mm, of the moving image; with `inverse`, of the fixed image.
+        inverse: carry points of the fixed image to the moving image instead.
+
+    Returns:
+        float64 `[n, 3]`, LPS mm.
+
+    Raises:
+        RegistrationError: where a point has no counterpart, because the transform folds or ends there.
+    """
+    return map_points(transform, points) if inverse else map_points_back(transform, points)

@@ -1,0 +1,158 @@
+"""Read and write files of points: CSV as ANTs has it, and Slicer's `.fcsv` and `.mrk.json`.
+
+Points are LPS millimetres here, whatever the file says. Everything else in a file (names, descriptions, colours) is
+kept when its points are replaced.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import RegistrationError
+from .writing import check_input_file, check_output_file, whole_or_nothing
+
+POINT_EXTENSIONS = (".csv", ".fcsv", ".mrk.json")
+FLIP = np.array([-1.0, -1.0, 1.0])  # between LPS and RAS
+
+
+@dataclass(frozen=True, eq=False)
+class PointFile:
+    """The content of a file of points.
+
+    Attributes:
+        points: float64 `[n, 3]`, LPS mm.
+        extension: of the file, one of `POINT_EXTENSIONS`.
+        text_with: returns the text of the same file with other points, `[n, 3]`, LPS mm.
+    """
+
+    points: np.ndarray
+    extension: str
+    text_with: Callable[[np.ndarray], str]
+
+
+def read_points(path: str | os.PathLike[str]) -> PointFile:
+    """Read a file of points.
+
+        .csv        a head line with the columns x, y, z, in LPS mm (as ANTs), and any others
+        .fcsv       Slicer's older markups; the frame is the one that the file names, RAS by default
+        .mrk.json   Slicer's markups; the frame of each list of points is the one that the file names
+
+    Raises:
+        RegistrationError: where the file is missing, of another kind, cannot be read, or holds no points.
+    """
+    path = Path(path)
+    check_input_file(path, "The file of points")
+    readers = {".fcsv": _read_fcsv, ".csv": _read_csv, ".mrk.json": _read_markups}
+    extension = next((end for end in readers if path.name.lower().endswith(end)), None)
+    if extension is None:
+        raise RegistrationError(f"{path} is no file of points; give one of {', '.join(POINT_EXTENSIONS)}.")
+    try:
+        points, text_with = readers[extension](path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, csv.Error) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise RegistrationError(f"The points of {path} cannot be read ({reason}); check the file.") from None
+    if not len(points):
+        raise RegistrationError(f"{path} holds no points; choose another file.")
+    if not np.isfinite(points).all():
+        raise RegistrationError(f"{path} holds a point that is not finite; correct it.")
+    return PointFile(points, extension, text_with)
+
+
+def write_points(points: np.ndarray, like: PointFile, path: str | os.PathLike[str]) -> None:
+    """Write points in place of those of a file, with everything else that it holds; completely or not at all.
+
+    Args:
+        points: float64 `[n, 3]`, LPS mm.
+        like: the file they were read from.
+        path: to write to, of the same kind.
+
+    Raises:
+        RegistrationError: for another extension, or where the file cannot be written.
+    """
+    path = check_output_file(path, (like.extension,))
+    with whole_or_nothing(path) as partial:
+        partial.write_text(like.text_with(points), encoding="utf-8")
+
+
+_Read = tuple[np.ndarray, Callable[[np.ndarray], str]]
+
+
+def _read_csv(text: str) -> _Read:
+    head, *rows = [row for row in csv.reader(io.StringIO(text)) if any(cell.strip() for cell in row)]
+    names = [cell.strip().lower() for cell in head]
+    places = [names.index(axis) for axis in "xyz"]
+
+    def text_with(points: np.ndarray) -> str:
+        return _joined([head, *(_replaced(row, places, point) for row, point in zip(rows, points, strict=True))])
+
+    return _floats([[row[place] for place in places] for row in rows]), text_with
+
+
+def _read_fcsv(text: str) -> _Read:
+    lines = text.splitlines()
+    comments = [line for line in lines if line.startswith("#")]
+    rows = [row for row in csv.reader(line for line in lines if not line.startswith("#")) if row]
+    frames = [line.partition("=")[2].strip().upper() for line in comments if "CoordinateSystem" in line]
+    frame = frames[0] if frames else "RAS"
+    flip = _flip({"0": "RAS", "1": "LPS"}.get(frame, frame))  # older versions wrote numbers
+    places = [1, 2, 3]
+
+    def text_with(points: np.ndarray) -> str:
+        kept = "".join(f"{line}\n" for line in comments)
+        new = (_replaced(row, places, point) for row, point in zip(rows, points * flip, strict=True))
+        return kept + _joined(list(new))
+
+    return _floats([[row[place] for place in places] for row in rows]) * flip, text_with
+
+
+def _read_markups(text: str) -> _Read:
+    content = json.loads(text)
+
+    def control_points() -> list[tuple[dict[str, Any], np.ndarray]]:
+        """List the points that have a position, with the factors between their frame and LPS."""
+        return [
+            (point, _flip(markup.get("coordinateSystem", "LPS")))
+            for markup in content["markups"]
+            for point in markup.get("controlPoints", [])
+            if point.get("positionStatus", "defined") == "defined"
+        ]
+
+    def text_with(points: np.ndarray) -> str:
+        for (one, flip), point in zip(control_points(), points, strict=True):
+            one["position"] = [float(value) for value in point * flip]
+        return json.dumps(content, indent=4) + "\n"
+
+    return _floats([np.array(point["position"], float) * flip for point, flip in control_points()]), text_with
+
+
+def _flip(frame: str) -> np.ndarray:
+    """Return the factors between a frame and LPS."""
+    if frame not in ("LPS", "RAS"):
+        raise ValueError(f"the coordinate system {frame} is not known")
+    return np.ones(3) if frame == "LPS" else FLIP
+
+
+def _floats(rows: list[Any]) -> np.ndarray:
+    return np.array(rows, dtype=float).reshape(-1, 3)
+
+
+def _replaced(row: list[str], places: list[int], point: np.ndarray) -> list[str]:
+    new = list(row)
+    for place, value in zip(places, point, strict=True):
+        new[place] = f"{value:.6f}"
+    return new
+
+
+def _joined(rows: list[list[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

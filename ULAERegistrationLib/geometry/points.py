@@ -1,0 +1,95 @@
+"""Carry points through a transform, and back through its inverse, point by point (LPS mm)."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..errors import RegistrationError
+from .inverse import _fitted_affine
+
+PASSES = 40
+ACCURACY = 1e-4  # mm, at which the search for a point's inverse ends
+ACCEPTED = 0.05  # mm; a larger error means that the point has no counterpart
+STEP = 0.25  # mm, of the differences that give the transform's derivative
+
+
+def map_points(transform: sitk.Transform, points: np.ndarray) -> np.ndarray:
+    """Map points by a transform.
+
+    Args:
+        transform: fixed world to moving world (LPS mm).
+        points: `[n, 3]`, of the fixed image.
+
+    Returns:
+        float64 `[n, 3]`, the corresponding points of the moving image.
+    """
+    return np.array([transform.TransformPoint(point) for point in np.asarray(points, float).tolist()]).reshape(-1, 3)
+
+
+def map_points_back(transform: sitk.Transform, points: np.ndarray) -> np.ndarray:
+    """Map points by the inverse of a transform, which is found for each point by damped Newton steps.
+
+    No inverse field is sampled, so the result is exact to `ACCEPTED` where the transform does not fold.
+
+    Args:
+        transform: fixed world to moving world (LPS mm).
+        points: `[n, 3]`, of the moving image.
+
+    Returns:
+        float64 `[n, 3]`, the points of the fixed image that the transform maps to `points`.
+
+    Raises:
+        RegistrationError: where a point has no counterpart, because the transform folds or ends there.
+    """
+    points = np.asarray(points, float).reshape(-1, 3)
+    if transform.IsLinear():
+        return map_points(transform.GetInverse(), points)
+    found = map_points(_linear_part(transform).GetInverse(), points)
+    error = points - map_points(transform, found)
+    for _ in range(PASSES):
+        length = np.linalg.norm(error, axis=1)
+        if length.max(initial=0) < ACCURACY:
+            break
+        slopes = [(map_points(transform, found + h) - map_points(transform, found - h)) for h in STEP * np.eye(3)]
+        derivative = np.stack(slopes, axis=-1) / (2 * STEP)
+        step = np.einsum("nij,nj->ni", np.linalg.pinv(derivative), error)
+        for part in (1.0, 0.5, 0.25, 0.1):
+            there = found + part * step
+            remaining = points - map_points(transform, there)
+            closer = np.linalg.norm(remaining, axis=1) < np.linalg.norm(error, axis=1)
+            found[closer], error[closer], step[closer] = there[closer], remaining[closer], 0
+    lost = np.flatnonzero(np.linalg.norm(error, axis=1) > ACCEPTED)
+    if len(lost):
+        numbers = ", ".join(str(number + 1) for number in lost[:10])
+        raise RegistrationError(
+            f"{len(lost)} of {len(points)} points have no counterpart (number {numbers}), as the transform folds or "
+            f"ends there; leave them out."
+        )
+    return found
+
+
+def _linear_part(transform: sitk.Transform) -> sitk.AffineTransform:
+    """Return an affine transform close to a transform that may be linear, a field, or composed of such."""
+    transform = transform.Downcast()
+    if isinstance(transform, sitk.CompositeTransform):
+        parts = [_linear_part(transform.GetNthTransform(i)) for i in range(transform.GetNumberOfTransforms())]
+        return _as_affine(sitk.CompositeTransform(parts))
+    if isinstance(transform, sitk.DisplacementFieldTransform):
+        return _fitted_affine(transform.GetDisplacementField())
+    return _as_affine(transform)
+
+
+def _as_affine(transform: sitk.Transform) -> sitk.AffineTransform:
+    """Convert a linear transform to an affine one, by where it takes the origin and the unit vectors.
+
+    Raises:
+        RegistrationError: for a transform that is not linear.
+    """
+    if not transform.IsLinear():
+        raise RegistrationError("The transform cannot be inverted for points; give a displacement field or an affine.")
+    origin, *ends = (np.array(transform.TransformPoint(point)) for point in [[0.0] * 3, *np.eye(3).tolist()])
+    affine = sitk.AffineTransform(3)
+    affine.SetMatrix(np.stack([end - origin for end in ends], axis=1).ravel().tolist())
+    affine.SetTranslation(origin.tolist())
+    return affine
