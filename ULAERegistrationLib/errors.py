@@ -4,7 +4,20 @@ from __future__ import annotations
 
 
 class RegistrationError(Exception):
-    """The input cannot be registered; the message is one sentence that says what is wrong and what to do."""
+    """The input cannot be registered; the message is one sentence that says what is wrong and what to do.
+
+    Names of files and texts of headers in the message cannot control a terminal: characters that do are escaped.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    """Return a text in which line breaks, control characters and bytes that are no letters are escaped."""
+    return "".join(
+        character if character.isprintable() else ascii(character)[1:-1].replace("\\udc", "\\x") for character in text
+    )
 
 
 class Cancelled(Exception):  # noqa: N818 - a wish, not an error

@@ -22,8 +22,10 @@ from ..geometry.brain import (
     volume_litres,
     voxel_litres,
 )
-from .nifti import NOT_FINITE, check_nifti
-from .writing import check_input_file, check_output_file, itk_reason, whole_or_nothing
+from ..geometry.orientation import SAME_MM, keep_stored_forms, stored_forms
+from .reading import NOT_FINITE, STRAIGHTENED, read_image, straightened
+from .writing import check_output_file, whole_or_nothing
+from .written import write_checked
 
 SPACING_LIMITS = (0.1, 10.0)  # mm; the network's own grid is 1 mm
 LABEL_TOLERANCE = 1e-3  # largest distance of a label from an integer, which a header's scale factor may cause
@@ -92,7 +94,7 @@ def read_mask(source: Source, image: sitk.Image, role: str) -> sitk.Image:
             f"{name} covers {litres:.2g} litres, which is no brain; mark the whole brain and nothing else, "
             f"and check the spacing of the image."
         )
-    return mask
+    return keep_stored_forms(image, mask)
 
 
 def read_labels(source: Source, image: sitk.Image, role: str) -> sitk.Image:
@@ -165,23 +167,14 @@ def write_image(image: sitk.Image, path: str | os.PathLike[str]) -> None:
         RegistrationError: for an unknown extension, or where the file cannot be written.
     """
     with whole_or_nothing(check_output_file(path)) as partial:
-        sitk.WriteImage(image, str(partial), useCompression=True)
+        write_checked(image, partial)
 
 
 def _read(source: Source, name: str, finite: bool = False) -> sitk.Image:
-    """Read a file, and refuse one that is cut short or, with `finite`, not finite; return an image unchanged."""
+    """Read a file; an image is returned itself where its axes are at right angles."""
     if isinstance(source, sitk.Image):
-        return source
-    path = Path(source)
-    check_input_file(path, name)
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise RegistrationError(
-            f"{name} {path} cannot be read ({itk_reason(error)}); give a volume such as .nii.gz, .nrrd or .mha."
-        ) from None
-    check_nifti(path, name, finite)
-    return image
+        return straightened(source, name)
+    return read_image(Path(source), name, finite)
 
 
 def _three_dimensional(image: sitk.Image, name: str) -> sitk.Image:
@@ -268,13 +261,27 @@ def header_doubts(image: sitk.Image, role: str) -> tuple[str, ...]:
         image: as read from its file.
         role: "fixed" or "moving", for the message.
     """
+    doubts = []
     codes = [image.GetMetaData(key) if image.HasMetaDataKey(key) else "1" for key in ("qform_code", "sform_code")]
     if codes == ["0", "0"]:
-        return (
+        doubts.append(
             f"The header of the {role} image holds no orientation (qform and sform code 0), so that left and right may "
-            f"be exchanged; check the result's sides, or give the file an orientation.",
+            f"be exchanged; check the result's sides, or give the file an orientation."
         )
-    return ()
+    forms = stored_forms(image)
+    if forms is not None and forms.taken and forms.apart_mm > SAME_MM:
+        other = "sform" if forms.taken == "qform" else "qform"
+        doubts.append(
+            f"The header of the {role} image holds two orientations that lie up to {forms.apart_mm:.3g} mm apart "
+            f"(qform with code {forms.codes[0]}, sform with code {forms.codes[1]}); the {forms.taken} was taken, so "
+            f"that programs that take the {other} show the result elsewhere."
+        )
+    if image.HasMetaDataKey(STRAIGHTENED):
+        doubts.append(
+            f"The axes of the {role} image's header are not at right angles, by {image.GetMetaData(STRAIGHTENED)} %; "
+            f"the nearest axes that are were taken."
+        )
+    return tuple(doubts)
 
 
 def _size(image: sitk.Image) -> str:

@@ -18,22 +18,28 @@ RECORD = "made_from.json"  # what a result was made from, see `process.made_from
 # Files that say that their folder is complete: an earlier result's are removed first, the new ones are moved last.
 LAST = ("quality.json", RECORD)
 PARTIAL = ".partial-"  # begins the names of what is being written
+LONGEST_END = 100  # characters of a file's name in its temporary one, which may not exceed 255 bytes
 IMAGE_EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
-def check_input_file(path: str | os.PathLike[str], name: str) -> None:
+def check_input_file(path: str | os.PathLike[str], name: str, or_folder: bool = False) -> None:
     """Check that a file exists and can be opened.
 
     Args:
         path: the file.
         name: its name in the message, such as "The fixed image".
+        or_folder: whether it may be a folder.
 
     Raises:
-        RegistrationError: where it does not exist, is a folder, or cannot be opened.
+        RegistrationError: where it does not exist, is a folder, cannot be opened, or has a name that ITK cannot take.
     """
     path = Path(path)
+    _check_name(path, f"{name} {path}")
     try:
         if path.is_dir():
+            if or_folder:
+                os.listdir(path)
+                return
             raise RegistrationError(f"{name} {path} is a folder; give the path of a file.")
         with path.open("rb"):
             return
@@ -57,14 +63,15 @@ def check_output_folder(folder: str | os.PathLike[str]) -> Path:
         RegistrationError: where it is a file or cannot be written to.
     """
     folder = Path(folder)
+    _check_name(folder, f"The output {folder}")
     existing = folder
     try:
         existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         with tempfile.TemporaryFile(dir=existing):
             return folder
-    except OSError as error:
+    except (OSError, ValueError) as error:
         is_file = isinstance(error, NotADirectoryError)
-        reason = "it is not a folder" if is_file else (error.strerror or "it cannot be opened").lower()
+        reason = "it is not a folder" if is_file else (getattr(error, "strerror", None) or str(error)).lower()
         raise RegistrationError(f"Nothing can be written to {folder} ({reason}); choose another folder.") from None
 
 
@@ -80,8 +87,12 @@ def check_output_file(path: str | os.PathLike[str], extensions: tuple[str, ...] 
     path = Path(path)
     if not path.name.lower().endswith(extensions):
         raise RegistrationError(f"{path.name} cannot be written; end its name with {' or '.join(extensions)}.")
-    if path.is_dir():
-        raise RegistrationError(f"{path} is a folder; give the name of a file.")
+    _check_name(path, f"The output {path}")
+    try:
+        if path.is_dir():
+            raise RegistrationError(f"{path} is a folder; give the name of a file.")
+    except (OSError, ValueError) as error:
+        raise _unwritten(path, error) from None
     check_output_folder(path.parent)
     return path
 
@@ -98,8 +109,8 @@ def whole_or_nothing(path: str | os.PathLike[str]) -> Iterator[Path]:
         RegistrationError: where the file cannot be written (disk full, folder gone, no permission).
     """
     path = Path(path)
-    # The temporary name ends with the full name, because writers choose the format by the extension.
-    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+    # The temporary name ends as the file's does, because writers choose the format by the extension.
+    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name[-LONGEST_END:]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
@@ -156,6 +167,14 @@ def _unwritten(path: Path, error: Exception) -> RegistrationError:
     """Say that a file or folder could not be written, without the temporary folders that it was to lie in."""
     shown = Path(*(part for part in path.parts if not part.startswith(PARTIAL)))
     return RegistrationError(f"{shown} could not be written ({itk_reason(error)}); choose another place.")
+
+
+def _check_name(path: Path, name: str) -> None:
+    """Refuse a name that is not UTF-8, which ITK cannot be given: it would end the process."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        raise RegistrationError(f"{name} has letters in its name that are not UTF-8; rename it.") from None
 
 
 def itk_reason(error: Exception) -> str:

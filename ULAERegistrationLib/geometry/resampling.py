@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .brain import background_value
+from .orientation import keep_stored_forms
 
 Interpolation = Literal["linear", "cubic", "nearest"]
 INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)
@@ -33,16 +34,18 @@ def resample(
 
     Returns:
         Image with the pixel type of `image` (integers are rounded). Outside `image` it is 0, or the background value of
-        `image` where that is its lowest value (such as -1024) and `labels` is false.
+        `image` where that is its lowest value (such as -1024) and `labels` is false. It carries the orientations of the
+        header of `like`.
     """
     background = background_value(image)
     outside = background if background == sitk.GetArrayViewFromImage(image).min() else 0.0
     kind = image.GetPixelID()
     if labels:
-        return sitk.Resample(image, like, transform, sitk.sitkNearestNeighbor, 0.0, kind)
+        return keep_stored_forms(like, sitk.Resample(image, like, transform, sitk.sitkNearestNeighbor, 0.0, kind))
     is_float = kind in (sitk.sitkFloat32, sitk.sitkFloat64)
     if interpolation == "nearest" or (interpolation == "linear" and is_float):
-        return sitk.Resample(image, like, transform, _ITK[interpolation], outside, kind)
+        sampled = sitk.Resample(image, like, transform, _ITK[interpolation], outside, kind)
+        return keep_stored_forms(like, sampled)
     sampled = sitk.Resample(image, like, transform, _ITK[interpolation], outside, sitk.sitkFloat64)
     own = sitk.GetArrayViewFromImage(image)
     values = sitk.GetArrayFromImage(sampled)
@@ -52,4 +55,4 @@ def resample(
         np.rint(values, out=values)  # a cast by ITK would truncate
     result = sitk.GetImageFromArray(values.astype(own.dtype))
     result.CopyInformation(sampled)
-    return result
+    return keep_stored_forms(like, result)

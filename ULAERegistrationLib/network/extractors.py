@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import SimpleITK as sitk
 
+from ..geometry.orientation import keep_stored_forms
 from ..settings import Extractor
 from .brain_extraction import extract_brain
 from .deepbet import extract_brain_deepbet
@@ -22,4 +23,5 @@ def extract_brain_with(extractor: Extractor, image: sitk.Image) -> sitk.Image:
     Raises:
         RegistrationError: where no brain is found, or the extractor's weights are missing or damaged.
     """
-    return extract_brain_deepbet(image) if extractor == "deepbet" else extract_brain(image)
+    mask = extract_brain_deepbet(image) if extractor == "deepbet" else extract_brain(image)
+    return keep_stored_forms(image, mask)

@@ -98,7 +98,7 @@ def test_missing_and_foreign_files_are_refused(tmp_path) -> None:
     with pytest.raises(RegistrationError, match="does not exist"):
         read_volume(tmp_path / "nowhere.nii.gz", "fixed")
     (tmp_path / "text.nii.gz").write_text("not a volume")
-    with pytest.raises(RegistrationError, match="cannot be read") as refusal:
+    with pytest.raises(RegistrationError, match="is not a volume that is read here") as refusal:
         read_volume(tmp_path / "text.nii.gz", "fixed")
     assert "\n" not in str(refusal.value)
 

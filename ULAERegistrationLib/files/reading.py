@@ -1,0 +1,198 @@
+"""Read an image file of any format that is read here, with the same checks for every format.
+
+The format is told by the file's content, not by its name. A file is looked at before ITK reads it, because ITK hides
+some faults (missing voxels become zeros), and fetches as much memory as a header asks for.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..errors import RegistrationError
+from ..geometry.orientation import nearest_rotation, shear
+from .dicom import is_dicom, read_dicom
+from .hdf5 import MAGIC, is_cut_short
+from .itk import itk_files
+from .mgh import ENDINGS as MGH_ENDINGS
+from .mgh import read_mgh
+from .nifti import GZIP, NiftiHeader, open_decompressed, plain_header, read_nifti_header
+from .text_headers import LONGEST, read_text_header
+from .writing import check_input_file, itk_reason
+
+FORMATS = "NIfTI, NRRD, MetaImage, MGH, MINC or DICOM"
+NOT_FINITE = "has voxels that are NaN or infinite; replace them by its background value."
+MOST_VOXELS = 1 << 30  # 1024 along each axis
+CHUNK = 1 << 24  # bytes
+MINC = (MAGIC, b"CDF")
+SHEAR_NOTABLE, SHEAR_LIMIT = 1e-3, 0.01  # largest cosine between two axes of a header
+STRAIGHTENED = "ULAERegistration.straightened"  # metadata: the header's shear in percent, where it was taken out
+
+
+def read_image(path: Path, name: str, finite: bool = False) -> sitk.Image:
+    """Read an image file, or a DICOM series.
+
+    Args:
+        path: a file, or a folder with a DICOM series.
+        name: of the image in messages, such as "The fixed image".
+        finite: whether to refuse NaN and infinite voxels in formats where ITK reads them as zeros.
+
+    Returns:
+        The image as ITK reads it. Axes that are not quite at right angles are replaced by the nearest that are.
+
+    Raises:
+        RegistrationError: where the file is missing, cannot be read, is cut short, damaged, of another format, or too
+            large, or where its axes are far from right angles.
+    """
+    check_input_file(path, name, or_folder=True)
+    try:
+        with itk_files():
+            return straightened(_read(path, name, finite), name)
+    except (EOFError, OSError, zlib.error):
+        raise _damaged(path, name) from None
+    except ValueError as error:
+        raise _damaged(path, name, str(error)) from None
+    except RuntimeError as error:
+        if "determinant is 0" in str(error):
+            raise RegistrationError(
+                f"{name} {path} has a header whose axes span no volume; correct its orientation."
+            ) from None
+        reason = itk_reason(error)
+        # "Reason: No such file or directory" and the like are wrong: the file was opened.
+        raise _damaged(path, name, "" if reason.startswith("Reason") else reason) from None
+
+
+def straightened(image: sitk.Image, name: str) -> sitk.Image:
+    """Return an image whose axes are at right angles; one that has them is returned itself.
+
+    Args:
+        image: of any dimension; only 3-D ones are looked at.
+        name: of the image in messages.
+
+    Raises:
+        RegistrationError: where the axes are further from right angles than `SHEAR_LIMIT`.
+    """
+    if image.GetDimension() != 3:
+        return image
+    axes = np.reshape(image.GetDirection(), (3, 3))
+    found = shear(axes)
+    if found > SHEAR_LIMIT:
+        raise _sheared(name, found)
+    if found <= SHEAR_NOTABLE:
+        return image
+    result = sitk.Image(image)
+    result.SetDirection(nearest_rotation(axes).ravel().tolist())
+    result.SetMetaData(STRAIGHTENED, f"{100 * found:.2g}")
+    return result
+
+
+def _read(path: Path, name: str, finite: bool) -> sitk.Image:
+    if path.is_dir():
+        return read_dicom(path, name)
+    header = read_nifti_header(path)
+    if header is not None:
+        return _read_nifti(header, path, name, finite)
+    if path.name.lower().endswith(MGH_ENDINGS):
+        return read_mgh(path, MOST_VOXELS)
+    with path.open("rb") as file:
+        beginning = file.read(LONGEST)
+    text = read_text_header(path, beginning)
+    if text is not None:
+        _check_number(text.size, path, name)
+        if text.available is not None and text.available < text.needed:
+            raise EOFError
+        kind = "NrrdImageIO" if beginning.startswith(b"NRRD") else "MetaImageIO"
+        return _read_by_itk(path, kind)
+    if is_dicom(beginning):
+        return read_dicom(path, name)
+    if beginning.startswith(MAGIC) and is_cut_short(beginning, path.stat().st_size):
+        raise EOFError
+    if beginning.startswith(MINC) and path.name.lower().endswith((".mnc", ".mnc2")):
+        return _read_by_itk(path, "MINCImageIO")
+    raise RegistrationError(f"{name} {path} is not a volume that is read here; give one in {FORMATS}, such as .nii.gz.")
+
+
+def _read_nifti(header: NiftiHeader, path: Path, name: str, finite: bool) -> sitk.Image:
+    """Read a NIfTI file by ITK: itself, or, where ITK cannot read it as it is, a copy that says the same plainly."""
+    _check_number(header.size, path, name)
+    if header.needs_nearest_rotation and shear(header.sform[:3, :3]) > SHEAR_LIMIT:
+        raise _sheared(name, shear(header.sform[:3, :3]))
+    check_voxels(header, name, finite)
+    with open(path, "rb") as file:
+        is_compressed = file.read(2) == GZIP
+    endings = (".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz") if is_compressed else (".nii", ".hdr", ".img")
+    is_plain = header.version < 2 and not header.needs_nearest_rotation and path.name.lower().endswith(endings)
+    if is_plain:
+        image = _read_by_itk(path, "NiftiImageIO")
+    else:
+        with _plain_copy(header) as copy:
+            image = _read_by_itk(copy, "NiftiImageIO")
+    image.SetMetaData("pixdim[0]", f"{header.handedness:g}")  # ITK forgets it
+    found = shear(header.sform[:3, :3])
+    if header.needs_nearest_rotation and found > SHEAR_NOTABLE:
+        image.SetMetaData(STRAIGHTENED, f"{100 * found:.2g}")
+    return image
+
+
+@contextmanager
+def _plain_copy(header: NiftiHeader) -> Iterator[Path]:
+    """Write the voxels of a NIfTI file to a temporary NIfTI-1 file without compression."""
+    with tempfile.TemporaryDirectory(prefix="ulae-") as folder:
+        copy = Path(folder) / "copy.nii"
+        with open_decompressed(header.file) as source, copy.open("wb") as target:
+            target.write(plain_header(header))
+            source.seek(header.start)
+            while chunk := source.read(CHUNK):
+                target.write(chunk)
+        yield copy
+
+
+def check_voxels(header: NiftiHeader, name: str, finite: bool) -> None:
+    """Refuse a NIfTI file that has fewer voxels than it promises, or, with `finite`, such that are not finite."""
+    missing = int(np.prod(header.size, dtype=float)) * header.voxel_bytes
+    with open_decompressed(header.file) as file:
+        file.seek(header.start)
+        while missing > 0:
+            chunk = file.read(min(CHUNK, missing))
+            if not chunk:
+                raise EOFError
+            missing -= len(chunk)
+            if finite and header.float_type:
+                whole = len(chunk) - len(chunk) % 8
+                values = np.frombuffer(chunk[:whole], header.float_type)
+                if not np.isfinite(values).all():
+                    raise RegistrationError(f"{name} {NOT_FINITE}")
+
+
+def _read_by_itk(path: Path, kind: str) -> sitk.Image:
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(kind)
+    reader.SetFileName(os.fspath(path))
+    return reader.Execute()
+
+
+def _check_number(size: tuple[int, ...], path: Path, name: str) -> None:
+    if np.prod(size, dtype=float) > MOST_VOXELS:
+        sides = " x ".join(map(str, size))
+        raise RegistrationError(
+            f"{name} {path} has {sides} voxels, which is more than 1024 along each side; resample it to larger voxels."
+        )
+
+
+def _damaged(path: Path, name: str, reason: str = "") -> RegistrationError:
+    detail = f" ({reason})" if reason else ""
+    return RegistrationError(f"{name} {path} is cut short or damaged{detail}; fetch the file again.")
+
+
+def _sheared(name: str, found: float) -> RegistrationError:
+    return RegistrationError(
+        f"{name} has axes that are not at right angles (by {100 * found:.2g} %, more than {100 * SHEAR_LIMIT:g} %); "
+        f"resample it to a grid with axes at right angles."
+    )

@@ -1,0 +1,83 @@
+"""Write images by ITK, and look at what was written: on a full disk, ITK may write half a file without an error."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import os
+import shutil
+import tempfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..geometry.orientation import FORMS, SAME_MM, stored_forms
+from .itk import itk_files
+from .nifti import read_nifti_header, write_forms
+from .reading import check_voxels
+
+ITK_CODES = (1, 1)  # of qform and sform, in every NIfTI file that ITK writes
+INCOMPLETE = "what was written is incomplete, so the disk may be full"
+LEVEL = 6  # of compression, zlib's and ITK's own
+
+
+def write_checked(image: sitk.Image, path: Path) -> None:
+    """Write an image, compressed where the format is, and compare the file with it.
+
+    A NIfTI file gets the orientations of the header that the image carries (see `geometry.orientation`).
+
+    Raises:
+        OSError, RuntimeError: where it could not be written.
+    """
+    with itk_files():
+        _write(image, path)
+        check_written(image, path)
+
+
+def check_written(image: sitk.Image, path: Path) -> None:
+    """Compare a file with the image that was written to it: its header and its last slice, and how long it is.
+
+    Raises:
+        OSError: where they differ.
+    """
+    try:
+        header = read_nifti_header(path)
+        if header is not None:
+            check_voxels(header, "The file", finite=False)
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(os.fspath(path))
+        reader.ReadImageInformation()
+        size = image.GetSize()
+        if reader.GetSize() != size or reader.GetNumberOfComponents() != image.GetNumberOfComponentsPerPixel():
+            raise EOFError
+        # Reading a part of a vector image, ITK 5.4 writes beyond the memory that it has.
+        if reader.GetNumberOfComponents() == 1:
+            reader.SetExtractIndex([*[0] * (len(size) - 1), size[-1] - 1])
+            reader.SetExtractSize([*size[:-1], 1])
+        last = sitk.GetArrayFromImage(reader.Execute())[-1]
+        if not np.array_equal(last, sitk.GetArrayViewFromImage(image)[-1], equal_nan=last.dtype.kind == "f"):
+            raise EOFError
+    except (EOFError, ValueError, RuntimeError, zlib.error) as error:
+        raise OSError(errno.EIO, INCOMPLETE) from error
+
+
+def _write(image: sitk.Image, path: Path) -> None:
+    forms = stored_forms(image) if path.name.lower().endswith((".nii", ".nii.gz")) else None
+    if forms is None or not forms.taken or (forms.codes == ITK_CODES and forms.apart_mm <= SAME_MM):
+        sitk.WriteImage(image, os.fspath(path), useCompression=True)
+        return
+    other = None
+    if forms.apart_mm > SAME_MM:
+        index = 1 - FORMS.index(forms.taken)
+        other = FORMS[index], forms.matrices[index]
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as folder:
+        plain = Path(folder) / "image.nii"
+        sitk.WriteImage(image, os.fspath(plain))
+        write_forms(plain, forms.codes, other)
+        if not path.name.lower().endswith(".gz"):
+            os.replace(plain, path)
+            return
+        with plain.open("rb") as source, path.open("wb") as target, gzip.GzipFile("", "wb", LEVEL, target, 0) as packed:
+            shutil.copyfileobj(source, packed, 1 << 20)
