@@ -1,11 +1,25 @@
-"""`ulae batch`: register every pair of a table."""
+"""`ulae batch`: register every pair of a cohort."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import RegistrationError
-from .options import Commands, add_command, add_settings, progress_bar, settings_of
+from .options import Commands, UsageError, add_command, add_json, add_settings, progress_bar, settings_of
+
+if TYPE_CHECKING:
+    from ..process.cases import Case
+
+NOTES = """\
+Every pair gets a folder; summary.csv and summary.html say of each how it went. The same call goes on where it stopped:
+a pair is registered again only where its inputs, the settings or the weights have changed. Files of the same name are
+told apart by their folders.
+
+"""
 
 
 def add_batch(commands: Commands) -> None:
@@ -14,33 +28,104 @@ def add_batch(commands: Commands) -> None:
         commands,
         "batch",
         _batch,
-        "Register every pair of a table; the same call goes on later.",
+        "Register every pair of a cohort; the same call goes on later.",
         "ulae batch cohort.csv -o results",
+        "ulae batch cohort.csv -o results --workers 4",
+        "ulae batch --fixed atlas.nii.gz --moving people/*.nii.gz -o results",
+        "ulae batch --to-template people/*.nii.gz -o results --preset fast",
+        "ulae batch --all-pairs ann.nii.gz bob.nii.gz cid.nii.gz -o results",
+        "ulae batch --bids study -o study/derivatives/ulae",
+        "ulae batch --bids study --session 01 -o study/derivatives/ulae",
+        "ulae batch cohort.csv -o results --scheduler tcp://node1:8786",
     )
-    command.add_argument(
+    command.epilog = NOTES + (command.epilog or "")
+    what = command.add_argument_group("which pairs (one of these)")
+    what.add_argument(
         "table",
         metavar="TABLE",
+        nargs="?",
         help="CSV with the columns name, fixed, moving, and any of fixed_mask, moving_mask, initial_transform, "
         "moving_labels",
     )
-    command.add_argument("-o", "--output", required=True, metavar="FOLDER", help="a folder for each pair, summary.csv")
+    what.add_argument("--fixed", metavar="FIXED", help="one fixed scan, for the scans of --moving")
+    what.add_argument("--moving", metavar="SCAN", nargs="+", help="the scans to register to --fixed")
+    what.add_argument("--to-template", metavar="SCAN", nargs="+", help="register these to the template that is shipped")
+    what.add_argument("--all-pairs", metavar="SCAN", nargs="+", help="register each of these to every other one")
+    what.add_argument("--bids", metavar="DIR", help="T1w scans of a BIDS folder, to the template; -o is a derivative")
+    what.add_argument("--session", metavar="LABEL", help="of --bids: register to the subject's scan of this session")
+    command.add_argument("-o", "--output", required=True, metavar="FOLDER", help="for the folders of all pairs")
+    where = command.add_argument_group("where")
+    where.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="pairs at a time on this machine; default: 1"
+    )
+    where.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler whose workers see the same files")
     add_settings(command)
+    add_json(command)
 
 
 def _batch(options: argparse.Namespace) -> None:
-    from ..process.batch import DONE, read_cases, results_of_others, run_batch
+    if options.workers < 1:
+        raise UsageError("--workers is a number of pairs at a time; give 1 or more.")
+    settings, cases = settings_of(options), _cases(options)
+    from ..process.batch import results_of_others, run_batch
+    from ..process.bids import write_derivative
+    from ..process.summary import DONE, Row
 
-    cases, settings = read_cases(options.table), settings_of(options)
-    with progress_bar(options.quiet, options.table) as progress:
-        rows = run_batch(cases, options.output, settings, progress)
-    failed = [row for row in rows if row["status"] != DONE]
-    if not options.quiet:
-        for row in rows:
-            print(f"{row['name']}: {row.get('verdict', row['status'])}. {row['message']}")
-        if others := results_of_others(cases, options.output):
-            print(f"{options.output} also holds results of pairs that the table does not name: {', '.join(others)}.")
+    is_silent = options.quiet or options.json
+    on_terminal = sys.stderr.isatty()
+
+    def finished(row: Row) -> None:
+        if is_silent:
+            return
+        line = f"{row['name']}: {row.get('verdict', row['status'])}. {row['message']}"
+        if on_terminal:
+            from tqdm import tqdm
+
+            tqdm.write(line)  # above the bar
+        else:
+            print(line, flush=True)
+
+    # Off a terminal the lines of the pairs are the progress.
+    with progress_bar(is_silent or not on_terminal, f"{len(cases)} pairs") as progress:
+        rows = run_batch(cases, options.output, settings, progress, finished, options.workers, options.scheduler)
+    if options.bids:
+        write_derivative(Path(options.bids), Path(options.output), rows, options.session)
+    failed = [row["name"] for row in rows if row["status"] != DONE]
+    others = results_of_others(cases, options.output)
+    if options.json:
+        print(json.dumps({"pairs": rows, "failed": failed, "other_results": others}, indent=2))
+    elif not options.quiet and others:
+        print(f"{options.output} also holds results of pairs that are not among these: {', '.join(others)}.")
     if failed:
-        names = ", ".join(row["name"] for row in failed)
         raise RegistrationError(
-            f"{len(failed)} of {len(rows)} pairs failed ({names}); see {options.output}/summary.csv."
+            f"{len(failed)} of {len(rows)} pairs failed ({', '.join(failed)}); see {options.output}/summary.csv."
         )
+
+
+def _cases(options: argparse.Namespace) -> list[Case]:
+    """Return the pairs that the options ask for."""
+    forms = {
+        "TABLE": options.table,
+        "--fixed with --moving": options.fixed or options.moving,
+        "--to-template": options.to_template,
+        "--all-pairs": options.all_pairs,
+        "--bids": options.bids,
+    }
+    if sum(map(bool, forms.values())) != 1:
+        raise UsageError(f"Say which pairs to register by one of {', '.join(forms)}.")
+    if bool(options.fixed) != bool(options.moving):
+        raise UsageError("--fixed and --moving belong together; give both.")
+    if options.session and not options.bids:
+        raise UsageError("--session names a session of a BIDS folder; give that with --bids.")
+    from ..process.bids import bids_cases
+    from ..process.cases import all_pairs, one_fixed, read_cases, to_template
+
+    if options.table:
+        return read_cases(options.table)
+    if options.fixed:
+        return one_fixed(Path(options.fixed), [Path(scan) for scan in options.moving])
+    if options.to_template:
+        return to_template([Path(scan) for scan in options.to_template])
+    if options.all_pairs:
+        return all_pairs([Path(scan) for scan in options.all_pairs])
+    return bids_cases(Path(options.bids), Path(options.output), options.session)

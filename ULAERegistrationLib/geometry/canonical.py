@@ -18,6 +18,7 @@ from .brain import brain_mask, looks_unstripped
 from .frame import CANONICAL_ORIGIN, CANONICAL_SIZE
 
 MODELS = Path(__file__).parents[1] / "models"
+TEMPLATE = MODELS / "template.nii.gz"
 
 
 def canonical_grid() -> sitk.Image:
@@ -30,7 +31,7 @@ def canonical_grid() -> sitk.Image:
 @cache
 def template() -> sitk.Image:
     """Return the average training brain on the canonical grid, uint8."""
-    return _shipped("template.nii.gz")
+    return _shipped(TEMPLATE.name)
 
 
 @cache

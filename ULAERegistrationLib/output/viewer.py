@@ -1,29 +1,27 @@
 """The interactive viewer of a report: all slices of every stage, for a browser, without a network.
 
 Each stage is a JPEG picture of all its axial slices side by side, from which `viewer.html` reads the volume and cuts
-the three planes. SimpleITK writes the pictures, as Slicer lacks other packages that do.
+the three planes.
 """
 
 from __future__ import annotations
 
 import json
-import tempfile
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from ..flows.warp import compose_all, warp
 from ..tensors import array_of, tensor_of
 from .canonical_view import CanonicalView
+from .jpeg import jpeg
 from .slices import Plane, planes_through
 
 MARGIN = 4  # voxels shown around the brain
 COLUMNS = 12  # slices side by side in a picture
-JPEG_QUALITY = 85
 FLOW_STEP = 4  # voxels between the samples of a flow; the browser interpolates between them
 FLOW_LEVELS = 127  # of a signed byte
 
@@ -113,14 +111,6 @@ def side_by_side(volume: np.ndarray) -> np.ndarray:
     padded[:height] = volume.transpose(2, 1, 0)
     tiles = padded.reshape(rows, COLUMNS, depth, length).transpose(0, 2, 1, 3)
     return tiles.reshape(rows * depth, COLUMNS * length)
-
-
-def jpeg(picture: np.ndarray) -> bytes:
-    """Return the content of a JPEG file of a grey picture, uint8 `[row, column]`."""
-    with tempfile.TemporaryDirectory(prefix="ulae-") as folder:
-        file = Path(folder) / "picture.jpg"
-        sitk.WriteImage(sitk.GetImageFromArray(picture), str(file), useCompression=True, compressionLevel=JPEG_QUALITY)
-        return file.read_bytes()
 
 
 def _base64(data: bytes) -> str:

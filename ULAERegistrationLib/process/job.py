@@ -27,9 +27,12 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from ..settings import RegistrationSettings
+
+if TYPE_CHECKING:  # it needs SimpleITK, which this module does without
+    from .cases import CaseJob
 
 READY, RUNNING, DONE, FAILED, CANCELLED = "ready", "running", "done", "failed", "cancelled"
 LOG_LINES = 2000  # number of lines kept, the newest
@@ -92,6 +95,7 @@ class Job:
         fraction: fraction done, 0 to 1.
         message: what is being done.
         error: one sentence, where the state is "failed".
+        outcome: what the process told at its end, if it is one that does.
 
     Args:
         keep_files: whether `close` keeps the folder, for debugging.
@@ -104,6 +108,7 @@ class Job:
         self.fraction = 0.0
         self.message = ""
         self.error = ""
+        self.outcome: dict[str, str] = {}
         self._log: list[str] = []
         self._unread: list[str] = []
         self._lines: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
@@ -123,7 +128,7 @@ class Job:
         return lines
 
     def start(
-        self, description: JobDescription, python: str | None = None, command: Sequence[str] | None = None
+        self, description: JobDescription | CaseJob, python: str | None = None, command: Sequence[str] | None = None
     ) -> None:
         """Start the process; where that fails, the state becomes "failed".
 
@@ -214,6 +219,7 @@ class Job:
         self.fraction = float(report.get("fraction", self.fraction))
         self.message = str(report.get("message", self.message))
         self.error = str(report.get("error", self.error))
+        self.outcome = report.get("outcome", self.outcome)
 
     def _conclude(self, code: int) -> None:
         if code == 0 and not self.error:

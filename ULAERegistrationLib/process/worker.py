@@ -47,6 +47,10 @@ class Reporter:
         """Write a line with the reason of a failure."""
         self._line({"error": sentence})
 
+    def outcome(self, content: dict[str, str]) -> None:
+        """Write a line with what the process has to tell at its end."""
+        self._line({"outcome": content})
+
     def _line(self, content: dict[str, Any]) -> None:
         try:
             print(json.dumps(content), file=self._out, flush=True)

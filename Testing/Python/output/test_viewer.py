@@ -11,8 +11,9 @@ import SimpleITK as sitk
 from PIL import Image
 
 from ULAERegistrationLib.output.canonical_view import CanonicalView
+from ULAERegistrationLib.output.jpeg import jpeg
 from ULAERegistrationLib.output.slices import planes_through
-from ULAERegistrationLib.output.viewer import FLOW_STEP, jpeg, side_by_side, stages, viewer
+from ULAERegistrationLib.output.viewer import FLOW_STEP, side_by_side, stages, viewer
 
 SIZE = (40, 48, 44)
 SHIFT = 3  # voxels along L; the grid's lines of the moving image then lie 3 voxels further right

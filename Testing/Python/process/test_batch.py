@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import SimpleITK as sitk
@@ -11,9 +12,14 @@ import SimpleITK as sitk
 from ULAERegistrationLib import registration
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.errors import Cancelled, RegistrationError
-from ULAERegistrationLib.process import batch
-from ULAERegistrationLib.process.batch import SUMMARY, Case, read_cases, run_batch
+from ULAERegistrationLib.output import thumbnail
+from ULAERegistrationLib.process import pair
+from ULAERegistrationLib.process.batch import run_batch
+from ULAERegistrationLib.process.cases import Case, read_cases
+from ULAERegistrationLib.process.summary import SUMMARY
 from ULAERegistrationLib.settings import RegistrationSettings
+
+PLAIN = {"quality.json", "made_from.json", "thumbnail.jpg"}  # what the stand-in for a registration leaves
 
 
 @pytest.fixture
@@ -55,9 +61,13 @@ def quick(monkeypatch):
         def warp_labels(self, labels):
             return labels
 
+        def report_content(self):
+            return SimpleNamespace(view=None)
+
     monkeypatch.setattr(registration, "register", register)
-    monkeypatch.setattr(batch, "read_volume", lambda path, role: path)
-    monkeypatch.setattr(batch, "read_labels", lambda path, image, role: sitk.ReadImage(str(path)))
+    monkeypatch.setattr(thumbnail, "thumbnail", lambda view: b"a picture")
+    monkeypatch.setattr(pair, "read_volume", lambda path, role: path)
+    monkeypatch.setattr(pair, "read_labels", lambda path, image, role: sitk.ReadImage(str(path)))
     return asked
 
 
@@ -116,10 +126,10 @@ def test_no_file_of_an_earlier_result_lies_beside_the_new_one_and_others_stay(ta
     header, line = "name,fixed,moving,moving_labels", "ann,scan.nii.gz,scan.nii.gz,scan.nii.gz"
     out = tmp_path / "out"
     run_batch(read_cases(table(line, header=header)), out, RegistrationSettings())
-    assert {path.name for path in (out / "ann").iterdir()} == {"quality.json", "made_from.json", "warped_labels.nii.gz"}
+    assert {path.name for path in (out / "ann").iterdir()} == PLAIN | {"warped_labels.nii.gz"}
     (out / "ann" / "notes.txt").write_text("my own")
     run_batch(read_cases(table(line.rpartition(",")[0])), out, RegistrationSettings())
-    assert {path.name for path in (out / "ann").iterdir()} == {"quality.json", "made_from.json", "notes.txt"}
+    assert {path.name for path in (out / "ann").iterdir()} == PLAIN | {"notes.txt"}
 
 
 def test_a_result_of_which_is_not_known_what_it_was_made_from_is_made_again(table, quick, tmp_path):
@@ -147,7 +157,7 @@ def test_an_earlier_result_stays_where_the_new_one_fails_and_is_not_taken_for_it
 def test_results_of_pairs_that_the_table_does_not_name_are_said(table, quick, tmp_path, capsys):
     for name in ("ann", "bob"):
         assert main(["batch", str(table(f"{name},scan.nii.gz,scan.nii.gz")), "-o", str(tmp_path / "out")]) == 0
-    assert capsys.readouterr().out.endswith("also holds results of pairs that the table does not name: ann.\n")
+    assert capsys.readouterr().out.endswith("also holds results of pairs that are not among these: ann.\n")
 
 
 def test_a_spreadsheet_finds_no_formula_in_the_summary(table, quick, tmp_path):

@@ -1,0 +1,104 @@
+"""On several workers each pair runs in a process of its own, and whatever dies takes nothing else with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.process.batch import run_batch
+from ULAERegistrationLib.process.cases import Case
+from ULAERegistrationLib.process.cluster import run_on_workers
+from ULAERegistrationLib.settings import RegistrationSettings
+
+pytest.importorskip("distributed")
+STANDIN = (str(Path(__file__).parents[2] / "standin" / "case_worker.py"),)
+
+
+def cases(folder: Path, *names: str) -> list[Case]:
+    return [Case(name, {"fixed": folder / "f", "moving": folder / "m"}) for name in names]
+
+
+@pytest.mark.slow
+def test_a_case_whose_worker_dies_goes_to_another_and_one_that_dies_itself_is_a_line(tmp_path) -> None:
+    names = ("ann", "crash", "orphan", "bob")
+    found = run_on_workers(cases(tmp_path, *names), tmp_path, RegistrationSettings(), 2, program=STANDIN)
+    rows = {row["name"]: row for row in found}
+    assert set(rows) == set(names)
+    assert (rows["ann"]["message"], rows["bob"]["message"]) == ("attempt 1", "attempt 1")
+    assert rows["orphan"]["message"] == "attempt 2"
+    assert rows["crash"]["status"] == "failed"
+    assert rows["crash"]["message"].startswith("The registration was killed")
+    told = [(tmp_path / name / "attempt1").read_text().split() for name in names]
+    assert len({process for process, _, _ in told}) == 4
+    assert os.getpid() not in {int(parent) for _, parent, _ in told}
+    assert len({threads for *_, threads in told}) == 1
+
+
+@pytest.mark.slow
+def test_a_pair_that_cannot_be_read_is_a_line_and_its_reason_comes_from_the_process(tmp_path) -> None:
+    (tmp_path / "f").write_text("no image")
+    (tmp_path / "m").write_text("no image")
+    rows = run_batch(cases(tmp_path, "ann"), tmp_path / "out", RegistrationSettings(), workers=2)
+    assert rows[0]["status"] == "failed"
+    assert "cannot be read" in rows[0]["message"]
+    assert "ann" in (tmp_path / "out" / "summary.csv").read_text()
+
+
+@pytest.mark.slow
+def test_a_run_whose_scheduler_is_killed_says_so_in_a_sentence(tmp_path) -> None:
+    """The scheduler is killed while no worker has come, so nothing is done yet."""
+    address = tmp_path / "scheduler.json"
+    command = [
+        "-m",
+        "distributed.cli.dask_scheduler",
+        "--port",
+        "0",
+        "--no-dashboard",
+        "--scheduler-file",
+        str(address),
+    ]
+    scheduler = subprocess.Popen([sys.executable, *command], stderr=subprocess.DEVNULL)
+    try:
+        while not address.exists():
+            assert scheduler.poll() is None
+        threading.Timer(3, scheduler.kill).start()
+        with pytest.raises(RegistrationError, match="The scheduler has ended"):
+            list(
+                run_on_workers(
+                    cases(tmp_path, "ann"),
+                    tmp_path,
+                    RegistrationSettings(),
+                    1,
+                    json.loads(address.read_text())["address"],
+                    program=STANDIN,
+                )
+            )
+    finally:
+        scheduler.kill()
+        scheduler.wait()
+
+
+def test_a_second_run_in_the_same_folder_is_refused_while_the_first_one_runs(tmp_path, monkeypatch) -> None:
+    from ULAERegistrationLib.process import batch
+
+    def run_case(case, *_):
+        with pytest.raises(RegistrationError, match="Another run is writing to"):
+            run_batch(cases(tmp_path, "bob"), tmp_path / "out", RegistrationSettings())
+        return {"name": case.name, "status": "failed", "message": "seen"}
+
+    monkeypatch.setattr(batch, "run_case", run_case)
+    (row,) = run_batch(cases(tmp_path, "ann"), tmp_path / "out", RegistrationSettings())
+    assert row["message"] == "seen"
+
+
+def test_without_dask_several_workers_are_refused_with_what_to_install(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(RegistrationError, match="pip install distributed"):
+        run_batch(cases(tmp_path, "ann"), tmp_path / "out", RegistrationSettings(), workers=2)

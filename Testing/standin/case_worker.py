@@ -1,0 +1,22 @@
+"""Stands in for the process that registers a case of a cohort, and ends as the case's name says."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+name, target = job["case"]["name"], Path(job["target"])
+target.mkdir(exist_ok=True)
+attempt = 1 + len(list(target.glob("attempt*")))
+(target / f"attempt{attempt}").write_text(f"{os.getpid()} {os.getppid()} {job['threads']}")
+if name == "crash":
+    os.kill(os.getpid(), signal.SIGKILL)
+if name == "orphan" and attempt == 1:
+    os.kill(os.getppid(), signal.SIGKILL)  # the worker that started this process
+    sys.exit(1)
+row = {"name": name, "status": "done", "verdict": "good", "message": f"attempt {attempt}"}
+print(json.dumps({"outcome": row}), flush=True)

@@ -1,0 +1,153 @@
+"""The T1w scans of a BIDS dataset as the pairs of a cohort, and the results as a BIDS derivative (BIDS 1.9).
+
+derivative/dataset_description.json
+derivative/sub-01/ses-1/anat/sub-01_ses-1_from-T1w_to-ULAE_mode-image_xfm.h5
+derivative/sub-01/ses-1/anat/sub-01_ses-1_space-ULAE_T1w.nii.gz, .json
+derivative/sub-01_ses-1_to-ULAE/...       the whole result of the pair, which `.bidsignore` names
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import RegistrationError
+from ..files.writing import whole_or_nothing
+from ..geometry.canonical import TEMPLATE
+from .cases import Case
+from .summary import DONE, Row
+
+DESCRIPTION = "dataset_description.json"
+SPACE = "ULAE"  # what the shipped template is called in names of files
+TOOL = "ulae"
+IGNORED = "summary.*\n*_to-*/\n"
+SUFFIX = re.compile(r"_T1w\.nii(\.gz)?$")
+TEMPLATE_COPY = "sourcedata/template.nii.gz"
+
+
+def bids_cases(dataset: Path, derivative: Path, session: str | None = None) -> list[Case]:
+    """Pair the T1w scans of a dataset with the shipped template, or with the scan of one session of the same subject.
+
+    Args:
+        dataset: with `sub-*/anat/*_T1w.nii.gz` or `sub-*/ses-*/anat/*_T1w.nii.gz`.
+        derivative: where the results will be written.
+        session: the label of the session whose scan is fixed, without "ses-"; None takes the template.
+
+    Raises:
+        RegistrationError: for a folder without such scans, a subject without a single scan in that session, or where
+            `derivative` is a dataset of another origin.
+    """
+    _check_derivative(derivative)
+    scans = sorted({*dataset.glob("sub-*/anat/*_T1w.nii*"), *dataset.glob("sub-*/ses-*/anat/*_T1w.nii*")})
+    scans = [scan for scan in scans if SUFFIX.search(scan.name)]
+    if not scans:
+        raise RegistrationError(f"{dataset} holds no sub-*/[ses-*/]anat/*_T1w.nii.gz; give a folder in BIDS form.")
+    if session is None:
+        return [_case(scan, TEMPLATE, SPACE) for scan in scans]
+    people = defaultdict(list)
+    for scan in scans:
+        people[scan.relative_to(dataset).parts[0]].append(scan)
+    cases = []
+    for person, found in people.items():
+        fixed = [scan for scan in found if scan.parent.parent.name == f"ses-{session}"]
+        if len(fixed) != 1:
+            raise RegistrationError(f"{person} has {len(fixed)} T1w scans in session {session}; one is needed.")
+        cases += [_case(scan, fixed[0], f"ses{session}") for scan in found if scan != fixed[0]]
+    if not cases:
+        raise RegistrationError(f"{dataset} holds no T1w scan outside session {session}; there is nothing to register.")
+    return cases
+
+
+def write_derivative(dataset: Path, derivative: Path, rows: Sequence[Row], session: str | None = None) -> None:
+    """Give the results of the pairs that are done the names that BIDS asks for, and describe the derivative.
+
+    Args:
+        dataset: the scans came from.
+        derivative: the folder of the cohort.
+        rows: of its summary.
+        session: as for `bids_cases`.
+
+    Raises:
+        RegistrationError: where a file cannot be written.
+    """
+    _write_json(
+        derivative / DESCRIPTION,
+        {
+            "Name": f"{dataset.absolute().name}, registered with ULAE-net",
+            "BIDSVersion": "1.9.0",
+            "DatasetType": "derivative",
+            "GeneratedBy": [{"Name": TOOL, "Version": __version__}],
+            "DatasetLinks": {"raw": os.path.relpath(dataset.absolute(), derivative.absolute())},
+        },
+    )
+    with whole_or_nothing(derivative / ".bidsignore") as partial:
+        partial.write_text(IGNORED, encoding="utf-8")
+    if session is None:
+        _put(TEMPLATE, derivative / TEMPLATE_COPY)
+    for row in rows:
+        if row["status"] == DONE:
+            _name_results(dataset, derivative, row["name"], session)
+
+
+def _name_results(dataset: Path, derivative: Path, name: str, session: str | None) -> None:
+    source, _, space = name.rpartition("_to-")
+    parts = [part for part in source.split("_") if part.startswith(("sub-", "ses-"))]
+    place = derivative.joinpath(*parts, "anat")
+    result = derivative / name
+    _put(result / "transform.h5", place / f"{source}_from-T1w_to-{space}_mode-image_xfm.h5")
+    _put(result / "warped.nii.gz", place / f"{source}_space-{space}_T1w.nii.gz")
+    reference = f"bids::{TEMPLATE_COPY}"
+    if session is not None:
+        found = dataset.glob(f"{parts[0]}/ses-{session}/anat/*_T1w.nii*")
+        reference = "bids:raw:" + next(found).relative_to(dataset).as_posix()
+    _write_json(
+        place / f"{source}_space-{space}_T1w.json",
+        {
+            "Sources": ["bids:raw:" + "/".join([*parts, "anat", f"{source}_T1w.nii.gz"])],
+            "SpatialReference": reference,
+            # A mask is there only where the scan shows more than the brain.
+            "SkullStripped": not (result / "moving_brain.nii.gz").is_file(),
+        },
+    )
+
+
+def _case(moving: Path, fixed: Path, space: str) -> Case:
+    return Case(f"{SUFFIX.sub('', moving.name)}_to-{space}", {"fixed": fixed, "moving": moving})
+
+
+def _check_derivative(derivative: Path) -> None:
+    """Refuse a folder that describes itself as a dataset which this program has not made."""
+    file = derivative / DESCRIPTION
+    if not file.exists():
+        return
+    try:
+        tools = [tool["Name"] for tool in json.loads(file.read_text(encoding="utf-8"))["GeneratedBy"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        tools = []
+    if TOOL not in tools:
+        raise RegistrationError(
+            f"{derivative} is a dataset that {TOOL} has not made; give a folder of its own, such as derivatives/{TOOL}."
+        )
+
+
+def _put(source: Path, target: Path) -> None:
+    """Let a file appear under a second name: as a link where the disk can do that, else as a copy."""
+    if target.exists() and target.samefile(source):
+        return
+    with whole_or_nothing(target) as partial:
+        try:
+            os.link(source, partial)
+        except OSError:
+            shutil.copyfile(source, partial)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with whole_or_nothing(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,197 @@
+"""The pairs of a cohort: from a table, or made from lists of scans."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import RegistrationError
+from ..files.writing import check_input_file
+from ..geometry.canonical import TEMPLATE
+from ..settings import RegistrationSettings
+from .summary import SUMMARY_FILES
+
+REQUIRED = ("name", "fixed", "moving")
+OPTIONAL = ("fixed_mask", "moving_mask", "initial_transform", "moving_labels")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the table.
+
+    Attributes:
+        name: of the case and of its folder.
+        files: the files of the other columns that are filled in, by column.
+    """
+
+    name: str
+    files: dict[str, Path]
+
+
+def read_cases(table: str | Path) -> list[Case]:
+    """Read the lines of a table (CSV, any usual separator) with the columns `name`, `fixed`, `moving`, any `OPTIONAL`.
+
+    Relative paths start at the table's folder; empty cells are ignored.
+
+    Raises:
+        RegistrationError: for a table that cannot be read or has no line, missing, unknown or repeated columns, a name
+            that occurs twice or cannot be that of a folder, or a file that cannot be opened.
+    """
+    table = Path(table)
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            columns, lines = _rows(file.read())
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RegistrationError(f"The table {table} cannot be read ({error}); give a CSV file.") from None
+    if missing := [name for name in REQUIRED if name not in columns]:
+        raise RegistrationError(f"The table {table} has no column {missing[0]!r}; it needs {', '.join(REQUIRED)}.")
+    if unknown := [name for name in columns if name not in (*REQUIRED, *OPTIONAL)]:
+        known = ", ".join((*REQUIRED, *OPTIONAL))
+        raise RegistrationError(f"The column {unknown[0]!r} of {table} is not known; its columns may be {known}.")
+    if not lines:
+        raise RegistrationError(f"The table {table} names no pair; write a line for each.")
+    if twice := [name for name in columns if columns.count(name) > 1]:
+        raise RegistrationError(f"The column {twice[0]!r} comes twice in {table}; keep one of them.")
+    cases = [_case(line, number, table) for number, line in lines]
+    names = [case.name.lower() for case in cases]  # Windows and macOS make one folder of Ann and ann
+    if twice := [case.name for case in cases if names.count(case.name.lower()) > 1]:
+        raise RegistrationError(f"The name {twice[0]!r} comes twice in {table}; each pair needs a name of its own.")
+    return cases
+
+
+def _rows(text: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Parse a table to the names of its columns, in lower case, and its lines with their numbers.
+
+    The separator, a comma, semicolon or tab, is detected. Empty lines and empty columns at the end are ignored.
+    """
+    head = text.lstrip().partition("\n")[0]
+    separator = max(",;\t", key=head.count)
+    reader = csv.reader(text.splitlines(), delimiter=separator)
+    columns: list[str] = []
+    lines: list[tuple[int, dict[str, str]]] = []
+    for row in reader:
+        cells = [cell.strip() for cell in row]
+        if not any(cells):
+            continue
+        if not columns:
+            columns = [cell.lower() for cell in cells]
+            while columns and not columns[-1]:
+                columns.pop()
+        else:
+            lines.append((reader.line_num, dict(zip(columns, [*cells, *[""] * len(columns)], strict=False))))
+    return columns, lines
+
+
+def _case(line: dict[str, str], number: int, table: Path) -> Case:
+    name = (line["name"] or "").strip()
+    reserved = name.startswith(".") or name.lower() in SUMMARY_FILES
+    unusable = name != Path(name).name or reserved or not name.isprintable()
+    if not name or unusable:
+        raise RegistrationError(f"Line {number} of {table} has the name {name!r}, which is no name for a folder.")
+    files = {
+        key: table.parent / value.strip() for key, value in line.items() if key != "name" and (value or "").strip()
+    }
+    for key in REQUIRED[1:]:
+        if key not in files:
+            raise RegistrationError(f"{name}, line {number} of {table}, names no {key} image; fill it in.")
+    for key, file in files.items():
+        check_input_file(file, f"Line {number} of {table}: the {key} of {name},")
+    return Case(name, files)
+
+
+def one_fixed(fixed: Path, moving: Sequence[Path]) -> list[Case]:
+    """Pair one fixed scan with each of many moving scans; each pair is named after its moving scan.
+
+    Raises:
+        RegistrationError: where a scan cannot be opened, or comes twice.
+    """
+    check_input_file(fixed, "The fixed image")
+    return [Case(name, {"fixed": fixed, "moving": path}) for name, path in _named(moving).items()]
+
+
+def to_template(moving: Sequence[Path]) -> list[Case]:
+    """Pair the shipped template, as the fixed image, with each of many moving scans.
+
+    Raises:
+        RegistrationError: where a scan cannot be opened, or comes twice.
+    """
+    return one_fixed(TEMPLATE, moving)
+
+
+def all_pairs(scans: Sequence[Path]) -> list[Case]:
+    """Pair every scan with every other one, in both orders; `b_to_a` has a as the fixed scan.
+
+    Raises:
+        RegistrationError: for fewer than two scans, or where a scan cannot be opened or comes twice.
+    """
+    named = _named(scans)
+    if len(named) < 2:
+        raise RegistrationError("One scan makes no pair; give two or more.")
+    return [
+        Case(f"{moving}_to_{fixed}", {"fixed": named[fixed], "moving": named[moving]})
+        for fixed in named
+        for moving in named
+        if fixed != moving
+    ]
+
+
+def _named(scans: Sequence[Path]) -> dict[str, Path]:
+    """Name scans after their files, and after the folders above too where files are called the same.
+
+    Raises:
+        RegistrationError: where a scan cannot be opened, or comes twice.
+    """
+    scans = [path.absolute() for path in scans]
+    for path in scans:
+        check_input_file(path, "The scan")
+    if twice := [path for path in scans if scans.count(path) > 1]:
+        raise RegistrationError(f"The scan {twice[0]} comes twice; give it once.")
+    for depth in range(1, max(len(path.parts) for path in scans)):
+        names = ["_".join((*path.parts[1:][-depth:-1], stem(path))) for path in scans]
+        if len({name.lower() for name in names}) == len(names):
+            break
+    return dict(zip(names, scans, strict=True))
+
+
+def stem(path: Path) -> str:
+    """Return the name of a scan's file without its extension, such as `.nii.gz`."""
+    return path.name.removesuffix(".gz").rpartition(".")[0] or path.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseJob:
+    """What a process that registers one case is told.
+
+    Attributes:
+        case: the pair; its files are absolute, or relative to the process's folder.
+        target: the folder for its result.
+        settings: of the registration.
+        threads: how many the process may use.
+        keep_files: not used; the process writes nothing to the folder of the job.
+    """
+
+    case: Case
+    target: Path
+    settings: RegistrationSettings
+    threads: int
+    keep_files: bool = False
+
+    def to_json(self) -> str:
+        """Return the text of the job file."""
+        return json.dumps(asdict(self), default=str, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> CaseJob:
+        """Parse the text of a job file."""
+        values: dict[str, Any] = json.loads(text)
+        files = {column: Path(path) for column, path in values["case"]["files"].items()}
+        return cls(
+            case=Case(values["case"]["name"], files),
+            target=Path(values["target"]),
+            settings=RegistrationSettings(**values["settings"]),
+            threads=values["threads"],
+        )

@@ -1,0 +1,123 @@
+"""Register one pair of a cohort into its folder, unless its result is there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from ..errors import NOT_ENOUGH_MEMORY, Cancelled, RegistrationError
+from ..files.volumes import read_labels, read_volume, write_image
+from ..files.writing import PARTIAL, whole_folder_or_nothing
+from ..progress import Progress
+from ..settings import RegistrationSettings
+from .cases import Case
+from .made_from import Earlier, MadeFrom, earlier_result, remove_left_over, write_record
+from .summary import DONE, FAILED, SUMMARY, THUMBNAIL
+
+LOCKS = ".locks"  # folder of files that processes lock; locks are freed by the system, and the files stay
+
+
+def run_case(case: Case, target: Path, settings: RegistrationSettings, progress: Progress) -> dict[str, str]:
+    """Register a case unless its result is there, and return its row of the summary.
+
+    Only one process at a time works on a case. Another one waits, and then finds its result.
+
+    Args:
+        case: the pair.
+        target: the folder for its result.
+        settings: of the registration.
+        progress: called with the fraction done and what is being done.
+
+    Raises:
+        Cancelled: where `progress` raises it.
+    """
+    try:
+        with _alone(target):
+            return _row(case, target, settings, progress)
+    except Cancelled:
+        raise
+    except Exception as error:  # a pair that fails must not stop the others
+        kept = f" {target} still holds an earlier result, of other inputs or settings."
+        return failed_row(case, _sentence(error) + (kept if earlier_result(target) else ""))
+
+
+def failed_row(case: Case, sentence: str) -> dict[str, str]:
+    """Return the row of a case that failed, with the reason."""
+    return {"name": case.name, "status": FAILED, "message": sentence}
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Keep other processes from working on the same case, and remove what one left that was killed."""
+    locks = target.parent / LOCKS
+    locks.mkdir(exist_ok=True)
+    with FileLock(locks / target.name):  # the system frees it however a process ends
+        for left in target.glob(f"{PARTIAL}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+
+
+def _row(case: Case, target: Path, settings: RegistrationSettings, progress: Progress) -> dict[str, str]:
+    earlier, again = earlier_result(target), ""
+    made_from = MadeFrom.of(case.files, settings)
+    changes = _changes(earlier, made_from)
+    if changes is not None:
+        again = f" Registered again: {changes}." if changes else ""
+        files = _register(case, target, settings, made_from, progress)
+        remove_left_over(target, earlier.files if earlier else (), files)
+    quality = json.loads((target / "quality.json").read_text(encoding="utf-8"))
+    return {"name": case.name, "status": DONE, "message": " ".join(quality["reasons"]) + again, **_measures(quality)}
+
+
+def _changes(earlier: Earlier | None, now: MadeFrom) -> str | None:
+    """Say why a case has to be registered, "" where it has no result yet; None where its result is there."""
+    if earlier is None:
+        return ""
+    if earlier.made_from is None:
+        return "what the earlier result was made from is not known"
+    changes = now.changes(earlier.made_from)
+    return f"changed since the earlier result: {changes}" if changes else None
+
+
+def _register(
+    case: Case, target: Path, settings: RegistrationSettings, made_from: MadeFrom, progress: Progress
+) -> tuple[str, ...]:
+    """Register a case, write its result, and return the names of its files."""
+    # Imported here, so that errors in the table are reported before torch is loaded.
+    from ..output.thumbnail import thumbnail
+    from ..registration import register
+
+    files = dict(case.files)
+    fixed, moving = read_volume(files.pop("fixed"), "fixed"), read_volume(files.pop("moving"), "moving")
+    labels = files.pop("moving_labels", None)
+    labels = labels and read_labels(labels, moving, "moving")
+    began = time.monotonic()
+    registration = register(fixed, moving, settings, **files, progress=lambda part, what: progress(0.8 * part, what))
+    progress(0.8, f"Writing ({time.monotonic() - began:.0f} s so far)")
+    with whole_folder_or_nothing(target) as partial:
+        registration.save(partial)
+        (partial / THUMBNAIL).write_bytes(thumbnail(registration.report_content().view))
+        if labels:
+            write_image(registration.warp_labels(labels), partial / "warped_labels.nii.gz")
+        return write_record(partial, made_from)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, RegistrationError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return NOT_ENOUGH_MEMORY
+    traceback.print_exception(error)
+    return f"The registration failed unexpectedly ({type(error).__name__}: {error})."
+
+
+def _measures(quality: dict) -> dict[str, str]:
+    measures = {name: quality[name] for name in SUMMARY if name in quality}
+    return {name: f"{value:.4f}" if isinstance(value, float) else str(value) for name, value in measures.items()}
