@@ -29,18 +29,19 @@ td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 """
 
 
-def page(title: str, parts: Iterable[str], head: str = "") -> str:
+def page(title: str, parts: Iterable[str], head: str = "", style: str = "") -> str:
     """Return a page of HTML in one file.
 
     Args:
         title: of the window, as text.
         parts: of the body, as HTML; empty ones are left out.
         head: more of the head, as HTML.
+        style: more of the style, as CSS.
     """
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"{head}\n<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"{head}\n<title>{escape(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n"
         + "\n".join(part for part in parts if part)
         + "\n</body>\n</html>\n"
     )

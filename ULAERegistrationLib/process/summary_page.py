@@ -19,7 +19,7 @@ MEASURES = {
     "folded_percent": "folded, %",
     "displacement_mean_mm": "mean displacement, mm",
 }
-STYLE = """<style>
+STYLE = """
 body { max-width: 90rem; }
 .pairs td, .pairs tbody th { vertical-align: middle; }
 .pairs tbody th { width: auto; }
@@ -30,7 +30,7 @@ body { max-width: 90rem; }
 .pairs [aria-sort=descending] button::after { content: " ▼"; }
 .pairs img { width: 14rem; min-height: 4rem; }
 .tone { color: var(--tone); font-weight: 600; white-space: nowrap; }
-</style>"""
+"""
 SCRIPT = """<script>
 "use strict";
 for (const button of document.querySelectorAll(".pairs thead button")) button.addEventListener("click", () => {
@@ -72,7 +72,7 @@ def summary_page(rows: Sequence[Mapping[str, str]], folder: Path) -> str:
         "</tbody></table></div>",
         SCRIPT,
     ]
-    return page("Registration of a cohort", body, STYLE)
+    return page("Registration of a cohort", body, style=STYLE)
 
 
 def _outcome(row: Mapping[str, str]) -> str:

@@ -68,6 +68,7 @@ def test_pictures_and_reports_are_those_of_the_pairs_that_are_done(browser, fold
     assert all(image.get_attribute("alt") for image in images)
     links = {link.get_attribute("href") for link in browser.find_elements("css selector", "tbody a")}
     assert links == {(folder / name / "report.html").as_uri() for name in ("ann", "cid", "dan")}
+    assert browser.execute_script("return getComputedStyle(document.body).maxWidth") == "1440px", "wider than a report"
     text = browser.find_element("tag name", "body").text
     assert "4 pairs: 1 failed, 1 do not use, 1 look at it, 1 good" in text
     assert "No <b>brain</b> was found." in text, "words from outside are words, not markup"
