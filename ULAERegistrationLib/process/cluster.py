@@ -6,6 +6,7 @@ case to another one; where the case's own process dies, for want of memory say, 
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections import Counter
@@ -114,6 +115,8 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
 
     # Dask's own messages would be mixed with ours; workers and the scheduler of this machine read this too.
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with dask.config.set({"logging.distributed": "critical"}):
         if scheduler is None:
             # The registrations are processes of their own, of which Dask's limit of memory knows nothing. Its page of
