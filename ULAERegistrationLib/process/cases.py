@@ -16,6 +16,7 @@ from ..settings import RegistrationSettings
 from .summary import SUMMARY_FILES
 
 REQUIRED = ("name", "fixed", "moving")
+IMAGES = ("fixed", "moving")  # which may be folders of DICOM files
 OPTIONAL = ("fixed_mask", "moving_mask", "initial_transform", "moving_labels")
 
 
@@ -99,7 +100,7 @@ def _case(line: dict[str, str], number: int, table: Path) -> Case:
         if key not in files:
             raise RegistrationError(f"{name}, line {number} of {table}, names no {key} image; fill it in.")
     for key, file in files.items():
-        check_input_file(file, f"Line {number} of {table}: the {key} of {name},")
+        check_input_file(file, f"Line {number} of {table}: the {key} of {name},", or_folder=key in IMAGES)
     return Case(name, files)
 
 
@@ -109,7 +110,7 @@ def one_fixed(fixed: Path, moving: Sequence[Path]) -> list[Case]:
     Raises:
         RegistrationError: where a scan cannot be opened, or comes twice.
     """
-    check_input_file(fixed, "The fixed image")
+    check_input_file(fixed, "The fixed image", or_folder=True)
     return [Case(name, {"fixed": fixed, "moving": path}) for name, path in _named(moving).items()]
 
 
@@ -147,7 +148,7 @@ def _named(scans: Sequence[Path]) -> dict[str, Path]:
     """
     scans = [path.absolute() for path in scans]
     for path in scans:
-        check_input_file(path, "The scan")
+        check_input_file(path, "The scan", or_folder=True)
     if twice := [path for path in scans if scans.count(path) > 1]:
         raise RegistrationError(f"The scan {twice[0]} comes twice; give it once.")
     for depth in range(1, max(len(path.parts) for path in scans)):
@@ -158,7 +159,9 @@ def _named(scans: Sequence[Path]) -> dict[str, Path]:
 
 
 def stem(path: Path) -> str:
-    """Return the name of a scan's file without its extension, such as `.nii.gz`."""
+    """Return the name of a scan: its file's without an extension such as `.nii.gz`, or its folder's."""
+    if path.is_dir():
+        return path.name
     return path.name.removesuffix(".gz").rpartition(".")[0] or path.name
 
 

@@ -40,6 +40,8 @@ def test_one_fixed_scan_and_many_moving_ones(scans):
 def test_files_of_one_name_are_told_apart_by_their_folders(scans):
     paths = scans("01/a/t1.nii.gz", "02/a/t1.nii.gz", "02/b/t1.nii.gz")
     assert [case.name for case in to_template(paths)] == ["01_a_t1", "02_a_t1", "02_b_t1"]
+    folders = [path.parent for path in paths]  # of DICOM files
+    assert [case.name for case in to_template(folders)] == ["01_a", "02_a", "02_b"]
 
 
 def test_all_pairs_go_both_ways(scans):
