@@ -26,6 +26,7 @@ def cases(folder: Path, *names: str) -> list[Case]:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="processes are killed by a signal that Windows lacks")
 def test_a_case_whose_worker_dies_goes_to_another_and_one_that_dies_itself_is_a_line(tmp_path) -> None:
     names = ("ann", "crash", "orphan", "bob")
     found = run_on_workers(cases(tmp_path, *names), tmp_path, RegistrationSettings(), 2, program=STANDIN)
