@@ -47,6 +47,7 @@ class Run:
         import SimpleITK as sitk
 
         from ULAERegistrationLib.errors import RegistrationError
+        from ULAERegistrationLib.files.written import write_checked
         from ULAERegistrationLib.mrml.labels import mask_image
         from ULAERegistrationLib.mrml.transforms import linear_transform
         from ULAERegistrationLib.mrml.volumes import image_from_volume
@@ -79,11 +80,15 @@ class Run:
         self._job = Job(keep_files=outputs.temporaryFiles)
         try:
             files = {name: f"{name}.nrrd" for name in images}
-            for name, image in images.items():
-                sitk.WriteImage(image, str(self._job.folder / f"{name}.nrrd"))
-            if start is not None:
-                files["initial_transform"] = "start.tfm"
-                sitk.WriteTransform(start, str(self._job.folder / "start.tfm"))
+            try:
+                for name, image in images.items():
+                    write_checked(image, self._job.folder / f"{name}.nrrd", compress=False)
+                if start is not None:
+                    files["initial_transform"] = "start.tfm"
+                    sitk.WriteTransform(start, str(self._job.folder / "start.tfm"))
+            except (OSError, RuntimeError) as error:
+                sentence = _("The volumes could not be written to {folder}; free some space there and register again.")
+                raise RegistrationError(sentence.format(folder=self._job.folder)) from error
             description = JobDescription(
                 **files, settings=settings, warped=outputs.makeVolume, steps=outputs.steps, report=outputs.report
             )
@@ -151,7 +156,7 @@ class Run:
 
         import SimpleITK as sitk
 
-        folder = self._job.folder / "result"
+        folder = self._job.results
         field = sitk.ReadImage(str(folder / "field.nrrd"))
         warped = sitk.ReadImage(str(folder / "warped.nrrd")) if self._outputs.makeVolume else None
         brains = [self._foundBrain(folder / f"{role}_mask.nrrd") for role in ("fixed", "moving")]

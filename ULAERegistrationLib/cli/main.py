@@ -50,9 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         print(f"ulae: {NOT_ENOUGH_MEMORY}", file=sys.stderr)
         return 1
-    except (KeyboardInterrupt, Cancelled):
+    except (KeyboardInterrupt, Cancelled) as error:
         kept = " of the pair in work; the pairs before it are kept" if options.command == "batch" else ""
-        print(f"ulae: cancelled, nothing was written{kept}", file=sys.stderr)
+        print(f"ulae: {str(error) or f'cancelled, nothing was written{kept}'}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # the program that read our output has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

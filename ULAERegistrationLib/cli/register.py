@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 from .options import Commands, UsageError, add_command, add_json, add_settings, pair_name, progress_bar, settings_of
@@ -64,6 +65,7 @@ def _register(options: argparse.Namespace) -> None:
 
     from ..registration import register
     from .result_text import overlap_before_and_after, print_result
+    from .results import Results
 
     with progress_bar(options.quiet or options.json, pair_name(options.fixed, options.moving)) as progress:
         registration = register(
@@ -75,26 +77,28 @@ def _register(options: argparse.Namespace) -> None:
             initial_transform=options.initial_transform,
             progress=progress,
         )
+    results = Results()
     if options.output:
         registration = registration.with_inverse_measured()
-        registration.save(options.output)
+        results.write(registration.save, options.output)
     if options.transform:
-        write_transform(registration.transform, options.transform)
+        results.write(partial(write_transform, registration.transform), options.transform)
     if options.warped:
-        write_image(registration.warped, options.warped)
+        results.write(partial(write_image, registration.warped), options.warped)
     if options.save_masks:
         for role, mask in (("fixed", registration.fixed_mask), ("moving", registration.moving_mask)):
             if mask is not None:
-                write_image(mask, Path(options.save_masks) / f"{role}_brain.nii.gz")
+                results.write(partial(write_image, mask), Path(options.save_masks) / f"{role}_brain.nii.gz")
     measures = {**registration.quality_record(), "model": registration.card.name}
     if labels:
         warped_labels = registration.warp_labels(labels)
         target = options.warped_labels or (options.output and Path(options.output) / "warped_labels.nii.gz")
         if target:
-            write_image(warped_labels, target)
+            results.write(partial(write_image, warped_labels), target)
         if fixed_labels:
             measures |= overlap_before_and_after(registration, fixed_labels, labels, warped_labels)
     if options.json:
         print(json.dumps(measures, indent=2))
     elif not options.quiet:
         print_result(registration, measures)
+    results.report()

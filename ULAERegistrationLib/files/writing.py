@@ -5,7 +5,10 @@ Only the standard library is used, because machines that train may lack SimpleIT
 
 from __future__ import annotations
 
+import errno
 import os
+import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -97,6 +100,51 @@ def check_output_file(path: str | os.PathLike[str], extensions: tuple[str, ...] 
     return path
 
 
+def partial_name() -> str:
+    """Return the beginning of the names of what this process is writing."""
+    machine = re.sub(r"[^A-Za-z0-9]", "", platform.node())[:40]
+    return f"{PARTIAL}{machine}-{os.getpid()}"
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove what processes of this machine have left in a folder that were killed while they wrote to it."""
+    if os.name == "nt":  # where a process cannot be asked whether it lives
+        return
+    machine = partial_name().rpartition("-")[0]
+    for path in folder.glob(f"{machine}-*"):
+        number = path.name[len(machine) + 1 :].partition("-")[0]
+        if not number.isdigit() or int(number) == os.getpid():
+            continue
+        try:
+            os.kill(int(number), 0)
+        except (ProcessLookupError, OverflowError):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        except OSError:  # it lives, and is another user's
+            continue
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Check that a file of this length can be written to a folder.
+
+    It is for writers that do not bear to be stopped half way: after a full disk, the HDF5 library ends the process.
+
+    Args:
+        folder: it exists.
+        needed: bytes.
+
+    Raises:
+        OSError: where it cannot.
+    """
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with suppress(ImportError):  # there is none on Windows
+        import resource
+
+        longest = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        if longest not in (resource.RLIM_INFINITY, -1) and longest < needed:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+
 @contextmanager
 def whole_or_nothing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Write a file completely or not at all.
@@ -110,9 +158,10 @@ def whole_or_nothing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     # The temporary name ends as the file's does, because writers choose the format by the extension.
-    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name[-LONGEST_END:]}")
+    partial = path.with_name(f"{partial_name()}-{path.name[-LONGEST_END:]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale(path.parent)
         yield partial
         os.replace(partial, path)
     except (OSError, RuntimeError) as error:
@@ -141,9 +190,10 @@ def whole_folder_or_nothing(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """
     folder = Path(folder)
     is_new = not folder.exists()
-    partial = folder / f"{PARTIAL}{os.getpid()}"
+    partial = folder / partial_name()
     try:
         partial.mkdir(parents=True)
+        remove_stale(folder)
         yield partial
         for name in LAST:
             if (partial / name).exists():
@@ -166,7 +216,8 @@ def whole_folder_or_nothing(folder: str | os.PathLike[str]) -> Iterator[Path]:
 def _unwritten(path: Path, error: Exception) -> RegistrationError:
     """Say that a file or folder could not be written, without the temporary folders that it was to lie in."""
     shown = Path(*(part for part in path.parts if not part.startswith(PARTIAL)))
-    return RegistrationError(f"{shown} could not be written ({itk_reason(error)}); choose another place.")
+    reason = getattr(error, "strerror", None) or itk_reason(error)
+    return RegistrationError(f"{shown} could not be written ({reason}); choose another place.")
 
 
 def _check_name(path: Path, name: str) -> None:

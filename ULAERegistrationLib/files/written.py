@@ -17,23 +17,32 @@ from ..geometry.orientation import FORMS, SAME_MM, stored_forms
 from .itk import itk_files
 from .nifti import read_nifti_header, write_forms
 from .reading import check_voxels
+from .writing import itk_reason, partial_name
 
 ITK_CODES = (1, 1)  # of qform and sform, in every NIfTI file that ITK writes
 INCOMPLETE = "what was written is incomplete, so the disk may be full"
 LEVEL = 6  # of compression, zlib's and ITK's own
 
 
-def write_checked(image: sitk.Image, path: Path) -> None:
-    """Write an image, compressed where the format is, and compare the file with it.
+def write_checked(image: sitk.Image, path: Path, compress: bool = True) -> None:
+    """Write an image, and compare the file with it.
 
     A NIfTI file gets the orientations of the header that the image carries (see `geometry.orientation`).
 
+    Args:
+        image: to write.
+        path: of the file, which is overwritten.
+        compress: whether to compress it where the format can; `.nii.gz` always is.
+
     Raises:
-        OSError, RuntimeError: where it could not be written.
+        OSError: where it could not be written.
     """
-    with itk_files():
-        _write(image, path)
-        check_written(image, path)
+    try:
+        with itk_files():
+            _write(image, path, compress)
+            check_written(image, path)
+    except RuntimeError as error:
+        raise OSError(errno.EIO, itk_reason(error)) from error
 
 
 def check_written(image: sitk.Image, path: Path) -> None:
@@ -63,16 +72,16 @@ def check_written(image: sitk.Image, path: Path) -> None:
         raise OSError(errno.EIO, INCOMPLETE) from error
 
 
-def _write(image: sitk.Image, path: Path) -> None:
+def _write(image: sitk.Image, path: Path, compress: bool) -> None:
     forms = stored_forms(image) if path.name.lower().endswith((".nii", ".nii.gz")) else None
     if forms is None or not forms.taken or (forms.codes == ITK_CODES and forms.apart_mm <= SAME_MM):
-        sitk.WriteImage(image, os.fspath(path), useCompression=True)
+        sitk.WriteImage(image, os.fspath(path), useCompression=compress)
         return
     other = None
     if forms.apart_mm > SAME_MM:
         index = 1 - FORMS.index(forms.taken)
         other = FORMS[index], forms.matrices[index]
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=f"{partial_name()}-", dir=path.parent) as folder:
         plain = Path(folder) / "image.nii"
         sitk.WriteImage(image, os.fspath(plain))
         write_forms(plain, forms.codes, other)

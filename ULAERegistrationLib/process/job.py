@@ -1,7 +1,7 @@
 """Run a registration in a separate process: start, follow and cancel it, and clean up in every case.
 
-Beside `settings` only the standard library is imported, so that Slicer can import this module at any time. The process
-itself runs `worker`.
+Beside `settings` and `errors` only the standard library is imported, so that Slicer can import this module at any time.
+The process itself runs `worker`.
 
 >>> job = Job()  # doctest: +SKIP
 >>> # write fixed.nrrd and moving.nrrd into job.folder
@@ -29,6 +29,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from ..errors import RegistrationError
 from ..settings import RegistrationSettings
 
 if TYPE_CHECKING:  # it needs SimpleITK, which this module does without
@@ -42,6 +43,16 @@ STREAM_SECONDS = 5.0  # how long to wait for each output stream of an ended proc
 WINDOWS = os.name == "nt"
 NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)
 OWN_GROUP = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+ELSEWHERE = "ulae-result-"  # begins the names of folders in other places, see `files.rescue`
+RESULT = "result"  # the folder of the results, within the job's
+# What the process may tell, and in which types.
+REPORTED: dict[str, type | tuple[type, ...]] = {
+    "fraction": (int, float),
+    "message": str,
+    "error": str,
+    "results": str,
+    "outcome": dict,
+}
 KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL) if hasattr(signal, "SIGKILL") else ()
 
 
@@ -96,6 +107,7 @@ class Job:
         message: what is being done.
         error: one sentence, where the state is "failed".
         outcome: what the process told at its end, if it is one that does.
+        results: the folder of the results; another than in `folder` where that was full.
 
     Args:
         keep_files: whether `close` keeps the folder, for debugging.
@@ -103,7 +115,13 @@ class Job:
 
     def __init__(self, keep_files: bool = False) -> None:
         self._keep_files = keep_files
-        self.folder = Path(tempfile.mkdtemp(prefix="ulae-"))
+        try:
+            self.folder = Path(tempfile.mkdtemp(prefix="ulae-"))
+        except OSError as error:
+            raise RegistrationError(
+                f"There is no place for temporary files ({error.strerror}); free some space and register again."
+            ) from None
+        self.results = self.folder / RESULT
         self.state = READY
         self.fraction = 0.0
         self.message = ""
@@ -115,7 +133,8 @@ class Job:
         self._readers: list[threading.Thread] = []
         self._process: list[subprocess.Popen[str]] = []  # the finaliser must not refer to the job itself
         # The finaliser also runs at the interpreter's exit, so that no process and no file remains then.
-        self._finish = weakref.finalize(self, _end, self._process, None if keep_files else self.folder)
+        self._others: list[Path] = []  # folders of results in other places
+        self._finish = weakref.finalize(self, _end, self._process, None if keep_files else self.folder, self._others)
 
     @property
     def log(self) -> str:
@@ -138,7 +157,12 @@ class Job:
             command: replaces `python -m ULAERegistrationLib.process.worker`; the job file's path is appended to it.
         """
         job_file = self.folder / "job.json"
-        job_file.write_text(replace(description, keep_files=self._keep_files).to_json(), encoding="utf-8")
+        try:
+            job_file.write_text(replace(description, keep_files=self._keep_files).to_json(), encoding="utf-8")
+        except OSError as error:
+            self.state = FAILED
+            self.error = f"{self.folder} cannot be written ({error.strerror}); free some space and register again."
+            return
         command = [*(command or [python or sys.executable, "-m", "ULAERegistrationLib.process.worker"]), str(job_file)]
         package_folder = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, (package_folder, os.environ.get("PYTHONPATH"))))
@@ -216,12 +240,20 @@ class Job:
                 lines.append(line)
                 del lines[:-LOG_LINES]
             return
-        self.fraction = float(report.get("fraction", self.fraction))
-        self.message = str(report.get("message", self.message))
-        self.error = str(report.get("error", self.error))
+        self.fraction = min(max(report.get("fraction", self.fraction), 0.0), 1.0)
+        self.message = report.get("message", self.message)
+        self.error = report.get("error", self.error)
         self.outcome = report.get("outcome", self.outcome)
+        place = Path(report.get("results", self.results))
+        if place != self.results and place.parent.name.startswith(ELSEWHERE):
+            self.results = place
+            self._others.append(place.parent)
 
     def _conclude(self, code: int) -> None:
+        has_result = bool(self.outcome) or (self.results / "quality.json").is_file()
+        if code == 0 and not self.error and not has_result:
+            self.state, self.error = FAILED, "The registration ended without a result; the log has the details."
+            return
         if code == 0 and not self.error:
             self.state, self.fraction = DONE, 1.0
             return
@@ -255,12 +287,15 @@ def describe_exit(code: int, stage: str = "", log: Sequence[str] = ()) -> str:
 
 
 def _report(line: str) -> dict[str, Any] | None:
-    """Parse a JSON line of the worker; return None for any other line."""
+    """Parse a JSON line of the worker; return None for any other line, such as what a library has printed."""
     try:
         report = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return report if isinstance(report, dict) else None
+    if not isinstance(report, dict):
+        return None
+    is_known = all(isinstance(value, REPORTED.get(key, ())) for key, value in report.items())
+    return report if is_known and report.get("fraction", 0.0) == report.get("fraction", 0.0) else None
 
 
 def _read(stream: IO[str], name: str, lines: queue.SimpleQueue[tuple[str, str]]) -> None:
@@ -269,14 +304,14 @@ def _read(stream: IO[str], name: str, lines: queue.SimpleQueue[tuple[str, str]])
             lines.put((name, line.rstrip("\r\n")))
 
 
-def _end(process: list[subprocess.Popen[str]], folder: Path | None) -> None:
+def _end(process: list[subprocess.Popen[str]], folder: Path | None, others: list[Path]) -> None:
     for one in process:
         _kill_tree(one)
         with contextlib.suppress(OSError):
             if one.stdin is not None:
                 one.stdin.close()
-    if folder is not None:
-        _remove(folder)
+    for one_folder in [*([] if folder is None else [folder]), *others]:
+        _remove(one_folder)
 
 
 def _remove(folder: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from ..errors import NOT_ENOUGH_MEMORY, Cancelled, RegistrationError
+from ..files.rescue import write_somewhere
 from ..files.volumes import read_labels, read_volume, write_image
 from ..files.writing import PARTIAL, whole_folder_or_nothing
 from ..progress import Progress
@@ -101,12 +102,21 @@ def _register(
     began = time.monotonic()
     registration = register(fixed, moving, settings, **files, progress=lambda part, what: progress(0.8 * part, what))
     progress(0.8, f"Writing ({time.monotonic() - began:.0f} s so far)")
-    with whole_folder_or_nothing(target) as partial:
-        registration.save(partial)
-        (partial / THUMBNAIL).write_bytes(thumbnail(registration.report_content().view))
-        if labels:
-            write_image(registration.warp_labels(labels), partial / "warped_labels.nii.gz")
-        return write_record(partial, made_from)
+    names: tuple[str, ...] = ()
+
+    def write(folder: Path) -> None:
+        nonlocal names
+        with whole_folder_or_nothing(folder) as partial:
+            registration.save(partial)
+            (partial / THUMBNAIL).write_bytes(thumbnail(registration.report_content().view))
+            if labels:
+                write_image(registration.warp_labels(labels), partial / "warped_labels.nii.gz")
+            names = write_record(partial, made_from)
+
+    _, elsewhere = write_somewhere(write, target)
+    if elsewhere:
+        raise RegistrationError(elsewhere)
+    return names
 
 
 def _sentence(error: Exception) -> str:

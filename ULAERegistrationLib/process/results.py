@@ -17,6 +17,8 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
+from ..files.writing import whole_folder_or_nothing
+from ..files.written import write_checked
 from ..geometry.transforms import covering_grid
 from ..output.folder import STEP_SPACING
 from ..output.report import write_report
@@ -31,10 +33,17 @@ def write_results(registration: Registration, job: JobDescription, folder: Path,
     Args:
         registration: the finished registration.
         job: tells which results to write.
-        folder: for the results; it must not exist yet.
+        folder: for the results; it is written completely or not at all.
         progress: called with the fraction written and what is being written.
+
+    Raises:
+        RegistrationError: where it cannot be written.
     """
-    folder.mkdir()
+    with whole_folder_or_nothing(folder) as partial:
+        _write_all(registration, job, partial, progress)
+
+
+def _write_all(registration: Registration, job: JobDescription, folder: Path, progress: Progress) -> None:
     progress(0.0, WRITING_TRANSFORM)
     _write(registration.transform.GetDisplacementField(), folder / "field.nrrd")
     (folder / "quality.json").write_text(json.dumps(registration.quality_record()), encoding="utf-8")
@@ -57,7 +66,7 @@ def _write(image: sitk.Image, path: Path) -> None:
     """Write an image, vectors as float32."""
     if image.GetPixelID() == sitk.sitkVectorFloat64:
         image = sitk.Cast(image, sitk.sitkVectorFloat32)
-    sitk.WriteImage(image, str(path))
+    write_checked(image, path, compress=False)
 
 
 def _write_steps(registration: Registration, folder: Path) -> None:

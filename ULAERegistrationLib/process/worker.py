@@ -2,7 +2,8 @@
 
 `job.Job` starts it as `python -m ULAERegistrationLib.process.worker job.json`; the file holds a `job.JobDescription`.
 It writes lines to standard output, {"fraction": 0.4, "message": "Network, step 2 of 3"}, and {"error": sentence} if it
-fails (exit status 1). The results go to `result/` beside the job file; `process.results` lists them.
+fails (exit status 1). The results go to `result/` beside the job file, or, where that cannot be written, to another
+place; the last line says where. `process.results` lists them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import NOT_ENOUGH_MEMORY, RegistrationError
-from .job import JobDescription
+from .job import RESULT, JobDescription
 from .memory import keep_freed_memory
 
 _REPAIR = (
@@ -42,6 +43,10 @@ class Reporter:
     def progress(self, fraction: float, message: str) -> None:
         """Write a line with the fraction done, 0 to 1, and what is being done."""
         self._line({"fraction": round(float(fraction), 4), "message": message})
+
+    def done(self, place: Path) -> None:
+        """Write a line that says that all is done, and where the results are."""
+        self._line({"fraction": 1.0, "message": "Done", "results": str(place.absolute())})
 
     def error(self, sentence: str) -> None:
         """Write a line with the reason of a failure."""
@@ -106,6 +111,7 @@ def run(job: JobDescription, folder: Path, report: Reporter) -> None:
     _load_torch()
     # Imported after the first report, because loading torch takes seconds.
     from .. import register
+    from ..files.rescue import write_somewhere
     from .results import write_results
 
     def path(name: str | None) -> str | None:
@@ -120,13 +126,16 @@ def run(job: JobDescription, folder: Path, report: Reporter) -> None:
         initial_transform=path(job.initial_transform),
         progress=lambda fraction, message: report.progress(REGISTERING * fraction, message),
     )
-    write_results(
-        registration,
-        job,
-        folder / "result",
-        lambda fraction, message: report.progress(REGISTERING + (1 - REGISTERING) * fraction, message),
+    place, _ = write_somewhere(
+        lambda target: write_results(
+            registration,
+            job,
+            target,
+            lambda fraction, message: report.progress(REGISTERING + (1 - REGISTERING) * fraction, message),
+        ),
+        folder / RESULT,
     )
-    report.progress(1.0, "Done")
+    report.done(place)
 
 
 def _load_torch() -> None:

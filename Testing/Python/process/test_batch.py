@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import tempfile
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -158,6 +159,17 @@ def test_results_of_pairs_that_the_table_does_not_name_are_said(table, quick, tm
     for name in ("ann", "bob"):
         assert main(["batch", str(table(f"{name},scan.nii.gz,scan.nii.gz")), "-o", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.endswith("also holds results of pairs that are not among these: ann.\n")
+
+
+def test_a_result_that_its_folder_does_not_take_is_kept_elsewhere_and_said(table, quick, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "ann").write_text("in the way")
+    (row,) = run_batch(read_cases(table("ann,scan.nii.gz,scan.nii.gz")), tmp_path / "out", RegistrationSettings())
+    (kept,) = tmp_path.glob("ulae-result-*/ann")
+    assert row["status"] == "failed"
+    assert row["message"].endswith(f"What was computed is in {kept} instead.")
+    assert (kept / "quality.json").is_file()
 
 
 def test_a_spreadsheet_finds_no_formula_in_the_summary(table, quick, tmp_path):

@@ -48,7 +48,7 @@ def test_a_pair_that_cannot_be_read_is_a_line_and_its_reason_comes_from_the_proc
     (tmp_path / "m").write_text("no image")
     rows = run_batch(cases(tmp_path, "ann"), tmp_path / "out", RegistrationSettings(), workers=2)
     assert rows[0]["status"] == "failed"
-    assert "cannot be read" in rows[0]["message"]
+    assert "is not a volume" in rows[0]["message"]
     assert "ann" in (tmp_path / "out" / "summary.csv").read_text()
 
 

@@ -13,6 +13,7 @@ import psutil
 import pytest
 import SimpleITK as sitk
 
+from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.process.job import Job, JobDescription, describe_exit
 from ULAERegistrationLib.settings import RegistrationSettings
 
@@ -256,6 +257,64 @@ def test_a_python_that_is_not_there_is_a_sentence():
         job.start(JobDescription(fixed="fixed.nrrd", moving="moving.nrrd"), python="/nowhere/python")
         assert job.state == "failed"
         assert job.error.startswith("The registration could not be started with /nowhere/python")
+
+
+def spoken(code: str) -> Job:
+    """A job whose process is a program of its own."""
+    job = Job()
+    job.start(JobDescription(fixed="fixed.nrrd", moving="moving.nrrd"), command=[sys.executable, "-c", code])
+    return job
+
+
+GARBAGE = """
+import sys
+for line in ('{"fraction": "much"}', '{"fraction": NaN}', '{"fraction": 7}', '{"message": ["a"]}', "[1]", "{" * 99999,
+             '{"results": 5}', '{"results": "/"}', '{"other": 1}', "null", "progress: 5 %"):
+    print(line)
+sys.stdout.buffer.write(bytes(range(256)))
+"""
+
+
+def test_a_process_that_speaks_garbage_and_leaves_no_result_has_failed():
+    with spoken(GARBAGE) as job:
+        assert job.wait(30) == "failed"
+        assert job.error == "The registration ended without a result; the log has the details."
+        assert 0 <= job.fraction <= 1
+        assert job.results == job.folder / "result"
+        assert "progress: 5 %" in job.log
+    assert not job.folder.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows stops no process")
+def test_a_process_that_has_stopped_is_cancelled_like_any_other():
+    with spoken("import os, signal; print(flush=True); os.kill(os.getpid(), signal.SIGSTOP)") as job:
+        process = psutil.Process(job._process[0].pid)
+        while process.status() != psutil.STATUS_STOPPED:
+            time.sleep(0.01)
+        assert job.poll() == "running"
+        job.cancel()
+        assert job.state == "cancelled"
+        assert not process.is_running()
+
+
+def test_a_result_for_which_the_folder_has_no_room_finds_another_place(images, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with Job() as job:
+        (job.folder / "result").write_text("in the way")  # as a full disk, this keeps the result from its place
+        for name, image in images.items():
+            sitk.WriteImage(image, str(job.folder / f"{name}.nrrd"))
+        description = JobDescription(fixed="fixed.nrrd", moving="moving.nrrd")
+        job.start(description, command=[*DIRECT, "known", "go", "nowhere"])
+        assert job.wait(60) == "done", job.error + job.log
+        assert job.results.parent.parent == tmp_path
+        assert sitk.ReadImage(str(job.results / "field.nrrd")).GetDimension() == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_there_is_no_place_for_temporary_files_it_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(RegistrationError, match="no place for temporary files"):
+        Job()
 
 
 def test_files_stay_when_they_are_to_be_kept(images):

@@ -1,0 +1,57 @@
+"""Ctrl-C and SIGTERM end a command in one line that says what is kept, and leave nothing half written."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import SimpleITK as sitk
+
+from ULAERegistrationLib.cli.main import main
+from ULAERegistrationLib.errors import Cancelled
+from ULAERegistrationLib.process import batch, cases
+
+HALF_WAY = """
+import sys, time
+from ULAERegistrationLib import __main__
+from ULAERegistrationLib.files import volumes
+def write(image, path):
+    path.write_text("half")
+    print("half way", flush=True)
+    time.sleep(60)
+volumes.write_checked = write
+sys.exit(__main__.run())
+"""
+
+
+@pytest.mark.parametrize("how", [KeyboardInterrupt, Cancelled])
+def test_a_batch_that_is_interrupted_says_that_what_is_done_is_kept(tmp_path, capsys, monkeypatch, how) -> None:
+    def interrupted(*_: object) -> None:
+        raise how
+
+    monkeypatch.setattr(cases, "read_cases", lambda table: [])
+    monkeypatch.setattr(batch, "run_batch", interrupted)
+    assert main(["batch", "cohort.csv", "-o", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err == (
+        "ulae: cancelled, nothing was written of the pair in work; the pairs before it are kept\n"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM")
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_a_file_is_written_leaves_nothing(tmp_path, ending) -> None:
+    sitk.WriteImage(sitk.GaussianSource(size=[10, 10, 10]), str(tmp_path / "scan.nii.gz"))
+    sitk.WriteTransform(sitk.TranslationTransform(3), str(tmp_path / "shift.tfm"))
+    command = [sys.executable, "-c", HALF_WAY, "apply", "shift.tfm", "scan.nii.gz", "--like", "scan.nii.gz"]
+    with subprocess.Popen(
+        [*command, "-o", "out.nii.gz"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "half way\n"
+        process.send_signal(ending)
+        assert process.wait(30) == 1
+        assert process.stderr.read() == "ulae: cancelled, nothing was written\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"scan.nii.gz", "shift.tfm"}

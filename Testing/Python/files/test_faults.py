@@ -1,0 +1,197 @@
+"""Whatever stops a file from being written ends in one sentence, and leaves no half of it under its final name."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from ULAERegistrationLib.cli.results import Results
+from ULAERegistrationLib.errors import Cancelled, RegistrationError
+from ULAERegistrationLib.files import rescue
+from ULAERegistrationLib.files.rescue import write_somewhere
+from ULAERegistrationLib.files.volumes import write_image
+from ULAERegistrationLib.files.writing import (
+    check_output_file,
+    check_output_folder,
+    partial_name,
+    remove_stale,
+    whole_folder_or_nothing,
+    whole_or_nothing,
+)
+
+WRITERS = Path(__file__).with_name("write_on_a_full_disk.py")
+
+
+@pytest.fixture
+def image() -> sitk.Image:
+    made = sitk.GetImageFromArray(np.random.default_rng(0).normal(size=(9, 10, 11)).astype(np.float32))
+    made.SetOrigin((1.0, 2.0, 3.0))
+    return made
+
+
+def written_on_a_full_disk(folder: Path, *limit: str) -> dict[str, str]:
+    """What every writer says where there is no room, by file."""
+    command = [sys.executable, str(WRITERS), str(folder), *limit]
+    result = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr  # ITK's libraries have printed lines of their own
+    return json.loads(result.stdout)
+
+
+def assert_all_said_and_nothing_left(said: dict[str, str], folder: Path) -> None:
+    assert len(said) == 8
+    for name, sentence in said.items():
+        assert sentence.endswith("choose another place."), (name, sentence)
+        assert sentence.count("\n") == 0
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+
+def test_a_file_that_may_not_grow_is_refused_in_every_format(tmp_path) -> None:
+    """ITK #1958; `ulimit -f`."""
+    assert_all_said_and_nothing_left(written_on_a_full_disk(tmp_path, "limited"), tmp_path)
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_full_disk_is_said_in_every_format(tmp_path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("this machine does not let its root mount")
+    try:
+        assert_all_said_and_nothing_left(written_on_a_full_disk(disk), disk)
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".mha"])
+def test_what_is_not_what_was_written_is_noticed(tmp_path, image, monkeypatch, ending) -> None:
+    """A disk that loses the end, or a slice, of a file without a word."""
+    write = sitk.WriteImage
+
+    def lose(written: sitk.Image, path: str, **options: bool) -> None:
+        other = sitk.Image(written)
+        other[:, :, -1] = 0
+        write(other, path, **options)
+
+    monkeypatch.setattr(sitk, "WriteImage", lose)
+    with pytest.raises(RegistrationError, match="incomplete, so the disk may be full"):
+        write_image(image, tmp_path / f"scan{ending}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_result_finds_another_place_where_its_own_fails_and_says_it(tmp_path, image, monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / "closed").write_text("no folder")
+    target = tmp_path / "closed" / "warped.nii.gz"
+    place, sentence = write_somewhere(lambda path: write_image(image, path), target)
+    assert place.parent.parent == tmp_path / "temporary"
+    assert sitk.ReadImage(str(place)).GetSize() == image.GetSize()
+    assert sentence.endswith(f"What was computed is in {place} instead.")
+    assert "choose another" not in sentence
+    assert write_somewhere(lambda path: write_image(image, path), tmp_path / "warped.nrrd")[1] == ""
+
+
+def test_a_result_that_no_place_takes_is_said(tmp_path, monkeypatch) -> None:
+    def fail(path: Path) -> None:
+        raise RegistrationError(f"{path} could not be written (disk full); choose another place.")
+
+    monkeypatch.setattr(rescue, "other_places", lambda: iter([tmp_path / "a", tmp_path / "b"]))
+    with pytest.raises(RegistrationError, match=r"\(disk full\), nor could another place; free some space"):
+        write_somewhere(fail, tmp_path / "x.nii.gz")
+
+
+def test_one_result_that_fails_does_not_keep_the_others_from_being_written(tmp_path, image, monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "closed").write_text("no folder")
+    results = Results()
+    for target in (tmp_path / "closed" / "a.nii.gz", tmp_path / "b.nii.gz"):
+        results.write(lambda path: write_image(image, path), target)
+    assert (tmp_path / "b.nii.gz").is_file()
+    with pytest.raises(RegistrationError, match=r"closed \(it is not a folder\)\. .* is in .*a\.nii\.gz instead"):
+        results.report()
+
+
+def test_an_interruption_between_two_results_says_which_are_there(tmp_path, image) -> None:
+    def interrupted(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    results = Results()
+    with pytest.raises(KeyboardInterrupt):
+        results.write(interrupted, tmp_path / "a.nii.gz")
+    results.write(lambda path: write_image(image, path), tmp_path / "b.nii.gz")
+    with pytest.raises(Cancelled, match=r"cancelled; written before: .*b\.nii\.gz"):
+        results.write(interrupted, tmp_path / "c.nii.gz")
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_stays(tmp_path) -> None:
+    machine = partial_name().rpartition("-")[0]
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    living = f"{machine}-{os.getppid()}"
+    for name in (f"{machine}-{ended.pid}", living, f"{partial_name()}-own", ".partial-othermachine-1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").write_text("half")
+    (tmp_path / f"{machine}-{ended.pid}-scan.nii.gz").write_text("half")
+    with whole_folder_or_nothing(tmp_path) as partial:
+        (partial / "new").write_text("whole")
+    remove_stale(tmp_path)
+    kept = {living, f"{partial_name()}-own", ".partial-othermachine-1", "new"}
+    assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def test_a_folder_on_another_disk_takes_a_result(tmp_path) -> None:
+    """moby #19309: a link to another disk, or a mount point."""
+    other = Path("/dev/shm")
+    if not other.is_dir() or os.stat(other).st_dev == os.stat(tmp_path).st_dev:
+        pytest.skip("this machine has no second disk at /dev/shm")
+    with tempfile.TemporaryDirectory(dir=other) as folder:
+        (tmp_path / "link").symlink_to(folder)
+        check_output_folder(tmp_path / "link")
+        with whole_folder_or_nothing(tmp_path / "link") as partial:
+            (partial / "steps").mkdir()
+            (partial / "steps" / "phi1.h5").write_text("1")
+        with whole_or_nothing(tmp_path / "link" / "file") as partial:
+            partial.write_text("2")
+        assert sorted(path.name for path in Path(folder).iterdir()) == ["file", "steps"]
+
+
+@pytest.fixture
+def unprivileged(tmp_path):
+    """Places as somebody sees them who is not root."""
+    if os.name == "nt" or os.geteuid() != 0:
+        yield
+        return
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == 0 and str(folder).startswith(tempfile.gettempdir() + os.sep):
+            folder.chmod(0o755)
+    os.chown(tmp_path, 65534, 65534)
+    os.seteuid(65534)
+    yield
+    os.seteuid(0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of folders are POSIX's")
+def test_the_only_writable_place_is_enough_and_a_closed_one_is_refused_beforehand(tmp_path, unprivileged) -> None:
+    (tmp_path / "closed" / "open").mkdir(parents=True)
+    (tmp_path / "closed").chmod(0o555)
+    try:
+        check_output_folder(tmp_path / "closed" / "open")
+        with whole_folder_or_nothing(tmp_path / "closed" / "open") as partial:
+            (partial / "warped.nii.gz").write_text("1")
+        assert [path.name for path in (tmp_path / "closed" / "open").iterdir()] == ["warped.nii.gz"]
+        for place in (tmp_path / "closed", tmp_path / "closed" / "new"):
+            with pytest.raises(RegistrationError, match=r"permission denied.*choose another folder"):
+                check_output_folder(place)
+        with pytest.raises(RegistrationError, match="permission denied"):
+            check_output_file(tmp_path / "closed" / "scan.nii.gz")
+    finally:
+        (tmp_path / "closed").chmod(0o755)
