@@ -22,46 +22,26 @@ EXTRACTORS: tuple[Extractor, ...] = get_args(Extractor)
 
 @dataclass(frozen=True)
 class Preset:
-    """A preset, defined here for the panel, the command line and the refinement alike.
+    """A preset, defined here for the command line and the refinement alike.
 
     Attributes:
+        summary: what it does, in a sentence.
         refines: whether the network's flows are refined on the pair.
         smoothness: factor on the weight of the smoothness term in every level of the refinement.
         folds_allowed: fraction of the grid's voxels that may stay folded after the refinement. A voxel counts as
             folded where any of its corner determinants is (see `flows.jacobian`).
-        summary: what it does, in a sentence.
-        cost: what it costs in time, in a sentence.
     """
 
-    refines: bool
-    smoothness: float
-    folds_allowed: float
     summary: str
-    cost: str
+    refines: bool = True
+    smoothness: float = 1.0
+    folds_allowed: float = 1.0
 
 
 PRESETS: dict[PresetName, Preset] = {
-    "fast": Preset(
-        refines=False,
-        smoothness=1.0,
-        folds_allowed=1.0,
-        summary="The network alone: it hardly folds.",
-        cost="The quickest preset: no refinement is computed.",
-    ),
-    "accurate": Preset(
-        refines=True,
-        smoothness=1.0,
-        folds_allowed=0.001,
-        summary="The network's answer, refined on the pair: the best match.",
-        cost="Several times the time of the preset fast.",
-    ),
-    "smooth": Preset(
-        refines=True,
-        smoothness=2.0,
-        folds_allowed=0.0,
-        summary="As accurate, twice as smooth, and without a single fold.",
-        cost="A little more time than the preset accurate, as folds are removed in the end.",
-    ),
+    "fast": Preset("The network alone, the quickest: it hardly folds.", refines=False),
+    "accurate": Preset("The network's answer, refined on the pair: the best match.", folds_allowed=0.001),
+    "smooth": Preset("As accurate, twice as smooth, and without a single fold.", smoothness=2.0, folds_allowed=0.0),
 }
 
 

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 import pytest
 import slicer
 from standin import extensions, pythonqt
-from standin.clicking import wait_until
+from standin.clicking import finish
 
 
 @pytest.fixture
@@ -192,8 +192,7 @@ def test_matplotlib_is_asked_for_only_by_the_report(panel, pair, installed, app,
     panel.enter()
     assert panel.ui.registerButton.text == "Register"
     panel.ui.registerButton.click()
-    wait_until(app, lambda: not panel.registerPanel.isRunning())
-    run = panel.registerPanel.run
+    run = finish(panel, app)
     assert (run.state, run.report) == ("done", "")
     button, commands = panel.ui.saveReportButton, []
     assert (button.text, button.enabled) == ("Install matplotlib", True)

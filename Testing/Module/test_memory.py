@@ -7,14 +7,12 @@ import weakref
 import qt
 import slicer
 from standin import pythonqt
-from standin.clicking import let_go, wait_until
+from standin.clicking import click, finish, let_go, wait_until
 
 
 def register(panel, app):
-    panel.enter()
-    panel.ui.registerButton.click()
-    wait_until(app, lambda: not panel.registerPanel.isRunning())
-    assert panel.registerPanel.run.state == "done"
+    click(panel)
+    assert finish(panel, app).state == "done"
     return weakref.ref(panel.registerPanel.run)
 
 
@@ -45,8 +43,7 @@ def test_a_run_dies_with_the_next_one(panel, pair, app):
 
 
 def test_a_cancelled_run_dies_when_the_scene_is_closed(panel, pair, scene, app):
-    panel.enter()
-    panel.ui.registerButton.click()
+    click(panel)
     run = weakref.ref(panel.registerPanel.run)
     scene.Clear(0)
     let_go()

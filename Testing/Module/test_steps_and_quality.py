@@ -10,7 +10,7 @@ import pytest
 import qt
 import SimpleITK as sitk
 import slicer
-from standin.clicking import state_of, wait_until
+from standin.clicking import click, finish, state_of, wait_until
 from standin.worker import QUALITY, known_map, known_step
 
 from ULAERegistrationLib.mrml.transforms import field_from_node, jacobian_determinant
@@ -21,10 +21,8 @@ from ULAERegistrationLib.mrml.volumes import set_volume
 def done(panel, pair, app, scene):
     """A finished registration, in three slice views."""
     views = [scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode") for _ in range(3)]
-    panel.enter()
-    panel.ui.registerButton.click()
-    wait_until(app, lambda: not panel.registerPanel.isRunning())
-    run = panel.registerPanel.run
+    click(panel)
+    run = finish(panel, app)
     assert run.state == "done", run.error + run.log
     return SimpleNamespace(run=run, views=views, ui=panel.ui)
 
@@ -179,8 +177,8 @@ def test_steps_of_which_the_user_deleted_a_part_can_be_made_anew(done, scene, pa
 def test_a_new_result_takes_the_old_steps_and_maps_away(done, scene, app, panel):
     done.ui.makeStepsButton.click()
     done.ui.jacobianButton.click()
-    panel.ui.registerButton.click()
-    wait_until(app, lambda: not panel.registerPanel.isRunning())
+    click(panel)
+    finish(panel, app)
     assert scene.GetNumberOfNodesByClass("vtkMRMLSequenceNode") == 0
     assert scene.GetFirstNodeByName("MRHead to Atlas, Jacobian determinant") is None
     assert scene.GetNumberOfNodesByClass("vtkMRMLColorLegendDisplayNode") == 0

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from monai.losses import LocalNormalizedCrossCorrelationLoss
 
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.flows import jacobian
@@ -133,6 +132,8 @@ def test_corner_determinants_can_be_learned_from() -> None:
 
 
 def test_similarity_is_monais_and_numpys() -> None:
+    from monai.losses import LocalNormalizedCrossCorrelationLoss  # takes seconds to import
+
     fixed, moving, brain = image_pair()
     quality = measure(fixed, moving, np.zeros((3, *SIZE), np.float32), brain)
     oracle = LocalNormalizedCrossCorrelationLoss(kernel_size=9, reduction="none", smooth_nr=0, smooth_dr=1e-5)

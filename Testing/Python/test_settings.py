@@ -10,14 +10,20 @@ import pytest
 
 import ULAERegistrationLib
 from ULAERegistrationLib import RegistrationError, RegistrationSettings
+from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.settings import PRESETS, PresetName
 
 
-def test_every_preset_says_what_it_does_and_costs():
+def test_the_help_says_what_every_preset_does(capsys):
     assert list(PRESETS) == list(get_args(PresetName))
-    for preset in PRESETS.values():
-        assert preset.summary.endswith(".")
-        assert preset.cost.endswith(".")
+    with pytest.raises(SystemExit):
+        main(["register", "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    for name, preset in PRESETS.items():
+        assert f"{name}: {preset.summary}" in words
+
+
+def test_fast_refines_nothing_and_smooth_leaves_no_fold():
     assert not PRESETS["fast"].refines
     assert PRESETS["smooth"].folds_allowed == 0 < PRESETS["accurate"].folds_allowed
 

@@ -8,6 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import SimpleITK as sitk
 from PySide6 import QtCore
@@ -34,6 +35,26 @@ def add_volume(scene, image: sitk.Image, name: str):
     set_volume(node, image)
     node.CreateDefaultDisplayNodes()
     return node
+
+
+def click(panel) -> None:
+    panel.enter()
+    panel.ui.registerButton.click()
+
+
+def running(panel) -> bool:
+    return panel.registerPanel.isRunning()
+
+
+def finish(panel, app):
+    """Waits for the end of the panel's registration, however it ends, and gives its run."""
+    wait_until(app, lambda: not running(panel))
+    return panel.registerPanel.run
+
+
+def centre_of(image: sitk.Image) -> np.ndarray:
+    """The middle of an image in the world, LPS mm."""
+    return np.array(image.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in image.GetSize()]))
 
 
 def wait_until(app, condition, seconds: float = WAIT_SECONDS) -> None:

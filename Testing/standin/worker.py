@@ -4,11 +4,12 @@
 
 Everything is the product's own: files, JSON lines, error sentences, exit status. Only "known" replaces `register()` by
 a known smooth map (`known_map`), which tests can compute as well; so does "heads", which takes the scans for whole
-heads and finds `known_brain` in each where the settings say so and no mask is given. On reaching STAGE (the beginning
-of a message), it behaves: "go" on, "pause" for a second, "hang", "talk" (and hang), "refuse" (RegistrationError),
-"fail" (any other error), "exhaust" (MemoryError), "crash" (SIGSEGV), "kill" (SIGKILL), "spawn" (start a child that
-ignores signals, and hang). So a test that waits for a stage is sure to see it: stages that go by may come in one batch,
-of which the panel shows the last.
+heads and finds `known_brain` in each where the settings say so and no mask is given. Both do without torch, whose
+loading takes most of the seconds of a process that computes nothing. On reaching STAGE (the beginning of a message), it
+behaves: "go" on, "pause" for a second, "hang", "talk" (and hang), "refuse" (RegistrationError), "fail" (any other
+error), "exhaust" (MemoryError), "crash" (SIGSEGV), "kill" (SIGKILL), "spawn" (start a child that ignores signals, and
+hang). So a test that waits for a stage is sure to see it: stages that go by may come in one batch, of which the panel
+shows the last.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import SimpleITK as sitk
 
@@ -127,7 +128,6 @@ def register(fixed, moving, settings, fixed_mask, moving_mask, initial_transform
     from ULAERegistrationLib.geometry.resampling import resample
     from ULAERegistrationLib.geometry.transforms import covering_grid
 
-    _write_quickly()
     fixed, moving = sitk.ReadImage(str(fixed)), sitk.ReadImage(str(moving))
     for number, stage in enumerate(REGISTERING):
         progress(number / len(REGISTERING), stage)
@@ -198,20 +198,23 @@ def _narrow(real):
 
 
 def _replace_registration(heads: bool) -> None:
-    import ULAERegistrationLib
-
-    ULAERegistrationLib.register = functools.partial(register, heads=heads)
-
-
-def _write_quickly() -> None:
-    """Coarse fields, and a report of one word. Called when torch has been loaded, as the product's own module is."""
-    from ULAERegistrationLib.process import results
+    """Put the known registration, coarse fields and a report of one word in the places of the product's own."""
 
     def write_report(content, path: Path) -> None:
         path.write_text("<html>report</html>", encoding="utf-8")
 
-    results.write_report = write_report
-    results.STEP_SPACING = STEP_SPACING
+    import ULAERegistrationLib
+
+    library = ULAERegistrationLib.__name__
+    for name, content in {
+        "torch": {},
+        f"{library}.result": {"Registration": SimpleNamespace},
+        f"{library}.output.folder": {"STEP_SPACING": STEP_SPACING},
+        f"{library}.output.report": {"write_report": write_report},
+    }.items():
+        sys.modules[name] = ModuleType(name)
+        vars(sys.modules[name]).update(content)
+    ULAERegistrationLib.register = functools.partial(register, heads=heads)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,8 @@ def add_network(command: argparse.ArgumentParser) -> None:
 
 def add_settings(command: argparse.ArgumentParser) -> None:
     """Add the options that `settings_of` reads, and --quiet."""
-    command.add_argument("--preset", choices=PRESETS, default="accurate", help="default: accurate")
+    presets = " ".join(f"{name}: {preset.summary}" for name, preset in PRESETS.items())
+    command.add_argument("--preset", choices=PRESETS, default="accurate", help=f"{presets} Default: accurate")
     command.add_argument(
         "--brain",
         choices=BRAIN_CHOICES,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from monai.losses import LocalNormalizedCrossCorrelationLoss
 
 from ULAERegistrationLib.flows.similarity import LocalNCC, local_ncc, window_sum
 
@@ -18,6 +17,8 @@ def pair() -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("window", [3, 7, 9, 11])
 def test_it_is_monais_local_ncc(pair, window):
+    from monai.losses import LocalNormalizedCrossCorrelationLoss  # takes seconds to import
+
     fixed, moving = pair
     oracle = LocalNormalizedCrossCorrelationLoss(kernel_size=window, smooth_nr=0, smooth_dr=1e-5)
     assert local_ncc(fixed, moving, window).item() == pytest.approx(-oracle(moving, fixed).item(), abs=1e-5)

@@ -214,29 +214,7 @@ def test_a_folder_that_is_still_in_use_for_a_moment_is_removed_all_the_same(imag
     assert None not in tries  # never while the process was there
 
 
-def test_a_worker_whose_parent_is_killed_ends_too_and_removes_the_files():
-    code = f"""
-import sys, time
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_job import started, wait_for
-import SimpleITK as sitk
-image = sitk.GaussianSource(size=[20, 22, 18], sigma=[5, 5, 5], mean=[10, 11, 9])
-job = started({{"fixed": image, "moving": image}}, "hang", "Network, step 1")
-wait_for(job, "Network, step 1")
-print(job._process[0].pid, job.folder, flush=True)
-time.sleep(600)
-"""
-    parent = psutil.Popen([sys.executable, "-c", code], stdout=-1, text=True)
-    pid, folder = parent.stdout.readline().split()
-    worker = psutil.Process(int(pid))
-    parent.kill()
-    parent.wait()
-    worker.wait(timeout=10)
-    assert not Path(folder).exists()
-
-
-def test_a_program_that_exits_takes_its_job_and_files_with_it():
-    code = f"""
+PROGRAM = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_job import started, wait_for
@@ -245,11 +223,31 @@ image = sitk.GaussianSource(size=[20, 22, 18], sigma=[5, 5, 5], mean=[10, 11, 9]
 job = started({{"fixed": image, "moving": image}}, "hang", "Network, step 1")
 wait_for(job, "Network, step 1")
 print(job._process[0].pid, job.folder, flush=True)
+sys.stdin.read()
 """
-    parent = psutil.Popen([sys.executable, "-c", code], stdout=-1, text=True)
-    worker, folder = parent.communicate(timeout=60)[0].split()
-    assert not psutil.pid_exists(int(worker))
-    assert not Path(folder).exists()
+
+
+def program_that_registers() -> tuple[psutil.Popen, psutil.Process, Path]:
+    """A program whose registration is in the network, and which exits when its input ends; its worker and folder."""
+    parent = psutil.Popen([sys.executable, "-c", PROGRAM], stdin=-1, stdout=-1, text=True)
+    worker, folder = parent.stdout.readline().split()
+    return parent, psutil.Process(int(worker)), Path(folder)
+
+
+def test_a_worker_whose_parent_is_killed_ends_too_and_removes_the_files():
+    parent, worker, folder = program_that_registers()
+    parent.kill()
+    parent.wait()
+    worker.wait(timeout=10)
+    assert not folder.exists()
+
+
+def test_a_program_that_exits_takes_its_job_and_files_with_it():
+    parent, worker, folder = program_that_registers()
+    parent.stdin.close()
+    assert parent.wait(timeout=60) == 0
+    assert not worker.is_running()
+    assert not folder.exists()
 
 
 def test_a_python_that_is_not_there_is_a_sentence():

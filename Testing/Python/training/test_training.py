@@ -8,26 +8,21 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
 import torch.nn.functional as F
-from monai.losses import DiffusionLoss
 
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.dataset.sources import SOURCES, VALIDATION_PEOPLE
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.flows.warp import compose_all, warp
-from ULAERegistrationLib.geometry.canonical import template
 from ULAERegistrationLib.geometry.frame import CANONICAL_SIZE
 from ULAERegistrationLib.network.weights import SHIPPED, load_network
-from ULAERegistrationLib.training.augmentation import Augmentation
 from ULAERegistrationLib.training.data import Brains, pack
-from ULAERegistrationLib.training.losses import flow_error, folding, label_distance, multi_window_loss, smoothness
+from ULAERegistrationLib.training.losses import multi_window_loss
 from ULAERegistrationLib.training.recipe import Phase, TrainingSettings
 from ULAERegistrationLib.training.ship import ship
-from ULAERegistrationLib.training.synthesis import TISSUES, synthesise, tissues
 from ULAERegistrationLib.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
@@ -36,19 +31,6 @@ SETTINGS = TrainingSettings(
     phases=(Phase(voxel_mm=4, steps=4, learning_rate=1e-3, windows=(5, 3)),),
     validate_every=100,
     precision="float32",
-)
-STILL = Augmentation(
-    identical=0,
-    known=0,
-    synthetic=0,
-    residual_rotation=0,
-    residual_scale=0,
-    residual_shift=0,
-    elastic=0,
-    gamma=0,
-    bias=0,
-    noise=0,
-    blur=0,
 )
 
 
@@ -114,12 +96,12 @@ def test_the_real_brains_split_by_person(data_folder):
     assert len(people) == 82
 
 
-def test_training_makes_brains_match_better(tmp_path, brains):
+def test_training_makes_brains_match_better(tmp_path, brains, still):
     """Begun from the shipped weights, as a network from nothing needs hundreds of steps before it moves anything."""
     settings = replace(
         SETTINGS,
         phases=(replace(SETTINGS.phases[0], steps=12),),
-        augmentation=STILL,
+        augmentation=still,
     )
     trainer = Trainer(tmp_path, brains, settings, start=load_network()[0], log=lambda line: None)
     generator = torch.Generator().manual_seed(5)
@@ -228,170 +210,6 @@ def test_two_processes_take_the_mean_of_their_gradients(tmp_path, packed):
     assert done.stdout.count("the same") == 2
 
 
-GRADIENTS = """
-import torch
-from pathlib import Path
-from ULAERegistrationLib.network.ulaenet import ULAENet
-from ULAERegistrationLib.training.parallel import processes
-
-
-def compare(together):
-    torch.manual_seed(0)
-    alone = ULAENet()
-    shared = ULAENet()
-    shared.load_state_dict(alone.state_dict())
-    call = together.share(shared)
-    pairs = torch.rand(2, 2, 1, 1, 32, 32, 32)
-    sum(flow.pow(2).sum() for flow in call(fixed=pairs[together.rank, 0], moving=pairs[together.rank, 1])).backward()
-    sum(flow.pow(2).sum() / 2 for pair in pairs for flow in alone(fixed=pair[0], moving=pair[1])).backward()
-    for mine, other in zip(shared.parameters(), alone.parameters(), strict=True):
-        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-3, atol=1e-5 * float(other.grad.abs().max()))
-    print("the same", flush=True)
-
-
-with processes("cpu") as (together, device):
-    compare(together)
-threads = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
-assert not [thread for thread in threads if "gloo" in thread], threads
-"""
-
-
-def test_augmentation_moves_flips_and_recolours_but_keeps_the_range():
-    generator = torch.Generator().manual_seed(3)
-    image = F.interpolate(torch.rand(1, 1, 6, 6, 6, generator=generator), size=(48, 48, 48), mode="trilinear")
-    flips = 0
-    for _ in range(12):
-        pair = Augmentation(noise=0)(fixed=image, moving=image.clone(), random=generator)
-        assert pair.flow is None
-        assert pair.moving.shape == pair.fixed.shape == image.shape
-        assert min(pair.moving.min(), pair.fixed.min()) >= 0
-        assert max(pair.moving.max(), pair.fixed.max()) <= 1
-        assert not torch.equal(pair.moving, pair.fixed)
-        correlation = [
-            torch.corrcoef(torch.stack([pair.fixed.flatten(), x.flatten()]))[0, 1] for x in (image, image.flip(2))
-        ]
-        flips += int(correlation[1] > correlation[0])
-    assert 2 <= flips <= 10
-
-
-def test_identical_pairs_are_one_person_who_keeps_still():
-    generator = torch.Generator().manual_seed(3)
-    image = torch.rand(1, 1, 16, 16, 16, generator=generator)
-    pair = replace(STILL, identical=1, elastic=0.02)(fixed=image, moving=image, random=generator)
-    torch.testing.assert_close(pair.moving, pair.fixed)
-    assert not pair.flow.any()
-
-
-def test_the_known_flow_of_one_brain_warps_it_onto_its_deformation():
-    generator = torch.Generator().manual_seed(4)
-    image = F.interpolate(torch.rand(1, 1, 8, 9, 8, generator=generator), size=(48, 64, 48), mode="trilinear")
-    pair = replace(STILL, known=1, elastic=0.04, residual_rotation=6, residual_shift=0.05)(
-        fixed=image, moving=image, random=generator
-    )
-    inner = (slice(None), slice(None), *[slice(8, -8)] * 3)
-    before = (pair.moving - pair.fixed)[inner].abs().mean()
-    after = (warp(pair.moving, pair.flow) - pair.fixed)[inner].abs().mean()
-    assert pair.flow.abs().max() > 1
-    assert after < 0.1 * before
-
-
-def test_flow_error_counts_the_brain_alone():
-    flow = torch.zeros(1, 3, 8, 8, 8)
-    brain = torch.zeros(1, 1, 8, 8, 8, dtype=torch.bool)
-    brain[..., :4] = True
-    known = torch.where(brain, 2.0, 50.0).expand(1, 3, 8, 8, 8)
-    assert flow_error(flow, known, brain).item() == pytest.approx(3 * 2.0**2)
-
-
-def test_a_real_head_becomes_a_stripped_t1_brain_in_the_canonical_frame(data_folder):
-    """It correlates with the average brain, its tissues rank as in T1, and no two paintings are the same."""
-    head = sitk.ReadImage(str(data_folder / "labelmaps" / "head_01.nii.gz"))
-    tissue = torch.from_numpy(np.ascontiguousarray(tissues(head)))
-    assert tissue.shape == CANONICAL_SIZE
-    generator = torch.Generator().manual_seed(1)
-    image = synthesise(tissue, generator)[0, 0]
-    average = torch.from_numpy(sitk.GetArrayFromImage(template()).transpose(2, 1, 0).astype(np.float32))
-    assert torch.corrcoef(torch.stack([image.flatten(), average.flatten()]))[0, 1] > 0.85
-    white, cortex, ventricle = (image[tissue == n].mean() for n in (1, 2, 3))
-    assert white > cortex + 0.15
-    assert cortex > ventricle + 0.1
-    assert image[tissue == 0].mean() < 0.02
-    assert not torch.equal(image, synthesise(tissue, generator)[0, 0])
-
-
-def test_no_label_is_two_tissues():
-    members = [label for _, labels in TISSUES for label in labels]
-    assert len(members) == len(set(members))
-
-
-def test_smoothness_is_the_mean_squared_forward_difference():
-    flow = torch.rand(1, 3, 12, 13, 14)
-    expected = sum(np.mean(np.diff(flow.numpy(), axis=axis) ** 2) for axis in (2, 3, 4)) / 3
-    assert smoothness(flow).item() == pytest.approx(expected, rel=1e-5)
-    ramp = torch.zeros(1, 3, 12, 12, 12)
-    ramp[:, 0] = 0.3 * torch.arange(12.0).view(12, 1, 1)
-    # MONAI sums over the three derivatives where the paper's code takes their mean.
-    assert smoothness(ramp).item() == pytest.approx(DiffusionLoss()(ramp).item() / 3, rel=1e-5)
-
-
-def test_later_windows_weigh_half_as_much():
-    fixed = torch.rand(1, 1, 16, 16, 16)
-    assert multi_window_loss(fixed, fixed, (5, 5, 5)).item() == pytest.approx(
-        1.75 * multi_window_loss(fixed, fixed, (5,)).item()
-    )
-
-
-def test_only_a_fold_is_penalised():
-    assert folding(torch.zeros(1, 3, 8, 8, 8)) == 0
-    fold = torch.zeros(1, 3, 8, 8, 8)
-    fold[:, 0, 4] = -2.5
-    assert folding(fold) > 0
-
-
-def test_label_distance_is_one_minus_dice_of_the_warped_labels():
-    """Two boxes overlap by half, and wholly after the right shift; a label in neither map is matched by nothing."""
-    fixed, moving = torch.zeros(2, 1, 1, 32, 32, 32).unbind(0)
-    moving[..., 8:16, 8:16, 8:16] = 7
-    fixed[..., 12:20, 8:16, 8:16] = 7
-    still = torch.zeros(1, 3, 32, 32, 32)
-    assert label_distance(still, fixed_labels=fixed, moving_labels=moving, chosen=[7]).item() == pytest.approx(0.5)
-    right = still.clone()
-    right[:, 0] = -4
-    assert label_distance(right, fixed_labels=fixed, moving_labels=moving, chosen=[7]).item() == pytest.approx(
-        0, abs=1e-5
-    )
-    assert label_distance(right, fixed_labels=fixed, moving_labels=moving, chosen=[7, 9]).item() == pytest.approx(
-        0.5, abs=1e-5
-    )
-
-
-def test_following_the_label_term_makes_labels_meet():
-    fixed, moving = torch.zeros(2, 1, 1, 32, 32, 32).unbind(0)
-    moving[..., 8:18, 8:18, 8:18] = 3
-    fixed[..., 10:20, 8:18, 8:18] = 3
-    flow = torch.zeros(1, 3, 1, 1, 1, requires_grad=True)
-    optimiser = torch.optim.Adam([flow], lr=0.2)
-    for _ in range(20):
-        optimiser.zero_grad()
-        distance = label_distance(flow.expand(1, 3, 32, 32, 32), fixed_labels=fixed, moving_labels=moving, chosen=[3])
-        distance.backward()
-        optimiser.step()
-    assert distance < 0.05
-    assert flow[0, 0].item() == pytest.approx(-2, abs=0.3)
-
-
-def test_augmentation_moves_labels_as_it_moves_their_image():
-    generator = torch.Generator().manual_seed(4)
-    blobs = F.interpolate(torch.rand(1, 1, 6, 6, 6, generator=generator), size=(48, 64, 48), mode="trilinear")
-    image, labels = blobs, (blobs > 0.5).float()
-    augmentation = Augmentation(gamma=0, bias=0, noise=0, blur=0, identical=0, known=0)
-    pair = augmentation(fixed=image, moving=image.clone(), random=generator, labels=(labels, labels))
-    for warped, warped_labels in ((pair.moving, pair.moving_labels), (pair.fixed, pair.fixed_labels)):
-        agreement = ((warped > 0.5) == (warped_labels > 0)).float().mean()
-        assert agreement > 0.95
-    assert not torch.equal(pair.moving_labels, pair.fixed_labels)
-
-
 def test_labels_teach_only_where_they_are_asked_for_and_there(tmp_path, brains):
     images = brains.training_set(4)
     taught = Trainer(tmp_path / "a", brains, replace(SETTINGS, labels=1.5, one_protocol=1.0), log=lambda line: None)
@@ -430,3 +248,31 @@ def test_settings_that_are_no_recipe_are_refused_in_a_sentence(packed, tmp_path,
     assert main(arguments) == 1
     assert "The training settings cannot be read" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+GRADIENTS = """
+import torch
+from pathlib import Path
+from ULAERegistrationLib.network.ulaenet import ULAENet
+from ULAERegistrationLib.training.parallel import processes
+
+
+def compare(together):
+    torch.manual_seed(0)
+    alone = ULAENet()
+    shared = ULAENet()
+    shared.load_state_dict(alone.state_dict())
+    call = together.share(shared)
+    pairs = torch.rand(2, 2, 1, 1, 32, 32, 32)
+    sum(flow.pow(2).sum() for flow in call(fixed=pairs[together.rank, 0], moving=pairs[together.rank, 1])).backward()
+    sum(flow.pow(2).sum() / 2 for pair in pairs for flow in alone(fixed=pair[0], moving=pair[1])).backward()
+    for mine, other in zip(shared.parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-3, atol=1e-5 * float(other.grad.abs().max()))
+    print("the same", flush=True)
+
+
+with processes("cpu") as (together, device):
+    compare(together)
+threads = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+assert not [thread for thread in threads if "gloo" in thread], threads
+"""

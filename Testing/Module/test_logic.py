@@ -1,0 +1,88 @@
+"""Registration by the module's logic, without the panel, as scripts use it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import SimpleITK as sitk
+import slicer
+from standin.clicking import worker_command
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_logic_registers_without_the_panel(module, scene, pair, app):
+
+    import ULAERegistration
+
+    logic = ULAERegistration.ULAERegistrationLogic()
+    logic.workerCommand = worker_command()
+    heard = []
+    run = logic.register(
+        *pair,
+        preset="fast",
+        outputs=ULAERegistration.Outputs(makeVolume=False),
+        acceptLicence=True,
+        progress=lambda run: heard.append(run.message),
+    )
+    assert run.state == "done"
+    assert run.volumeNode is None
+    assert run.quality["ncc_after"] == 0.55
+    assert heard
+    assert "fixedVolume" in logic.register.__doc__
+
+
+def test_closing_the_scene_ends_a_run_of_the_logic_too(module, scene, pair, app):
+    import ULAERegistration
+
+    logic = ULAERegistration.ULAERegistrationLogic()
+    logic.workerCommand = worker_command()
+    ended = []
+    run = logic.register(*pair, acceptLicence=True, waitForCompletion=False, finished=ended.append)
+    scene.Clear(0)
+    assert run.state == "cancelled"
+    for _ in range(30):
+        app.processEvents()
+        time.sleep(0.01)
+    assert scene.GetNumberOfNodesByClass("vtkMRMLGridTransformNode") == 0
+    assert not ended
+
+
+def test_the_logic_raises_one_sentence(module, scene, pair):
+    import ULAERegistration
+    from ULAERegistrationLib.errors import RegistrationError
+
+    logic = ULAERegistration.ULAERegistrationLogic()
+    with pytest.raises(RegistrationError, match="the same; select two different"):
+        logic.register(pair[0], pair[0], acceptLicence=True)
+    with pytest.raises(RegistrationError, match="preset 'quick' is not known"):
+        logic.register(*pair, preset="quick")
+
+
+def test_the_loop_over_a_study_that_is_documented_runs(module, scene, images, app, tmp_path, monkeypatch, capsys):
+    """The text of docs/scripting-in-slicer.md as it stands; reading and writing files is Slicer's own."""
+    import ULAERegistration
+
+    text = (ROOT / "docs" / "scripting-in-slicer.md").read_text(encoding="utf-8")
+    code = text.split("```python\n")[1].split("```")[0]
+    assert 'Path("/data/study")' in code
+    for number, image in enumerate((*images, images[0])):
+        sitk.WriteImage(image, str(tmp_path / f"{number:02d}.nii.gz"))
+    (tmp_path / "03.nii.gz").write_bytes(b"this is no scan")
+    saved = []
+
+    def load(path):
+        node = slicer.modules.volumes.logic().AddArchetypeVolume(path, Path(path).name, 0)
+        return node or scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+
+    monkeypatch.setattr(slicer.util, "loadVolume", load)
+    monkeypatch.setattr(slicer.util, "saveNode", lambda node, path: saved.append(Path(path).name))
+    monkeypatch.setattr(ULAERegistration, "pythonExecutable", worker_command)
+    exec(code.replace("/data/study", str(tmp_path)), {"slicer": slicer})
+    assert saved == ["01-transform.h5", "01-warped.nrrd", "02-transform.h5", "02-warped.nrrd"]
+    said = capsys.readouterr().out
+    assert "01.nii.gz good The brains match better" in said
+    assert "03.nii.gz empty has no voxels" in said
+    assert scene.GetNumberOfNodesByClass("vtkMRMLGridTransformNode") == 0

@@ -1,0 +1,88 @@
+"""Training pairs: brains that are moved, flipped and recoloured, with their labels, and brains that are painted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+import torch.nn.functional as F
+
+from ULAERegistrationLib.flows.warp import warp
+from ULAERegistrationLib.geometry.canonical import template
+from ULAERegistrationLib.geometry.frame import CANONICAL_SIZE
+from ULAERegistrationLib.training.augmentation import Augmentation
+from ULAERegistrationLib.training.synthesis import TISSUES, synthesise, tissues
+
+
+def test_augmentation_moves_flips_and_recolours_but_keeps_the_range():
+    generator = torch.Generator().manual_seed(3)
+    image = F.interpolate(torch.rand(1, 1, 6, 6, 6, generator=generator), size=(48, 48, 48), mode="trilinear")
+    flips = 0
+    for _ in range(12):
+        pair = Augmentation(noise=0)(fixed=image, moving=image.clone(), random=generator)
+        assert pair.flow is None
+        assert pair.moving.shape == pair.fixed.shape == image.shape
+        assert min(pair.moving.min(), pair.fixed.min()) >= 0
+        assert max(pair.moving.max(), pair.fixed.max()) <= 1
+        assert not torch.equal(pair.moving, pair.fixed)
+        correlation = [
+            torch.corrcoef(torch.stack([pair.fixed.flatten(), x.flatten()]))[0, 1] for x in (image, image.flip(2))
+        ]
+        flips += int(correlation[1] > correlation[0])
+    assert 2 <= flips <= 10
+
+
+def test_identical_pairs_are_one_person_who_keeps_still(still):
+    generator = torch.Generator().manual_seed(3)
+    image = torch.rand(1, 1, 16, 16, 16, generator=generator)
+    pair = replace(still, identical=1, elastic=0.02)(fixed=image, moving=image, random=generator)
+    torch.testing.assert_close(pair.moving, pair.fixed)
+    assert not pair.flow.any()
+
+
+def test_the_known_flow_of_one_brain_warps_it_onto_its_deformation(still):
+    generator = torch.Generator().manual_seed(4)
+    image = F.interpolate(torch.rand(1, 1, 8, 9, 8, generator=generator), size=(48, 64, 48), mode="trilinear")
+    pair = replace(still, known=1, elastic=0.04, residual_rotation=6, residual_shift=0.05)(
+        fixed=image, moving=image, random=generator
+    )
+    inner = (slice(None), slice(None), *[slice(8, -8)] * 3)
+    before = (pair.moving - pair.fixed)[inner].abs().mean()
+    after = (warp(pair.moving, pair.flow) - pair.fixed)[inner].abs().mean()
+    assert pair.flow.abs().max() > 1
+    assert after < 0.1 * before
+
+
+def test_augmentation_moves_labels_as_it_moves_their_image():
+    generator = torch.Generator().manual_seed(4)
+    blobs = F.interpolate(torch.rand(1, 1, 6, 6, 6, generator=generator), size=(48, 64, 48), mode="trilinear")
+    image, labels = blobs, (blobs > 0.5).float()
+    augmentation = Augmentation(gamma=0, bias=0, noise=0, blur=0, identical=0, known=0)
+    pair = augmentation(fixed=image, moving=image.clone(), random=generator, labels=(labels, labels))
+    for warped, warped_labels in ((pair.moving, pair.moving_labels), (pair.fixed, pair.fixed_labels)):
+        agreement = ((warped > 0.5) == (warped_labels > 0)).float().mean()
+        assert agreement > 0.95
+    assert not torch.equal(pair.moving_labels, pair.fixed_labels)
+
+
+def test_a_real_head_becomes_a_stripped_t1_brain_in_the_canonical_frame(data_folder):
+    """It correlates with the average brain, its tissues rank as in T1, and no two paintings are the same."""
+    head = sitk.ReadImage(str(data_folder / "labelmaps" / "head_01.nii.gz"))
+    tissue = torch.from_numpy(np.ascontiguousarray(tissues(head)))
+    assert tissue.shape == CANONICAL_SIZE
+    generator = torch.Generator().manual_seed(1)
+    image = synthesise(tissue, generator)[0, 0]
+    average = torch.from_numpy(sitk.GetArrayFromImage(template()).transpose(2, 1, 0).astype(np.float32))
+    assert torch.corrcoef(torch.stack([image.flatten(), average.flatten()]))[0, 1] > 0.85
+    white, cortex, ventricle = (image[tissue == n].mean() for n in (1, 2, 3))
+    assert white > cortex + 0.15
+    assert cortex > ventricle + 0.1
+    assert image[tissue == 0].mean() < 0.02
+    assert not torch.equal(image, synthesise(tissue, generator)[0, 0])
+
+
+def test_no_label_is_two_tissues():
+    members = [label for _, labels in TISSUES for label in labels]
+    assert len(members) == len(set(members))

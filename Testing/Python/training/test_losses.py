@@ -1,0 +1,75 @@
+"""What training lowers: similarity over three windows, smoothness, folds, known flows and labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ULAERegistrationLib.training.losses import flow_error, folding, label_distance, multi_window_loss, smoothness
+
+
+def test_flow_error_counts_the_brain_alone():
+    flow = torch.zeros(1, 3, 8, 8, 8)
+    brain = torch.zeros(1, 1, 8, 8, 8, dtype=torch.bool)
+    brain[..., :4] = True
+    known = torch.where(brain, 2.0, 50.0).expand(1, 3, 8, 8, 8)
+    assert flow_error(flow, known, brain).item() == pytest.approx(3 * 2.0**2)
+
+
+def test_smoothness_is_the_mean_squared_forward_difference():
+    from monai.losses import DiffusionLoss  # takes seconds to import
+
+    flow = torch.rand(1, 3, 12, 13, 14)
+    expected = sum(np.mean(np.diff(flow.numpy(), axis=axis) ** 2) for axis in (2, 3, 4)) / 3
+    assert smoothness(flow).item() == pytest.approx(expected, rel=1e-5)
+    ramp = torch.zeros(1, 3, 12, 12, 12)
+    ramp[:, 0] = 0.3 * torch.arange(12.0).view(12, 1, 1)
+    # MONAI sums over the three derivatives where the paper's code takes their mean.
+    assert smoothness(ramp).item() == pytest.approx(DiffusionLoss()(ramp).item() / 3, rel=1e-5)
+
+
+def test_later_windows_weigh_half_as_much():
+    fixed = torch.rand(1, 1, 16, 16, 16)
+    assert multi_window_loss(fixed, fixed, (5, 5, 5)).item() == pytest.approx(
+        1.75 * multi_window_loss(fixed, fixed, (5,)).item()
+    )
+
+
+def test_only_a_fold_is_penalised():
+    assert folding(torch.zeros(1, 3, 8, 8, 8)) == 0
+    fold = torch.zeros(1, 3, 8, 8, 8)
+    fold[:, 0, 4] = -2.5
+    assert folding(fold) > 0
+
+
+def test_label_distance_is_one_minus_dice_of_the_warped_labels():
+    """Two boxes overlap by half, and wholly after the right shift; a label in neither map is matched by nothing."""
+    fixed, moving = torch.zeros(2, 1, 1, 32, 32, 32).unbind(0)
+    moving[..., 8:16, 8:16, 8:16] = 7
+    fixed[..., 12:20, 8:16, 8:16] = 7
+    still = torch.zeros(1, 3, 32, 32, 32)
+    assert label_distance(still, fixed_labels=fixed, moving_labels=moving, chosen=[7]).item() == pytest.approx(0.5)
+    right = still.clone()
+    right[:, 0] = -4
+    assert label_distance(right, fixed_labels=fixed, moving_labels=moving, chosen=[7]).item() == pytest.approx(
+        0, abs=1e-5
+    )
+    assert label_distance(right, fixed_labels=fixed, moving_labels=moving, chosen=[7, 9]).item() == pytest.approx(
+        0.5, abs=1e-5
+    )
+
+
+def test_following_the_label_term_makes_labels_meet():
+    fixed, moving = torch.zeros(2, 1, 1, 32, 32, 32).unbind(0)
+    moving[..., 8:18, 8:18, 8:18] = 3
+    fixed[..., 10:20, 8:18, 8:18] = 3
+    flow = torch.zeros(1, 3, 1, 1, 1, requires_grad=True)
+    optimiser = torch.optim.Adam([flow], lr=0.2)
+    for _ in range(20):
+        optimiser.zero_grad()
+        distance = label_distance(flow.expand(1, 3, 32, 32, 32), fixed_labels=fixed, moving_labels=moving, chosen=[3])
+        distance.backward()
+        optimiser.step()
+    assert distance < 0.05
+    assert flow[0, 0].item() == pytest.approx(-2, abs=0.3)
