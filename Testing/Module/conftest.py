@@ -30,10 +30,12 @@ def app():
 
 @pytest.fixture(scope="session")
 def module(app):
-    """The loaded module, as the application sees it."""
+    """The loaded module, as the application sees it; it looks for its process's news more often than for a user."""
     from standin import loader
 
-    return loader.load_module(MODULE)
+    loaded = loader.load_module(MODULE)
+    sys.modules[MODULE.stem].POLL_MILLISECONDS = 20
+    return loaded
 
 
 @pytest.fixture(autouse=True)
@@ -72,14 +74,6 @@ def images(tmp_path_factory) -> tuple[sitk.Image, sitk.Image]:
         return tuple(sitk.GaussianSource(size=[40, 44, 36], sigma=[9] * 3, mean=[20 + x, 22, 18]) for x in (0, 3))
     names = ("oblique/na16_t1.nii.gz", "oasis/1101_t1.nii.gz")
     return tuple(sitk.BinShrink(sitk.ReadImage(str(folder / name)), [4, 4, 4]) for name in names)
-
-
-@pytest.fixture(scope="session")
-def simulated():
-    """What the library simulates, made once; it takes seconds."""
-    from ULAERegistrationLib.simulation import simulate
-
-    return simulate()
 
 
 @pytest.fixture

@@ -11,7 +11,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from ULAERegistrationLib.process.memory import keep_freed_memory
+
 BLOCK_MM = 25  # side of the made-up labels
+
+keep_freed_memory()  # as the product's own processes do: an eighth of a registration's time
 
 
 @pytest.fixture(scope="session")
@@ -104,3 +108,13 @@ def browser():
     window = selenium.Chrome(options=options, service=selenium.ChromeService(driver))
     yield window
     window.quit()
+
+
+@pytest.fixture(scope="session")
+def coarse_model(tmp_path_factory) -> Path:
+    """The shipped weights, made to run on 4 mm voxels: quick, for tests to which it does not matter what they find."""
+    from ULAERegistrationLib.network.weights import load_network, save_network
+
+    file = tmp_path_factory.mktemp("model") / "coarse.safetensors"
+    save_network(load_network()[0], file, {"voxel_mm": 4})
+    return file

@@ -10,6 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.geometry import alignment
 from ULAERegistrationLib.geometry.alignment import Alignment, _Brain, align
 from ULAERegistrationLib.geometry.brain import brain_mask
 from ULAERegistrationLib.geometry.canonical import MODELS, canonical_grid, sample_on_canonical, template, template_mask
@@ -57,6 +58,12 @@ def pair(data_folder) -> tuple[sitk.Image, sitk.Image]:
     folder = data_folder / "raw/nirep"
     fixed, moving = (sitk.ReadImage(str(folder / f"{name}_t1.nii.gz")) for name in ("na16", "na04"))
     return sitk.BinShrink(fixed, [3, 3, 3]), sitk.BinShrink(moving, [3, 3, 3])
+
+
+@pytest.fixture
+def upright(monkeypatch) -> None:
+    """One start of the search instead of 27, to be quick: enough where the heads are hardly tilted."""
+    monkeypatch.setattr(alignment, "TILTS", (0.0,))
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +129,7 @@ def test_a_known_affine_is_found_again() -> None:
     assert found.warnings == ()
 
 
+@pytest.mark.usefixtures("upright")
 def test_a_scan_on_itself_stays_where_it_is(pair) -> None:
     points = brain_points(pair[0])
     assert apart(mapped(align(pair[0], pair[0]).fixed_to_moving, points), points) < 1e-6
@@ -155,6 +163,7 @@ def test_an_oblique_header_far_away_changes_only_what_it_means(pair, aligned) ->
     assert apart(reached, mapped(aligned.fixed_to_moving, points)) <= 0.05
 
 
+@pytest.mark.usefixtures("upright")
 def test_an_oblique_recut_gives_the_same_map(data_folder) -> None:
     """A left-handed, anisotropic recut of the same head, where interpolation is involved."""
     fixed, recut, moving = (
@@ -166,6 +175,7 @@ def test_an_oblique_recut_gives_the_same_map(data_folder) -> None:
     assert apart(mapped(one, points), mapped(other, points)) <= 0.3
 
 
+@pytest.mark.usefixtures("upright")
 def test_rigid_keeps_distances(pair, aligned) -> None:
     found = align(*pair, method="rigid")
     matrix = np.reshape(found.fixed_to_moving.GetMatrix(), (3, 3))
@@ -175,18 +185,21 @@ def test_rigid_keeps_distances(pair, aligned) -> None:
     assert apart(mapped(found.fixed_to_moving, points), mapped(aligned.fixed_to_moving, points)) < 12
 
 
+@pytest.mark.usefixtures("upright")
 def test_centre_only_shifts(pair) -> None:
     moving, turn = tilted(pair[0], (0.0, 0.0, 0.0))
     found, points = align(pair[0], moving, method="centre"), brain_points(pair[0])
     assert apart(mapped(found.fixed_to_moving, points), mapped(turn, points)) < 0.01
 
 
+@pytest.mark.usefixtures("upright")
 def test_none_leaves_the_shared_world_and_still_places_the_fixed_brain(pair, aligned) -> None:
     found, points = align(*pair, method="none"), brain_points(pair[0])
     assert apart(mapped(found.fixed_to_moving, points), points) < 1e-9
-    assert apart(mapped(found.fixed_to_canonical, points), mapped(aligned.fixed_to_canonical, points)) < 1e-9
+    assert apart(mapped(found.fixed_to_canonical, points), mapped(aligned.fixed_to_canonical, points)) < 1e-5
 
 
+@pytest.mark.usefixtures("upright")
 def test_an_initial_transform_is_taken_or_started_from(pair, aligned) -> None:
     initial, points = sitk.TranslationTransform(3, (4.0, -8.0, 12.0)), brain_points(pair[0])
     taken = align(*pair, method="none", initial_transform=initial)
@@ -197,6 +210,7 @@ def test_an_initial_transform_is_taken_or_started_from(pair, aligned) -> None:
         align(*pair, initial_transform=sitk.DisplacementFieldTransform(sitk.Image([8, 8, 8], sitk.sitkVectorFloat64)))
 
 
+@pytest.mark.usefixtures("upright")
 def test_a_mask_hides_what_is_not_brain(pair, aligned) -> None:
     """A bright box beside the brain would pull the alignment."""
     mask = brain_mask(pair[0])
@@ -215,6 +229,7 @@ def test_a_whole_head_is_found_and_warned_of(data_folder, pair) -> None:
     assert np.corrcoef(seen.ravel(), average.ravel())[0, 1] > 0.9
 
 
+@pytest.mark.usefixtures("upright")
 @pytest.mark.parametrize(
     ("fixed", "moving", "labels", "least"),
     [("nirep/na16", "nirep/na04", range(1, 33), 0.46), ("oasis/1125", "oasis/1113", range(100, 208), 0.40)],
@@ -230,6 +245,7 @@ def test_labels_overlap_as_after_the_careful_alignment_of_the_data(data_folder, 
     assert np.mean([overlap.GetDiceCoefficient(int(label)) for label in labels if label in present]) >= least
 
 
+@pytest.mark.usefixtures("upright")
 def test_the_network_sees_a_scan_as_it_saw_the_training_brains(data_folder) -> None:
     raw = sitk.ReadImage(str(data_folder / "raw/oasis/1125_t1.nii.gz"))
     known = sitk.ReadImage(str(data_folder / "brains/oasis-1125_t1.nii.gz"))

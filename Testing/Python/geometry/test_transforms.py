@@ -207,11 +207,11 @@ def test_labels_stay_labels_and_outside_is_nothing(moving, fixed, stored) -> Non
 
 
 def test_the_inverse_leads_back(stored, moving, points) -> None:
-    back = inverse(stored, moving)
+    back = inverse(stored, moving[12:48, 20:80, 18:72])  # the middle of it, to be quick
     there = mapped(stored, points)
-    inside = [moving.TransformPhysicalPointToContinuousIndex(point.tolist()) for point in there]
-    kept = np.all((np.array(inside) >= 0) & (np.array(inside) <= np.array(moving.GetSize()) - 1), axis=1)
-    assert kept.sum() > 200
+    inside = np.array([moving.TransformPhysicalPointToContinuousIndex(point.tolist()) for point in there])
+    kept = np.all((inside >= (12, 20, 18)) & (inside <= (47, 79, 71)), axis=1)
+    assert kept.sum() > 100
     assert np.linalg.norm(mapped(back, there) - points, axis=1)[kept].max() < 0.05
     brain = sitk.Image(moving.GetSize(), sitk.sitkUInt8)
     brain.CopyInformation(moving)

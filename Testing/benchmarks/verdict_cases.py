@@ -1,0 +1,310 @@
+"""Pairs that are right and pairs that are wrong on purpose, made from the brains in `shared/data`.
+
+Each case knows the right map as far as there is one: the registration of the same two people before the damage, carried
+through what was done to the moving image.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+DATA = Path(os.environ.get("ULAE_DATA", Path(__file__).parents[3] / "shared" / "data"))
+# Two halves of people: thresholds are chosen on the first, figures are reported on the second.
+PAIRS = {
+    1: [
+        ("nirep-na01", "nirep-na02", 2),
+        ("oasis-1101", "oasis-1104", 2),
+        ("ds2748-01", "ds2748-03", 2),
+        ("nirep-na06", "oasis-1107", 1),
+        ("oasis-1110", "ds2748-04", 5),
+        ("ds2748-05", "nirep-na09", 5),
+        ("fcon-icbm00623", "ds2748-06", 2),
+        ("jhu-eve", "oasis-1116", 2),
+        ("ds2748-07", "mne-sample", 1),
+        ("oasis-c2fvit-a", "fcon-beijing00440", 2),
+        ("ds2748-08", "ds2748-09", 2),
+        ("oasis-pirate-a", "ds2748-10", 5),
+    ],
+    2: [
+        ("nirep-na16", "nirep-na04", 2),
+        ("oasis-1125", "oasis-1113", 2),
+        ("ds2748-20", "ds2748-22", 2),
+        ("nirep-na10", "oasis-1119", 1),
+        ("oasis-1122", "ds2748-23", 5),
+        ("ds2748-24", "nirep-na11", 5),
+        ("fcon-beijing01244", "ds2748-25", 2),
+        ("brainchop-c1", "oasis-1128", 2),
+        ("ds2748-26", "vxm-test", 1),
+        ("oasis-symnet-a", "fcon-beijing01018", 2),
+        ("ds2748-27", "ds2748-28", 2),
+        ("oasis-clapirn-a", "ds2748-29", 5),
+        ("ds2748-30", "nirep-na13", 2),
+        ("nirep-na14", "ds2748-31", 2),
+    ],
+}
+DAMAGED = 3  # of each half, the first so many pairs are damaged
+LITTLE = 100  # points: where fewer are left in both images, nothing can be right
+
+
+@dataclass(frozen=True)
+class Case:
+    """One pair.
+
+    Attributes:
+        half: 1 or 2.
+        kind: of the damage; "none" for the pairs as they are.
+        name: of the case, unique.
+        pair: index of its people in `PAIRS[half]`.
+        fixed, moving: images, or the path of a file that has to be read as it is.
+        through: from points of the undamaged moving image to those of the damaged one, [n, 3] LPS mm; None where no map
+            is right.
+    """
+
+    half: int
+    kind: str
+    name: str
+    pair: int
+    fixed: sitk.Image | Path
+    moving: sitk.Image | Path
+    through: Callable[[np.ndarray], np.ndarray] | None
+
+
+def brain(person: str, voxel_mm: int) -> sitk.Image:
+    image = sitk.ReadImage(str(DATA / "brains" / f"{person}_t1.nii.gz"))
+    return image if voxel_mm == 1 else sitk.BinShrink(image, [voxel_mm] * 3)
+
+
+def cases(half: int) -> Iterator[Case]:
+    """All cases of a half; those that are not damaged come first, as the others' truth comes from them."""
+    for index, (fixed, moving, voxel_mm) in enumerate(PAIRS[half]):
+        images = brain(fixed, voxel_mm), turned(brain(moving, voxel_mm), pose(index))
+        yield Case(half, "none", f"{fixed} <- {moving} at {voxel_mm} mm", index, *images, moved_by(pose(index)))
+    for index, (fixed, moving, voxel_mm) in enumerate(PAIRS[half][:DAMAGED]):
+        yield from damaged(half, index, brain(fixed, voxel_mm), brain(moving, voxel_mm))
+    yield from other_contrasts(half)
+
+
+def damaged(half: int, index: int, fixed: sitk.Image, moving: sitk.Image) -> Iterator[Case]:
+    """The kinds of damage to one pair; each of the three pairs of a half has its own strengths."""
+
+    def case(
+        kind: str, name: str, damaged_fixed: sitk.Image | Path, damaged_moving: sitk.Image | Path, through
+    ) -> Case:
+        return Case(half, kind, f"{name}, pair {index + 1}", index, damaged_fixed, damaged_moving, through)
+
+    def strength(*values):
+        return values[(index + half - 1) % len(values)]
+
+    axis = strength(0, 1, 2)
+    yield case("mirrored", f"mirrored along {'LPS'[axis]}", fixed, mirrored(moving, axis), reflection(moving, axis))
+    for angle, about in (
+        strength((20, 0), (35, 1), (30, 2)),
+        strength((60, 1), (90, 2), (180, 0)),
+        strength((180, 2), (120, 0), (45, 1)),
+    ):
+        turn = rotation(moving, angle, about)
+        yield case(
+            "rotated", f"rotated by {angle} degrees about {'LPS'[about]}", fixed, pulled(moving, turn), moved_by(turn)
+        )
+    for share, crop in (strength((35, True), (50, False), (65, True)), strength((85, False), (40, True), (60, False))):
+        name = f"slab of {share} % of the height, {'cropped' if crop else 'emptied'}"
+        yield case("slab", f"fixed is a {name}", slab(fixed, share, crop), moving, unmoved)
+    side = strength("left", "right", "left")
+    yield case("hemisphere", f"moving lacks its {side} half", fixed, without_half(moving, side), unmoved)
+    for end, share in (
+        strength(("top", 15), ("bottom", 30), ("top", 50)),
+        strength(("bottom", 50), ("top", 30), ("bottom", 15)),
+    ):
+        which = strength("fixed", "moving", "fixed")
+        images = (without(fixed, end, share), moving) if which == "fixed" else (fixed, without(moving, end, share))
+        yield case("part missing", f"{which} lacks {share} % at the {end}", *images, unmoved)
+    name, image = strength(("noise", noise(moving)), ("an ellipsoid", ellipsoid(moving)), ("blobs", blobs(moving)))
+    yield case("no brain", f"moving is {name}", fixed, image, None)
+    factors = strength((0.6, 0.6, 0.6), (2.0, 2.0, 2.0), (0.7, 0.6, 0.5))
+    yield case("scaled", f"moving scaled by {factors}", fixed, rescaled(moving, factors), scaled_by(factors))
+    factors = strength((1, 1, 1.4), (0.75, 1, 1), (1, 1.2, 1))
+    yield case("wrong spacing", f"moving scaled by {factors}", fixed, rescaled(moving, factors), scaled_by(factors))
+    axes = strength((0, 1, 2), (1, 2, 0), (2, 1, 0))
+    yield case("no orientation", f"axes {axes}", fixed, without_orientation(moving, axes), stored_plainly(moving, axes))
+    radius = strength(25, 35, 45)
+    yield case("resection", f"moving lacks a ball of {radius} mm", fixed, resected(moving, radius), unmoved)
+    yield case("inverted", "moving has inverted intensities", fixed, inverted(moving), unmoved)
+
+
+def other_contrasts(half: int) -> Iterator[Case]:
+    """T1 with T2 and FLAIR of one person, who lies in one frame."""
+    person = {1: "ms07", 2: "ms26"}[half]
+    for contrast in ("t2", "flair", "t1ce"):
+        images = (sitk.ReadImage(str(DATA / "heads" / "cross" / f"{person}_{one}.nii.gz")) for one in ("t1", contrast))
+        yield Case(half, "other contrast", f"{person} t1 <- {contrast}", -1, *images, unmoved)
+
+
+# --- maps of points, [n, 3] LPS mm ---
+
+
+def unmoved(points: np.ndarray) -> np.ndarray:
+    return points
+
+
+def moved_by(transform: sitk.Transform) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda points: np.array([transform.TransformPoint(point.tolist()) for point in points])
+
+
+def scaled_by(factors) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda points: points * np.array(factors)
+
+
+def reflection(image: sitk.Image, axis: int) -> Callable[[np.ndarray], np.ndarray]:
+    signs = np.where(np.arange(3) == axis, -1.0, 1.0)
+    return lambda points: centre(image) + signs * (points - centre(image))
+
+
+def centre(image: sitk.Image) -> np.ndarray:
+    return np.array(image.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in image.GetSize()]))
+
+
+def pose(index: int) -> sitk.Euler3DTransform:
+    """How a patient lies in another scanner: up to 15 degrees and 40 mm off."""
+    random = np.random.default_rng(index)
+    return sitk.Euler3DTransform(
+        (0.0, 0.0, 0.0), *np.radians(random.uniform(-15, 15, 3)), random.uniform(-40, 40, 3).tolist()
+    )
+
+
+def rotation(image: sitk.Image, degrees: float, axis: int) -> sitk.Euler3DTransform:
+    angles = np.where(np.arange(3) == axis, np.radians(degrees), 0.0)
+    return sitk.Euler3DTransform(centre(image).tolist(), *angles.tolist())
+
+
+# --- damage ---
+
+
+def turned(image: sitk.Image, turn: sitk.Euler3DTransform) -> sitk.Image:
+    """The same voxels in another place: only the header changes."""
+    result = sitk.Image(image)
+    result.SetOrigin(turn.TransformPoint(image.GetOrigin()))
+    result.SetDirection((np.reshape(turn.GetMatrix(), (3, 3)) @ np.reshape(image.GetDirection(), (3, 3))).ravel())
+    return result
+
+
+def pulled(image: sitk.Image, turn: sitk.Euler3DTransform) -> sitk.Image:
+    """The brain turned while the header says nothing of it."""
+    grid = sitk.ConstantPad(image, [20] * 3, [20] * 3)
+    return sitk.Resample(image, grid, turn.GetInverse(), sitk.sitkLinear)
+
+
+def with_values(image: sitk.Image, values: np.ndarray) -> sitk.Image:
+    result = sitk.GetImageFromArray(np.ascontiguousarray(values))
+    result.CopyInformation(image)
+    return result
+
+
+def mirrored(image: sitk.Image, axis: int) -> sitk.Image:
+    return with_values(image, np.flip(sitk.GetArrayFromImage(image), 2 - axis))
+
+
+def extent(image: sitk.Image) -> tuple[int, int]:
+    """First and last slice, from below, that shows brain."""
+    shown = np.flatnonzero((sitk.GetArrayViewFromImage(image) > 0).any((1, 2)))
+    return int(shown[0]), int(shown[-1])
+
+
+def slab(image: sitk.Image, percent: float, crop: bool) -> sitk.Image:
+    first, last = extent(image)
+    margin = round((last - first) * (100 - percent) / 200)
+    if crop:
+        return image[:, :, first + margin : last - margin + 1]
+    values = sitk.GetArrayFromImage(image)
+    values[: first + margin] = 0
+    values[last - margin + 1 :] = 0
+    return with_values(image, values)
+
+
+def without(image: sitk.Image, end: str, percent: float) -> sitk.Image:
+    first, last = extent(image)
+    cut = round((last - first) * percent / 100)
+    values = sitk.GetArrayFromImage(image)
+    values[slice(None, first + cut) if end == "bottom" else slice(last - cut + 1, None)] = 0
+    return with_values(image, values)
+
+
+def without_half(image: sitk.Image, side: str) -> sitk.Image:
+    values = sitk.GetArrayFromImage(image)
+    middle = values.shape[2] // 2
+    values[:, :, slice(middle, None) if side == "left" else slice(None, middle)] = 0
+    return with_values(image, values)
+
+
+def noise(image: sitk.Image) -> sitk.Image:
+    values = sitk.GetArrayFromImage(image)
+    return with_values(
+        image, (np.random.default_rng(0).integers(40, 255, values.shape) * (values > 0)).astype(np.uint8)
+    )
+
+
+def blobs(image: sitk.Image) -> sitk.Image:
+    values = sitk.GetArrayFromImage(image)
+    random = sitk.GetImageFromArray(np.random.default_rng(0).normal(size=values.shape).astype(np.float32))
+    smooth = sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(random, 3.0))
+    return with_values(image, ((130 + 45 * smooth / smooth.std()).clip(20, 255) * (values > 0)).astype(np.uint8))
+
+
+def ellipsoid(image: sitk.Image) -> sitk.Image:
+    """A phantom of a brain's size: bright inside, grey at its surface, with two dark balls."""
+    values = sitk.GetArrayFromImage(image)
+    middle = np.argwhere(values > 0).mean(0).reshape(3, 1, 1, 1)
+    place = (np.indices(values.shape) - middle) * image.GetSpacing()[0]
+    radius = np.sqrt((place**2 / np.array([62, 84, 66]).reshape(3, 1, 1, 1) ** 2).sum(0))
+    phantom = np.where(radius < 0.85, 200, np.where(radius < 1, 110, 0))
+    for side in (-20, 20):
+        phantom[np.sqrt((place[0] - 5) ** 2 + place[1] ** 2 + (place[2] - side) ** 2) < 12] = 40
+    return with_values(image, phantom.astype(np.uint8))
+
+
+def rescaled(image: sitk.Image, factors) -> sitk.Image:
+    """The header states another voxel size along each axis."""
+    result = sitk.Image(image)
+    result.SetSpacing((np.array(image.GetSpacing()) * factors).tolist())
+    result.SetOrigin((np.array(image.GetOrigin()) * factors).tolist())
+    return result
+
+
+def without_orientation(image: sitk.Image, axes: tuple[int, int, int]) -> Path:
+    """A NIfTI file whose qform and sform codes are both 0; its voxels are stored in another order of the axes."""
+    import gzip
+    import struct
+
+    plain = sitk.GetImageFromArray(np.ascontiguousarray(sitk.GetArrayFromImage(image).transpose(axes)))
+    plain.SetSpacing(image.GetSpacing())
+    path = Path(tempfile.mkdtemp()) / "plain.nii.gz"
+    sitk.WriteImage(plain, str(path))
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[252:256] = struct.pack("<2h", 0, 0)
+    path.write_bytes(gzip.compress(bytes(content)))
+    return path
+
+
+def stored_plainly(image: sitk.Image, axes: tuple[int, int, int]) -> Callable[[np.ndarray], np.ndarray]:
+    """ITK takes the stored axes of such a file as L, P, S, from the origin on."""
+    order = [2 - axes[2 - coordinate] for coordinate in range(3)]
+    return lambda points: (points - np.array(image.GetOrigin()))[:, order]
+
+
+def resected(image: sitk.Image, radius: float) -> sitk.Image:
+    values = sitk.GetArrayFromImage(image)
+    middle = np.argwhere(values > 0).mean(0) + np.array([20, 0, 30]) / image.GetSpacing()[0]
+    place = (np.indices(values.shape) - middle.reshape(3, 1, 1, 1)) * image.GetSpacing()[0]
+    values[(place**2).sum(0) < radius**2] = 0
+    return with_values(image, values)
+
+
+def inverted(image: sitk.Image) -> sitk.Image:
+    values = sitk.GetArrayFromImage(image)
+    return with_values(image, (np.where(values > 0, 256 - values.astype(int), 0)).clip(0, 255).astype(np.uint8))

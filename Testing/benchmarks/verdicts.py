@@ -1,0 +1,202 @@
+"""Is a wrong result ever called good? Right pairs, and pairs that are wrong on purpose, registered and judged.
+
+    python Testing/benchmarks/verdicts.py [-o verdicts.csv] [--halves 1 2] [--kinds none mirrored ...] [--table]
+
+The cases are those of `verdict_cases`. A result is wrong where the points of the fixed brain that both images show are
+mapped further than WRONG_MM on average from where the right map takes them: a rotation that the alignment undoes is a
+right result. The right map is the registration of the same two people before the damage. Every pair is added to the
+file when it is done, with its measures, and pairs that are in the file are not computed again; `--table` judges the
+measures of the file anew by the rule of today, and prints the table alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from verdict_cases import DAMAGED, LITTLE, Case, cases, pose
+
+from ULAERegistrationLib import Registration, RegistrationError, register
+from ULAERegistrationLib.files.volumes import read_volume
+from ULAERegistrationLib.flows.warp import compose_all, warp
+from ULAERegistrationLib.geometry.affine import to_matrix
+from ULAERegistrationLib.geometry.canonical import template, template_mask
+from ULAERegistrationLib.network.predict import predict_flows
+from ULAERegistrationLib.network.weights import load_network
+from ULAERegistrationLib.quality import Quality
+from ULAERegistrationLib.tensors import array_of, tensor_of
+
+WRONG_MM = 4.0
+POINTS = 3000
+REFUSED = "refused"
+VERDICTS = ("good", "look at it", "do not use", REFUSED)
+
+
+def brain_points(image: sitk.Image) -> np.ndarray:
+    """World points of the brain, evenly spread, [n, 3]."""
+    voxels = np.argwhere(sitk.GetArrayViewFromImage(image) > 0)[:, ::-1]
+    voxels = voxels[:: max(1, len(voxels) // POINTS)].tolist()
+    return np.array([image.TransformIndexToPhysicalPoint(voxel) for voxel in voxels])
+
+
+def mapped(transform: sitk.Transform, points: np.ndarray) -> np.ndarray:
+    return np.array([transform.TransformPoint(point.tolist()) for point in points])
+
+
+def shown(image: sitk.Image, points: np.ndarray) -> np.ndarray:
+    """Which points lie in the brain that an image shows."""
+    brain = sitk.GetArrayViewFromImage(image) > 0
+    indices = np.array([image.TransformPhysicalPointToIndex(point.tolist()) for point in points])[:, ::-1]
+    inside = ((indices >= 0) & (indices < brain.shape)).all(1)
+    inside[inside] = brain[tuple(indices[inside].T)]
+    return inside
+
+
+def error_mm(registration: Registration, case: Case, reference: sitk.Transform | None) -> float:
+    """The mean distance from the right map; infinite where no map is right."""
+    if case.through is None:
+        return float("inf")
+    points = brain_points(registration.fixed)
+    right = case.through(points if reference is None else mapped(reference, points))
+    both = shown(registration.moving, right)
+    if both.sum() < LITTLE:
+        return float("inf")
+    return float(np.linalg.norm(mapped(registration.transform, points[both]) - right[both], axis=1).mean())
+
+
+def features(registration: Registration) -> dict[str, float]:
+    """Measures that might tell right from wrong, beside those of `Quality`."""
+    fixed, moving, flow = registration.fixed_canonical, registration.moving_canonical, registration.flow
+    average = sitk.GetArrayFromImage(template()).transpose(2, 1, 0) / np.float32(255)
+    mask = sitk.GetArrayFromImage(template_mask()).transpose(2, 1, 0) > 0
+    tensor = tensor_of(moving)[None, None]
+    with torch.inference_mode():
+        warped = array_of(warp(tensor, tensor_of(flow)[None])[0, 0])
+        back = predict_flows(load_network()[0], fixed=tensor, moving=tensor_of(fixed)[None, None]).flows
+        there = tensor_of(flow)[None]
+        around = array_of((there + warp(compose_all(back), there, "border"))[0])
+    brain = registration.brain
+    found = {
+        "correlation_fixed_template": correlation(fixed, average, mask | brain),
+        "correlation_moving_template": correlation(moving, average, mask | (moving > 0)),
+        "correlation_before": correlation(fixed, moving, brain | (moving > 0)),
+        "correlation_after": correlation(fixed, warped, brain | (warped > 0)),
+        "dice_fixed_template": overlap(brain, mask),
+        "dice_moving_template": overlap(moving > 0, mask),
+        "dice_before": overlap(brain, moving > 0),
+        "dice_after": overlap(brain, warped > 0),
+        "inconsistency_mm": float(np.linalg.norm(around[:, brain], axis=0).mean()),
+        "asymmetry_fixed": correlation(fixed, average, mask) - correlation(fixed[::-1], average, mask),
+        "asymmetry_moving": correlation(moving, average, mask) - correlation(moving[::-1], average, mask),
+    }
+    for role in ("fixed", "moving"):
+        matrix = to_matrix(getattr(registration.alignment, f"{role}_to_canonical"))[:3, :3]
+        scales = np.linalg.svd(matrix, compute_uv=False)
+        found |= {f"scale_{role}_{n}": float(scale) for n, scale in enumerate(scales)}
+        image = getattr(registration, role)
+        voxels = int((sitk.GetArrayViewFromImage(image) > 0).sum())
+        found[f"litres_{role}"] = voxels * float(np.prod(image.GetSpacing())) / 1e6
+    return found
+
+
+def correlation(first: np.ndarray, second: np.ndarray, where: np.ndarray) -> float:
+    return float(np.corrcoef(first[where], second[where])[0, 1])
+
+
+def overlap(first: np.ndarray, second: np.ndarray) -> float:
+    return float(2 * (first & second).sum() / max(first.sum() + second.sum(), 1))
+
+
+def read(source: sitk.Image | Path) -> sitk.Image:
+    return source if isinstance(source, sitk.Image) else read_volume(source, "moving")
+
+
+def judged(case: Case, reference: sitk.Transform | None, preset: str) -> tuple[dict[str, object], Registration | None]:
+    """Register a case; its row of the file."""
+    row: dict[str, object] = {"half": case.half, "kind": case.kind, "name": case.name}
+    try:
+        # The stored field is coarse to be quick: it does not matter to the measures.
+        registration = register(case.fixed, case.moving, preset=preset, field_spacing=4.0)
+    except RegistrationError as refusal:
+        return row | {"verdict": REFUSED, "reasons": str(refusal), "error_mm": float("inf")}, None
+    row |= {"verdict": registration.quality.verdict, "reasons": " ".join(registration.quality.reasons)}
+    row["error_mm"] = 0.0 if case.kind == "none" else error_mm(registration, case, reference)
+    row["quality"] = json.dumps(dataclasses.asdict(registration.quality))
+    return row | features(registration), registration
+
+
+def run(options: argparse.Namespace) -> None:
+    done = {row["name"] for row in rows(options.output)}
+    for half in options.halves:
+        references: dict[int, sitk.Transform] = {}
+        for case in cases(half):
+            refers = case.kind == "none" and case.pair < DAMAGED
+            wanted = case.name not in done and (not options.kinds or case.kind in options.kinds)
+            if not (refers or wanted):
+                continue
+            row, registration = judged(case, references.get(case.pair), options.preset)
+            if refers and registration is not None:
+                # The damaged pairs lie as the brains are stored, without this one's pose.
+                references[case.pair] = sitk.CompositeTransform([pose(case.pair).GetInverse(), registration.transform])
+            if wanted:
+                write(options.output, row)
+                print(f"{row['error_mm']:8.2f} mm, {row['verdict']}: {case.kind}: {case.name}", flush=True)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write(path: Path, row: dict[str, object]) -> None:
+    """Add a row; the first one, of a pair that is right, names the columns."""
+    before = rows(path)
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(before[0] if before else row), restval="")
+        if not before:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def verdict_of(row: dict[str, str]) -> str:
+    """The verdict of the rule of today on the measures of a row."""
+    if not row["quality"]:
+        return REFUSED
+    values = json.loads(row["quality"])
+    return Quality(**{**values, "warnings": tuple(values["warnings"])}).verdict
+
+
+def table(found: list[dict[str, str]]) -> str:
+    lines = ["| half | pairs | " + " | ".join(VERDICTS) + " |", "|---" * (len(VERDICTS) + 2) + "|"]
+    for half in sorted({row["half"] for row in found}):
+        for name, wrong in (("right", False), ("wrong", True)):
+            own = [row for row in found if row["half"] == half and (float(row["error_mm"]) > WRONG_MM) == wrong]
+            counts = Counter(map(verdict_of, own))
+            lines.append(f"| {half} | {len(own)} {name} | " + " | ".join(str(counts[one]) for one in VERDICTS) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--output", type=Path, default=Path("verdicts.csv"))
+    parser.add_argument("--halves", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--kinds", nargs="+", help="only these kinds; default: all")
+    parser.add_argument("--preset", default="fast")
+    parser.add_argument("--table", action="store_true", help="print the table of what the file holds, compute nothing")
+    options = parser.parse_args()
+    if not options.table:
+        run(options)
+    print(table(rows(options.output)))
+
+
+if __name__ == "__main__":
+    main()
