@@ -18,6 +18,13 @@ BLOCK_MM = 25  # side of the made-up labels
 keep_freed_memory()  # as the product's own processes do: an eighth of a registration's time
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow whatever needs the simulated pair: it takes seconds to make, and its registration half a minute."""
+    for item in items:
+        if "simulated" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder with `brains/`, `raw/` and `labelmaps/`; tests that need it are skipped elsewhere."""

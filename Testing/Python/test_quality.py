@@ -131,6 +131,7 @@ def test_corner_determinants_can_be_learned_from() -> None:
     assert after[after < 0].abs().sum() < before.detach()
 
 
+@pytest.mark.slow
 def test_similarity_is_monais_and_numpys() -> None:
     from monai.losses import LocalNormalizedCrossCorrelationLoss  # takes seconds to import
 
@@ -174,6 +175,7 @@ def test_undoing_a_known_shift_is_measured_as_such() -> None:
     assert quality.verdict == GOOD
 
 
+@pytest.mark.slow
 def test_real_brains_are_judged_as_a_person_would(data_folder: Path) -> None:
     """Affinely aligned only, 8 mm off, and the same scan twice: weak, hardly any, and a good match."""
     fixed, moving = (

@@ -135,6 +135,7 @@ def test_a_spacing_that_lies_is_told_from_a_large_head(data_folder) -> None:
     assert read_volume(head, "fixed") is head
 
 
+@pytest.mark.slow
 def test_a_whole_head_is_recognised_and_stripped_brains_are_not_suspected(data_folder) -> None:
     assert looks_unstripped(sitk.ReadImage(str(data_folder / "raw/whole-head/chris_t1.nii.gz")))
     scans = sorted((data_folder / "raw").glob("[!w]*/*_t1.nii.gz")) + sorted(

@@ -15,6 +15,7 @@ def pair() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.rand(2, 1, 1, 21, 18, 16, generator=generator).unbind(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [3, 7, 9, 11])
 def test_it_is_monais_local_ncc(pair, window):
     from monai.losses import LocalNormalizedCrossCorrelationLoss  # takes seconds to import

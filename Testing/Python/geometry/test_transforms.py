@@ -206,6 +206,7 @@ def test_labels_stay_labels_and_outside_is_nothing(moving, fixed, stored) -> Non
     assert set(np.unique(sitk.GetArrayFromImage(lowest))) == {-1024}
 
 
+@pytest.mark.slow
 def test_the_inverse_leads_back(stored, moving, points) -> None:
     back = inverse(stored, moving[12:48, 20:80, 18:72])  # the middle of it, to be quick
     there = mapped(stored, points)
@@ -228,6 +229,7 @@ def test_the_inverse_of_a_linear_transform_is_exact_and_a_chain_is_refused(align
         inverse(chain, moving)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["transform.h5", "transform.nii.gz"])
 def test_a_written_field_reads_back_without_a_sign_change(tmp_path, stored, points, name) -> None:
     path = tmp_path / name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import SimpleITK as sitk
 import torch
 import torch.nn.functional as F
@@ -67,6 +68,7 @@ def test_augmentation_moves_labels_as_it_moves_their_image():
     assert not torch.equal(pair.moving_labels, pair.fixed_labels)
 
 
+@pytest.mark.slow
 def test_a_real_head_becomes_a_stripped_t1_brain_in_the_canonical_frame(data_folder):
     """It correlates with the average brain, its tissues rank as in T1, and no two paintings are the same."""
     head = sitk.ReadImage(str(data_folder / "labelmaps" / "head_01.nii.gz"))

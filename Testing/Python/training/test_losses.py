@@ -17,6 +17,7 @@ def test_flow_error_counts_the_brain_alone():
     assert flow_error(flow, known, brain).item() == pytest.approx(3 * 2.0**2)
 
 
+@pytest.mark.slow
 def test_smoothness_is_the_mean_squared_forward_difference():
     from monai.losses import DiffusionLoss  # takes seconds to import
 
