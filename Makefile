@@ -18,7 +18,7 @@ test: $(VENV)/installed-test
 	$(PYTEST) Testing/MRML
 	QT_QPA_PLATFORM=offscreen VTK_DEFAULT_OPENGL_WINDOW=vtkEGLRenderWindow $(PYTEST) Testing/Module
 
-# What a contributor runs before every commit: two to three minutes on two cores.
+# What a contributor runs before every commit: a minute on two cores.
 test-quick: $(VENV)/installed-test
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy

@@ -78,7 +78,6 @@ def test_labels_overlap_far_better_than_after_the_alignment(registration, simula
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_cortical_labels_of_two_real_people_overlap_far_better_than_after_the_alignment(data_folder):
     raw = data_folder / "raw"
     registration = register(
@@ -212,7 +211,6 @@ def test_the_inverse_brings_points_back(registration, points):
     assert np.percentile(apart, 99) < 0.5
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("alignment", [pytest.param("affine", marks=pytest.mark.slow), "none"])
 def test_an_image_registered_to_itself_stays_where_it_is(coarse_model, alignment):
     brain = template()
@@ -230,7 +228,6 @@ def test_an_image_registered_to_itself_stays_where_it_is(coarse_model, alignment
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_the_refinement_does_not_move_an_image_that_is_registered_to_itself():
     """With the shipped weights, on half the grid. Twenty steps of refinement alone would move it by millimetres."""
     values = sitk.GetArrayFromImage(template()).transpose(2, 1, 0).astype(np.float32) / 255
@@ -243,7 +240,6 @@ def test_the_refinement_does_not_move_an_image_that_is_registered_to_itself():
     assert compose_all(alone).abs().max() > 0.5
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["Aligning the brains", "step 2 of 3", "Composing", "Measuring"])
 def test_cancelling_stops_at_once(coarse_model, stage):
@@ -260,7 +256,6 @@ def test_an_unknown_setting_is_refused():
         register(template(), template(), preset="best")
 
 
-@pytest.mark.slow
 def test_the_command_registers_the_brains_of_the_masks_and_labels_come_along(
     registration, simulated, points, tmp_path, capsys
 ):
