@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 TORCH := torch==2.13.0
-# A process for each core, each with one thread, a test file at a time: two thirds of the time of one after the other.
-PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile
+# A process for each core, each with one thread, a test file at a time in the order of the conftest.py: two thirds of the
+# time of one after the other.
+PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-quick lint clean
 
