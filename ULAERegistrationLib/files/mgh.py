@@ -16,6 +16,7 @@ from .nifti import open_decompressed
 
 ENDINGS = (".mgh", ".mgz")
 VOXELS_START = 284
+CHUNK = 1 << 24  # bytes
 TYPES = {0: ">u1", 1: ">i4", 3: ">f4", 4: ">i2"}
 # Where no orientation is stored: coronal slices, as FreeSurfer itself takes it.
 CORONAL = (-1.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 1.0, 0.0)
@@ -43,7 +44,13 @@ def read_mgh(path: Path, most_voxels: int) -> sitk.Image:
         count = int(np.prod(size, dtype=np.float64))
         if count > most_voxels:
             raise ValueError(f"it promises {count:,} voxels")
-        data = file.read(count * voxel.itemsize)
+        # In pieces, because a read of many bytes fetches memory for all of them, whether the file has them or not.
+        pieces = []
+        missing = count * voxel.itemsize
+        while missing > 0 and (piece := file.read(min(missing, CHUNK))):
+            pieces.append(piece)
+            missing -= len(piece)
+    data = b"".join(pieces)
     if len(data) < count * voxel.itemsize:
         raise ValueError("it is cut short")
     values = np.frombuffer(data, voxel).reshape(size[::-1]).astype(voxel.newbyteorder("="))

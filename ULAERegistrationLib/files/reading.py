@@ -7,6 +7,7 @@ some faults (missing voxels become zeros), and fetches as much memory as a heade
 from __future__ import annotations
 
 import os
+import struct
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -57,8 +58,12 @@ def read_image(path: Path, name: str, finite: bool = False) -> sitk.Image:
             return straightened(_read(path, name, finite), name)
     except (EOFError, OSError, zlib.error):
         raise _damaged(path, name) from None
+    except UnicodeDecodeError:  # ITK's own message holds bytes of the file
+        raise _damaged(path, name) from None
     except ValueError as error:
         raise _damaged(path, name, str(error)) from None
+    except (struct.error, OverflowError):  # numbers of a header that no other header can hold
+        raise _damaged(path, name) from None
     except RuntimeError as error:
         if "determinant is 0" in str(error):
             raise RegistrationError(
@@ -73,12 +78,14 @@ def straightened(image: sitk.Image, name: str) -> sitk.Image:
     """Return an image whose axes are at right angles; one that has them is returned itself.
 
     Args:
-        image: of any dimension; only 3-D ones are looked at.
+        image: of any dimension; the axes of 3-D ones are looked at.
         name: of the image in messages.
 
     Raises:
-        RegistrationError: where the axes are further from right angles than `SHEAR_LIMIT`.
+        RegistrationError: where the axes are further from right angles than `SHEAR_LIMIT`, or not finite.
     """
+    if not np.isfinite([*image.GetOrigin(), *image.GetSpacing(), *image.GetDirection()]).all():
+        raise _no_numbers(name)
     if image.GetDimension() != 3:
         return image
     axes = np.reshape(image.GetDirection(), (3, 3))
@@ -124,6 +131,9 @@ def _read_nifti(header: NiftiHeader, path: Path, name: str, finite: bool) -> sit
     _check_number(header.size, path, name)
     if header.needs_nearest_rotation and shear(header.sform[:3, :3]) > SHEAR_LIMIT:
         raise _sheared(name, shear(header.sform[:3, :3]))
+    forms = ((header.qform_code, header.qform), (header.sform_code, header.sform))
+    if not all(np.isfinite(form).all() for code, form in forms if code > 0):  # ITK's reader would never end
+        raise _no_numbers(name)
     check_voxels(header, name, finite)
     with open(path, "rb") as file:
         is_compressed = file.read(2) == GZIP
@@ -189,6 +199,10 @@ def _check_number(size: tuple[int, ...], path: Path, name: str) -> None:
 def _damaged(path: Path, name: str, reason: str = "") -> RegistrationError:
     detail = f" ({reason})" if reason else ""
     return RegistrationError(f"{name} {path} is cut short or damaged{detail}; fetch the file again.")
+
+
+def _no_numbers(name: str) -> RegistrationError:
+    return RegistrationError(f"{name} has a header with places that are no numbers; correct its orientation.")
 
 
 def _sheared(name: str, found: float) -> RegistrationError:

@@ -1,0 +1,66 @@
+"""Every row of the table of bad and odd inputs ends as the table says: from Python, from the shell, and in the docs."""
+
+from __future__ import annotations
+
+import pytest
+from input_cases import CASES, brain
+from tools import limits
+
+from ULAERegistrationLib import register
+from ULAERegistrationLib.cli.main import main
+from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.files.volumes import read_mask, read_volume, write_image
+from ULAERegistrationLib.progress import StageClock
+from ULAERegistrationLib.registration import _brain_of
+from ULAERegistrationLib.settings import RegistrationSettings
+
+REFUSED = [case for case in CASES if case.outcome == "refused"]
+ACCEPTED = [case for case in CASES if case.outcome != "refused"]
+NAME = {"ids": lambda case: case.what}
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    """Makes the arguments of `register()` of a row; what it does not name is a whole brain."""
+    write_image(brain(), tmp_path / "whole.nrrd")
+
+    def make(case) -> dict:
+        whole = {"fixed": tmp_path / "whole.nrrd", "moving": tmp_path / "whole.nrrd"}
+        return {**whole, **case.make(tmp_path)}
+
+    return make
+
+
+@pytest.mark.parametrize("case", REFUSED, **NAME)
+def test_a_bad_input_is_refused_in_one_sentence_from_python_and_from_the_shell(case, inputs, tmp_path, capsys) -> None:
+    given = inputs(case)
+    with pytest.raises(RegistrationError) as caught:
+        register(**given, preset="fast", brain="skip", progress=lambda fraction, message: pytest.fail(message))
+    assert case.says in str(caught.value)
+    assert str(caught.value).endswith(".")
+    assert str(caught.value).isprintable()
+    before = sorted(tmp_path.rglob("*"))
+    options = {"fixed_mask": "--fixed-mask", "initial_transform": "--initial-transform", "model": "--model"}
+    named = [str(word) for key, option in options.items() if key in given for word in (option, given[key])]
+    assert main(["register", str(given["fixed"]), str(given["moving"]), "-o", str(tmp_path / "out"), *named]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("ulae: ")
+    assert case.says in said
+    assert said.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("case", ACCEPTED, **NAME)
+def test_an_odd_input_is_accepted_with_the_warning_that_the_table_names(case, inputs) -> None:
+    given = inputs(case)
+    scan = read_volume(given["fixed"], "fixed")
+    mask = read_mask(given["fixed_mask"], scan, "fixed") if "fixed_mask" in given else None
+    warnings = _brain_of(scan, mask, "fixed", RegistrationSettings(), StageClock()).warnings
+    if case.outcome == "warned":
+        assert [case.says in warning for warning in warnings] == [True]
+    else:
+        assert warnings == ()
+
+
+def test_the_page_of_limits_is_made_from_the_table() -> None:
+    assert limits.DOC.read_text(encoding="utf-8").startswith(limits.text())
