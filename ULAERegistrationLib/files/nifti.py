@@ -25,7 +25,7 @@ VOXEL_BYTES = {
     **{1536: 16, 1792: 16, 2048: 32, 2304: 4},
 }
 GZIP = b"\x1f\x8b"
-PAIR_ENDINGS = (".hdr", ".img", ".hdr.gz", ".img.gz")
+PAIR_ENDINGS = (".hdr.gz", ".img.gz", ".hdr", ".img")
 ITK_RIGHT_ANGLES = 1e-4  # ITK refuses an sform whose axes are further from right angles than this
 
 

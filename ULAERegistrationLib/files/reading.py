@@ -24,7 +24,7 @@ from .hdf5 import MAGIC, is_cut_short
 from .itk import itk_files
 from .mgh import ENDINGS as MGH_ENDINGS
 from .mgh import read_mgh
-from .nifti import GZIP, NiftiHeader, open_decompressed, plain_header, read_nifti_header
+from .nifti import GZIP, PAIR_ENDINGS, NiftiHeader, open_decompressed, plain_header, read_nifti_header
 from .text_headers import LONGEST, read_text_header
 from .writing import check_input_file, itk_reason
 
@@ -32,6 +32,7 @@ FORMATS = "NIfTI, NRRD, MetaImage, MGH, MINC or DICOM"
 NOT_FINITE = "has voxels that are NaN or infinite; replace them by its background value."
 MOST_VOXELS = 1 << 30  # 1024 along each axis
 CHUNK = 1 << 24  # bytes
+NIFTI_ENDINGS = (".nii.gz", ".nii", *PAIR_ENDINGS)
 MINC = (MAGIC, b"CDF")
 SHEAR_NOTABLE, SHEAR_LIMIT = 1e-3, 0.01  # largest cosine between two axes of a header
 STRAIGHTENED = "ULAERegistration.straightened"  # metadata: the header's shear in percent, where it was taken out
@@ -139,7 +140,7 @@ def _read_nifti(header: NiftiHeader, path: Path, name: str, finite: bool) -> sit
         is_compressed = file.read(2) == GZIP
     endings = (".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz") if is_compressed else (".nii", ".hdr", ".img")
     is_plain = header.version < 2 and not header.needs_nearest_rotation and path.name.lower().endswith(endings)
-    if is_plain:
+    if is_plain and not _has_namesake(path):
         image = _read_by_itk(path, "NiftiImageIO")
     else:
         with _plain_copy(header) as copy:
@@ -149,6 +150,18 @@ def _read_nifti(header: NiftiHeader, path: Path, name: str, finite: bool) -> sit
     if header.needs_nearest_rotation and found > SHEAR_NOTABLE:
         image.SetMetaData(STRAIGHTENED, f"{100 * found:.2g}")
     return image
+
+
+def _has_namesake(path: Path) -> bool:
+    """Tell whether another NIfTI file lies beside one that differs in its ending alone.
+
+    ITK 5.4 reads the voxels of `scan.nii` where it is given `scan.nii.gz`, if both are there.
+    """
+    stem = path.name[: -len(next(end for end in NIFTI_ENDINGS if path.name.lower().endswith(end)))]
+    # A header and its voxels belong together.
+    own = {end for end in PAIR_ENDINGS if path.name.lower().endswith(PAIR_ENDINGS)}
+    others = [stem + end for end in NIFTI_ENDINGS if end not in own]
+    return any((path.parent / name).exists() for name in others if name != path.name)
 
 
 @contextmanager

@@ -100,6 +100,15 @@ def test_a_compressed_nifti_file_is_known_by_its_content(tmp_path, values, affin
     np.testing.assert_array_equal(sitk.GetArrayFromImage(read).transpose(2, 1, 0), values)
 
 
+@pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz", "scan.hdr"])
+@pytest.mark.parametrize("other", ["scan.nii", "scan.nii.gz", "scan.hdr"])
+def test_a_file_is_read_and_not_its_namesake_with_another_ending(tmp_path, image, name, other) -> None:
+    """Given scan.nii.gz, ITK 5.4 reads the voxels of a scan.nii beside it."""
+    for file, shift in {other: 1000, name: 0}.items():
+        sitk.WriteImage(image + shift, str(tmp_path / file))
+    assert read_image(tmp_path / name, "The image")[2, 3, 4] == pytest.approx(image[2, 3, 4])
+
+
 @pytest.mark.parametrize(
     "ending", [".nii", ".nii.gz", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd", ".mnc", ".mgz"]
 )
