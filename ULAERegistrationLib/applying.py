@@ -50,7 +50,7 @@ def apply_transform(
     read = read_any_labels if labels else read_any
     source, grid = read(image, "The image"), read_any(like, "The reference image")
     if inverse:
-        transform = inverse_of(transform, grid)
+        transform = inverse_of(transform)
     return resample(source, grid, transform, labels=labels, interpolation=interpolation)
 
 

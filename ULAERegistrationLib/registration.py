@@ -22,7 +22,7 @@ from .geometry.alignment import align
 from .geometry.brain import brain_mask, cut_sides, find_brain
 from .geometry.canonical import sample_on_canonical
 from .geometry.resampling import resample
-from .geometry.transforms import chain_transform, displacement_field
+from .geometry.transforms import total_transform
 from .network.extractors import extract_brain_with
 from .network.predict import predict_flows
 from .network.ulaenet import ULAENet
@@ -83,10 +83,10 @@ def register(
 
     clock.begin(ALIGNMENT)
     alignment = align(
-        fixed, moving, settings.alignment, fixed_brain.mask, moving_brain.mask, initial_transform, clock.within
+        fixed, moving, settings.alignment, fixed_brain.shown, moving_brain.shown, initial_transform, clock.within
     )
-    fixed_canonical = sample_on_canonical(fixed, alignment.fixed_to_canonical, fixed_brain.mask)
-    moving_canonical = sample_on_canonical(moving, alignment.moving_to_canonical, moving_brain.mask)
+    fixed_canonical = sample_on_canonical(fixed, alignment.fixed_to_canonical, fixed_brain.shown)
+    moving_canonical = sample_on_canonical(moving, alignment.moving_to_canonical, moving_brain.shown)
     brain = fixed_canonical > 0
 
     found = canonical_flows(
@@ -99,17 +99,17 @@ def register(
     )
 
     clock.begin(FIELD)
-    arrays = [array_of(flow[0]) for flow in found.flows]
-    transform = displacement_field(chain_transform(arrays, alignment), fixed, settings.field_spacing)
+    totals = [array_of(compose_all(found.flows[:count])[0]) for count in range(1, len(found.flows) + 1)]
+    transform = total_transform(totals[-1], alignment)
     clock.within(0.5, "Warping the moving image")
     warped = resample(moving, fixed, transform)
 
     clock.begin(QUALITY)
-    flow = array_of(compose_all(found.flows)[0])
     warnings = fixed_brain.warnings + moving_brain.warnings + alignment.warnings + found.warnings
-    quality = measure(fixed_canonical, moving_canonical, flow, brain, alignment, clock.seconds, warnings)
+    quality = measure(fixed_canonical, moving_canonical, totals[-1], brain, alignment, clock.seconds, warnings)
     steps = tuple(
-        Step(f"phi{i}", arrays[i - 1], tuple(arrays[:i]), alignment, fixed, moving) for i in range(1, len(arrays) + 1)
+        Step(f"phi{number}", array_of(flow[0]), total, alignment, fixed, moving)
+        for number, (flow, total) in enumerate(zip(found.flows, totals, strict=True), start=1)
     )
     clock.end()
     quality = dataclasses.replace(quality, seconds=clock.seconds)
@@ -120,7 +120,7 @@ def register(
         moving_mask=moving_brain.mask,
         alignment=alignment,
         steps=steps,
-        flow=flow,
+        flow=totals[-1],
         fixed_canonical=fixed_canonical,
         moving_canonical=moving_canonical,
         brain=brain,
@@ -204,9 +204,17 @@ def _unless_harmful(flows: list[Tensor], *, fixed: Tensor, moving: Tensor) -> li
 
 @dataclass(frozen=True, eq=False)
 class _Brain:
-    """The brain of a scan: its mask, None where the scan shows the brain alone or is taken as it is, and warnings."""
+    """Where the brain of a scan is.
+
+    Attributes:
+        mask: as given or extracted; None where the scan shows the brain alone or is taken as it is.
+        shown: the mask that the later stages use, which a scan of the brain alone has too; None where the scan is taken
+            as it is.
+        warnings: what the user should know, one sentence each.
+    """
 
     mask: sitk.Image | None
+    shown: sitk.Image | None
     warnings: tuple[str, ...]
 
 
@@ -234,13 +242,16 @@ def _brain_of(
         mask = find_brain(scan, extractor)
         if mask is None:
             check_brain_volume(scan, role)
+    foreground = brain_mask(scan) if mask is None else mask
+    shown = None if settings.brain == "skip" and mask is None else foreground
     doubts = header_doubts(scan, role)
-    sides = cut_sides(brain_mask(scan) if mask is None else mask)
+    sides = cut_sides(foreground)
     if not sides:
-        return _Brain(mask, doubts)
+        return _Brain(mask, shown, doubts)
     where = " and ".join([", ".join(sides[:-1]), sides[-1]] if len(sides) > 1 else sides)
     return _Brain(
         mask,
+        shown,
         (
             *doubts,
             f"The brain of the {role} image is cut off at the {where} of its field of view; do not trust the result "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +18,11 @@ from .geometry.alignment import Alignment
 from .geometry.brain import brain_mask
 from .geometry.inverse import inverse, inverse_error
 from .geometry.resampling import resample
-from .geometry.transforms import chain_transform, displacement_field, step_transform
+from .geometry.transforms import displacement_field, step_transform, total_transform
 from .network.weights import Card
 from .output.canonical_view import CanonicalView
 from .output.folder import STEP_SPACING, SavedStep, save_folder
-from .output.report import ReportContent
+from .output.report import ReportContent, draw_pictures
 from .provenance import Provenance
 from .quality import Quality
 from .settings import RegistrationSettings
@@ -34,27 +35,32 @@ class Step:
     Attributes:
         name: "phi1", "phi2", "phi3".
         flow: this step's own flow, float32 `[3, L, P, S]`, voxels of the canonical grid.
-        flows: this step's flow and those before it, first step first.
+        total: the composition of this step's flow with those before it (equation 2), in the same form.
         alignment: the affine maps of both images into the canonical frame.
         fixed, moving: the original images.
     """
 
     name: str
     flow: np.ndarray = field(repr=False)
-    flows: tuple[np.ndarray, ...] = field(repr=False)
+    total: np.ndarray = field(repr=False)
     alignment: Alignment = field(repr=False)
     fixed: sitk.Image = field(repr=False)
     moving: sitk.Image = field(repr=False)
 
-    @cached_property
+    @property
     def transform(self) -> sitk.Transform:
         """This step's own transform, fixed world to fixed world (LPS mm): A_f^-1 o T_i o A_f."""
         return step_transform(self.flow, self.alignment)
 
-    @cached_property
+    @property
+    def coarse_transform(self) -> sitk.Transform:
+        """The same, sampled every `STEP_SPACING` mm: small enough to be saved to look at it."""
+        return step_transform(self.flow, self.alignment, every=STEP_SPACING)
+
+    @property
     def cumulative_transform(self) -> sitk.Transform:
         """The alignment and all steps so far, fixed world to moving world (LPS mm), as a composite transform."""
-        return chain_transform(self.flows, self.alignment)
+        return total_transform(self.total, self.alignment)
 
     @cached_property
     def warped(self) -> sitk.Image:
@@ -76,7 +82,8 @@ class Registration:
         fixed_canonical, moving_canonical: what the network saw, float32 `[L, P, S]` in [0, 1]; the moving image after
             the alignment alone.
         brain: the fixed image's brain on the canonical grid, bool `[L, P, S]`.
-        transform: fixed world to moving world (LPS mm), one displacement field over the whole fixed image.
+        transform: fixed world to moving world (LPS mm): an affine transform into the canonical frame, the displacement
+            field there, and an affine transform out of it, as a composite. Beyond the field the affine part remains.
         warped: the original moving image sampled once through `transform`, on the fixed grid, in its own pixel type.
         quality: measures of the result.
         settings: as given.
@@ -94,7 +101,7 @@ class Registration:
     fixed_canonical: np.ndarray = field(repr=False)
     moving_canonical: np.ndarray = field(repr=False)
     brain: np.ndarray = field(repr=False)
-    transform: sitk.DisplacementFieldTransform = field(repr=False)
+    transform: sitk.CompositeTransform = field(repr=False)
     warped: sitk.Image = field(repr=False)
     quality: Quality
     settings: RegistrationSettings
@@ -107,7 +114,7 @@ class Registration:
         return resample(self.moving, self.fixed, self.alignment.fixed_to_moving)
 
     def inverse_transform(self) -> sitk.Transform:
-        """Return the transform from moving world to fixed world (LPS mm), sampled over the moving image.
+        """Return the transform from moving world to fixed world (LPS mm), of the same form as `transform`.
 
         It is computed by fixed-point iteration on the first call.
         """
@@ -115,15 +122,26 @@ class Registration:
 
     def with_inverse_measured(self) -> Registration:
         """Return this registration with the inverse's error over the moving brain added to its `quality`."""
-        mask = brain_mask(self.moving) if self.moving_mask is None else self.moving_mask
         if self.quality.inverse_mean_mm is not None:
             return self
-        errors = inverse_error(self.transform, self.inverse_transform(), mask)
-        return dataclasses.replace(self, quality=self.quality.with_inverse_errors(errors))
+        return dataclasses.replace(self, quality=self.quality.with_inverse_errors(self._inverse_errors))
 
     @cached_property
     def _inverse(self) -> sitk.Transform:
-        return inverse(self.transform, self.moving)
+        return inverse(self.transform)
+
+    @cached_property
+    def _inverse_errors(self) -> np.ndarray:
+        mask = brain_mask(self.moving) if self.moving_mask is None else self.moving_mask
+        return inverse_error(self.transform, self.inverse_transform(), mask)
+
+    def displacement_field(self) -> sitk.Image:
+        """Sample `transform` as one displacement field (LPS mm, float32) over the fixed image, as Slicer holds it.
+
+        `settings.field_spacing` is its spacing. It equals `transform` at the voxels of the fixed image, and is the
+        identity beyond its own extent.
+        """
+        return displacement_field(self.transform, self.fixed, self.settings.field_spacing)
 
     def warp_labels(self, labels: Source) -> sitk.Image:
         """Warp a label map of the moving image to the fixed grid by nearest neighbour.
@@ -140,9 +158,9 @@ class Registration:
         """Return the content of quality.json: the verdict, the measures and the provenance."""
         return {**self.quality.to_dict(), "provenance": self.provenance.to_dict()}
 
-    def report_content(self) -> ReportContent:
-        """Collect what `write_report` shows of this registration."""
-        view = CanonicalView(
+    def view(self) -> CanonicalView:
+        """Return what the figures show of this registration."""
+        return CanonicalView(
             fixed=self.fixed_canonical,
             moving=self.moving_canonical,
             brain=self.brain,
@@ -150,7 +168,10 @@ class Registration:
             flow=self.flow,
             alignment=self.alignment,
         )
-        return ReportContent(view, self.quality, self.fixed, self.moving, self.card, self.provenance)
+
+    def report_content(self) -> ReportContent:
+        """Collect what `write_report` shows of this registration."""
+        return ReportContent(self.view(), self.quality, self.fixed, self.moving, self.card, self.provenance)
 
     def save(self, folder: str | Path) -> None:
         """Write `transform.h5`, `warped.nii.gz`, `steps/`, `quality.json`, figures and `report.html` to a folder.
@@ -159,22 +180,22 @@ class Registration:
             RegistrationError: where the folder cannot be written; nothing has been written then.
         """
         folder = check_output_folder(folder)
-        measured = self.with_inverse_measured()
         last = self.steps[-1]
+        with ThreadPoolExecutor(max_workers=1) as other_thread:
+            # matplotlib draws on one core; the inverse and the warped volumes are computed on the others meanwhile.
+            pictures = other_thread.submit(draw_pictures, self.view())
+            measured = self.with_inverse_measured()
+            aligned, warped = self.aligned, [self.warped if step is last else step.warped for step in self.steps]
         save_folder(
             folder,
             transform=self.transform,
             warped=self.warped,
-            aligned=self.aligned,
+            aligned=aligned,
             steps=[
-                SavedStep(
-                    step.name,
-                    displacement_field(step.transform, self.fixed, STEP_SPACING),
-                    self.warped if step is last else step.warped,
-                )
-                for step in self.steps
+                SavedStep(step.name, step.coarse_transform, seen) for step, seen in zip(self.steps, warped, strict=True)
             ],
             quality=measured.quality_record(),
             report=measured.report_content(),
+            pictures=pictures.result(),
             masks={"fixed": self.fixed_mask, "moving": self.moving_mask},
         )

@@ -75,8 +75,8 @@ def read(data_folder):
 @pytest.fixture(scope="session")
 def known_field(data_folder) -> tuple[sitk.DisplacementFieldTransform, sitk.Image]:
     """A smooth map from the fixed scan to the moving one as field of 2 mm, and the fixed scan."""
-    from ULAERegistrationLib.geometry.transforms import displacement_field
+    from ULAERegistrationLib.geometry.transforms import displacement_field, field_transform
 
     fixed = sitk.ReadImage(str(data_folder / "raw" / f"{FIXED}_t1.nii.gz"))
     moving = sitk.ReadImage(str(data_folder / "raw" / f"{MOVING}_t1.nii.gz"))
-    return displacement_field(known_map(fixed, moving), fixed, 2.0), fixed
+    return field_transform(displacement_field(known_map(fixed, moving), fixed, 2.0)), fixed

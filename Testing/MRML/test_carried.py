@@ -9,7 +9,7 @@ import slicer
 import vtk
 
 from ULAERegistrationLib.errors import RegistrationError
-from ULAERegistrationLib.geometry.transforms import displacement_field
+from ULAERegistrationLib.geometry.transforms import displacement_field, field_transform
 from ULAERegistrationLib.mrml.carrying import carried_along
 from ULAERegistrationLib.mrml.labels import LABELMAP, label_layers, mask_image, oriented_image
 from ULAERegistrationLib.mrml.transforms import grid_transform, set_transform
@@ -23,8 +23,8 @@ def oblique(data_folder):
 
     moving = sitk.ReadImage(str(data_folder / "raw" / "oblique" / "na16_t1.nii.gz"))
     fixed = sitk.ReadImage(str(data_folder / "raw" / "oasis" / "1101_t1.nii.gz"))
-    transform = displacement_field(known_map(fixed, moving), fixed, 2.0)
-    return transform, grid_transform(transform.GetDisplacementField()), fixed
+    field = displacement_field(known_map(fixed, moving), fixed, 2.0)
+    return field_transform(field), grid_transform(field), fixed
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""What the tests of the library share: the simulated pair, which runs anywhere, and where the real volumes are."""
+"""What the tests of the library share: the simulated pair, which runs anywhere, and where the real volumes are.
+
+And a pair of grids that is as awkward as scanners make them, with flows between, for the tests of frames and signs.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,16 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from ULAERegistrationLib.process.memory import keep_freed_memory
+
+if TYPE_CHECKING:
+    from ULAERegistrationLib.geometry.alignment import Alignment
 
 BLOCK_MM = 25  # side of the made-up labels
 
@@ -129,3 +136,75 @@ def coarse_model(tmp_path_factory) -> Path:
     file = tmp_path_factory.mktemp("model") / "coarse.safetensors"
     save_network(load_network()[0], file, {"voxel_mm": 4})
     return file
+@dataclass(frozen=True)
+class ObliquePair:
+    """Two oblique, anisotropic, left-handed scans far apart, and a map from the first to the second.
+
+    `flows` are three smooth steps in voxels of the canonical grid, `total` their composition; `points` are world points
+    of the fixed image all over the canonical brain, off the voxels.
+    """
+
+    fixed: sitk.Image
+    moving: sitk.Image
+    alignment: Alignment
+    flows: list[np.ndarray]
+    total: np.ndarray
+    transform: sitk.CompositeTransform
+    points: np.ndarray
+
+
+@pytest.fixture(scope="session")
+def oblique() -> ObliquePair:
+    from ULAERegistrationLib.flows.warp import compose_all
+    from ULAERegistrationLib.geometry.alignment import Alignment
+    from ULAERegistrationLib.geometry.transforms import total_transform
+    from ULAERegistrationLib.tensors import array_of, tensor_of
+
+    z, y, x = np.indices((60, 90, 100))
+    fixed = sitk.GetImageFromArray((1000 + 300 * np.sin(x / 6) + 300 * np.cos(y / 7 + z / 5)).astype(np.int16))
+    fixed.SetSpacing((1.9, 2.1, 2.7))
+    rotation = np.reshape(sitk.Euler3DTransform((0, 0, 0), 0.3, -0.2, 0.25).GetMatrix(), (3, 3))
+    fixed.SetDirection((rotation @ np.diag([-1, 1, 1])).ravel())
+    fixed.SetOrigin((400.0, -200.0, 50.0))
+    moving = sitk.PermuteAxes(fixed, (2, 0, 1))
+    moving.SetOrigin((-50.0, 30.0, 500.0))
+    centre = (0.0, 17.0, 5.0)
+    alignment = Alignment(
+        fixed_to_canonical=_affine((-0.3, 0.2, -0.25), 1.1, _middle(fixed), centre),
+        moving_to_canonical=_affine((0.2, 0.1, 0.3), 1.05, _middle(moving), centre),
+    )
+    flows = [_smooth_flow(0, 6.0), _smooth_flow(1, 3.0), _smooth_flow(2, 1.5)]
+    total = array_of(compose_all([tensor_of(flow)[None] for flow in flows])[0])
+    canonical = np.random.default_rng(3).uniform((-60, -55, -50), (60, 90, 65), (400, 3))
+    back = alignment.fixed_to_canonical.GetInverse()
+    points = np.array([back.TransformPoint(point) for point in canonical.tolist()])
+    return ObliquePair(fixed, moving, alignment, flows, total, total_transform(total, alignment), points)
+
+
+def _affine(angles: tuple[float, float, float], scale: float, from_point, to_point) -> sitk.AffineTransform:
+    """Turns and scales, and takes one point to another."""
+    rotation = np.reshape(sitk.Euler3DTransform((0, 0, 0), *angles).GetMatrix(), (3, 3))
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix((scale * rotation).ravel())
+    transform.SetTranslation(np.subtract(to_point, transform.TransformPoint(from_point)).tolist())
+    return transform
+
+
+def _middle(image: sitk.Image) -> tuple[float, ...]:
+    return image.TransformContinuousIndexToPhysicalPoint([(size - 1) / 2 for size in image.GetSize()])
+
+
+def _smooth_flow(seed: int, size: float) -> np.ndarray:
+    """Random waves of 40 to 100 voxels, largest displacement `size` voxels along an axis, [3, L, P, S]."""
+    from ULAERegistrationLib.geometry.frame import CANONICAL_SIZE
+
+    rng = np.random.default_rng(seed)
+    axes = np.ogrid[tuple(slice(size) for size in CANONICAL_SIZE)]
+    flow = np.zeros((3, *CANONICAL_SIZE), np.float32)
+    for channel in range(3):
+        for _ in range(3):
+            direction = rng.normal(size=3)
+            direction *= 2 * np.pi / (rng.uniform(40, 100) * np.linalg.norm(direction))
+            phase = sum(k * axis for k, axis in zip(direction, axes, strict=True)) + rng.uniform(0, 2 * np.pi)
+            flow[channel] += np.sin(phase)
+    return flow * np.float32(size / np.abs(flow).max())

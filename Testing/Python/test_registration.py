@@ -16,8 +16,8 @@ from ULAERegistrationLib.files.transforms import read_transform, write_transform
 from ULAERegistrationLib.flows.refinement import refine
 from ULAERegistrationLib.flows.warp import compose_all, downsample_image
 from ULAERegistrationLib.geometry.canonical import template
+from ULAERegistrationLib.geometry.frame import CANONICAL_ORIGIN
 from ULAERegistrationLib.geometry.resampling import resample
-from ULAERegistrationLib.geometry.transforms import chain_transform, flow_transform
 from ULAERegistrationLib.network.weights import load_network
 from ULAERegistrationLib.overlap import dice
 from ULAERegistrationLib.progress import STAGES
@@ -97,42 +97,25 @@ def test_cortical_labels_of_two_real_people_overlap_far_better_than_after_the_al
     assert registration.quality.verdict == "good", registration.quality.reasons
 
 
-def test_the_stored_map_is_the_chain_of_its_parts(registration, points):
-    """Affine, phi1, phi2, phi3, affine, each by SimpleITK's own composite transform."""
-    chain = chain_transform([step.flow for step in registration.steps], registration.alignment)
-    apart = np.linalg.norm(mapped(registration.transform, points) - mapped(chain, points), axis=1)
-    assert apart.max() < 0.05
-
-
-def test_the_world_form_of_the_steps_chains_to_the_same_map(registration, points):
-    chain = points
-    for step in reversed(registration.steps):
-        chain = mapped(step.transform, chain)
-    chain = mapped(registration.alignment.fixed_to_moving, chain)
-    total = mapped(registration.steps[-1].cumulative_transform, points)
-    assert np.linalg.norm(chain - total, axis=1).max() < 1e-3
-
-
-def test_the_composed_flow_is_the_chain_too(registration, points):
-    alignment = registration.alignment
-    composed = sitk.CompositeTransform(
-        [
-            alignment.moving_to_canonical.GetInverse(),
-            flow_transform(registration.flow),
-            alignment.fixed_to_canonical,
-        ]
-    )
-    apart = np.linalg.norm(mapped(composed, points) - mapped(registration.transform, points), axis=1)
-    # Equal at voxel centres; between them both interpolate, and the network alone makes rough flows.
-    assert np.median(apart) < 0.03
-    assert np.percentile(apart, 99) < 0.15
+def test_the_whole_map_is_its_steps_one_after_the_other(registration, points):
+    """Each by SimpleITK's own composite transform: equal at voxel centres, between them both interpolate."""
+    voxels = np.argwhere(registration.brain)[::5000] + np.array(CANONICAL_ORIGIN)
+    centres = mapped(registration.alignment.fixed_to_canonical.GetInverse(), voxels)
+    for where, accuracy in ((centres, 1e-3), (points, 0.1)):
+        chain = where
+        for step in reversed(registration.steps):
+            chain = mapped(step.transform, chain)
+        chain = mapped(registration.alignment.fixed_to_moving, chain)
+        apart = np.linalg.norm(mapped(registration.transform, where) - chain, axis=1)
+        assert np.median(apart) < accuracy
+    assert np.linalg.norm(mapped(registration.transform, centres) - centres, axis=1).max() > 10
 
 
 def test_the_warped_image_is_simpleitks_resampling_through_the_stored_files(registration, simulated, tmp_path):
     moving = sitk.ReadImage(str(simulated.moving))
     warped = sitk.GetArrayFromImage(registration.warped).astype(float)
     for name in ("t.h5", "t.nii.gz"):
-        write_transform(registration.transform, tmp_path / name)
+        write_transform(registration.transform, tmp_path / name, registration.fixed)
         if name.endswith(".h5"):
             transform = sitk.ReadTransform(str(tmp_path / name))
         else:
@@ -218,7 +201,7 @@ def test_an_image_registered_to_itself_stays_where_it_is(coarse_model, alignment
         brain, brain, preset="fast", alignment=alignment, model=coarse_model, precision="float32", field_spacing=2.0
     )
     assert registration.quality.displacement_max_mm <= 0.05
-    assert registration.transform.GetDisplacementField().GetSpacing() == (2.0, 2.0, 2.0)
+    assert registration.displacement_field().GetSpacing() == (2.0, 2.0, 2.0)
     if alignment == "none":
         identity = sitk.AffineTransform(3)
         assert registration.alignment.fixed_to_moving.GetParameters() == pytest.approx(identity.GetParameters())

@@ -126,29 +126,30 @@ def behave(behaviour: str) -> None:
 def register(fixed, moving, settings, fixed_mask, moving_mask, initial_transform, progress, heads=False):
     """Stands for the library's `register`, with the same arguments and what the worker needs of its result."""
     from ULAERegistrationLib.geometry.resampling import resample
-    from ULAERegistrationLib.geometry.transforms import covering_grid
+    from ULAERegistrationLib.geometry.transforms import displacement_field, field_transform
 
     fixed, moving = sitk.ReadImage(str(fixed)), sitk.ReadImage(str(moving))
     for number, stage in enumerate(REGISTERING):
         progress(number / len(REGISTERING), stage)
-    grid = covering_grid(fixed, FIELD_SPACING)
     total = known_map(fixed, moving)
-    place = grid.GetSize(), grid.GetOrigin(), grid.GetSpacing(), grid.GetDirection()
-    field = sitk.DisplacementFieldTransform(sitk.TransformToDisplacementField(total, sitk.sitkVectorFloat64, *place))
+    field = displacement_field(total, fixed, FIELD_SPACING)
+    transform = field_transform(field)
     brains = [
         _brain_of(image, mask, heads and settings.brain == "auto")
         for image, mask in zip((fixed, moving), (fixed_mask, moving_mask), strict=True)
     ]
     steps = [
         SimpleNamespace(
-            transform=sitk.TranslationTransform(3, OWN_STEP), cumulative_transform=known_step(fixed, moving, number)
+            coarse_transform=sitk.TranslationTransform(3, OWN_STEP),
+            cumulative_transform=known_step(fixed, moving, number),
         )
         for number in (1, 2, 3)
     ]
     return SimpleNamespace(
         fixed=fixed,
-        transform=field,
-        warped=resample(moving, fixed, field),
+        transform=transform,
+        displacement_field=lambda: field,
+        warped=resample(moving, fixed, transform),
         quality_record=lambda: QUALITY,
         alignment=SimpleNamespace(fixed_to_moving=_shift(fixed, moving)),
         steps=steps,

@@ -86,9 +86,8 @@ class Outputs:
         :param brains: masks of the brains that were found in the fixed and in the moving volume, each may be None.
         :return: transform node, volume node or None, carried nodes, nodes of the two brains or None, notes.
         """
-        import SimpleITK as sitk
-
         from ULAERegistrationLib.errors import RegistrationError
+        from ULAERegistrationLib.geometry.transforms import field_transform
         from ULAERegistrationLib.mrml.carrying import carried_along
         from ULAERegistrationLib.mrml.transforms import grid_transform, set_transform
         from ULAERegistrationLib.mrml.volumes import set_volume
@@ -97,7 +96,7 @@ class Outputs:
         carried, notes = [], []
         sources = [node for node in map(scene.GetNodeByID, self._carryIDs) if node is not None]
         if sources:
-            transform = sitk.DisplacementFieldTransform(sitk.Cast(field, sitk.sitkVectorFloat64))
+            transform = field_transform(field)
             for node in sources:
                 try:
                     carried.append((node, carried_along(node, transform, vtkGrid, grid)))

@@ -79,10 +79,10 @@ def _register(options: argparse.Namespace) -> None:
         )
     results = Results()
     if options.output:
-        registration = registration.with_inverse_measured()
         results.write(registration.save, options.output)
+        registration = registration.with_inverse_measured()
     if options.transform:
-        results.write(partial(write_transform, registration.transform), options.transform)
+        results.write(partial(write_transform, registration.transform, fixed=registration.fixed), options.transform)
     if options.warped:
         results.write(partial(write_image, registration.warped), options.warped)
     if options.save_masks:

@@ -8,20 +8,30 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from ..errors import RegistrationError
+from ..geometry.transforms import displacement_field, field_transform
 from .writing import check_input_file, check_output_file, whole_or_nothing
 
 TRANSFORM_EXTENSIONS = (".h5", ".nii.gz")
 
 
-def write_transform(transform: sitk.Transform, path: str | os.PathLike) -> None:
+def write_transform(
+    transform: sitk.Transform, path: str | os.PathLike, fixed: sitk.Image | None = None, spacing: float = 1.0
+) -> None:
     """Write a transform to ITK's `.h5` or, as a vector image (LPS mm), to `.nii.gz`; completely or not at all.
 
-    The vector image has NIfTI's intent code 1007, as ANTs writes its warps. With code 1006 ITK 5.4 and newer would flip
-    the signs of x and y on reading, and older versions would not.
+    A `.nii.gz` file can hold a displacement field only, so any other transform is sampled over the fixed image for it;
+    beyond that field the map is the identity. The vector image has NIfTI's intent code 1007, as ANTs writes its warps.
+    With code 1006 ITK 5.4 and newer would flip the signs of x and y on reading, and older versions would not.
+
+    Args:
+        transform: fixed world to moving world (LPS mm).
+        path: of the file.
+        fixed: the image over which a transform that is no displacement field is sampled for `.nii.gz`.
+        spacing: of these samples, mm.
 
     Raises:
-        RegistrationError: for another extension, for `.nii.gz` and a transform that is not a displacement field, or
-            where the file cannot be written.
+        RegistrationError: for another extension, for `.nii.gz` and a transform that is not a displacement field where
+            no fixed image is given, or where the file cannot be written.
     """
     path = check_output_file(path, TRANSFORM_EXTENSIONS)
     if path.name.lower().endswith(".h5"):
@@ -29,10 +39,13 @@ def write_transform(transform: sitk.Transform, path: str | os.PathLike) -> None:
             sitk.WriteTransform(transform, str(partial))
         return
     transform = transform.Downcast()
-    if not isinstance(transform, sitk.DisplacementFieldTransform):
+    if isinstance(transform, sitk.DisplacementFieldTransform):
+        field = sitk.Cast(transform.GetDisplacementField(), sitk.sitkVectorFloat32)
+    elif fixed is not None:
+        field = displacement_field(transform, fixed, spacing)
+    else:
         raise RegistrationError(f"{path.name} can hold a displacement field only; end its name with .h5 instead.")
     with whole_or_nothing(path) as partial:
-        field = sitk.Cast(transform.GetDisplacementField(), sitk.sitkVectorFloat32)
         sitk.WriteImage(field, str(partial), useCompression=True)
 
 
@@ -53,7 +66,7 @@ def read_transform(path: str | os.PathLike) -> sitk.Transform:
         raise RegistrationError(f"{path} is not a transform that ITK can read; give an .h5 or .nii.gz file.") from None
     if field.GetDimension() != 3 or field.GetNumberOfComponentsPerPixel() != 3:
         raise RegistrationError(f"{path} is not a displacement field of three components; choose another file.")
-    return sitk.DisplacementFieldTransform(sitk.Cast(field, sitk.sitkVectorFloat64))
+    return field_transform(field)
 
 
 def _three_dimensional(transform: sitk.Transform, path: Path) -> sitk.Transform:

@@ -1,4 +1,4 @@
-"""Convert linear maps of points (mm) between 4 x 4 matrices and SimpleITK's transforms."""
+"""Linear maps of points (mm): as 4 x 4 matrices, as SimpleITK's transforms, and fitted to displacement fields."""
 
 from __future__ import annotations
 
@@ -21,3 +21,27 @@ def to_transform(matrix: np.ndarray) -> sitk.AffineTransform:
     transform.SetMatrix(matrix[:3, :3].ravel())
     transform.SetTranslation(matrix[:3, 3].tolist())
     return transform
+
+
+def voxel_centres(grid: sitk.Image) -> np.ndarray:
+    """Return the world coordinates of an image's voxels, float64 [z, y, x, 3], LPS mm."""
+    step = np.reshape(grid.GetDirection(), (3, 3)) * grid.GetSpacing()
+    z, y, x = np.indices(grid.GetSize()[::-1])
+    return np.stack([x, y, z], axis=-1) @ step.T + grid.GetOrigin()
+
+
+def fitted_affine(field: sitk.Image) -> sitk.AffineTransform:
+    """Fit an affine transform to a displacement field (LPS mm), by least squares over about 32 voxels along each axis.
+
+    The transform maps p to about p + field(p).
+    """
+    steps = [max(1, size // 32) for size in field.GetSize()]
+    coarse = field[:: steps[0], :: steps[1], :: steps[2]]
+    points = voxel_centres(coarse).reshape(-1, 3)
+    targets = points + sitk.GetArrayViewFromImage(coarse).reshape(-1, 3)
+    centre = points.mean(axis=0)
+    solution = np.linalg.lstsq(np.column_stack([points - centre, np.ones(len(points))]), targets, rcond=None)[0]
+    matrix = np.eye(4)
+    matrix[:3, :3] = solution[:3].T
+    matrix[:3, 3] = solution[3] - solution[:3].T @ centre
+    return to_transform(matrix)

@@ -9,53 +9,35 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import RegistrationError
-from .transforms import _direction, covering_grid
+from ..flows.inverse import invert_flow
+from ..tensors import array_of, tensor_of
+from .affine import fitted_affine, to_matrix, voxel_centres
 
-RELAXATION = 0.35  # of each fixed-point step: full steps oscillate where the residual does not contract
 
-
-def inverse(transform: sitk.Transform, moving: sitk.Image, spacing: float = 1.0, margin: float = 5.0) -> sitk.Transform:
+def inverse(transform: sitk.Transform) -> sitk.Transform:
     """Compute the inverse of a transform, from moving to fixed.
 
-    With T = A + r, A affine, the point x that T maps to y is the fixed point of x = A^-1 (y - r(x)) (Chen et al., Med
-    Phys 2008). The iteration is relaxed, so that it converges also where r does not contract, as long as the map does
-    not fold. It starts on a coarse grid and continues on finer ones. Outside the field r is taken as zero.
+    A chain is inverted part by part, from its end. A displacement field that stands alone is split into the affine
+    transform that fits it best and the rest; the rest, as every displacement field of a chain, is inverted by
+    `invert_flow` on its own grid, beyond which it is zero.
 
     Args:
-        transform: a displacement field or a linear transform, fixed world to moving world (LPS mm).
-        moving: the image over whose field of view the inverse is sampled.
-        spacing: of the samples, as `covering_grid` takes it, mm.
-        margin: how far the samples reach beyond the moving image, mm.
+        transform: a displacement field, a linear transform, or a composite transform of such parts, fixed world to
+            moving world (LPS mm).
 
     Returns:
         Transform from moving world to fixed world (LPS mm); `inverse_error` measures its error.
 
     Raises:
-        RegistrationError: for a transform that is neither a displacement field nor linear.
+        RegistrationError: for a transform, or a part of one, that is neither linear nor a displacement field.
     """
     transform = transform.Downcast()
-    if transform.IsLinear():
-        return transform.GetInverse()
-    if not isinstance(transform, sitk.DisplacementFieldTransform):
-        raise RegistrationError("The transform is no displacement field, so it cannot be inverted; store it as one.")
-    field = transform.GetDisplacementField()
-    affine = _fitted_affine(field)
-    residual = _image(sitk.GetArrayViewFromImage(field) - _affine_displacement(affine, field), field)
-    back = affine.GetInverse()
-    pull = -_matrix(back).T.astype(np.float32)
-    correction = None  # x - A^-1 y, as a vector image
-    for coarser, passes in ((4, 24), (2, 16), (1, 5)):
-        grid = covering_grid(moving, coarser * spacing, margin)
-        start = _affine_displacement(back, grid)
-        displacement = start
-        if correction is not None:
-            displacement = start + sitk.GetArrayFromImage(_sampled(correction, grid, sitk.Transform()))
-        for _ in range(passes):
-            at_x = _sampled(residual, grid, _field_transform(displacement, grid))
-            found = start + sitk.GetArrayViewFromImage(at_x) @ pull
-            displacement = displacement + RELAXATION * (found - displacement)
-        correction = _image(displacement - start, grid)
-    return _field_transform(displacement, grid)
+    if isinstance(transform, sitk.DisplacementFieldTransform):
+        transform = _affine_and_rest(transform.GetDisplacementField())
+    if isinstance(transform, sitk.CompositeTransform):
+        parts = [transform.GetNthTransform(n) for n in range(transform.GetNumberOfTransforms())]
+        return sitk.CompositeTransform([_inverse_of_part(part.Downcast()) for part in reversed(parts)])
+    return _inverse_of_part(transform)
 
 
 def inverse_error(transform: sitk.Transform, back: sitk.Transform, mask: sitk.Image, points: int = 5000) -> np.ndarray:
@@ -77,57 +59,35 @@ def inverse_error(transform: sitk.Transform, back: sitk.Transform, mask: sitk.Im
     return np.linalg.norm(np.subtract(and_back, there), axis=1)
 
 
-def _fitted_affine(field: sitk.Image) -> sitk.AffineTransform:
-    """Fit an affine transform to a displacement field, by least squares over about 32 voxels along each axis."""
-    steps = [max(1, size // 32) for size in field.GetSize()]
-    coarse = field[:: steps[0], :: steps[1], :: steps[2]]
-    points = _points(coarse).reshape(-1, 3)
-    targets = points + sitk.GetArrayViewFromImage(coarse).reshape(-1, 3)
-    centre = points.mean(axis=0)
-    design = np.column_stack([points - centre, np.ones(len(points))])
-    solution = np.linalg.lstsq(design, targets, rcond=None)[0]
-    affine = sitk.AffineTransform(3)
-    affine.SetMatrix(solution[:3].T.ravel())
-    affine.SetTranslation((solution[3] - solution[:3].T @ centre).tolist())
-    return affine
+def _inverse_of_part(part: sitk.Transform) -> sitk.Transform:
+    if isinstance(part, sitk.DisplacementFieldTransform):
+        return _inverse_of_field(part.GetDisplacementField())
+    if not part.IsLinear():
+        raise RegistrationError(
+            f"A {part.GetName()} cannot be inverted here; store the transform as a displacement field and try again."
+        )
+    return part.GetInverse()
 
 
-def _affine_displacement(affine: sitk.Transform, grid: sitk.Image) -> np.ndarray:
-    """Compute A(x) - x at the voxels of a grid, float32 [z, y, x, 3], mm."""
-    step = _direction(grid) * grid.GetSpacing()
-    change = (_matrix(affine) - np.eye(3)) @ step  # mm per voxel
-    origin = np.subtract(affine.TransformPoint(grid.GetOrigin()), grid.GetOrigin())
-    x, y, z = (np.arange(size) for size in grid.GetSize())
-    return (
-        (origin + np.outer(x, change[:, 0]))[None, None]
-        + np.outer(y, change[:, 1])[None, :, None]
-        + np.outer(z, change[:, 2])[:, None, None]
-    ).astype(np.float32)
+def _inverse_of_field(field: sitk.Image) -> sitk.DisplacementFieldTransform:
+    """Invert the map p + field(p) on the field's own grid."""
+    to_mm = np.reshape(field.GetDirection(), (3, 3)) * field.GetSpacing()
+    vectors = sitk.GetArrayViewFromImage(field) @ np.linalg.inv(to_mm).T  # voxels
+    flow = tensor_of(np.ascontiguousarray(vectors.transpose(3, 2, 1, 0), np.float32))[None]
+    found = array_of(invert_flow(flow)[0]).transpose(3, 2, 1, 0) @ to_mm.T
+    return sitk.DisplacementFieldTransform(_image(found, field))
 
 
-def _points(grid: sitk.Image) -> np.ndarray:
-    """Return the world coordinates of the voxels, float64 [z, y, x, 3], mm."""
-    step = _direction(grid) * grid.GetSpacing()
-    z, y, x = np.indices(grid.GetSize()[::-1])
-    return np.stack([x, y, z], axis=-1) @ step.T + grid.GetOrigin()
+def _affine_and_rest(field: sitk.Image) -> sitk.CompositeTransform:
+    """Write the map p + field(p) as A o (id + rest), with the affine transform that fits it best."""
+    affine, points = fitted_affine(field), voxel_centres(field)
+    back = to_matrix(affine.GetInverse())
+    reached = (points + sitk.GetArrayViewFromImage(field)) @ back[:3, :3].T + back[:3, 3]
+    return sitk.CompositeTransform([affine, sitk.DisplacementFieldTransform(_image(reached - points, field))])
 
 
-def _matrix(affine: sitk.Transform) -> np.ndarray:
-    """Return the linear part of an affine transform, [3, 3]."""
-    return np.array(sitk.AffineTransform(affine).GetMatrix()).reshape(3, 3)
-
-
-def _image(displacement: np.ndarray, grid: sitk.Image) -> sitk.Image:
-    """Convert a displacement [z, y, x, 3] to a vector image on a grid."""
-    image = sitk.GetImageFromArray(displacement, isVector=True)
+def _image(vectors: np.ndarray, grid: sitk.Image) -> sitk.Image:
+    """Convert displacements [z, y, x, 3] in mm to a vector image on a grid; ITK's transforms take float64."""
+    image = sitk.GetImageFromArray(vectors.astype(np.float64, copy=False), isVector=True)
     image.CopyInformation(grid)
     return image
-
-
-def _sampled(field: sitk.Image, grid: sitk.Image, transform: sitk.Transform) -> sitk.Image:
-    """Resample a vector image through a transform, linearly, zero outside."""
-    return sitk.Resample(field, grid, transform, sitk.sitkLinear, 0.0, sitk.sitkVectorFloat32)
-
-
-def _field_transform(displacement: np.ndarray, grid: sitk.Image) -> sitk.DisplacementFieldTransform:
-    return sitk.DisplacementFieldTransform(sitk.Cast(_image(displacement, grid), sitk.sitkVectorFloat64))

@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import RegistrationError
-from .inverse import _fitted_affine
+from .affine import fitted_affine
 
 PASSES = 40
 ACCURACY = 1e-4  # mm, at which the search for a point's inverse ends
@@ -76,7 +76,7 @@ def _linear_part(transform: sitk.Transform) -> sitk.AffineTransform:
         parts = [_linear_part(transform.GetNthTransform(i)) for i in range(transform.GetNumberOfTransforms())]
         return _as_affine(sitk.CompositeTransform(parts))
     if isinstance(transform, sitk.DisplacementFieldTransform):
-        return _fitted_affine(transform.GetDisplacementField())
+        return fitted_affine(transform.GetDisplacementField())
     return _as_affine(transform)
 
 

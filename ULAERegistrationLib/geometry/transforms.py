@@ -6,85 +6,93 @@ whose intensity is shown there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import SimpleITK as sitk
 
 from .alignment import Alignment
 from .canonical import canonical_grid
 
-PAD = 16  # voxels added around the canonical grid, over which a flow is extrapolated
-
-PAD_KEPT = 4  # of these, the innermost voxels, which keep the border value as the composition of flows does
+PAD = 8  # voxels added around the canonical grid, over which a flow fades to zero
 
 
-def flow_transform(flow: np.ndarray) -> sitk.DisplacementFieldTransform:
+def flow_transform(flow: np.ndarray, every: int = 1) -> sitk.DisplacementFieldTransform:
     """Convert a flow to the transform T = id + flow of canonical world points (LPS mm).
 
-    Beyond the grid the flow keeps its border value for `PAD_KEPT` voxels and then fades smoothly to zero, so that the
-    transform is continuous where the fixed image extends beyond the canonical grid.
+    Beyond the grid the flow fades smoothly to zero within `PAD` voxels, so that the transform is continuous where the
+    fixed image extends beyond the canonical grid; farther out it is the identity.
 
     Args:
         flow: float32 [3, L, P, S], voxels of the canonical grid.
+        every: keeps each n-th voxel along each axis; the transform interpolates between them.
     """
-    return sitk.DisplacementFieldTransform(sitk.Cast(_padded_image(flow), sitk.sitkVectorFloat64))
+    grid = canonical_grid()
+    if flow.shape != (3, *grid.GetSize()):
+        raise ValueError(f"flow has shape {flow.shape}, not {(3, *grid.GetSize())}")
+    values = _padded(flow)[::every, ::every, ::every].astype(np.float64)  # as ITK's transform holds it
+    field = sitk.GetImageFromArray(values, isVector=True)
+    field.SetOrigin(grid.TransformIndexToPhysicalPoint([-PAD] * 3))
+    field.SetSpacing([float(every)] * 3)
+    return sitk.DisplacementFieldTransform(field)
 
 
-def step_transform(flow: np.ndarray, alignment: Alignment) -> sitk.CompositeTransform:
+def step_transform(flow: np.ndarray, alignment: Alignment, every: int = 1) -> sitk.CompositeTransform:
     """Return one step in the fixed image's world, A_f^-1 o T o A_f, as a composite transform.
 
     Args:
         flow: float32 [3, L, P, S], voxels of the canonical grid.
         alignment: gives A_f, the map of the fixed image into the canonical frame.
+        every: keeps each n-th voxel of the flow along each axis, to look at it without its full size.
 
     Returns:
         Transform from fixed world to fixed world (LPS mm).
     """
     to_canonical = alignment.fixed_to_canonical
-    return sitk.CompositeTransform([to_canonical.GetInverse(), flow_transform(flow), to_canonical])
+    return sitk.CompositeTransform([to_canonical.GetInverse(), flow_transform(flow, every), to_canonical])
 
 
-def chain_transform(flows: Sequence[np.ndarray], alignment: Alignment) -> sitk.CompositeTransform:
-    """Chain the alignment and several steps, A_m^-1 o T_1 o T_2 o ... o A_f, as a composite transform.
+def total_transform(flow: np.ndarray, alignment: Alignment) -> sitk.CompositeTransform:
+    """Return the whole map, A_m^-1 o T o A_f, as a composite transform of three parts.
 
-    Each flow is interpolated by itself. The map equals A_m^-1 o A_f o T_1^w o T_2^w o ... with the steps in world form
-    (`step_transform`), because the affine maps between them cancel.
+    Beyond the canonical grid the affine part alone remains, so the map is sensible anywhere in the world. It equals
+    A_m^-1 o A_f followed by the steps in world form (`step_transform`), because the affine maps between them cancel.
 
     Args:
-        flows: each float32 [3, L, P, S], voxels of the canonical grid, the first step first.
-        alignment: the affine maps of both images into the canonical frame.
+        flow: the composition of the steps (equation 2), float32 [3, L, P, S], voxels of the canonical grid.
+        alignment: gives A_f and A_m, the affine maps of both images into the canonical frame.
 
     Returns:
         Transform from fixed world to moving world (LPS mm).
     """
-    steps = [flow_transform(flow) for flow in flows]
-    return sitk.CompositeTransform([alignment.moving_to_canonical.GetInverse(), *steps, alignment.fixed_to_canonical])
+    back = alignment.moving_to_canonical.GetInverse()
+    return sitk.CompositeTransform([back, flow_transform(flow), alignment.fixed_to_canonical])
 
 
 def displacement_field(
     transform: sitk.Transform, fixed: sitk.Image, spacing: float = 1.0, margin: float = 5.0
-) -> sitk.DisplacementFieldTransform:
-    """Sample any transform as one displacement field over the whole fixed image.
+) -> sitk.Image:
+    """Sample any transform as one displacement field over the whole fixed image, for formats that hold nothing else.
 
-    Sampling the chain of transforms is as fast as sampling a composed flow, and saves one interpolation. The field is
-    exact at the voxels of the fixed image, or at every n-th of them where they are finer than the samples.
+    The field is exact at the voxels of the fixed image, or at every n-th of them where they are finer than the samples,
+    and linear in between.
 
     Args:
-        transform: from fixed world (LPS mm), as `chain_transform` and `step_transform` return it.
+        transform: from fixed world (LPS mm).
         fixed: the image whose field of view is covered and along whose axes the field is sampled.
         spacing: of the samples, as `covering_grid` takes it, mm.
         margin: how far the samples reach beyond the fixed image, mm.
 
     Returns:
-        The same map (LPS mm), linear between the samples and the identity beyond them.
+        Vector image of float32, displacements in LPS mm.
     """
     grid = covering_grid(fixed, spacing, margin)
-    return sitk.DisplacementFieldTransform(
-        sitk.TransformToDisplacementField(
-            transform, sitk.sitkVectorFloat64, grid.GetSize(), grid.GetOrigin(), grid.GetSpacing(), grid.GetDirection()
-        )
+    return sitk.TransformToDisplacementField(
+        transform, sitk.sitkVectorFloat32, grid.GetSize(), grid.GetOrigin(), grid.GetSpacing(), grid.GetDirection()
     )
+
+
+def field_transform(field: sitk.Image) -> sitk.DisplacementFieldTransform:
+    """Make a transform of a displacement field (LPS mm), which is copied; beyond its grid the map is the identity."""
+    return sitk.DisplacementFieldTransform(sitk.Cast(field, sitk.sitkVectorFloat64))
 
 
 def covering_grid(image: sitk.Image, spacing: float = 1.0, margin: float = 5.0) -> sitk.Image:
@@ -109,26 +117,17 @@ def covering_grid(image: sitk.Image, spacing: float = 1.0, margin: float = 5.0) 
     grid = sitk.Image(size.astype(int).tolist(), sitk.sitkUInt8)
     grid.SetDirection(image.GetDirection())
     grid.SetSpacing(steps.tolist())
-    grid.SetOrigin((np.array(image.GetOrigin()) - _direction(image) @ (before * steps)).tolist())
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    grid.SetOrigin((np.array(image.GetOrigin()) - direction @ (before * steps)).tolist())
     return grid
 
 
-def _padded_image(flow: np.ndarray) -> sitk.Image:
-    """Convert a flow to a float32 vector image (LPS mm), extrapolated and faded out around the canonical grid."""
-    grid = canonical_grid()
-    if flow.shape != (3, *grid.GetSize()):
-        raise ValueError(f"flow has shape {flow.shape}, not {(3, *grid.GetSize())}")
-    distance = np.arange(1, PAD + 1) - PAD_KEPT
-    fade = np.cos(np.pi / 2 * np.clip(distance / (PAD - PAD_KEPT), 0, 1)).astype(np.float32) ** 2
+def _padded(flow: np.ndarray) -> np.ndarray:
+    """Extrapolate a flow around the canonical grid, fading it to zero, [3, L, P, S] to [S, P, L, 3]."""
+    fade = (np.cos(np.pi / 2 * np.arange(1, PAD + 1) / PAD) ** 2).astype(flow.dtype)
     padded = np.pad(flow.transpose(3, 2, 1, 0), ((PAD, PAD), (PAD, PAD), (PAD, PAD), (0, 0)), mode="edge")
     for axis in range(3):
         along = np.moveaxis(padded, axis, -1)
         along[..., :PAD] *= fade[::-1]
         along[..., -PAD:] *= fade
-    image = sitk.GetImageFromArray(padded, isVector=True)
-    image.SetOrigin(grid.TransformIndexToPhysicalPoint([-PAD] * 3))
-    return image
-
-
-def _direction(image: sitk.Image) -> np.ndarray:
-    return np.array(image.GetDirection()).reshape(3, 3)
+    return padded

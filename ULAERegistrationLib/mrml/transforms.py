@@ -10,6 +10,7 @@ from vtk.util import numpy_support
 
 from ..errors import RegistrationError
 from ..geometry.resampling import resample
+from ..geometry.transforms import field_transform
 from .geometry import RAS_TO_LPS
 
 
@@ -102,8 +103,7 @@ def jacobian_determinant(field: sitk.Image) -> sitk.Image:
 
 def warped_through(image: sitk.Image, like: sitk.Image, field: sitk.Image) -> sitk.Image:
     """Sample an image once on the grid of `like` through a displacement field (LPS mm), as float32."""
-    transform = sitk.DisplacementFieldTransform(sitk.Cast(field, sitk.sitkVectorFloat64))
-    return resample(sitk.Cast(image, sitk.sitkFloat32), like, transform)
+    return resample(sitk.Cast(image, sitk.sitkFloat32), like, field_transform(field))
 
 
 def set_transform(

@@ -13,9 +13,9 @@ import SimpleITK as sitk
 from ..files.transforms import write_transform
 from ..files.volumes import write_image
 from ..files.writing import whole_folder_or_nothing
-from .report import ReportContent, write_report
+from .report import Pictures, ReportContent, write_report
 
-STEP_SPACING = 2.0  # mm; the fields of the steps are for display, and no result is warped by them
+STEP_SPACING = 2  # mm; the fields of the steps are for display, and no result is warped by them
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class SavedStep:
 
     Attributes:
         name: "phi1", "phi2", "phi3".
-        transform: the step's own, a displacement field from fixed to fixed (LPS mm).
+        transform: the step's own, from fixed to fixed (LPS mm).
         warped: the moving image after this step, on the fixed grid.
     """
 
@@ -42,13 +42,14 @@ def save_folder(
     steps: Sequence[SavedStep],
     quality: dict[str, Any],
     report: ReportContent,
+    pictures: Pictures,
     masks: Mapping[str, sitk.Image | None],
 ) -> None:
     """Write all files of a registration; they appear only after all of them have been written.
 
-        transform.h5                  fixed -> moving, LPS mm, one displacement field
+        transform.h5                  fixed -> moving, LPS mm: affine, displacement field, affine
         warped.nii.gz                 the moving image on the fixed grid
-        steps/phi1.h5 ...             each step's own displacement field, fixed -> fixed, sampled every 2 mm
+        steps/phi1.h5 ...             each step's own transform, fixed -> fixed, sampled every 2 mm
         steps/warped0.nii.gz ...      the moving image after the alignment (0) and after each step
         figures/                      the figures of the report
         fixed_brain.nii.gz ...        the brain masks that were given or extracted
@@ -62,6 +63,7 @@ def save_folder(
         steps: the accumulative steps, in order.
         quality: the content of quality.json.
         report: the content of the report.
+        pictures: of the report.
         masks: the brain masks that were used, by "fixed" and "moving"; None where there was none.
 
     Raises:
@@ -78,4 +80,4 @@ def save_folder(
         for role, mask in masks.items():
             if mask is not None:
                 write_image(mask, partial / f"{role}_brain.nii.gz")
-        write_report(report, partial / "report.html", partial / "figures")
+        write_report(report, partial / "report.html", partial / "figures", pictures)

@@ -61,8 +61,28 @@ class ReportContent:
     provenance: Provenance
 
 
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """What a report shows: its figures, none where matplotlib is missing, and the viewer as a part of an HTML page."""
+
+    figures: list[ReportFigure]
+    viewer: str
+
+
+def draw_pictures(view: CanonicalView) -> Pictures:
+    """Draw the figures and the viewer of a report, which takes most of the time of writing it."""
+    try:
+        figures = draw(view)
+    except ModuleNotFoundError:  # Slicer does not come with matplotlib
+        figures = []
+    return Pictures(figures, viewer(view))
+
+
 def write_report(
-    content: ReportContent, path: str | os.PathLike[str], figures_folder: str | os.PathLike[str] | None = None
+    content: ReportContent,
+    path: str | os.PathLike[str],
+    figures_folder: str | os.PathLike[str] | None = None,
+    pictures: Pictures | None = None,
 ) -> None:
     """Write a registration's report; each file is written completely or not at all.
 
@@ -70,37 +90,33 @@ def write_report(
         content: of the report.
         path: of the HTML file. The report lists the result's other files if they lie beside it.
         figures_folder: a folder for the figures as PNG files; None leaves them in the report alone.
+        pictures: as `draw_pictures` draws them, if they are at hand.
 
     Raises:
         RegistrationError: where it cannot be written.
     """
     path = Path(path)
-    figures = _figures(content.view)
+    pictures = pictures or draw_pictures(content.view)
+    figures = pictures.figures
     for figure in figures if figures_folder is not None else ():
         with whole_or_nothing(Path(figures_folder or "") / f"{figure.name}.png") as partial:
             partial.write_bytes(figure.png)
-    text = _page(content, figures, path.parent)
+    text = _page(content, pictures, path.parent)
     with whole_or_nothing(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
-def _figures(view: CanonicalView) -> list[ReportFigure]:
-    """Draw the figures, or none where matplotlib is missing, as Slicer does not come with it."""
-    try:
-        return draw(view)
-    except ModuleNotFoundError:
-        return []
-
-
-def _page(content: ReportContent, figures: list[ReportFigure], folder: Path) -> str:
+def _page(content: ReportContent, pictures: Pictures, folder: Path) -> str:
     quality = content.quality
     body = [
         "<h1>Registration of two brain MR scans with ULAE-net</h1>",
         _verdict(quality),
-        viewer(content.view),
+        pictures.viewer,
         "<h2>Figures</h2>",
-        *map(_figure, figures),
-        "" if figures else "<p>There are no figures, because the Python package matplotlib is not installed.</p>",
+        *map(_figure, pictures.figures),
+        ""
+        if pictures.figures
+        else "<p>There are no figures, because the Python package matplotlib is not installed.</p>",
         "<h2>Measures</h2>",
         _table(_measures(quality), ("", "before", "after", "")),
         '<p class="note">"Before" is after the linear alignment alone. Local correlation is the mean squared '

@@ -19,7 +19,7 @@ import SimpleITK as sitk
 
 from ..files.writing import whole_folder_or_nothing
 from ..files.written import write_checked
-from ..geometry.transforms import covering_grid
+from ..geometry.transforms import displacement_field
 from ..output.folder import STEP_SPACING
 from ..output.report import write_report
 from ..progress import WRITING_REPORT, WRITING_STEPS, WRITING_TRANSFORM, WRITING_WARPED, Progress
@@ -45,7 +45,7 @@ def write_results(registration: Registration, job: JobDescription, folder: Path,
 
 def _write_all(registration: Registration, job: JobDescription, folder: Path, progress: Progress) -> None:
     progress(0.0, WRITING_TRANSFORM)
-    _write(registration.transform.GetDisplacementField(), folder / "field.nrrd")
+    _write(registration.displacement_field(), folder / "field.nrrd")
     (folder / "quality.json").write_text(json.dumps(registration.quality_record()), encoding="utf-8")
     found = {"fixed": (registration.fixed_mask, job.fixed_mask), "moving": (registration.moving_mask, job.moving_mask)}
     for role, (mask, given) in found.items():
@@ -63,19 +63,17 @@ def _write_all(registration: Registration, job: JobDescription, folder: Path, pr
 
 
 def _write(image: sitk.Image, path: Path) -> None:
-    """Write an image, vectors as float32."""
-    if image.GetPixelID() == sitk.sitkVectorFloat64:
-        image = sitk.Cast(image, sitk.sitkVectorFloat32)
     write_checked(image, path, compress=False)
 
 
 def _write_steps(registration: Registration, folder: Path) -> None:
     """Write the displacement fields of the steps, on a coarse grid to save time."""
     folder.mkdir()
-    grid = covering_grid(registration.fixed, STEP_SPACING)
-    place = grid.GetSize(), grid.GetOrigin(), grid.GetSpacing(), grid.GetDirection()
-    fields = {"0": registration.alignment.fixed_to_moving}
+
+    def write(name: str, transform: sitk.Transform) -> None:
+        _write(displacement_field(transform, registration.fixed, STEP_SPACING), folder / f"{name}.nrrd")
+
+    write("0", registration.alignment.fixed_to_moving)
     for number, step in enumerate(registration.steps, 1):
-        fields |= {f"flow{number}": step.transform, str(number): step.cumulative_transform}
-    for name, transform in fields.items():
-        _write(sitk.TransformToDisplacementField(transform, sitk.sitkVectorFloat32, *place), folder / f"{name}.nrrd")
+        write(f"flow{number}", step.coarse_transform)
+        write(str(number), step.cumulative_transform)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from ULAERegistrationLib.cli.benchmark import table
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.geometry.canonical import MODELS, template
 
@@ -171,14 +172,27 @@ def test_info_names_the_weights_and_their_licence(capsys):
 
 
 @pytest.mark.slow
-def test_benchmark_times_every_stage_of_a_preset(coarse_model, capsys):
-    assert main(["benchmark", "--presets", "fast", "--model", str(coarse_model), "--json"]) == 0
+def test_benchmark_times_every_stage_of_a_preset_from_reading_to_writing(capsys, monkeypatch, simulated_registration):
+    monkeypatch.setattr("ULAERegistrationLib.registration.register", lambda *_, **__: simulated_registration)
+    assert main(["benchmark", "--presets", "fast", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)["fast"]
     stages = ("brain extraction", "alignment", "network", "field", "quality")
-    assert set(figures) == {*stages, "all", "mean error, mm"}
-    assert min(figures[stage] for stage in stages[1:]) > 0
-    assert figures["all"] == pytest.approx(sum(figures[stage] for stage in stages), abs=0.01)
-    assert 0 < figures["mean error, mm"] < 5
+    assert set(figures) == {"reading and checking", *stages, "writing everything", "all", "mean error, mm"}
+    assert min(figures[stage] for stage in (*stages[1:], "writing everything")) > 0
+    assert figures["mean error, mm"] < 3
+
+
+def test_the_benchmark_tells_each_stage_as_a_multiple_of_the_network():
+    lines = table({"network": 2.0, "field": 1.0, "all": 3.0, "mean error, mm": 1.5}).splitlines()
+    assert lines[1].split() == ["network", "2.00", "1.0", "#" * 40]
+    assert lines[2].split() == ["field", "1.00", "0.5", "#" * 20]
+    assert lines[3].split() == ["all", "3.00", "1.5"]
+    assert lines[4].split() == ["mean", "error,", "mm", "1.50"]
+
+
+def test_a_benchmark_of_one_scan_is_wrong_usage(capsys):
+    assert main(["benchmark", "scan.nii.gz"]) == 2
+    assert "two scans" in capsys.readouterr().err
 
 
 def test_the_module_is_the_same_program():

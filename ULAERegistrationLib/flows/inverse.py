@@ -1,0 +1,99 @@
+"""Invert a flow by fixed-point iteration (Chen et al., A simple fixed-point approach, Med Phys 2008)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .warp import resize_flow, warp
+
+COARSEST = 64  # sides of the grid on which the iteration starts from scratch; finer ones start from the coarser result
+ITERATIONS = 2  # at all voxels
+LAST_ITERATIONS = 12  # at the voxels that are not done by then
+TOLERANCE = 0.03  # voxels; a voxel is done when its residual |v(q) + flow(q + v(q))| is less
+SLAB = 8  # planes that are computed at a time, so that they stay in the processor's cache
+
+
+def invert_flow(flow: Tensor) -> Tensor:
+    """Compute the flow v of the inverse map: with T = id + flow, T^-1 = id + v, where v(q) = -flow(q + v(q)).
+
+    Every voxel is iterated by itself, so the iterations go on only where they are still needed. Where the map folds
+    there is no inverse, and the result is the last iterate.
+
+    Args:
+        flow: `[1, 3, L, P, S]`, voxels of its own grid; zero outside the grid.
+
+    Returns:
+        `[1, 3, L, P, S]`, voxels.
+    """
+    size = flow.shape[2:]
+    if max(size) > COARSEST:
+        half = resize_flow(flow, [(n + 1) // 2 for n in size])
+        inverse = resize_flow(invert_flow(half), size)
+    else:
+        inverse = -flow
+    for first in range(0, size[0], SLAB):
+        part = inverse[:, :, first : first + SLAB]
+        part.copy_(_inverted(flow, part, first))
+    return inverse
+
+
+def _inverted(flow: Tensor, start: Tensor, first: int) -> Tensor:
+    """Invert a flow in a slab of planes, `[1, 3, l, P, S]`, of which the first is plane `first` of the grid."""
+
+    def sampled(inverse: Tensor) -> Tensor:
+        return warp(flow, inverse, origin=(first, 0, 0))
+
+    inverse = _iterate(sampled, start, ITERATIONS)
+    residual = sampled(inverse).add_(inverse).square_().sum(1)[0]
+    voxels = (residual > TOLERANCE**2).nonzero()
+    if not len(voxels):
+        return inverse
+    x, y, z = voxels.unbind(1)
+    there = voxels.t()[None] + torch.tensor([first, 0, 0], device=flow.device).view(1, 3, 1)
+    scale = torch.tensor([2 / max(n - 1, 1) for n in flow.shape[2:]], device=flow.device)
+    inverse[:, :, x, y, z] = _iterate(
+        lambda found: _at(flow, there + found, scale), inverse[:, :, x, y, z], LAST_ITERATIONS
+    )
+    return inverse
+
+
+def _iterate(sampled: Callable[[Tensor], Tensor], inverse: Tensor, iterations: int) -> Tensor:
+    """Iterate v <- v + w (-flow(q + v) - v), with a relaxation w of its own for each voxel.
+
+    The relaxation is the secant's (Irons and Tuck 1969, a vector form of Aitken's): it converges faster than whole
+    steps, and also where the flow does not contract.
+
+    Args:
+        sampled: returns the flow at q + v(q) for an inverse flow v.
+        inverse: the start, `[1, 3, ...]`.
+        iterations: how many.
+    """
+    share = torch.full_like(inverse[:, :1], 0.7)
+    before = None
+    for _ in range(iterations):
+        step = sampled(inverse).add_(inverse).neg_()
+        if before is not None:
+            change = step - before
+            secant = (before * change).sum(1, keepdim=True) / change.square().sum(1, keepdim=True).add_(1e-9)
+            share = (-share * secant).clamp_(0.1, 1.5)
+        inverse = torch.addcmul(inverse, step, share)
+        before = step
+    return inverse
+
+
+def _at(flow: Tensor, points: Tensor, scale: Tensor) -> Tensor:
+    """Sample a flow at points `[1, 3, N]` in voxels, zero outside its grid; `scale` makes grid_sample's units of them.
+
+    Returns:
+        `[1, 3, N]`.
+    """
+    # For grid_sample -1 and 1 are the centres of the first and the last voxel, and the last axis comes first.
+    place = (points[0] * scale[:, None] - 1).flip(0).t()
+    parts = torch.get_num_threads()  # grid_sample on the CPU runs one thread per batch item
+    place = F.pad(place, (0, 0, 0, -len(place) % parts)).view(parts, -1, 1, 1, 3)
+    values = F.grid_sample(flow.expand(parts, -1, -1, -1, -1), place, align_corners=True)
+    return values.transpose(0, 1).reshape(1, 3, -1)[..., : points.shape[2]]
