@@ -136,6 +136,8 @@ def coarse_model(tmp_path_factory) -> Path:
     file = tmp_path_factory.mktemp("model") / "coarse.safetensors"
     save_network(load_network()[0], file, {"voxel_mm": 4})
     return file
+
+
 @dataclass(frozen=True)
 class ObliquePair:
     """Two oblique, anisotropic, left-handed scans far apart, and a map from the first to the second.
