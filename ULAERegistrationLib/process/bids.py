@@ -27,7 +27,8 @@ from .summary import DONE, Row
 DESCRIPTION = "dataset_description.json"
 SPACE = "ULAE"  # what the shipped template is called in names of files
 TOOL = "ulae"
-IGNORED = "summary.*\n*_to-*/\n"
+# The complete results, and the transforms, whose names are those that BIDS has proposed (BEP 14) and others use.
+IGNORED = "summary.*\nsub-*_to-*\n*_xfm.*\n"
 SUFFIX = re.compile(r"_T1w\.nii(\.gz)?$")
 TEMPLATE_COPY = "sourcedata/template.nii.gz"
 
