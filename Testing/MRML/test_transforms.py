@@ -10,6 +10,7 @@ import SimpleITK as sitk
 import slicer
 
 from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.files.transforms import write_transform
 from ULAERegistrationLib.mrml.transforms import (
     field_from_node,
     grid_transform,
@@ -144,3 +145,24 @@ def test_a_linear_node_starts_a_registration_from_where_it_carries_the_moving_vo
 def test_a_bent_transform_cannot_start_a_registration(node):
     with pytest.raises(RegistrationError, match="result is not linear"):
         linear_transform(node)
+
+
+def test_slicer_opens_a_converted_grid_transform_as_the_same_map(tmp_path):
+    """Slicer reads a vector image as a grid transform; `ulae convert` writes it as .nrrd."""
+    turn = sitk.Euler3DTransform((0, 0, 0), 0.1, 0.2, -0.1, (4, -6, 3))
+    fixed = sitk.Image([20, 22, 24], sitk.sitkUInt8)
+    fixed.SetSpacing((2, 2, 2))
+    fixed.SetOrigin((-15.0, 30.0, -12.0))
+    fixed.SetDirection(sitk.Euler3DTransform((0, 0, 0), 0.3, 0.1, 0.2).GetMatrix())
+    write_transform(turn, tmp_path / "grid.nrrd", fixed, 2.0)
+
+    scene = slicer.vtkMRMLScene()
+    storage, node = scene.AddNewNodeByClass("vtkMRMLTransformStorageNode"), slicer.vtkMRMLGridTransformNode()
+    scene.AddNode(node)
+    storage.SetFileName(str(tmp_path / "grid.nrrd"))
+    assert storage.ReadData(node)
+    flip = np.array([-1, -1, 1])
+    for index in ([3, 4, 5], [10, 11, 12], [16, 17, 20]):
+        point = np.array(fixed.TransformIndexToPhysicalPoint(index))
+        slicers = np.array(node.GetTransformFromParent().TransformPoint(*(point * flip))) * flip
+        assert np.abs(slicers - turn.TransformPoint(point.tolist())).max() < 0.01

@@ -13,6 +13,7 @@ from .apply import add_apply
 from .batch import add_batch
 from .benchmark import add_benchmark
 from .brain import add_brain
+from .convert import add_convert
 from .demo import add_demo
 from .evaluate import add_evaluate
 from .info import add_info
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     add_register(commands)
     add_apply(commands)
+    add_convert(commands)
     add_brain(commands)
     add_info(commands)
     add_demo(commands)

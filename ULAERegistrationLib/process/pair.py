@@ -108,7 +108,7 @@ def _register(
         nonlocal names
         with whole_folder_or_nothing(folder) as partial:
             registration.save(partial)
-            (partial / THUMBNAIL).write_bytes(thumbnail(registration.report_content().view))
+            (partial / THUMBNAIL).write_bytes(thumbnail(registration.view()))
             if labels:
                 write_image(registration.warp_labels(labels), partial / "warped_labels.nii.gz")
             names = write_record(partial, made_from)

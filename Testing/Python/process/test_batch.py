@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import tempfile
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import SimpleITK as sitk
@@ -62,8 +61,8 @@ def quick(monkeypatch):
         def warp_labels(self, labels):
             return labels
 
-        def report_content(self):
-            return SimpleNamespace(view=None)
+        def view(self):
+            return None
 
     monkeypatch.setattr(registration, "register", register)
     monkeypatch.setattr(thumbnail, "thumbnail", lambda view: b"a picture")
