@@ -113,7 +113,9 @@ class Quality:
         return {"verdict": self.verdict, "reasons": list(self.reasons), **asdict(self), "warnings": list(self.warnings)}
 
     def _praise(self) -> str:
-        folding = f"in {self.folded_percent_brain:.2f} % of the brain only" if self.folded_voxels else "nowhere"
+        share = self.folded_percent_brain
+        some = f"in {share:.2f} % of the brain only" if share >= 0.005 else "in less than 0.01 % of the brain"
+        folding = some if self.folded_voxels else "nowhere"
         return (
             f"The brains match ({self.ncc_after:.2f} of 1; {self.ncc_before:.2f} before), and the map folds {folding}."
         )

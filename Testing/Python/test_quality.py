@@ -239,6 +239,7 @@ def test_a_flow_that_is_no_number_is_refused() -> None:
     [
         ({}, GOOD, "folds in 0.01 % of the brain only"),
         ({"folded_voxels": 0, "folded_percent_brain": 0.0}, GOOD, "folds nowhere"),
+        ({"folded_voxels": 1, "folded_percent_brain": 0.0001}, GOOD, "folds in less than 0.01 % of the brain."),
         ({"ncc_before": 1.0, "ncc_after": 0.995}, GOOD, "match"),
         ({"ncc_after": 0.2}, DO_NOT_USE, "less well"),
         ({"ncc_before": 0.05, "ncc_after": 0.1}, DO_NOT_USE, "hardly"),
