@@ -15,6 +15,7 @@ from .files.volumes import Source, read_any, read_any_labels
 from .geometry.inverse import inverse as inverse_of
 from .geometry.points import map_points, map_points_back
 from .geometry.resampling import INTERPOLATIONS, Interpolation, resample
+from .geometry.transforms import displacement_field, field_transform
 
 
 def apply_transform(
@@ -50,7 +51,7 @@ def apply_transform(
     read = read_any_labels if labels else read_any
     source, grid = read(image, "The image"), read_any(like, "The reference image")
     if inverse:
-        transform = inverse_of(transform)
+        transform = _inverse(transform, source)
     return resample(source, grid, transform, labels=labels, interpolation=interpolation)
 
 
@@ -72,3 +73,11 @@ def apply_transform_to_points(transform: sitk.Transform, points: np.ndarray, *, 
         RegistrationError: where a point has no counterpart, because the transform folds or ends there.
     """
     return map_points(transform, points) if inverse else map_points_back(transform, points)
+
+
+def _inverse(transform: sitk.Transform, fixed: sitk.Image) -> sitk.Transform:
+    """Return the inverse of any transform; what has none of its own, such as a B-spline, is sampled over `fixed`."""
+    try:
+        return inverse_of(transform)
+    except RegistrationError:
+        return inverse_of(field_transform(displacement_field(transform, fixed)))

@@ -35,7 +35,7 @@ MEMORY_MB = 1024
 SECONDS = 20
 SIZE = (12, 13, 14)
 SPACING = (9.5, 9.5, 9.0)  # a brain of a litre in a few voxels
-TRANSFORMS = ("h5", "tfm")
+TRANSFORMS = ("h5", "tfm", "mat")
 # How many bytes at the beginning are changed most: the header.
 HEADER = {"nii": 352, "nii.gz": 400, "nii2": 540, "hdr": 348, "nrrd": 400, "mha": 400, "mgh": 284}
 HARD_NUMBERS = (
@@ -62,7 +62,8 @@ def seed_files(folder: Path) -> dict[str, Path]:
     )
     files["mgh"].write_bytes(header.ljust(284, b"\0") + values.astype(">f4").tobytes())
     field = sitk.DisplacementFieldTransform(sitk.Image([5, 6, 7], sitk.sitkVectorFloat64, 3))
-    for kind, transform in {"h5": field, "tfm": sitk.Euler3DTransform((1, 2, 3), 0.1, 0.2, 0.3)}.items():
+    turn = sitk.Euler3DTransform((1, 2, 3), 0.1, 0.2, 0.3)
+    for kind, transform in {"h5": field, "tfm": turn, "mat": turn}.items():
         files[kind] = folder / f"seed.{kind}"
         sitk.WriteTransform(transform, str(files[kind]))
     return files

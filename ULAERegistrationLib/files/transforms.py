@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
 from ..errors import RegistrationError
+from ..geometry.affine import to_matrix, to_transform
 from ..geometry.transforms import displacement_field, field_transform
-from .writing import check_input_file, check_output_file, whole_or_nothing
+from .hdf5 import is_cut_short
+from .itk import itk_files
+from .reading import read_image
+from .text_headers import LONGEST
+from .transform_headers import TEXT, look_at_transform
+from .writing import check_input_file, check_output_file, check_room, whole_or_nothing
+from .written import INCOMPLETE, write_checked
 
 TRANSFORM_EXTENSIONS = (".h5", ".nii.gz", ".nrrd")
-FIELD_EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".mha")  # of images, which hold displacement fields
+FIELD_EXTENSIONS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")  # of images, which hold displacement fields
+MARGIN = 1 << 16  # bytes, of an .h5 file beside the fields
+# The origin and a millimetre along each axis: where a linear transform takes them tells all of it.
+PLACES = ((0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
 
 def write_transform(
@@ -37,8 +50,10 @@ def write_transform(
     """
     path = check_output_file(path, TRANSFORM_EXTENSIONS)
     if path.name.lower().endswith(".h5"):
-        with whole_or_nothing(path) as partial:
+        with whole_or_nothing(path) as partial, itk_files():
+            check_room(partial.parent, _needed(transform))
             sitk.WriteTransform(transform, str(partial))
+            _check_written(transform, partial)
         return
     transform = transform.Downcast()
     if isinstance(transform, sitk.DisplacementFieldTransform):
@@ -51,38 +66,125 @@ def write_transform(
             f"instead."
         )
     with whole_or_nothing(path) as partial:
-        sitk.WriteImage(field, str(partial), useCompression=True)
+        write_checked(field, partial)
 
 
 def read_transform(path: str | os.PathLike) -> sitk.Transform:
     """Read a transform (LPS mm) of any of ITK's classes; an image, such as `.nii.gz`, holds a displacement field.
 
     Raises:
-        RegistrationError: where the file is missing, cannot be read, or is not a 3-D transform, or where a linear
-            transform has no inverse.
+        RegistrationError: where the file is missing, cannot be read, or is not a 3-D transform of finite numbers, or
+            where a linear transform has no inverse.
     """
     path = Path(path)
     check_input_file(path, "The transform")
+    if path.name.lower().endswith(FIELD_EXTENSIONS):
+        field = read_image(path, "The transform", finite=True)
+        if field.GetDimension() != 3 or field.GetNumberOfComponentsPerPixel() != 3:
+            raise RegistrationError(f"{path} is not a displacement field of three components; choose another file.")
+        if not np.isfinite(sitk.GetArrayViewFromImage(field)).all():
+            raise _no_numbers(path)
+        return field_transform(field)
     try:
-        if not path.name.lower().endswith(FIELD_EXTENSIONS):
-            return _three_dimensional(sitk.ReadTransform(str(path)).Downcast(), path)
-        field = sitk.ReadImage(str(path))
-    except RuntimeError:
+        beginning = look_at_transform(path)
+        with itk_files():
+            transform = _read(path, beginning)
+    except (OSError, RuntimeError, ValueError):  # ITK's own message may hold bytes of the file
         raise RegistrationError(
             f"{path} is not a transform that ITK can read; give an .h5, .nii.gz or .nrrd file."
         ) from None
-    if field.GetDimension() != 3 or field.GetNumberOfComponentsPerPixel() != 3:
-        raise RegistrationError(f"{path} is not a displacement field of three components; choose another file.")
-    return field_transform(field)
+    return _usable(transform, path)
 
 
-def _three_dimensional(transform: sitk.Transform, path: Path) -> sitk.Transform:
-    """Refuse a transform that is not three-dimensional, and a linear one without an inverse."""
+def _read(path: Path, beginning: bytes) -> sitk.Transform:
+    try:
+        return sitk.ReadTransform(str(path))
+    except RuntimeError as error:
+        if "is not of type" not in str(error) or not beginning.startswith(TEXT):
+            raise
+    # SimpleITK cannot give out a CenteredAffineTransform, say, unless it is a part of a composite transform.
+    with tempfile.TemporaryDirectory(prefix="ulae-") as folder:
+        copy = Path(folder) / "copy.tfm"
+        first, _, rest = beginning.partition(b"\n")
+        copy.write_bytes(first + b"\n#Transform 0\nTransform: CompositeTransform_double_3_3\n" + rest)
+        return sitk.ReadTransform(str(copy))
+
+
+def _usable(transform: sitk.Transform, path: Path) -> sitk.Transform:
+    """Return a transform in its own class, after a look at its dimension and numbers, and at a linear one's inverse."""
     if transform.GetDimension() != 3:
         raise RegistrationError(f"The transform {path} has {transform.GetDimension()} dimensions; give one of three.")
+    if not np.isfinite([transform.TransformPoint(place) for place in PLACES]).all():
+        raise _no_numbers(path)
     if transform.IsLinear():
         try:
             transform.GetInverse()
         except RuntimeError:
             raise RegistrationError(f"The transform {path} has no inverse; give another one.") from None
-    return transform
+    own = _in_own_class(transform, path)
+    fields = [part for part in _parts(own) if isinstance(part, sitk.DisplacementFieldTransform)]
+    if not all(np.isfinite(sitk.GetArrayViewFromImage(part.GetDisplacementField())).all() for part in fields):
+        raise _no_numbers(path)
+    return own
+
+
+def _in_own_class(transform: sitk.Transform, path: Path) -> sitk.Transform:
+    """Return a transform in SimpleITK's class for it; linear ones of other ITK classes, and such parts, become affine.
+
+    SimpleITK reads a CenteredAffineTransform, say, and cannot give it out.
+    """
+    try:
+        own = transform.Downcast()
+    except RuntimeError:
+        return to_transform(to_matrix(transform)) if transform.IsLinear() else transform
+    if not isinstance(own, sitk.CompositeTransform):
+        return own
+    parts: list[sitk.Transform] = []
+    for number in range(own.GetNumberOfTransforms()):
+        try:
+            parts.append(own.GetNthTransform(number).Downcast())
+        except RuntimeError:
+            if not all(part.IsLinear() for part in parts):
+                raise RegistrationError(
+                    f"The transform {path} holds a part of a class that is not read here after one that is not linear; "
+                    f"store it as a displacement field."
+                ) from None
+            # The parts up to this one, less those before it.
+            before = np.linalg.multi_dot([np.eye(4), np.eye(4), *map(to_matrix, parts)])
+            upto = sitk.CompositeTransform(own)
+            for _ in range(own.GetNumberOfTransforms() - number - 1):
+                upto.RemoveTransform()
+            parts.append(to_transform(np.linalg.inv(before) @ to_matrix(upto)))
+    return sitk.CompositeTransform(parts)
+
+
+def _parts(transform: sitk.Transform) -> list[sitk.Transform]:
+    """Return the parts of a composite transform, each in its own class, or the transform itself."""
+    if not isinstance(transform, sitk.CompositeTransform):
+        return [transform]
+    return [transform.GetNthTransform(number).Downcast() for number in range(transform.GetNumberOfTransforms())]
+
+
+def _needed(transform: sitk.Transform) -> int:
+    """Return how many bytes an .h5 file of a transform takes at most; fields are stored as float64."""
+    fields = [part for part in _parts(transform.Downcast()) if isinstance(part, sitk.DisplacementFieldTransform)]
+    return MARGIN + sum(24 * part.GetDisplacementField().GetNumberOfPixels() for part in fields)
+
+
+def _check_written(transform: sitk.Transform, path: Path) -> None:
+    """Read a file again, and compare where some points go.
+
+    Raises:
+        OSError: where it differs.
+    """
+    with path.open("rb") as file:
+        is_short = is_cut_short(file.read(LONGEST), path.stat().st_size)
+    if is_short:
+        raise OSError(errno.EIO, INCOMPLETE)
+    written = sitk.ReadTransform(str(path))
+    if any(written.TransformPoint(place) != transform.TransformPoint(place) for place in PLACES):
+        raise OSError(errno.EIO, INCOMPLETE)
+
+
+def _no_numbers(path: Path) -> RegistrationError:
+    return RegistrationError(f"The transform {path} has parameters that are no numbers; give another one.")

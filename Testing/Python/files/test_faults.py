@@ -47,7 +47,7 @@ def written_on_a_full_disk(folder: Path, *limit: str) -> dict[str, str]:
 
 
 def assert_all_said_and_nothing_left(said: dict[str, str], folder: Path) -> None:
-    assert len(said) == 8
+    assert len(said) == 10
     for name, sentence in said.items():
         assert sentence.endswith("choose another place."), (name, sentence)
         assert sentence.count("\n") == 0

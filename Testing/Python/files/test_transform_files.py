@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from ULAERegistrationLib.applying import apply_transform
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.files.transforms import read_transform, write_transform
 from ULAERegistrationLib.files.volumes import write_image
+from ULAERegistrationLib.geometry.inverse import inverse
 
 
 def mapped(transform: sitk.Transform, points: np.ndarray) -> np.ndarray:
@@ -69,3 +71,85 @@ def test_what_is_no_transform_is_refused_in_one_sentence(tmp_path, oblique) -> N
         with pytest.raises(RegistrationError, match=why) as refusal:
             read_transform(tmp_path / name)
         assert "\n" not in str(refusal.value)
+
+
+def in_text(*transforms: str) -> str:
+    parts = "".join(f"#Transform {number}\n{text}\n" for number, text in enumerate(transforms))
+    return f"#Insight Transform File V1.0\n{parts}"
+
+
+CENTERED = """Transform: CenteredAffineTransform_double_3_3
+Parameters: 1.1 0.1 0 0 0.9 0.2 0 0 1 10 20 30 1 2 3
+FixedParameters: 10 20 30"""
+PLAIN = """Transform: AffineTransform_double_3_3
+Parameters: 1 0 0 0.1 1 0 0 0 1 5 6 7
+FixedParameters: 0 0 0"""
+COMPOSITE = "Transform: CompositeTransform_double_3_3"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        in_text(CENTERED),
+        in_text(COMPOSITE, CENTERED, PLAIN),
+        in_text(COMPOSITE, PLAIN, CENTERED),
+        in_text(COMPOSITE, CENTERED, CENTERED),
+    ],
+)
+def test_classes_that_simpleitk_reads_and_cannot_give_out_become_affine(tmp_path, text) -> None:
+    """SimpleITK #2499: such a transform maps points, and fails where a part of it is asked for."""
+    (tmp_path / "t.tfm").write_text(text)
+    points = np.random.default_rng(0).uniform(-90, 90, (20, 3))
+    found = read_transform(tmp_path / "t.tfm")
+    parts = {"Centered": sitk.AffineTransform([1.1, 0.1, 0, 0, 0.9, 0.2, 0, 0, 1], [1.0, 2, 3], [10.0, 20, 30])}
+    parts["Affine"] = sitk.AffineTransform([1, 0, 0, 0.1, 1, 0, 0, 0, 1], [5.0, 6, 7])
+    names = [line.split()[1] for line in text.splitlines() if line.startswith("Transform: ")]
+    chain = [part for name in names for key, part in parts.items() if name.startswith(key)]
+    expected = mapped(sitk.CompositeTransform(chain), points)
+    np.testing.assert_allclose(mapped(found, points), expected, atol=1e-9)
+    np.testing.assert_allclose(mapped(inverse(found), expected), points, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["warp.nii", "warp.nii.gz", "warp.mha", "warp.nrrd"])
+def test_a_displacement_field_is_read_from_any_image(tmp_path, name) -> None:
+    """uniGradICON #87."""
+    field = sitk.GetImageFromArray(np.random.default_rng(0).normal(size=(6, 7, 8, 3)).astype(np.float32), isVector=True)
+    sitk.WriteImage(field, str(tmp_path / name))
+    expected = [x + u for x, u in zip((3, 4, 5), field[3, 4, 5], strict=True)]
+    np.testing.assert_allclose(read_transform(tmp_path / name).TransformPoint((3.0, 4.0, 5.0)), expected, atol=1e-5)
+
+
+def test_transforms_that_no_scan_can_use_are_refused_in_one_sentence(tmp_path) -> None:
+    field = np.zeros((6, 7, 8, 3), np.float32)
+    field[2, 3, 4, 1] = np.nan
+    sitk.WriteImage(sitk.GetImageFromArray(field, isVector=True), str(tmp_path / "nan.nii.gz"))
+    sitk.WriteTransform(
+        sitk.DisplacementFieldTransform(sitk.GetImageFromArray(field.astype(float), isVector=True)),
+        str(tmp_path / "nan.h5"),
+    )
+    (tmp_path / "nan.tfm").write_text(in_text(PLAIN.replace("1 0 0 0.1", "nan 0 0 0.1")))
+    (tmp_path / "word.tfm").write_text(in_text(PLAIN.replace("1 0 0 0.1", "nan1 0 0 0.1")))  # at which ITK crashes
+    (tmp_path / "flat.tfm").write_text(in_text(PLAIN.replace("0 0 1 5 6 7", "0 0 0 5 6 7")))
+    sitk.WriteTransform(sitk.Euler2DTransform(), str(tmp_path / "plane.tfm"))
+    sitk.WriteTransform(sitk.TranslationTransform(3), str(tmp_path / "cut.h5"))
+    (tmp_path / "cut.h5").write_bytes((tmp_path / "cut.h5").read_bytes()[:3000])
+    for name, why in {
+        **{"nan.nii.gz": "NaN", "nan.h5": "no numbers", "flat.tfm": "no inverse", "plane.tfm": "2 dimensions"},
+        **dict.fromkeys(("nan.tfm", "word.tfm", "cut.h5"), "is not a transform"),
+    }.items():
+        with pytest.raises(RegistrationError, match=why) as refusal:
+            read_transform(tmp_path / name)
+        assert str(refusal.value).isprintable(), name
+
+
+def test_any_transform_warps_the_other_way_too(tmp_path) -> None:
+    """A B-spline has no inverse of its own, so it is sampled."""
+    image = sitk.GaussianSource(sitk.sitkFloat32, [40, 42, 44], [6] * 3, [18, 20, 22])
+    spline = sitk.BSplineTransformInitializer(image, [4, 4, 4])
+    spline.SetParameters(np.random.default_rng(0).uniform(-1.5, 1.5, len(spline.GetParameters())).tolist())
+    warped = apply_transform(spline, image, image)
+    back = apply_transform(spline, warped, image, inverse=True)
+    inside = np.s_[8:-8, 8:-8, 8:-8]
+    apart = np.abs(sitk.GetArrayFromImage(back) - sitk.GetArrayFromImage(image))[inside]
+    moved = np.abs(sitk.GetArrayFromImage(warped) - sitk.GetArrayFromImage(image))[inside]
+    assert apart.mean() < 0.15 * moved.mean()

@@ -13,6 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.files.transforms import write_transform
 from ULAERegistrationLib.files.volumes import write_image
 from ULAERegistrationLib.files.writing import whole_folder_or_nothing, whole_or_nothing
 
@@ -24,6 +25,8 @@ def main(folder: Path, is_limited: bool) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
     random = np.random.default_rng(0)
     image = sitk.GetImageFromArray(random.normal(size=(60, 61, 62)).astype(np.float32))
+    field = sitk.GetImageFromArray(random.normal(size=(60, 61, 62, 3)), isVector=True)
+    transform = sitk.CompositeTransform([sitk.AffineTransform(3), sitk.DisplacementFieldTransform(field)])
     # What a header with other codes is written by.
     coded = sitk.Image(image)
     for key in ("pixdim[0]", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"):
@@ -36,6 +39,7 @@ def main(folder: Path, is_limited: bool) -> None:
     coded.SetMetaData("sform_code", "4")
     writers = {name: lambda path: write_image(image, path) for name in ("a.nii", "a.nii.gz", "a.nrrd", "a.mha")}
     writers |= {name: lambda path: write_image(coded, path) for name in ("coded.nii", "coded.nii.gz")}
+    writers |= {name: lambda path: write_transform(transform, path, image) for name in ("t.h5", "t.nii.gz")}
     writers |= {"report.html": _text, "folder": _folder}
     said = {}
     for name, write in writers.items():
