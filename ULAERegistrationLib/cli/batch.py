@@ -69,7 +69,7 @@ def _batch(options: argparse.Namespace) -> None:
     settings, cases = settings_of(options), _cases(options)
     from ..process.batch import results_of_others, run_batch
     from ..process.bids import write_derivative
-    from ..process.summary import DONE, Row
+    from ..process.summary import DONE, MEASURES, Row
 
     is_silent = options.quiet or options.json
     on_terminal = sys.stderr.isatty()
@@ -93,7 +93,8 @@ def _batch(options: argparse.Namespace) -> None:
     failed = [row["name"] for row in rows if row["status"] != DONE]
     others = results_of_others(cases, options.output)
     if options.json:
-        print(json.dumps({"pairs": rows, "failed": failed, "other_results": others}, indent=2))
+        pairs = [{name: float(value) if name in MEASURES else value for name, value in row.items()} for row in rows]
+        print(json.dumps({"pairs": pairs, "failed": failed, "other_results": others}, indent=2))
     elif not options.quiet and others:
         print(f"{options.output} also holds results of pairs that are not among these: {', '.join(others)}.")
     if failed:

@@ -10,7 +10,8 @@ from typing import TypeAlias
 from ..files.writing import whole_or_nothing
 from .summary_page import summary_page
 
-SUMMARY = ("name", "status", "verdict", "ncc_before", "ncc_after", "folded_percent", "displacement_mean_mm", "message")
+MEASURES = ("ncc_before", "ncc_after", "folded_percent", "displacement_mean_mm")
+SUMMARY = ("name", "status", "verdict", *MEASURES, "message")
 SUMMARY_FILES = ("summary.csv", "summary.html")
 THUMBNAIL = "thumbnail.jpg"  # of each pair, in its folder
 Row: TypeAlias = dict[str, str]  # the columns of `SUMMARY` by name; those of a case that failed are missing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import tempfile
 from dataclasses import replace
 
@@ -246,3 +247,12 @@ def test_the_command_says_which_pairs_failed(table, quick, tmp_path, capsys):
     output = capsys.readouterr()
     assert "ann: good. They match." in output.out
     assert "1 of 2 pairs failed (bob)" in output.err
+
+
+def test_the_command_tells_a_program_how_every_pair_went(table, quick, tmp_path, capsys):
+    lines = ["ann,scan.nii.gz,scan.nii.gz", "bob,bad.nii.gz,scan.nii.gz"]
+    assert main(["batch", str(table(*lines)), "-o", str(tmp_path / "out"), "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["failed"] == ["bob"]
+    ann, bob = told["pairs"]
+    assert (ann["verdict"], ann["ncc_after"], bob["status"]) == ("good", 0.6124, "failed")
