@@ -1,8 +1,9 @@
-"""JPEG pictures, written by SimpleITK, as Slicer lacks other packages that do."""
+"""JPEG pictures: by Pillow where it is there (matplotlib needs it), else by SimpleITK, which takes far longer."""
 
 from __future__ import annotations
 
 import tempfile
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,16 @@ def jpeg(picture: np.ndarray) -> bytes:
     Args:
         picture: uint8, grey `[row, column]` or in colours `[row, column, RGB]`.
     """
+    try:
+        from PIL import Image
+    except ModuleNotFoundError:  # in Slicer
+        return _by_simpleitk(picture)
+    file = BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=QUALITY)
+    return file.getvalue()
+
+
+def _by_simpleitk(picture: np.ndarray) -> bytes:
     image = sitk.GetImageFromArray(picture, isVector=picture.ndim == 3)
     with tempfile.TemporaryDirectory(prefix="ulae-") as folder:
         file = Path(folder) / "picture.jpg"

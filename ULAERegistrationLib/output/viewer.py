@@ -50,7 +50,7 @@ def viewer(view: CanonicalView) -> str:
     """
     planes = planes_through(view.brain, MARGIN)
     found = stages(view, planes[0])
-    with ThreadPoolExecutor() as pool:  # SimpleITK writes pictures without holding Python's lock
+    with ThreadPoolExecutor() as pool:  # pictures are written without holding Python's lock
         encoded = list(pool.map(_encoded, found))
     data = {
         "size": found[0].volume.shape,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import sys
 from io import BytesIO
 
 import numpy as np
@@ -57,9 +58,15 @@ def test_every_stage_is_the_moving_image_sampled_once_through_the_flows_so_far(v
     assert np.abs(found[-1].volume - np.clip(view.fixed[1:-1, 1:-1, 1:-1] / view.fixed_white, 0, 1) * 255).max() <= 1
 
 
-def test_the_picture_of_a_volume_holds_every_slice(found) -> None:
+@pytest.mark.parametrize("has_pillow", [True, False])
+def test_the_picture_of_a_volume_holds_every_slice(found, monkeypatch, has_pillow: bool) -> None:
+    """Also in Slicer, which may lack matplotlib and so Pillow."""
+    if not has_pillow:
+        monkeypatch.setitem(sys.modules, "PIL", None)
     volume = found[0].volume
-    picture = np.asarray(Image.open(BytesIO(jpeg(side_by_side(volume)))))
+    written = jpeg(side_by_side(volume))
+    monkeypatch.undo()
+    picture = np.asarray(Image.open(BytesIO(written)))
     length, depth, height = volume.shape
     for z in range(height):
         top, left = z // 12 * depth, z % 12 * length
