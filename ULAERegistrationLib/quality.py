@@ -18,6 +18,7 @@ from .flows.jacobian import folded, jacobian
 from .flows.similarity import LocalNCC
 from .flows.warp import warp
 from .geometry.alignment import Alignment
+from .geometry.likeness import Likeness
 from .tensors import tensor_of
 
 # Window of the reported local correlation: the middle one of the three the network is trained with (equation 3).
@@ -25,6 +26,8 @@ NCC_WINDOW = 9
 # NCC of two T1 brains: .13 where they are 8 mm apart, .23 to .28 after a good affine alignment, .5 and more registered.
 NCC_WEAK = 0.35
 NCC_NONE = 0.15
+# NCC after the alignment alone, which no network has raised: brains that belong together have .2 and more.
+NCC_BEFORE_LOW = 0.16
 # Loss that interpolation alone may cause where two images match before the registration.
 NCC_LOSS = 0.02
 # Percent of the brain's voxels. Published methods fold up to 1 % of the whole grid, about 3 % of the brain.
@@ -36,6 +39,9 @@ DISPLACEMENT_LARGE_MM = 25.0
 INVERSE_ERROR_MM = 1.0
 # Percent of the fixed brain where the warped moving image is empty; .1 is usual.
 EMPTY_NOTABLE = 2.0
+# Likeness to the template that whole T1 brains reach, whatever their scanner (see docs/accuracy.md).
+LIKENESS_LOW = 0.69
+OVERLAP_LOW = 0.91
 # Intensity, of 1, below which a voxel counts as empty: half a grey level of an 8-bit image.
 EMPTY = 0.002
 
@@ -60,6 +66,8 @@ class Quality:
         displacement_mean_mm, displacement_max_mm: length of the non-linear displacement inside the fixed brain, in the
             fixed image's millimetres.
         empty_percent: percentage of the fixed brain where the warped moving image is empty.
+        fixed_likeness, moving_likeness: how much each brain, linearly aligned, is like the template; None where that
+            was not measured, and then no verdict is "good".
         inverse_mean_mm, inverse_p99_mm, inverse_max_mm: distance between points of the moving brain and their images
             under the inverse followed by the transform; None until the inverse has been computed.
         seconds: duration of each stage by name, in order.
@@ -81,6 +89,8 @@ class Quality:
     displacement_mean_mm: float
     displacement_max_mm: float
     empty_percent: float
+    fixed_likeness: Likeness | None = None
+    moving_likeness: Likeness | None = None
     inverse_mean_mm: float | None = None
     inverse_p99_mm: float | None = None
     inverse_max_mm: float | None = None
@@ -134,13 +144,38 @@ class Quality:
     def _doubts(self) -> Iterator[str]:
         if NCC_NONE <= self.ncc_after < NCC_WEAK:
             yield f"The brains match weakly ({self.ncc_after:.2f} of 1; good pairs reach {NCC_WEAK:.2f} and more)."
+        if self.ncc_before < NCC_BEFORE_LOW:
+            yield (
+                f"The brains hardly matched before the registration ({self.ncc_before:.2f} of 1; pairs that belong "
+                f"together have {NCC_BEFORE_LOW:.2f} and more), so that the match after it proves little."
+            )
         if FOLDING_NOTABLE < self.folded_percent_brain <= FOLDING_BAD:
             yield f'The map folds in {self.folded_percent_brain:.1f} % of the brain; the preset "smooth" folds nowhere.'
         if self.empty_percent > EMPTY_NOTABLE:
             yield f"{self.empty_percent:.1f} % of the fixed brain lies outside what the moving image shows."
         if self.displacement_max_mm > DISPLACEMENT_LARGE_MM:
             yield f"Some point moves {self.displacement_max_mm:.0f} mm, further than brains usually differ."
+        yield from _doubts_about("fixed", self.fixed_likeness)
+        yield from _doubts_about("moving", self.moving_likeness)
         yield from self.warnings
+
+
+def _doubts_about(role: str, found: Likeness | None) -> Iterator[str]:
+    """Yield what speaks against one of the brains being a whole T1 brain in its place."""
+    if found is None:
+        yield f"The {role} brain was not compared with the template, so that nothing vouches for its place."
+        return
+    if found.correlation < LIKENESS_LOW or found.overlap < OVERLAP_LOW:
+        yield (
+            f"The {role} brain is not like the template (correlation {found.correlation:.2f}, overlap "
+            f"{found.overlap:.2f}; whole T1 brains have {LIKENESS_LOW:.2f} and {OVERLAP_LOW:.2f} at least): see whether"
+            f" it is complete, no other contrast than T1, and the right way up."
+        )
+    elif found.handedness <= 0:
+        yield (
+            f"The {role} brain seems to be mirrored, left for right (its halves differ as those of the template "
+            f"exchanged would, correlation {found.handedness:.2f}): check the orientation in its header."
+        )
 
 
 def measure(
@@ -151,6 +186,7 @@ def measure(
     alignment: Alignment | None = None,
     seconds: Mapping[str, float] | None = None,
     warnings: Sequence[str] = (),
+    likenesses: tuple[Likeness, Likeness] | tuple[None, None] = (None, None),
 ) -> Quality:
     """Measure the quality of a flow.
 
@@ -161,6 +197,7 @@ def measure(
         alignment: converts displacements to the fixed image's millimetres; None leaves them in the canonical grid's.
         seconds: duration of each stage.
         warnings: of earlier stages, one sentence each.
+        likenesses: of the fixed and of the moving brain to the template; None where they were not measured.
 
     Raises:
         RegistrationError: for a flow with values that are not finite, or an empty `brain`.
@@ -195,6 +232,8 @@ def measure(
             displacement_mean_mm=displacement.mean().item(),
             displacement_max_mm=displacement.max().item(),
             empty_percent=_percent(warped_[0, 0][inside] < EMPTY),
+            fixed_likeness=likenesses[0],
+            moving_likeness=likenesses[1],
             seconds=dict(seconds or {}),
             warnings=tuple(warnings),
         )

@@ -21,6 +21,7 @@ from .flows.warp import compose_all, downsample_image, upsample_flow, warp
 from .geometry.alignment import align
 from .geometry.brain import brain_mask, cut_sides, find_brain
 from .geometry.canonical import sample_on_canonical
+from .geometry.likeness import likeness
 from .geometry.resampling import resample
 from .geometry.transforms import total_transform
 from .network.extractors import extract_brain_with
@@ -106,7 +107,10 @@ def register(
 
     clock.begin(QUALITY)
     warnings = fixed_brain.warnings + moving_brain.warnings + alignment.warnings + found.warnings
-    quality = measure(fixed_canonical, moving_canonical, totals[-1], brain, alignment, clock.seconds, warnings)
+    likenesses = likeness(fixed_canonical), likeness(moving_canonical)
+    quality = measure(
+        fixed_canonical, moving_canonical, totals[-1], brain, alignment, clock.seconds, warnings, likenesses
+    )
     steps = tuple(
         Step(f"phi{number}", array_of(flow[0]), total, alignment, fixed, moving)
         for number, (flow, total) in enumerate(zip(found.flows, totals, strict=True), start=1)

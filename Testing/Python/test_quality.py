@@ -16,9 +16,11 @@ from ULAERegistrationLib.flows import jacobian
 from ULAERegistrationLib.flows.jacobian import corner_jacobians, smallest_jacobian
 from ULAERegistrationLib.flows.similarity import LocalNCC
 from ULAERegistrationLib.geometry.alignment import Alignment
+from ULAERegistrationLib.geometry.likeness import Likeness, likeness
 from ULAERegistrationLib.quality import DO_NOT_USE, GOOD, LOOK, Quality, measure
 
 SIZE = (24, 30, 27)
+LIKE = Likeness(correlation=0.85, overlap=0.96, handedness=0.25)  # as a whole T1 brain in its place has
 
 
 def smooth_flow(strength: float, size: tuple[int, int, int] = SIZE) -> np.ndarray:
@@ -61,6 +63,8 @@ def good() -> Quality:
         displacement_mean_mm=3.1,
         displacement_max_mm=11.0,
         empty_percent=0.1,
+        fixed_likeness=LIKE,
+        moving_likeness=LIKE,
         seconds={"network": 3.2, "quality": 1.5},
     )
 
@@ -163,7 +167,7 @@ def test_undoing_a_known_shift_is_measured_as_such() -> None:
     fixed, moving, brain = image_pair()
     flow = np.zeros((3, *SIZE), np.float32)
     flow[0] = 2
-    quality = measure(fixed, moving, flow, brain, seconds={"network": 1.0})
+    quality = measure(fixed, moving, flow, brain, seconds={"network": 1.0}, likenesses=(LIKE, LIKE))
     assert quality.ncc_after == pytest.approx(1, abs=0.01)
     assert quality.ncc_after > quality.ncc_before + 0.1
     assert quality.mse_after < 1e-6
@@ -187,7 +191,10 @@ def test_real_brains_are_judged_as_a_person_would(data_folder: Path) -> None:
     still = np.zeros((3, *fixed.shape), np.float32)
     shifted = still.copy()
     shifted[0] = 8
-    weak, none, same = (measure(fixed, m, u, brain) for m, u in ((moving, still), (moving, shifted), (fixed, still)))
+    weak, none, same = (
+        measure(fixed, m, u, brain, likenesses=(likeness(fixed), likeness(m)))
+        for m, u in ((moving, still), (moving, shifted), (fixed, still))
+    )
     assert weak.verdict == LOOK
     assert "weakly" in weak.reasons[0]
     assert none.verdict == DO_NOT_USE
@@ -245,10 +252,19 @@ def test_a_flow_that_is_no_number_is_refused() -> None:
         ({"ncc_before": 0.05, "ncc_after": 0.1}, DO_NOT_USE, "hardly"),
         ({"folded_percent_brain": 6.0}, DO_NOT_USE, "folds in 6.0 %"),
         ({"ncc_after": 0.3}, LOOK, "weakly"),
+        ({"ncc_before": 0.12}, LOOK, "hardly matched before"),
         ({"folded_percent_brain": 2.0}, LOOK, "folds in 2.0 %"),
         ({"empty_percent": 5.0}, LOOK, "outside"),
         ({"displacement_max_mm": 40.0}, LOOK, "40 mm"),
         ({"warnings": ("The moving image is not skull-stripped.",)}, LOOK, "skull"),
+        ({"fixed_likeness": None}, LOOK, "fixed brain was not compared"),
+        (
+            {"moving_likeness": dataclasses.replace(LIKE, correlation=0.5)},
+            LOOK,
+            "moving brain is not like the template",
+        ),
+        ({"fixed_likeness": dataclasses.replace(LIKE, overlap=0.85)}, LOOK, "fixed brain is not like"),
+        ({"moving_likeness": dataclasses.replace(LIKE, handedness=-0.2)}, LOOK, "moving brain seems to be mirrored"),
     ],
 )
 def test_the_verdict_says_why(good: Quality, changes: dict, verdict: str, word: str) -> None:
@@ -269,5 +285,7 @@ def test_every_measure_is_in_the_json(good: Quality) -> None:
     content = json.loads(json.dumps(quality.to_dict(), allow_nan=False))
     assert (content["verdict"], content["reasons"]) == (LOOK, ["Look."])
     known = {field.name: content[field.name] for field in dataclasses.fields(Quality)}
+    assert Likeness(**known["fixed_likeness"]) == Likeness(**known["moving_likeness"]) == LIKE
+    known |= {"fixed_likeness": LIKE, "moving_likeness": LIKE}
     assert Quality(**{**known, "warnings": tuple(known["warnings"])}) == quality
     assert (quality.inverse_mean_mm, quality.inverse_max_mm) == pytest.approx((0.3, 0.6))

@@ -20,23 +20,18 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-import torch
 from verdict_cases import DAMAGED, LITTLE, Case, cases, pose
 
 from ULAERegistrationLib import Registration, RegistrationError, register
-from ULAERegistrationLib.files.volumes import read_volume
-from ULAERegistrationLib.flows.warp import compose_all, warp
-from ULAERegistrationLib.geometry.affine import to_matrix
-from ULAERegistrationLib.geometry.canonical import template, template_mask
-from ULAERegistrationLib.network.predict import predict_flows
-from ULAERegistrationLib.network.weights import load_network
-from ULAERegistrationLib.quality import Quality
-from ULAERegistrationLib.tensors import array_of, tensor_of
+from ULAERegistrationLib.geometry.likeness import Likeness
+from ULAERegistrationLib.quality import DO_NOT_USE, GOOD, LOOK, Quality
 
 WRONG_MM = 4.0
 POINTS = 3000
 REFUSED = "refused"
-VERDICTS = ("good", "look at it", "do not use", REFUSED)
+VERDICTS = (GOOD, LOOK, DO_NOT_USE, REFUSED)
+ROLES = ("fixed", "moving")
+NUMBERS = [field.name for field in dataclasses.fields(Quality) if field.type in ("int", "float")]
 
 
 def brain_points(image: sitk.Image) -> np.ndarray:
@@ -71,51 +66,25 @@ def error_mm(registration: Registration, case: Case, reference: sitk.Transform |
     return float(np.linalg.norm(mapped(registration.transform, points[both]) - right[both], axis=1).mean())
 
 
-def features(registration: Registration) -> dict[str, float]:
-    """Measures that might tell right from wrong, beside those of `Quality`."""
-    fixed, moving, flow = registration.fixed_canonical, registration.moving_canonical, registration.flow
-    average = sitk.GetArrayFromImage(template()).transpose(2, 1, 0) / np.float32(255)
-    mask = sitk.GetArrayFromImage(template_mask()).transpose(2, 1, 0) > 0
-    tensor = tensor_of(moving)[None, None]
-    with torch.inference_mode():
-        warped = array_of(warp(tensor, tensor_of(flow)[None])[0, 0])
-        back = predict_flows(load_network()[0], fixed=tensor, moving=tensor_of(fixed)[None, None]).flows
-        there = tensor_of(flow)[None]
-        around = array_of((there + warp(compose_all(back), there, "border"))[0])
-    brain = registration.brain
-    found = {
-        "correlation_fixed_template": correlation(fixed, average, mask | brain),
-        "correlation_moving_template": correlation(moving, average, mask | (moving > 0)),
-        "correlation_before": correlation(fixed, moving, brain | (moving > 0)),
-        "correlation_after": correlation(fixed, warped, brain | (warped > 0)),
-        "dice_fixed_template": overlap(brain, mask),
-        "dice_moving_template": overlap(moving > 0, mask),
-        "dice_before": overlap(brain, moving > 0),
-        "dice_after": overlap(brain, warped > 0),
-        "inconsistency_mm": float(np.linalg.norm(around[:, brain], axis=0).mean()),
-        "asymmetry_fixed": correlation(fixed, average, mask) - correlation(fixed[::-1], average, mask),
-        "asymmetry_moving": correlation(moving, average, mask) - correlation(moving[::-1], average, mask),
+def columns_of(quality: Quality) -> dict[str, object]:
+    """The measures that a verdict rests on, as columns of the file."""
+    columns: dict[str, object] = {name: getattr(quality, name) for name in NUMBERS}
+    for role in ROLES:
+        found = dataclasses.asdict(getattr(quality, f"{role}_likeness"))
+        columns |= {f"{role}_{name}": value for name, value in found.items()}
+    return columns | {"warnings": json.dumps(quality.warnings)}
+
+
+def quality_of(row: dict[str, str]) -> Quality:
+    """The inverse of `columns_of`."""
+    likenesses = {
+        f"{role}_likeness": Likeness(
+            **{field.name: float(row[f"{role}_{field.name}"]) for field in dataclasses.fields(Likeness)}
+        )
+        for role in ROLES
     }
-    for role in ("fixed", "moving"):
-        matrix = to_matrix(getattr(registration.alignment, f"{role}_to_canonical"))[:3, :3]
-        scales = np.linalg.svd(matrix, compute_uv=False)
-        found |= {f"scale_{role}_{n}": float(scale) for n, scale in enumerate(scales)}
-        image = getattr(registration, role)
-        voxels = int((sitk.GetArrayViewFromImage(image) > 0).sum())
-        found[f"litres_{role}"] = voxels * float(np.prod(image.GetSpacing())) / 1e6
-    return found
-
-
-def correlation(first: np.ndarray, second: np.ndarray, where: np.ndarray) -> float:
-    return float(np.corrcoef(first[where], second[where])[0, 1])
-
-
-def overlap(first: np.ndarray, second: np.ndarray) -> float:
-    return float(2 * (first & second).sum() / max(first.sum() + second.sum(), 1))
-
-
-def read(source: sitk.Image | Path) -> sitk.Image:
-    return source if isinstance(source, sitk.Image) else read_volume(source, "moving")
+    numbers = {name: float(row[name]) for name in NUMBERS}
+    return Quality(**numbers, **likenesses, warnings=tuple(json.loads(row["warnings"])))
 
 
 def judged(case: Case, reference: sitk.Transform | None, preset: str) -> tuple[dict[str, object], Registration | None]:
@@ -128,8 +97,7 @@ def judged(case: Case, reference: sitk.Transform | None, preset: str) -> tuple[d
         return row | {"verdict": REFUSED, "reasons": str(refusal), "error_mm": float("inf")}, None
     row |= {"verdict": registration.quality.verdict, "reasons": " ".join(registration.quality.reasons)}
     row["error_mm"] = 0.0 if case.kind == "none" else error_mm(registration, case, reference)
-    row["quality"] = json.dumps(dataclasses.asdict(registration.quality))
-    return row | features(registration), registration
+    return row | columns_of(registration.quality), registration
 
 
 def run(options: argparse.Namespace) -> None:
@@ -168,11 +136,8 @@ def write(path: Path, row: dict[str, object]) -> None:
 
 
 def verdict_of(row: dict[str, str]) -> str:
-    """The verdict of the rule of today on the measures of a row."""
-    if not row["quality"]:
-        return REFUSED
-    values = json.loads(row["quality"])
-    return Quality(**{**values, "warnings": tuple(values["warnings"])}).verdict
+    """The verdict of today's rule on the measures of a row."""
+    return REFUSED if row["verdict"] == REFUSED else quality_of(row).verdict
 
 
 def table(found: list[dict[str, str]]) -> str:

@@ -14,7 +14,17 @@ import SimpleITK as sitk
 from ..files.writing import whole_or_nothing
 from ..network.weights import Card
 from ..provenance import Provenance
-from ..quality import DO_NOT_USE, FOLDING_NOTABLE, GOOD, INVERSE_ERROR_MM, LOOK, NCC_WEAK, Quality
+from ..quality import (
+    DO_NOT_USE,
+    FOLDING_NOTABLE,
+    GOOD,
+    INVERSE_ERROR_MM,
+    LIKENESS_LOW,
+    LOOK,
+    NCC_WEAK,
+    OVERLAP_LOW,
+    Quality,
+)
 from .canonical_view import CanonicalView
 from .figures import ReportFigure, draw
 from .page import page
@@ -171,6 +181,11 @@ def _measures(quality: Quality) -> Iterable[tuple[str, str, str, str]]:
     yield "Mean displacement", "", f"{q.displacement_mean_mm:.2f} mm", "non-linear part, in the brain"
     yield "Largest displacement", "", f"{q.displacement_max_mm:.2f} mm", ""
     yield "Brain without counterpart", "", f"{q.empty_percent:.2f} %", "outside what the moving image shows"
+    for role, found in (("Fixed", q.fixed_likeness), ("Moving", q.moving_likeness)):
+        if found is not None:
+            remark = f"{LIKENESS_LOW:.2f} and {OVERLAP_LOW:.2f} at least; the last is negative of a mirrored brain"
+            values = f"{found.correlation:.2f}, {found.overlap:.2f}, {found.handedness:.2f}"
+            yield f"{role} brain and template: correlation, overlap, handedness", values, "", remark
     if q.inverse_mean_mm is not None:
         yield "Error of the inverse, mean", "", f"{q.inverse_mean_mm:.3f} mm", "there and back"
         yield (

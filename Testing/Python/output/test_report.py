@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 
 from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.geometry.likeness import Likeness
 from ULAERegistrationLib.network.weights import Card
 from ULAERegistrationLib.output.canonical_view import CanonicalView
 from ULAERegistrationLib.output.report import ReportContent, write_report
@@ -21,6 +22,7 @@ from ULAERegistrationLib.quality import measure
 from ULAERegistrationLib.settings import RegistrationSettings
 
 SIZE = (32, 40, 36)
+LIKE = Likeness(correlation=0.85, overlap=0.96, handedness=0.25)  # as a whole T1 brain in its place has
 
 
 class Page(HTMLParser):
@@ -61,7 +63,9 @@ def content() -> ReportContent:
     card = Card("some-weights", 1, {"licence": "CC BY-NC 4.0", "sha256": "ab12"})
     return ReportContent(
         view=CanonicalView(fixed=fixed, moving=moving, brain=brain, steps=[flow, zero, zero], flow=flow),
-        quality=measure(fixed, moving, flow, brain, seconds={"alignment": 7.5, "network": 4.0}),
+        quality=measure(
+            fixed, moving, flow, brain, seconds={"alignment": 7.5, "network": 4.0}, likenesses=(LIKE, LIKE)
+        ),
         fixed=image,
         moving=image,
         card=card,

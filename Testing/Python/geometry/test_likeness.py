@@ -1,0 +1,71 @@
+"""What is no whole T1 brain in its place is unlike the template, and a mirrored one shows it in its halves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from ULAERegistrationLib.geometry.canonical import template
+from ULAERegistrationLib.geometry.likeness import likeness
+from ULAERegistrationLib.quality import LIKENESS_LOW, OVERLAP_LOW
+
+
+def canonical(image: sitk.Image) -> np.ndarray:
+    return sitk.GetArrayFromImage(image).transpose(2, 1, 0).astype(np.float32) / 255
+
+
+@pytest.fixture(scope="module")
+def average() -> np.ndarray:
+    return canonical(template())
+
+
+def test_the_template_is_like_itself(average):
+    found = likeness(average)
+    assert (found.correlation, found.handedness) == pytest.approx((1, 1), abs=1e-6)
+    assert found.overlap > OVERLAP_LOW
+
+
+def test_of_a_mirrored_brain_the_handedness_alone_changes_and_is_negative(average):
+    found = likeness(average[::-1])
+    assert found.handedness == pytest.approx(-1, abs=1e-6)
+    assert found.correlation > 0.95
+    assert found.overlap > OVERLAP_LOW
+
+
+def test_brightness_does_not_matter(average):
+    found = likeness(0.3 * average)
+    assert found.correlation == pytest.approx(1, abs=1e-5)
+    assert found.overlap == pytest.approx(likeness(average).overlap)
+
+
+@pytest.mark.parametrize("damage", ["upside down", "without its lower half", "inverted", "noise", "empty"])
+def test_what_is_no_whole_brain_in_its_place_is_unlike_the_template(average, damage):
+    brain = average > 0
+    image = {
+        "upside down": average[:, ::-1, ::-1],
+        "without its lower half": average * (np.arange(160) >= 75),
+        "inverted": (1.1 - average) * brain,
+        "noise": np.random.default_rng(0).random(average.shape, np.float32) * brain,
+        "empty": np.zeros_like(average),
+    }[damage]
+    found = likeness(image)
+    assert found.correlation < LIKENESS_LOW or found.overlap < OVERLAP_LOW
+
+
+def test_another_grid_is_refused(average):
+    with pytest.raises(ValueError, match="instead of"):
+        likeness(average[:, :, 8:])
+
+
+@pytest.mark.slow
+def test_everybody_is_like_the_template_and_nobody_is_mirrored(data_folder):
+    """Also the 48 people of whom it was not made."""
+    found = {
+        path.name: likeness(canonical(sitk.ReadImage(str(path))))
+        for path in sorted((data_folder / "brains").glob("*_t1.nii.gz"))
+    }
+    assert len(found) == 82
+    assert [name for name, one in found.items() if one.correlation < LIKENESS_LOW] == []
+    assert [name for name, one in found.items() if one.overlap < OVERLAP_LOW] == []
+    assert [name for name, one in found.items() if one.handedness <= 0] == []

@@ -1,0 +1,35 @@
+"""A result that is wrong is never called good: a small part of `Testing/benchmarks/verdicts.py`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import SimpleITK as sitk
+
+from ULAERegistrationLib import register
+from ULAERegistrationLib.geometry.canonical import template
+from ULAERegistrationLib.quality import GOOD
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import verdict_cases
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda brain: verdict_cases.mirrored(brain, 0), "The moving brain seems to be mirrored"),
+        (lambda brain: verdict_cases.without_half(brain, "left"), "The moving brain is not like the template"),
+    ],
+    ids=["mirrored", "half"],
+)
+def test_the_verdict_on_a_damaged_brain_is_not_good_and_says_why(coarse_model, damage, reason):
+    brain = sitk.BinShrink(template(), [2, 2, 2])
+    settings = {"preset": "fast", "model": coarse_model, "precision": "float32", "field_spacing": 4.0}
+    quality = register(brain, damage(brain), **settings).quality
+    assert quality.verdict != GOOD
+    assert [one for one in quality.reasons if reason in one], quality.reasons
