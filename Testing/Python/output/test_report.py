@@ -16,7 +16,7 @@ from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.geometry.likeness import Likeness
 from ULAERegistrationLib.network.weights import Card
 from ULAERegistrationLib.output.canonical_view import CanonicalView
-from ULAERegistrationLib.output.report import ReportContent, write_report
+from ULAERegistrationLib.output.report import Pictures, ReportContent, draw_pictures, write_report
 from ULAERegistrationLib.provenance import provenance_of
 from ULAERegistrationLib.quality import measure
 from ULAERegistrationLib.settings import RegistrationSettings
@@ -71,6 +71,12 @@ def content() -> ReportContent:
         card=card,
         provenance=provenance_of(RegistrationSettings(preset="smooth"), card, "cpu", "float32"),
     )
+
+
+@pytest.fixture(scope="module")
+def pictures(content: ReportContent) -> Pictures:
+    """Drawn once, as that takes most of the time."""
+    return draw_pictures(content.view)
 
 
 @pytest.fixture(scope="module")
@@ -150,9 +156,9 @@ def test_the_pictures_lie_beside_the_report_as_files(folder: Path, text: str) ->
         ({"inverse_mean_mm": 0.2, "inverse_p99_mm": 1.5, "inverse_max_mm": 3.25}, "good", "3.250 mm"),
     ],
 )
-def test_doubts_are_said_in_words(content, tmp_path: Path, changes: dict, tone: str, word: str) -> None:
+def test_doubts_are_said_in_words(content, pictures, tmp_path: Path, changes: dict, tone: str, word: str) -> None:
     quality = dataclasses.replace(content.quality, **changes)
-    write_report(dataclasses.replace(content, quality=quality), tmp_path / "report.html")
+    write_report(dataclasses.replace(content, quality=quality), tmp_path / "report.html", pictures=pictures)
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert ("div", {"class": f"verdict {tone}"}) in page.tags
     assert word in page.words
@@ -170,8 +176,8 @@ def test_without_matplotlib_the_report_says_so(content, tmp_path: Path, monkeypa
     assert ("section", "viewer") in [(tag, attributes.get("id")) for tag, attributes in page.tags]
 
 
-def test_a_report_that_cannot_be_written_is_refused_and_leaves_nothing(content, tmp_path: Path) -> None:
+def test_a_report_that_cannot_be_written_is_refused_and_leaves_nothing(content, pictures, tmp_path: Path) -> None:
     (tmp_path / "report.html").mkdir()
     with pytest.raises(RegistrationError, match="could not be written"):
-        write_report(content, tmp_path / "report.html")
+        write_report(content, tmp_path / "report.html", pictures=pictures)
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
