@@ -12,12 +12,11 @@ from slicer.i18n import tr as _
 
 PLATFORM = sys.platform
 NAMES = {"torch": "PyTorch"}  # as users know them, where that differs from the distribution's name
-REPORT = "matplotlib"  # what the report alone needs
 REQUIREMENTS = Path(__file__).parents[1] / "Resources" / "requirements.txt"
 
 
 def requirements() -> dict[str, str]:
-    """The distributions that a registration and its report need, and the versions that will do."""
+    """The distributions that a registration needs, and the versions that will do."""
     # torch 2.13 cannot be loaded by Slicer's Python on Windows; 2.2 is the newest there is for Slicer on macOS.
     found = {"torch": ">=2.2,<2.13" if PLATFORM == "win32" else ">=2.2"}
     for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines():
@@ -33,12 +32,7 @@ def missing() -> list[str]:
     Nothing is imported. What counts is the record of the installed distribution: the folder of a package can be found,
     and its import still fail, after an installation that broke off.
     """
-    return [NAMES.get(name, name) for name in _missing() if name != REPORT]
-
-
-def reportMissing() -> bool:
-    """Whether the report cannot be made, though the registration can."""
-    return REPORT in _missing()
+    return [NAMES.get(name, name) for name in _missing()]
 
 
 def install() -> str:
@@ -51,16 +45,11 @@ def install() -> str:
         todo = _installTorch()
         if todo:
             return todo
-    _pip([name for name in _missing() if name != REPORT])
+    _pip(_missing())
     if missing():
         sentence = _("Still not installed: {names}; install it, or restart Slicer and try again.")
         raise RuntimeError(sentence.format(names=", ".join(missing())))
     return ""
-
-
-def installForReport() -> None:
-    """Installs what the report needs, after asking."""
-    _pip([REPORT])
 
 
 def _missing() -> list[str]:

@@ -31,7 +31,7 @@ class Outputs:
     :param brainMasks: whether the brains that were found, where a volume shows more than the brain and has no mask,
         come into the scene as segmentations.
     :param steps: keep the fields of the three steps in the run's `steps`.
-    :param report: keep the report in the run's `report`; it needs matplotlib.
+    :param report: keep the report in the run's `report`; its figures need matplotlib, its viewer does not.
     :param temporaryFiles: leave the folder of the process where it is.
     """
 

@@ -10,7 +10,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from . import dependencies, maps
+from . import maps
 from .outputs import qualityOf, referenced, warpedVolume
 from .sideBySide import SideBySide
 
@@ -31,7 +31,7 @@ class QualityPanel:
         self._rows: list[tuple[str, str]] = []
         self._sideBySide = SideBySide()
         ui.jacobianButton.connect("clicked()", self.showJacobian)
-        ui.saveReportButton.connect("clicked()", self.onReportButton)
+        ui.saveReportButton.connect("clicked()", self.saveReport)
         ui.diceButton.connect("clicked()", self.measureDice)
         ui.copyTableButton.connect("clicked()", self.copyTable)
         ui.saveTableButton.connect("clicked()", self.saveTable)
@@ -67,13 +67,10 @@ class QualityPanel:
     def update(self) -> None:
         """Brings the buttons in line with the selectors and with what is there."""
         ui = self._ui
-        button, installing = ui.saveReportButton, not self._report and dependencies.reportMissing()
-        button.text = _("Install {name}").format(name=dependencies.REPORT) if installing else _("Save report...")
-        button.enabled = bool(self._report) or installing
-        if installing:
-            button.toolTip = _("The report needs it; the next registration then makes one.")
-        elif self._report:
-            button.toolTip = _("Save figures and measures of this result as one HTML file.")
+        button = ui.saveReportButton
+        button.enabled = bool(self._report)
+        if self._report:
+            button.toolTip = _("Save this result to look through, with all measures, as one HTML file for any browser.")
         else:
             button.toolTip = _(
                 "Register first; the report is kept until the next registration or until the scene is closed."
@@ -124,17 +121,6 @@ class QualityPanel:
             ui, fixed = self._ui, referenced(self._transformNode, "fixed")
             found = maps.dice(ui.diceFixedSelector.currentNode(), ui.diceWarpedSelector.currentNode(), fixed)
             self._fill(_diceRows(found) + _rows(qualityOf(self._transformNode)))
-
-    def onReportButton(self) -> None:
-        """Saves the report, or installs what it needs: what the button says."""
-        if self._report:
-            self.saveReport()
-            return
-        try:
-            with slicer.util.tryWithErrorDisplay(_("The installation was not completed.")):
-                dependencies.installForReport()
-        finally:
-            self.update()
 
     def saveReport(self) -> None:
         """Asks for a file and writes the report to it."""

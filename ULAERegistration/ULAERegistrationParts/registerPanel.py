@@ -148,7 +148,7 @@ class RegisterPanel:
                 ui.warpedCheckBox.checked,
                 self._binding.carried(),
                 steps=True,
-                report=not dependencies.reportMissing(),
+                report=True,
                 temporaryFiles=ui.keepFilesCheckBox.checked,
             )
             self.run = self._logic.register(
