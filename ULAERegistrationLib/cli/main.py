@@ -42,7 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: of the command line; None takes those of this process.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    if not (sys.argv[1:] if arguments is None else arguments):
+        parser.print_help(sys.stderr)
+        return 2
+    options = parser.parse_args(arguments)
     try:
         options.run(options)
     except RegistrationError as error:
@@ -69,15 +73,15 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"ulae {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    commands = parser.add_subparsers(required=True, title="commands", metavar="COMMAND", dest="command")
     add_register(commands)
     add_apply(commands)
     add_convert(commands)
+    add_batch(commands)
     add_brain(commands)
     add_info(commands)
     add_demo(commands)
     add_benchmark(commands)
-    add_batch(commands)
     add_train(commands)
     add_evaluate(commands)
     return parser

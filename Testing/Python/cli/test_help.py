@@ -14,6 +14,7 @@ import pytest
 
 from ULAERegistrationLib.cli import main as command_line
 from ULAERegistrationLib.cli.options import pair_name, progress_bar
+from ULAERegistrationLib.geometry.resampling import INTERPOLATIONS
 
 ROOT = Path(__file__).parents[3]
 
@@ -57,6 +58,16 @@ def test_the_help_says_what_the_exit_status_means_and_fits_a_terminal(monkeypatc
     for words in ("exit status:", "0  done", "1  failed", "2  wrong usage"):
         assert words in text
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_without_a_command_the_help_is_shown(capsys) -> None:
+    assert command_line.main([]) == 2
+    assert "commands:" in capsys.readouterr().err
+
+
+def test_every_way_of_sampling_can_be_asked_for() -> None:
+    (action,) = (action for action in commands()["apply"]._actions if action.dest == "interpolation")
+    assert action.choices == INTERPOLATIONS
 
 
 def test_off_a_terminal_progress_is_one_line_that_names_the_pair(capsys) -> None:
