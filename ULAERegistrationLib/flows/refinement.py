@@ -1,16 +1,19 @@
 """Refinement of one pair: a residual flow, fitted to the two images, on top of the network's flows.
 
-It is greedy and compositional, as SyN is: at every step the gradients of the local NCC and of the warped image give an
-update, which is smoothed and composed with the residual flow, from coarse grids to fine ones. The moving image is
-always sampled once, through the total map. A composition of small smooth updates hardly folds; remaining folds are
-removed at the end.
+It is greedy and compositional, as SyN is: at every step the gradients of a measure of similarity and of the warped
+image give an update, which is smoothed and composed with the residual flow, from coarse grids to fine ones. The moving
+image is always sampled once, through the total map. A composition of small smooth updates hardly folds; remaining folds
+are removed at the end.
+
+Images of one contrast are compared by the local NCC; images of different contrasts by their self-similarity, whose
+descriptors take the place of the intensities.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from itertools import pairwise
 
 import torch
@@ -19,6 +22,7 @@ from torch import Tensor
 from ..progress import REFINEMENT, Progress, silent
 from ..settings import PRESETS, RegistrationSettings
 from .fold_removal import remove_folds
+from .self_similarity import self_similarity
 from .similarity import LocalNCC, separable
 from .warp import compose, compose_all, resize_flow, warp
 
@@ -30,6 +34,7 @@ DECAY_MEAN, DECAY_SQUARE = 0.9, 0.99
 # Added to Adam's denominator: where the gradient is smaller, the step shrinks instead of being scaled up. In NCC of a
 # window per voxel of movement; gradients are about ten times as large where brains differ.
 FLOOR = 0.02
+LIKENESS_WEIGHT = 4.0  # of the self-similarity
 # A level stops once its last 10 steps gain less than this in NCC; if the whole level gained less, its updates are
 # discarded.
 PAYS, LAST_STEPS = 1e-4, 10
@@ -57,6 +62,21 @@ class Level:
     cost: float
 
 
+@dataclass(frozen=True)
+class Measure:
+    """What the refinement maximises.
+
+    Attributes:
+        features: computes what is compared from an image `[1, 1, l, p, s]`: `[1, C, l, p, s]`.
+        similarity: makes the measure, larger for images that match better, from the fixed image's features.
+        levels: of the pyramid, the coarsest first.
+    """
+
+    features: Callable[[Tensor], Tensor]
+    similarity: Callable[[Tensor, Level], Callable[[Tensor], Tensor]]
+    levels: tuple[Level, ...]
+
+
 LEVELS = (
     Level(image=1 / 8, flow=1 / 8, steps=60, window=5, stride=1, smoothness=0.6, cost=0.01),
     Level(image=1 / 4, flow=1 / 4, steps=60, window=7, stride=1, smoothness=0.6, cost=0.02),
@@ -64,6 +84,16 @@ LEVELS = (
     Level(image=1, flow=2 / 3, steps=20, window=9, stride=2, smoothness=0.3, cost=1),
 )
 ITERATIONS = sum(level.steps for level in LEVELS)
+SAME_CONTRAST = Measure(
+    features=lambda image: image,
+    similarity=lambda fixed, level: LocalNCC(fixed, level.window, level.stride),
+    levels=LEVELS,
+)
+OTHER_CONTRAST = Measure(
+    features=self_similarity,
+    similarity=lambda fixed, level: partial(_likeness, fixed),
+    levels=tuple(replace(level, smoothness=1.5 * level.smoothness) for level in LEVELS[:3]),
+)
 
 
 def refine(
@@ -72,6 +102,7 @@ def refine(
     fixed: Tensor,
     moving: Tensor,
     settings: RegistrationSettings,
+    measure: Measure = SAME_CONTRAST,
     progress: Progress = silent,
 ) -> list[Tensor]:
     """Refine the network's flows on this pair.
@@ -84,6 +115,7 @@ def refine(
         fixed, moving: float32 `[1, 1, L, P, S]` in [0, 1], on one grid.
         settings: `preset` ("fast" changes nothing; "smooth" doubles the weight of smoothness and leaves no folded
             voxel), `refinement_iterations` (of all levels together) and `smoothness` (1 keeps the preset's own).
+        measure: what is maximised.
         progress: called before every step with the fraction done and a message; it may raise `Cancelled` to stop.
 
     Returns:
@@ -94,7 +126,8 @@ def refine(
         return list(flows)
     device = flows[0].device
     fixed, moving = fixed.to(device), moving.to(device)
-    wanted = ITERATIONS if settings.refinement_iterations is None else settings.refinement_iterations
+    own = sum(level.steps for level in measure.levels)
+    wanted = own if settings.refinement_iterations is None else settings.refinement_iterations
     refined = list(flows)
     if wanted:
         weight = preset.smoothness * settings.smoothness
@@ -103,7 +136,8 @@ def refine(
                 fixed,
                 moving,
                 compose_all(refined),
-                _steps(wanted),
+                measure,
+                _steps(wanted, measure.levels),
                 weight,
                 lambda part: progress(0.9 * part, REFINEMENT.message),
             )
@@ -114,12 +148,12 @@ def refine(
     return refined
 
 
-def _steps(wanted: int) -> list[int]:
-    """Distribute the wanted number of steps over the levels, in the proportion of `LEVELS`, the coarsest first."""
+def _steps(wanted: int, levels: Sequence[Level]) -> list[int]:
+    """Distribute the wanted number of steps over the levels, in the proportion of their own, the coarsest first."""
     ends = [0]
-    for level in LEVELS:
+    for level in levels:
         ends.append(ends[-1] + level.steps)
-    ends = [round(end * wanted / ITERATIONS) for end in ends]
+    ends = [round(end * wanted / ends[-1]) for end in ends]
     return [stop - start for start, stop in pairwise(ends)]
 
 
@@ -127,6 +161,7 @@ def _residual(
     fixed: Tensor,
     moving: Tensor,
     base: Tensor,
+    measure: Measure,
     steps: Sequence[int],
     smoothness: float,
     report: Callable[[float], None],
@@ -134,12 +169,12 @@ def _residual(
     """Find the flow r that makes moving o T_base o T_r match fixed, on the full grid."""
     size = moving.shape[2:]
     residual = torch.zeros_like(base)
-    total = sum(level.cost * count for level, count in zip(LEVELS, steps, strict=True))
+    total = sum(level.cost * count for level, count in zip(measure.levels, steps, strict=True))
     done = 0.0
-    for level, count in zip(LEVELS, steps, strict=True):
+    for level, count in zip(measure.levels, steps, strict=True):
         image_size, flow_size = _scaled(size, level.image), _scaled(size, level.flow)
-        level_moving = shrink_image(moving, image_size)
-        ncc = LocalNCC(shrink_image(fixed, image_size), level.window, level.stride)
+        level_moving = measure.features(shrink_image(moving, image_size))
+        similarity = measure.similarity(measure.features(shrink_image(fixed, image_size)), level)
         level_base = resize_flow(base, flow_size)
         residual = resize_flow(residual, flow_size)
         start, direction = residual, _Direction()
@@ -148,7 +183,7 @@ def _residual(
             report(done / total)
             done += level.cost
             flow = compose(level_base, residual)
-            value, force = _force(ncc, warp(level_moving, resize_flow(flow, image_size)), flow_size)
+            value, force = _force(similarity, warp(level_moving, resize_flow(flow, image_size)), flow_size)
             values.append(value)
             if len(values) > LAST_STEPS and value - values[-1 - LAST_STEPS] < PAYS:
                 break
@@ -159,19 +194,20 @@ def _residual(
     return resize_flow(residual, size)
 
 
-def _force(ncc: LocalNCC, warped: Tensor, size: Sequence[int]) -> tuple[float, Tensor]:
-    """Compute the NCC and its gradient with respect to an update v in `warped(p + v(p))`, smoothed, on the flow's grid.
+def _force(similarity: Callable[[Tensor], Tensor], warped: Tensor, size: Sequence[int]) -> tuple[float, Tensor]:
+    """Compute a similarity and its gradient for an update v in `warped(p + v(p))`, smoothed, on the flow's grid.
 
     Args:
-        ncc: similarity with the fixed image of this level.
-        warped: the moving image warped by the flow so far, `[1, 1, l, p, s]`.
+        similarity: with the fixed image of this level.
+        warped: the moving image's features warped by the flow so far, `[1, C, l, p, s]`.
         size: of the flow's grid.
     """
     warped.requires_grad_()
     with torch.enable_grad():
-        value = ncc(warped)
+        value = similarity(warped)
         (slope,) = torch.autograd.grad(value, warped)
-    force = _image_gradient(warped.detach()) * slope
+    channels = zip(warped.detach().split(1, 1), slope.split(1, 1), strict=True)
+    force = sum((_image_gradient(channel).mul_(steepness) for channel, steepness in channels), torch.zeros(()))
     ratios = [(n - 1) / (m - 1) for n, m in zip(force.shape[2:], size, strict=True)]
     matrices = [
         _gaussian(n, m, UPDATE_SIGMA * ratio, force.device)
@@ -180,6 +216,11 @@ def _force(ncc: LocalNCC, warped: Tensor, size: Sequence[int]) -> tuple[float, T
     # A displacement of one flow voxel is `ratio` image voxels, and moves all the image voxels around the flow voxel.
     gain = torch.tensor(ratios, device=force.device).view(1, 3, 1, 1, 1) * torch.tensor(ratios).prod().item()
     return value.item(), separable(force, matrices) * gain
+
+
+def _likeness(fixed: Tensor, warped: Tensor) -> Tensor:
+    """Compute minus the mean square difference of features, weighted to be comparable with an NCC."""
+    return -LIKENESS_WEIGHT * (warped - fixed).square().mean()
 
 
 def _image_gradient(image: Tensor) -> Tensor:

@@ -1,0 +1,56 @@
+"""MIND-SSC, the self-similarity context: descriptors of an image that hardly depend on its contrast.
+
+Heinrich et al., Towards realtime multimodal fusion for image-guided interventions using self-similarities, MICCAI 2013.
+Each channel says how alike the patches around two of a voxel's six neighbours are; of the fifteen pairs of neighbours
+the twelve count that do not lie opposite each other.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .similarity import window_sum
+
+DISTANCE = 1  # voxels between a voxel and its neighbours; at 2 mm, 2 voxels match tissues less well
+PATCH = 3  # voxels, side of the patches that are compared
+NOISE_LIMITS = (1e-3, 1e3)  # of the local variance, as a multiple of its mean over the image
+NEIGHBOURS = ((1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1))
+PAIRS = tuple(
+    (first, second)
+    for first, second in combinations(range(6), 2)
+    if any(a + b for a, b in zip(NEIGHBOURS[first], NEIGHBOURS[second], strict=True))
+)
+
+
+def self_similarity(image: Tensor) -> Tensor:
+    """Compute the descriptors of an image.
+
+    Args:
+        image: `[1, 1, L, P, S]`, float32.
+
+    Returns:
+        `[1, 12, L, P, S]` in (0, 1]; the largest of a voxel's twelve values is 1.
+    """
+    padded = F.pad(image, [DISTANCE] * 6, mode="replicate")
+    size = image.shape[2:]
+    seen = [
+        padded[
+            :,
+            :,
+            DISTANCE * (1 + a) : DISTANCE * (1 + a) + size[0],
+            DISTANCE * (1 + b) : DISTANCE * (1 + b) + size[1],
+            DISTANCE * (1 + c) : DISTANCE * (1 + c) + size[2],
+        ]
+        for a, b, c in NEIGHBOURS
+    ]
+    distance = torch.cat([(seen[first] - seen[second]).square_() for first, second in PAIRS], 1)
+    distance = window_sum(distance, PATCH).div_(PATCH**3)
+    distance -= distance.amin(1, keepdim=True)
+    variance = distance.mean(1, keepdim=True)
+    mean = variance.mean().item()
+    variance.clamp_(max(NOISE_LIMITS[0] * mean, 1e-12), max(NOISE_LIMITS[1] * mean, 1e-12))
+    return distance.div_(variance).neg_().exp_()
