@@ -15,12 +15,13 @@ from torch import Tensor
 from .errors import RegistrationError
 from .files.transforms import read_transform
 from .files.volumes import Source, check_brain_volume, header_doubts, read_mask, read_volume
-from .flows.refinement import refine
+from .flows.refinement import OTHER_CONTRAST, refine
 from .flows.similarity import LocalNCC
 from .flows.warp import compose_all, downsample_image, upsample_flow, warp
 from .geometry.alignment import align
 from .geometry.brain import brain_mask, cut_sides, find_brain
 from .geometry.canonical import sample_on_canonical
+from .geometry.contrast import have_same_contrast
 from .geometry.likeness import likeness
 from .geometry.resampling import resample
 from .geometry.transforms import total_transform
@@ -32,8 +33,13 @@ from .progress import ALIGNMENT, BRAIN, FIELD, NETWORK, QUALITY, REFINEMENT, Pro
 from .provenance import provenance_of
 from .quality import NCC_WINDOW, measure
 from .result import Registration, Step
-from .settings import PRESETS, RegistrationSettings
+from .settings import PRESETS, PresetName, RegistrationSettings
 from .tensors import array_of, tensor_of
+
+DIFFERENT_CONTRASTS = (
+    "The two scans differ in contrast, for which the network was not trained, so they were matched by their "
+    "self-similarity alone; look at the result before you use it."
+)
 
 
 def register(
@@ -49,7 +55,8 @@ def register(
     """Register a moving brain scan to a fixed one.
 
     Args:
-        fixed, moving: T1 scans of a head or a brain: SimpleITK images or files; any orientation and spacing.
+        fixed, moving: MR scans of a head or a brain: SimpleITK images or files; any orientation and spacing. The
+            network is trained on T1; scans of different contrasts are matched without it.
         settings: how to register; None takes the defaults.
         fixed_mask, moving_mask: the brain in each scan, on that scan's grid. Where none is given and the scan shows
             more than the brain, the brain is extracted (see `RegistrationSettings.brain`).
@@ -89,6 +96,9 @@ def register(
     fixed_canonical = sample_on_canonical(fixed, alignment.fixed_to_canonical, fixed_brain.shown)
     moving_canonical = sample_on_canonical(moving, alignment.moving_to_canonical, moving_brain.shown)
     brain = fixed_canonical > 0
+    if settings.contrast == "auto":
+        same = have_same_contrast(fixed_canonical, moving_canonical)
+        settings = dataclasses.replace(settings, contrast="same" if same else "different")
 
     found = canonical_flows(
         fixed=_tensor(fixed_canonical),
@@ -164,15 +174,28 @@ def canonical_flows(
 ) -> CanonicalFlows:
     """Compute the flows of a pair by the network and, if the preset has one, by the refinement.
 
-    Flows that lower the NCC of the two images are replaced by zeros.
+    Flows that lower the NCC of the two images are replaced by zeros. Images of different contrasts, which the network
+    has never seen, are matched by the refinement alone, whatever the preset.
 
     Args:
         fixed, moving: float32 `[1, 1, L, P, S]` in [0, 1] on one grid of 1 mm voxels, moving linearly aligned.
         network, card: as `load_network` returns them.
-        settings: preset, device, precision and the refinement's settings are used.
+        settings: preset, contrast ("auto" counts as the same), device, precision and the refinement's settings.
         clock: receives the progress and measures the stages; its callback may raise `Cancelled`.
     """
     clock = clock or StageClock()
+    if settings.contrast == "different":
+        clock.begin(REFINEMENT)
+        preset: PresetName = "smooth" if settings.preset == "smooth" else "accurate"
+        flows = refine(
+            [torch.zeros(1, 3, *fixed.shape[2:])] * 3,
+            fixed=fixed,
+            moving=moving,
+            settings=dataclasses.replace(settings, preset=preset),
+            measure=OTHER_CONTRAST,
+            progress=clock.within,
+        )
+        return CanonicalFlows(flows, (DIFFERENT_CONTRASTS,), "cpu", "float32")
     clock.begin(NETWORK)
     prediction = predict_flows(
         network,

@@ -13,11 +13,13 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 BrainChoice = Literal["auto", "given", "skip"]
 Extractor = Literal["ulae", "deepbet"]
+Contrast = Literal["auto", "same", "different"]
 ALIGNMENTS: tuple[AlignmentMethod, ...] = get_args(AlignmentMethod)
 DEVICES: tuple[Device, ...] = get_args(Device)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 BRAIN_CHOICES: tuple[BrainChoice, ...] = get_args(BrainChoice)
 EXTRACTORS: tuple[Extractor, ...] = get_args(Extractor)
+CONTRASTS: tuple[Contrast, ...] = get_args(Contrast)
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class RegistrationSettings:
             which has to be installed.
         alignment: how the linear part is found: "affine" or "rigid" search, "centre" (the centres of mass are made to
             coincide), or "none", if the two images already share a frame.
+        contrast: whether the two scans have the "same" contrast, for which the network was trained, or a "different"
+            one, for which the images are matched by their self-similarity instead; "auto" recognises it.
         device: where the network runs; "auto" takes CUDA if it is available, then MPS, then the CPU.
         precision: number type of the convolutions; flows and coordinates are always float32. "auto" takes half
             precision where the processor or GPU has it in hardware and its results agree with float32.
@@ -74,6 +78,7 @@ class RegistrationSettings:
     brain: BrainChoice = "auto"
     extractor: Extractor = "ulae"
     alignment: AlignmentMethod = "affine"
+    contrast: Contrast = "auto"
     device: Device = "auto"
     precision: Precision = "auto"
     model: str | None = None
@@ -87,6 +92,7 @@ class RegistrationSettings:
             ("brain", BRAIN_CHOICES),
             ("extractor", EXTRACTORS),
             ("alignment", ALIGNMENTS),
+            ("contrast", CONTRASTS),
             ("device", DEVICES),
             ("precision", PRECISIONS),
         ):

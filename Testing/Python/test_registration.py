@@ -272,3 +272,20 @@ def test_the_command_registers_the_brains_of_the_masks_and_labels_come_along(
     assert main([str(a) for a in back]) == 0
     moving, returned = (read_array(tmp_path / name) for name in ("every_second_voxel.nii.gz", "back.nii.gz"))
     assert np.corrcoef(moving.ravel(), returned.ravel())[0, 1] > 0.97
+
+
+@pytest.mark.slow
+def test_another_contrast_is_recognised_matched_without_the_network_and_never_called_good(simulated, points):
+    values = sitk.GetArrayFromImage(sitk.ReadImage(str(simulated.moving)))
+    inverted = sitk.GetImageFromArray(np.where(values > 0, 280 - values.astype(np.int16), 0).astype(np.int16))
+    inverted.CopyInformation(sitk.ReadImage(str(simulated.moving)))
+    found = register(simulated.fixed, inverted, preset="fast")
+
+    def error(transform: sitk.Transform) -> float:
+        return float(np.linalg.norm(mapped(transform, points) - mapped(simulated.truth, points), axis=1).mean())
+
+    assert found.provenance.settings["contrast"] == "different"
+    assert "network" not in found.quality.seconds
+    assert error(found.transform) < 0.9 * error(found.alignment.fixed_to_moving)
+    assert found.quality.verdict == "look at it"
+    assert any("differ in contrast" in reason for reason in found.quality.reasons)

@@ -15,6 +15,7 @@ from ..progress import Progress, silent
 from ..settings import (
     ALIGNMENTS,
     BRAIN_CHOICES,
+    CONTRASTS,
     DEVICES,
     EXTRACTORS,
     PRECISIONS,
@@ -71,6 +72,13 @@ def add_settings(command: argparse.ArgumentParser) -> None:
         "them (given), or take them as they are (skip)",
     )
     command.add_argument("--extractor", choices=EXTRACTORS, default="ulae", help="what finds the brain; default: ulae")
+    command.add_argument(
+        "--contrast",
+        choices=CONTRASTS,
+        default="auto",
+        help="scans of different contrasts (T1 and FLAIR) are matched by self-similarity, not by the network; default: "
+        "auto",
+    )
     command.add_argument("--alignment", choices=ALIGNMENTS, default="affine", help="default: affine")
     command.add_argument("--no-affine", action="store_const", dest="alignment", const="none", help="--alignment none")
     add_network(command)
@@ -95,6 +103,7 @@ def settings_of(options: argparse.Namespace) -> RegistrationSettings:
         brain=options.brain,
         extractor=options.extractor,
         alignment=options.alignment,
+        contrast=options.contrast,
         device=options.device,
         precision=options.precision,
         model=options.model,
