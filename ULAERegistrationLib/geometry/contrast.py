@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-BLOCK = 4  # voxels, side of the blocks that are averaged: folds of the cortex never match before a registration
+from .likeness import block_means
+
 WHOLLY = 0.9  # fraction of a block that has to be brain in both
 # After the affine alignment of different people's brains, scans of one contrast (T1, T1 with contrast agent, T2, FLAIR)
 # correlated by .42 to .64, those of different contrasts by -.37 to .28.
@@ -23,21 +24,16 @@ def have_same_contrast(fixed: np.ndarray, moving: np.ndarray) -> bool:
 def intensity_correlation(fixed: np.ndarray, moving: np.ndarray) -> float:
     """Compute the correlation of two scans' intensities in the brain, averaged over blocks.
 
+    Before a registration the folds of the cortex do not match; blocks are larger than these.
+
     Args:
         fixed, moving: linearly aligned scans on one grid, float32 [L, P, S], 0 outside the brain.
 
     Returns:
         -1 to 1; 0 where the brains hardly overlap or one of them is constant.
     """
-    inside = _averaged(((fixed > 0) & (moving > 0)).astype(np.float32)) > WHOLLY
-    first, second = _averaged(fixed)[inside], _averaged(moving)[inside]
+    inside = block_means(((fixed > 0) & (moving > 0)).astype(np.float32)) > WHOLLY
+    first, second = block_means(fixed)[inside], block_means(moving)[inside]
     if len(first) < 2 or first.std() == 0 or second.std() == 0:
         return 0.0
     return float(np.corrcoef(first, second)[0, 1])
-
-
-def _averaged(image: np.ndarray) -> np.ndarray:
-    """Average an image over blocks of `BLOCK` voxels."""
-    blocks = [side // BLOCK for side in image.shape]
-    image = image[tuple(slice(BLOCK * number) for number in blocks)]
-    return image.reshape(blocks[0], BLOCK, blocks[1], BLOCK, blocks[2], BLOCK).mean((1, 3, 5))

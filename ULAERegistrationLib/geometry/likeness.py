@@ -49,7 +49,7 @@ def likeness(image: np.ndarray) -> Likeness:
     if image.shape != CANONICAL_SIZE:
         raise ValueError(f"The image has {image.shape} voxels instead of {CANONICAL_SIZE}.")
     average, its_brain = _template()
-    values = _blocks(image)
+    values = block_means(image)
     brain = values > BRAIN * np.percentile(values, 99)
     either = brain | its_brain
     return Likeness(
@@ -63,10 +63,10 @@ def likeness(image: np.ndarray) -> Likeness:
 def _template() -> tuple[np.ndarray, np.ndarray]:
     """Return the blocks of the template, and which of them are brain."""
     average, mask = (sitk.GetArrayViewFromImage(image).transpose(2, 1, 0) for image in (template(), template_mask()))
-    return _blocks(average), _blocks(mask) > 0.5
+    return block_means(average), block_means(mask) > 0.5
 
 
-def _blocks(values: np.ndarray) -> np.ndarray:
+def block_means(values: np.ndarray) -> np.ndarray:
     """Compute the mean of each block, float32."""
     parts = [part for size in values.shape for part in (size // BLOCK, BLOCK)]
     return values.astype(np.float32, copy=False).reshape(parts).mean((1, 3, 5))
