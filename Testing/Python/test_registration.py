@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -289,3 +290,18 @@ def test_another_contrast_is_recognised_matched_without_the_network_and_never_ca
     assert error(found.transform) < 0.9 * error(found.alignment.fixed_to_moving)
     assert found.quality.verdict == "look at it"
     assert any("differ in contrast" in reason for reason in found.quality.reasons)
+
+
+def digest(registration) -> str:
+    """Of everything that was computed."""
+    total = hashlib.sha256(sitk.GetArrayViewFromImage(registration.warped).tobytes())
+    total.update(registration.flow.tobytes())
+    for transform in (registration.alignment.fixed_to_canonical, registration.alignment.moving_to_canonical):
+        total.update(np.array(transform.GetParameters()).tobytes())
+    return total.hexdigest()
+
+
+@pytest.mark.slow
+def test_a_second_run_gives_the_same_bytes(simulated, registration):
+    again = register(simulated.fixed, simulated.moving, preset="fast", precision="float32", device="cpu")
+    assert digest(again) == digest(registration)

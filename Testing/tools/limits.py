@@ -19,6 +19,32 @@ What happens with an input that is not an ordinary brain scan. This page is made
 `python Testing/tools/limits.py`, and the tests try every row from Python, from the shell and, where a node can hold it,
 in Slicer's scene.
 """
+END = """
+## When something fails on the way
+
+- Files and folders appear under their names only when they are complete. Every image and transform is looked at after
+  it was written. What a killed process left half written (`.partial-...`) is removed by the next one that writes there.
+- A finished registration that its place does not take, because the disk is full say, is written to a folder of its own
+  for temporary files, or in the home folder; the message says where, and the exit status is 1. In Slicer the result
+  comes into the scene all the same.
+- A cohort goes on with the next pair; the same call later registers what has no result, or one of other inputs,
+  settings or weights. Two runs in one folder at a time are refused.
+- Ctrl-C and SIGTERM end a command in one line that says what is kept. Times are measured by clocks that nobody sets.
+- Where ITK's own libraries meet a full disk they print lines of their own before the sentence.
+
+## Files that others made
+
+Weights are read from safetensors alone, with a hash. Nothing is fetched, and no shell is given a string. Names, headers
+and cards are shown as text in pages, tables and terminals. `python Testing/tools/fuzz_reading.py` reads files that were
+damaged at random: each ends in an image or a sentence, within a gigabyte and twenty seconds. HDF5 files, of which a few
+bytes can end the process that reads them, are read in another process first.
+
+## The same input, the same bytes
+
+The same inputs, settings, weights, device, precision and number of threads on one machine give the same bytes. What
+else changes the last digits: another processor or GPU, the precision (`auto` depends on the processor), the number of
+threads, other versions of torch, SimpleITK or numpy. `quality.json` says with which a result was made.
+"""
 SECTIONS = {
     "refused": "Refused in one sentence, before anything is computed; the words are of that sentence.",
     "warned": 'Accepted with a warning, which stands in the report; the verdict is then at most "look at it".',
@@ -36,7 +62,7 @@ def text() -> str:
             f"\n**{heading}**\n\n| input | {'words' if outcome in ('refused', 'warned') else 'note'} |\n|---|---|\n"
         )
         parts += [_row(case) for case in rows]
-    return "".join(parts)
+    return "".join([*parts, END])
 
 
 def _row(case: InputCase) -> str:

@@ -6,6 +6,7 @@ import argparse
 import json
 
 from .. import __version__
+from ..errors import printable
 from .options import Commands, add_command, add_json
 
 
@@ -52,4 +53,4 @@ def _info(options: argparse.Namespace) -> None:
         print(json.dumps({**facts, "card": card.details}, indent=2))
         return
     for name, value in facts.items():
-        print(f"{name:12} {', '.join(value) if isinstance(value, list) else value}")
+        print(f"{name:12} {printable(', '.join(value) if isinstance(value, list) else str(value))}")

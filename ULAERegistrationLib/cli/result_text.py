@@ -7,6 +7,7 @@ from typing import Any
 
 import SimpleITK as sitk
 
+from ..errors import printable
 from ..geometry.resampling import resample
 from ..overlap import dice
 from ..result import Registration
@@ -45,4 +46,4 @@ def print_result(registration: Registration, measures: Mapping[str, Any]) -> Non
         print(f", mean Dice {measures['dice_before']:.3f} -> {measures['dice_after']:.3f}", end="")
     print(f", folded {quality.folded_percent:.3f} %, mean displacement {quality.displacement_mean_mm:.1f} mm")
     print(", ".join(f"{name} {seconds:.1f} s" for name, seconds in quality.seconds.items()))
-    print(f"weights {registration.card.name}: {registration.card.licence}")
+    print(f"weights {printable(registration.card.name)}: {printable(registration.card.licence)}")

@@ -48,6 +48,8 @@ def write_checked(image: sitk.Image, path: Path, compress: bool = True) -> None:
 def check_written(image: sitk.Image, path: Path) -> None:
     """Compare a file with the image that was written to it: its header and its last slice, and how long it is.
 
+    Of a vector image in NIfTI, the header, the length and the sum of its compressed bytes are looked at alone.
+
     Raises:
         OSError: where they differ.
     """
@@ -61,7 +63,9 @@ def check_written(image: sitk.Image, path: Path) -> None:
         size = image.GetSize()
         if reader.GetSize() != size or reader.GetNumberOfComponents() != image.GetNumberOfComponentsPerPixel():
             raise EOFError
-        # Reading a part of a vector image, ITK 5.4 writes beyond the memory that it has.
+        # Reading a part of a vector image, ITK 5.4 writes beyond the memory that it has; whole ones are large.
+        if reader.GetNumberOfComponents() > 1 and header is not None:
+            return
         if reader.GetNumberOfComponents() == 1:
             reader.SetExtractIndex([*[0] * (len(size) - 1), size[-1] - 1])
             reader.SetExtractSize([*size[:-1], 1])

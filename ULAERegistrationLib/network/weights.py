@@ -34,7 +34,7 @@ class Card:
     @property
     def licence(self) -> str:
         """The licence of the weights, or "unknown"."""
-        return self.details.get("licence", "unknown")
+        return str(self.details.get("licence", "unknown"))
 
 
 def save_network(network: ULAENet, path: Path, card: dict[str, Any]) -> None:

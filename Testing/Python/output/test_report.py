@@ -165,6 +165,21 @@ def test_doubts_are_said_in_words(content, pictures, tmp_path: Path, changes: di
     assert "b" not in [tag for tag, _ in page.tags], "words from outside are words, not markup"
 
 
+def test_cards_settings_and_warnings_are_shown_as_text(content, tmp_path: Path, monkeypatch) -> None:
+    """Names that others chose run no code in the page."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # the pictures take time, and are the same
+
+    def tags(words: str) -> list[tuple[str, list[str]]]:
+        card = Card(words, 1, {"licence": words, "sha256": words, "training": words})
+        provenance = dataclasses.replace(content.provenance, weights=words, machine=words, settings={words: words})
+        quality = dataclasses.replace(content.quality, warnings=(words,))
+        hostile = dataclasses.replace(content, card=card, provenance=provenance, quality=quality)
+        write_report(hostile, tmp_path / "report.html")
+        return [(tag, list(attributes)) for tag, attributes in Page((tmp_path / "report.html").read_text("utf-8")).tags]
+
+    assert tags("\"'><img src=x onerror=alert(1)><script>alert(1)</script>") == tags("plain words")
+
+
 def test_without_matplotlib_the_report_says_so(content, tmp_path: Path, monkeypatch) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
