@@ -15,6 +15,14 @@ from .hdf5 import MAGIC, is_cut_short
 from .text_headers import LONGEST
 
 TEXT, TEXT_EXTENSIONS = b"#Insight Transform File", (".tfm", ".txt")
+REFUSED = 3  # exit status
+READER = f"""
+import sys, SimpleITK
+try:
+    SimpleITK.ReadTransform(sys.argv[1])
+except RuntimeError:
+    sys.exit({REFUSED})
+"""
 SECONDS = 120  # the longest that a file may take to be read
 MATLAB_EXTENSION = ".mat"
 MATLAB_TYPES = {0: "<f8", 10: "<f4"}
@@ -46,15 +54,9 @@ def _try_in_another_process(path: Path) -> None:
     """Read an HDF5 file where a crash is no loss: a few bytes may end the process in which its library reads them."""
     if "python" not in Path(sys.executable).name.lower():  # an application that has Python in it
         return
-    command = [
-        sys.executable,
-        "-c",
-        "import sys, SimpleITK; SimpleITK.ReadTransform(sys.argv[1])",
-        str(path.absolute()),
-    ]
     try:
         ended = subprocess.run(
-            command,
+            [sys.executable, "-c", READER, str(path.absolute())],
             env={**os.environ, "PYTHONSAFEPATH": "1"},
             timeout=SECONDS,
             stdin=subprocess.DEVNULL,
@@ -65,8 +67,8 @@ def _try_in_another_process(path: Path) -> None:
         raise ValueError("endless") from None
     except OSError:  # no other process can be started
         return
-    if ended.returncode not in (0, 1):  # 1: ITK refuses it, and will say why
-        raise ValueError("it ends the process")
+    if ended.returncode not in (0, 1):  # 1: that process could not do its work
+        raise ValueError("it is refused, or ends the process")
 
 
 def _look_at_text(content: bytes) -> None:
