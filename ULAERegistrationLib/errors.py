@@ -24,4 +24,18 @@ class Cancelled(Exception):  # noqa: N818 - a wish, not an error
     """Raised by a progress callback to stop a registration; `register` has then written nothing."""
 
 
+# What torch, ITK and CUDA say in a RuntimeError.
+MEMORY_WORDS = ("allocate memory", "out of memory", "bad_alloc")
 NOT_ENOUGH_MEMORY = "There is not enough memory for this registration; close other programs and try again."
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Tell whether an error means too little memory: numpy raises a MemoryError, torch and ITK a RuntimeError."""
+    is_told = isinstance(error, RuntimeError) and any(words in str(error) for words in MEMORY_WORDS)
+    return is_told or isinstance(error, MemoryError)
+
+
+def unexpected(error: BaseException) -> str:
+    """Describe an error that is none of the input's; of a text of several lines the last is taken, as ITK's reason."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"The registration failed unexpectedly ({type(error).__name__}: {printable(lines[-1])})"

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from ..errors import NOT_ENOUGH_MEMORY, Cancelled, RegistrationError
+from ..errors import NOT_ENOUGH_MEMORY, Cancelled, RegistrationError, lacks_memory
 from .apply import add_apply
 from .batch import add_batch
 from .benchmark import add_benchmark
@@ -52,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RegistrationError as error:
         print(f"ulae: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
         print(f"ulae: {NOT_ENOUGH_MEMORY}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, Cancelled) as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from ..errors import NOT_ENOUGH_MEMORY, Cancelled, RegistrationError
+from ..errors import NOT_ENOUGH_MEMORY, Cancelled, RegistrationError, lacks_memory, unexpected
 from ..files.rescue import write_somewhere
 from ..files.volumes import read_labels, read_volume, write_image
 from ..files.writing import PARTIAL, whole_folder_or_nothing
@@ -122,10 +122,10 @@ def _register(
 def _sentence(error: Exception) -> str:
     if isinstance(error, RegistrationError):
         return str(error)
-    if isinstance(error, MemoryError):
+    if lacks_memory(error):
         return NOT_ENOUGH_MEMORY
     traceback.print_exception(error)
-    return f"The registration failed unexpectedly ({type(error).__name__}: {error})."
+    return f"{unexpected(error)}."
 
 
 def _measures(quality: dict) -> dict[str, str]:

@@ -17,7 +17,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from ..errors import NOT_ENOUGH_MEMORY, RegistrationError
+from ..errors import NOT_ENOUGH_MEMORY, RegistrationError, lacks_memory, unexpected
 from .job import RESULT, JobDescription
 from .memory import keep_freed_memory
 
@@ -82,15 +82,11 @@ def main(arguments: list[str] | None = None) -> int:
         run(job, Path(), report)
     except RegistrationError as error:
         report.error(str(error))
-    except MemoryError:
-        report.error(NOT_ENOUGH_MEMORY)
     except ModuleNotFoundError as error:
         report.error(f"The Python package {error.name} is missing; install it and register again.")
     except Exception as error:
         traceback.print_exc()
-        report.error(
-            f"The registration failed unexpectedly ({type(error).__name__}: {error}); the log has the details."
-        )
+        report.error(NOT_ENOUGH_MEMORY if lacks_memory(error) else f"{unexpected(error)}; the log has the details.")
     else:
         return 0
     return 1
