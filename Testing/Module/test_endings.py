@@ -109,3 +109,14 @@ def test_reloading_the_module_while_it_runs_ends_it(panel, pair, module, app):
     slicer.modules.ULAERegistrationWidget.onReload()
     assert run.state == "cancelled"
     assert module.widgetRepresentation().self().ui.registerButton.text == "Register"
+
+
+def test_a_result_for_which_its_folder_has_no_room_comes_into_the_scene_all_the_same(panel, pair, app):
+    click(panel)
+    folder = panel.registerPanel.run.folder
+    (folder / "result").write_text("in the way")  # as a full disk, it keeps the result from its place
+    run = finish(panel, app)
+    assert run.state == "done", run.error + run.log
+    assert run.transformNode is not None
+    assert run.volumeNode is not None
+    assert [path.name for path in folder.parent.glob("ulae-*")] == []

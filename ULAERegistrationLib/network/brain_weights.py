@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import RegistrationError
-from ..files.writing import whole_or_nothing
+from ..files.writing import check_input_file, whole_or_nothing
 
 
 def save_weights(weights: dict[str, Tensor], path: Path, card: dict[str, Any]) -> None:
@@ -43,8 +43,9 @@ def read_weights(path: Path, network: nn.Module) -> dict[str, Tensor]:
     from safetensors.torch import load
 
     path = Path(path)
-    if path.suffix != ".safetensors" or not path.is_file():
-        raise RegistrationError(f"The brain model {path} does not exist; give the path of a .safetensors file.")
+    if path.suffix != ".safetensors":
+        raise RegistrationError(f"The brain model {path} is not a .safetensors file; other formats are not read.")
+    check_input_file(path, "The brain model")
     data = path.read_bytes()
     try:
         card = json.loads(path.with_suffix(".json").read_text())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RegistrationError
-from ..files.writing import whole_or_nothing
+from ..files.writing import check_input_file, whole_or_nothing
 from .ulaenet import ULAENet
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -65,8 +65,7 @@ def load_network(path: str | Path | None = None) -> tuple[ULAENet, Card]:
     path = Path(path) if path else SHIPPED
     if path.suffix != ".safetensors":
         raise RegistrationError(f"The model {path} is not a .safetensors file; other formats are not read.")
-    if not path.is_file():
-        raise RegistrationError(f"The model {path} does not exist; give the path of a .safetensors file.")
+    check_input_file(path, "The model")
     data = path.read_bytes()
     card = _read_card(path)
     if "sha256" in card and hashlib.sha256(data).hexdigest() != card["sha256"]:

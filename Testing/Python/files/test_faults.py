@@ -12,12 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
 from ULAERegistrationLib.cli.results import Results
 from ULAERegistrationLib.errors import Cancelled, RegistrationError
 from ULAERegistrationLib.files import rescue
+from ULAERegistrationLib.files.points import read_points
 from ULAERegistrationLib.files.rescue import write_somewhere
-from ULAERegistrationLib.files.volumes import write_image
+from ULAERegistrationLib.files.transforms import read_transform
+from ULAERegistrationLib.files.volumes import read_volume, write_image
 from ULAERegistrationLib.files.writing import (
     check_output_file,
     check_output_folder,
@@ -26,6 +29,9 @@ from ULAERegistrationLib.files.writing import (
     whole_folder_or_nothing,
     whole_or_nothing,
 )
+from ULAERegistrationLib.network.brain_weights import read_weights
+from ULAERegistrationLib.network.weights import load_network
+from ULAERegistrationLib.process.cases import read_cases
 
 WRITERS = Path(__file__).with_name("write_on_a_full_disk.py")
 
@@ -193,5 +199,33 @@ def test_the_only_writable_place_is_enough_and_a_closed_one_is_refused_beforehan
                 check_output_folder(place)
         with pytest.raises(RegistrationError, match="permission denied"):
             check_output_file(tmp_path / "closed" / "scan.nii.gz")
+    finally:
+        (tmp_path / "closed").chmod(0o755)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of folders are POSIX's")
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda folder: read_volume(folder / "scan.nii.gz", "fixed"),
+        lambda folder: read_volume(folder, "fixed"),
+        lambda folder: read_transform(folder / "t.h5"),
+        lambda folder: read_points(folder / "points.csv"),
+        lambda folder: load_network(folder / "own.safetensors"),
+        lambda folder: read_weights(folder / "own.safetensors", torch.nn.Identity()),
+        lambda folder: check_output_file(folder / "scan.nii.gz"),
+        lambda folder: check_output_folder(folder / "new"),
+        lambda folder: read_cases(folder / "cohort.csv"),
+    ],
+    ids=["a scan", "a series", "a transform", "points", "weights", "brain weights", "an output", "a folder", "a table"],
+)
+def test_a_folder_that_may_not_be_entered_is_a_sentence_wherever_a_path_is_asked_for(
+    tmp_path, unprivileged, ask
+) -> None:
+    """OpenNeuro #79: `Path.is_file` raises there."""
+    (tmp_path / "closed").mkdir(mode=0o000)
+    try:
+        with pytest.raises(RegistrationError, match=r"(?i)permission denied"):
+            ask(tmp_path / "closed")
     finally:
         (tmp_path / "closed").chmod(0o755)
