@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import nibabel
 import numpy as np
 import SimpleITK as sitk
 
@@ -160,6 +161,27 @@ def sform(shear: float = 0.0, codes: tuple[int, int] = (0, 1), shift: float = 0.
     return change
 
 
+def big_endian(folder: Path) -> dict[str, Any]:
+    sitk.WriteImage(brain(), str(folder / "little.nii"))
+    little = nibabel.load(folder / "little.nii")
+    header = nibabel.Nifti1Header(endianness=">")
+    header.set_data_dtype(">f4")
+    big = nibabel.Nifti1Image(np.asarray(little.dataobj).astype(">f4"), little.affine, header)
+    nibabel.save(big, folder / "odd.nii")
+    return {"fixed": folder / "odd.nii"}
+
+
+def in_ras(data: bytearray) -> bytes:
+    return bytes(data).replace(b"left-posterior-superior", b"right-anterior-superior", 1)
+
+
+def in_micrometres(data: bytearray) -> None:
+    for place in (80, 84, 88, *range(280, 328, 4)):
+        (number,) = struct.unpack_from("<f", data, place)
+        struct.pack_into("<f", data, place, 1000 * number)
+    data[123] = 3  # NIfTI's xyzt_units
+
+
 def no_utf_8(folder: Path) -> dict[str, Any]:
     name = os.path.join(os.fsencode(folder), b"caf\xe9.nii")
     sitk.WriteImage(brain(), str(folder / "scan.nii"))
@@ -213,6 +235,10 @@ CASES = (
     InputCase(
         "a compressed NIfTI file called .nii", "handled", "read by its content", renamed("scan.nii.gz", "odd.nii")
     ),
+    InputCase("a name with spaces and letters of any language", "handled", "", as_file(brain, "scan ü 脑 1.nii.gz")),
+    InputCase("a big-endian NIfTI file", "handled", "", big_endian),
+    InputCase("an NRRD file in RAS", "handled", "", patched("odd.nrrd", in_ras)),
+    InputCase("a header in micrometres", "handled", "", patched("odd.nii", in_micrometres)),
     InputCase("an NRRD file called .nii.gz", "handled", "read by its content", renamed("odd.nrrd", "odd.nii.gz")),
     # Orientation and spacing.
     InputCase(
