@@ -5,6 +5,7 @@ All of it is measured on the canonical grid, but for the error of the inverse.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -42,6 +43,8 @@ EMPTY_NOTABLE = 2.0
 # Likeness to the template that whole T1 brains reach, whatever their scanner (see docs/accuracy.md).
 LIKENESS_LOW = 0.69
 OVERLAP_LOW = 0.91
+# Of 82 people one has less, and of their mirrored images 75 have.
+HANDEDNESS_LOW = -0.03
 # Intensity, of 1, below which a voxel counts as empty: half a grey level of an 8-bit image.
 EMPTY = 0.002
 
@@ -142,6 +145,9 @@ class Quality:
             yield f"The map folds in {self.folded_percent_brain:.1f} % of the brain, so volumes read from it are wrong."
 
     def _doubts(self) -> Iterator[str]:
+        unknown = [name for name, value in vars(self).items() if isinstance(value, float) and not math.isfinite(value)]
+        if unknown:
+            yield f"Not everything could be measured ({', '.join(unknown)}), so that nothing vouches for the result."
         if NCC_NONE <= self.ncc_after < NCC_WEAK:
             yield f"The brains match weakly ({self.ncc_after:.2f} of 1; good pairs reach {NCC_WEAK:.2f} and more)."
         if self.ncc_before < NCC_BEFORE_LOW:
@@ -171,7 +177,7 @@ def _doubts_about(role: str, found: Likeness | None) -> Iterator[str]:
             f"{found.overlap:.2f}; whole T1 brains have {LIKENESS_LOW:.2f} and {OVERLAP_LOW:.2f} at least): see whether"
             f" it is complete, no other contrast than T1, and the right way up."
         )
-    elif found.handedness <= 0:
+    elif found.handedness < HANDEDNESS_LOW:
         yield (
             f"The {role} brain seems to be mirrored, left for right (its halves differ as those of the template "
             f"exchanged would, correlation {found.handedness:.2f}): check the orientation in its header."

@@ -257,6 +257,7 @@ def test_a_flow_that_is_no_number_is_refused() -> None:
         ({"empty_percent": 5.0}, LOOK, "outside"),
         ({"displacement_max_mm": 40.0}, LOOK, "40 mm"),
         ({"warnings": ("The moving image is not skull-stripped.",)}, LOOK, "skull"),
+        ({"ncc_after": float("nan")}, LOOK, "Not everything could be measured (ncc_after)"),
         ({"fixed_likeness": None}, LOOK, "fixed brain was not compared"),
         (
             {"moving_likeness": dataclasses.replace(LIKE, correlation=0.5)},

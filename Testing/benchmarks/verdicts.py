@@ -30,6 +30,8 @@ WRONG_MM = 4.0
 POINTS = 3000
 REFUSED = "refused"
 VERDICTS = (GOOD, LOOK, DO_NOT_USE, REFUSED)
+WHOLE, DAMAGED_BUT_RIGHT, WRONG = GROUPS = ("right, of whole brains", "right, of a damaged one", "wrong")
+NOTHING_MISSING = ("none", "rotated", "scaled", "wrong spacing")  # the kinds in which two whole T1 brains are shown
 ROLES = ("fixed", "moving")
 NUMBERS = [field.name for field in dataclasses.fields(Quality) if field.type in ("int", "float")]
 
@@ -143,11 +145,17 @@ def verdict_of(row: dict[str, str]) -> str:
 def table(found: list[dict[str, str]]) -> str:
     lines = ["| half | pairs | " + " | ".join(VERDICTS) + " |", "|---" * (len(VERDICTS) + 2) + "|"]
     for half in sorted({row["half"] for row in found}):
-        for name, wrong in (("right", False), ("wrong", True)):
-            own = [row for row in found if row["half"] == half and (float(row["error_mm"]) > WRONG_MM) == wrong]
+        for group in GROUPS:
+            own = [row for row in found if row["half"] == half and group_of(row) == group]
             counts = Counter(map(verdict_of, own))
-            lines.append(f"| {half} | {len(own)} {name} | " + " | ".join(str(counts[one]) for one in VERDICTS) + " |")
+            lines.append(f"| {half} | {len(own)} {group} | " + " | ".join(str(counts[one]) for one in VERDICTS) + " |")
     return "\n".join(lines)
+
+
+def group_of(row: dict[str, str]) -> str:
+    if float(row["error_mm"]) > WRONG_MM:
+        return WRONG
+    return WHOLE if row["kind"] in NOTHING_MISSING else DAMAGED_BUT_RIGHT
 
 
 def main() -> None:

@@ -11,11 +11,14 @@ from functools import cache
 import numpy as np
 import SimpleITK as sitk
 
+from .affine import to_transform
+from .affine_search import CorrelationSearch
 from .canonical import template, template_mask
 from .frame import CANONICAL_SIZE
 
 BLOCK = 4  # voxels (mm)
 BRAIN = 0.1  # of the 99th percentile: brighter blocks are brain
+PASSES = 12  # of the search that aligns a brain with the symmetric template
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,9 @@ class Likeness:
     Attributes:
         correlation: of the intensities, over both brains, -1 to 1.
         overlap: Dice coefficient of the two brains, 0 to 1.
-        handedness: correlation of the differences between the left and the right half, -1 to 1. Most brains are longer
-            on the right in front and on the left behind, and the template shows it; of a mirrored brain it is negative.
+        handedness: correlation of the differences between the left and the right half, -1 to 1. Most brains reach
+            further on the right in front and on the left behind, and the template shows it. A mirrored brain has the
+            same value with the other sign.
     """
 
     correlation: float
@@ -55,8 +59,32 @@ def likeness(image: np.ndarray) -> Likeness:
     return Likeness(
         correlation=_correlation(values, average, either),
         overlap=float(2 * (brain & its_brain).sum() / max(brain.sum() + its_brain.sum(), 1)),
-        handedness=_correlation(values - values[::-1], average - average[::-1], either | either[::-1]),
+        handedness=_handedness(values),
     )
+
+
+def _handedness(values: np.ndarray) -> float:
+    """Compute the handedness of a brain from its blocks.
+
+    The brain is first aligned with the mean of the template and its mirror image. An alignment with the template itself
+    would shear a mirrored brain until its halves differ less.
+    """
+    average, its_brain = _template()
+    either = its_brain | its_brain[::-1]
+    near = sitk.BinaryDilate(sitk.GetImageFromArray(either.astype(np.uint8).transpose(2, 1, 0)), (2, 2, 2))
+    even, image = _image((average + average[::-1]) / 2), _image(values)
+    search = CorrelationSearch(even, image, sitk.GetArrayFromImage(near) > 0)
+    found, _ = search.maximise(np.eye(4), "affine", PASSES)
+    aligned = sitk.GetArrayFromImage(sitk.Resample(image, even, to_transform(found))).transpose(2, 1, 0)
+    return _correlation(aligned - aligned[::-1], average - average[::-1], either)
+
+
+def _image(blocks: np.ndarray) -> sitk.Image:
+    """Convert blocks to an image in mm, with the origin in its middle."""
+    image = sitk.GetImageFromArray(np.ascontiguousarray(blocks.transpose(2, 1, 0), dtype=np.float32))
+    image.SetSpacing([float(BLOCK)] * 3)
+    image.SetOrigin([-(size - 1) / 2 * BLOCK for size in image.GetSize()])
+    return image
 
 
 @cache

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 
 from ULAERegistrationLib.geometry.canonical import template
 from ULAERegistrationLib.geometry.likeness import likeness
-from ULAERegistrationLib.quality import LIKENESS_LOW, OVERLAP_LOW
+from ULAERegistrationLib.quality import HANDEDNESS_LOW, LIKENESS_LOW, OVERLAP_LOW
 
 
 def canonical(image: sitk.Image) -> np.ndarray:
@@ -22,13 +22,14 @@ def average() -> np.ndarray:
 
 def test_the_template_is_like_itself(average):
     found = likeness(average)
-    assert (found.correlation, found.handedness) == pytest.approx((1, 1), abs=1e-6)
+    assert found.correlation == pytest.approx(1, abs=1e-6)
     assert found.overlap > OVERLAP_LOW
+    assert found.handedness > 0.8
 
 
-def test_of_a_mirrored_brain_the_handedness_alone_changes_and_is_negative(average):
+def test_a_mirrored_brain_has_the_same_handedness_with_the_other_sign(average):
     found = likeness(average[::-1])
-    assert found.handedness == pytest.approx(-1, abs=1e-6)
+    assert found.handedness == pytest.approx(-likeness(average).handedness, abs=0.01)
     assert found.correlation > 0.95
     assert found.overlap > OVERLAP_LOW
 
@@ -59,7 +60,7 @@ def test_another_grid_is_refused(average):
 
 
 @pytest.mark.slow
-def test_everybody_is_like_the_template_and_nobody_is_mirrored(data_folder):
+def test_everybody_is_like_the_template_and_hardly_anybody_seems_to_be_mirrored_but_who_is(data_folder):
     """Also the 48 people of whom it was not made."""
     found = {
         path.name: likeness(canonical(sitk.ReadImage(str(path))))
@@ -68,4 +69,6 @@ def test_everybody_is_like_the_template_and_nobody_is_mirrored(data_folder):
     assert len(found) == 82
     assert [name for name, one in found.items() if one.correlation < LIKENESS_LOW] == []
     assert [name for name, one in found.items() if one.overlap < OVERLAP_LOW] == []
-    assert [name for name, one in found.items() if one.handedness <= 0] == []
+    handedness = np.array([one.handedness for one in found.values()])
+    assert np.count_nonzero(handedness < HANDEDNESS_LOW) <= 1
+    assert np.count_nonzero(-handedness < HANDEDNESS_LOW) >= 74

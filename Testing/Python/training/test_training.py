@@ -100,7 +100,7 @@ def test_training_makes_brains_match_better(tmp_path, brains, still):
     """Begun from the shipped weights, as a network from nothing needs hundreds of steps before it moves anything."""
     settings = replace(
         SETTINGS,
-        phases=(replace(SETTINGS.phases[0], steps=12),),
+        phases=(replace(SETTINGS.phases[0], steps=8),),
         augmentation=still,
     )
     trainer = Trainer(tmp_path, brains, settings, start=load_network()[0], log=lambda line: None)
@@ -119,7 +119,7 @@ def test_training_makes_brains_match_better(tmp_path, brains, still):
             return -multi_window_loss(images[1:2], warp(images[:1], flow), (5, 3)).item()
 
     before = similarity()
-    for _ in range(12):
+    for _ in range(8):
         trainer._step(images, settings.phases[0])
         trainer.step += 1
     assert similarity() > before + 0.03
