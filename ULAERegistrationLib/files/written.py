@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..geometry.orientation import FORMS, SAME_MM, stored_forms
+from ..geometry.orientation import FORMS, KEYS, SAME_MM, stored_forms
 from .itk import itk_files
 from .nifti import read_nifti_header, write_forms
 from .reading import check_voxels
@@ -77,7 +77,10 @@ def check_written(image: sitk.Image, path: Path) -> None:
 
 
 def _write(image: sitk.Image, path: Path, compress: bool) -> None:
-    forms = stored_forms(image) if path.name.lower().endswith((".nii", ".nii.gz")) else None
+    is_nifti = path.name.lower().endswith((".nii", ".nii.gz"))
+    forms = stored_forms(image) if is_nifti else None
+    if not is_nifti and any(image.HasMetaDataKey(key) for key in KEYS):  # they would say nothing true in other headers
+        image = sitk.Cast(image, image.GetPixelID())  # a copy without them; erased from one, they go from the other too
     if forms is None or not forms.taken or (forms.codes == ITK_CODES and forms.apart_mm <= SAME_MM):
         sitk.WriteImage(image, os.fspath(path), useCompression=compress)
         return

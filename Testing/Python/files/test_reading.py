@@ -277,6 +277,17 @@ def test_an_output_on_its_grid_keeps_both_orientations_and_their_codes(
     np.testing.assert_allclose(np.asarray(nibabel.load(tmp_path / f"warped{ending}").dataobj), values, rtol=1e-6)
 
 
+@pytest.mark.parametrize("ending", [".nrrd", ".mha"])
+def test_the_orientations_of_nifti_do_not_get_into_other_headers(tmp_path, values, affine, ending) -> None:
+    moved = affine.copy()
+    moved[0, 3] += 125
+    image = read_image(two_forms(tmp_path / "scan.nii", values, affine, moved, (1, 4)), "The image")
+    write_image(image, tmp_path / f"scan{ending}")
+    assert header_doubts(read_image(tmp_path / f"scan{ending}", "The image"), "fixed") == ()
+    assert b"qform" not in (tmp_path / f"scan{ending}").read_bytes()
+    assert image.HasMetaDataKey("qform_code")
+
+
 def test_an_image_that_was_moved_since_it_was_read_is_written_where_it_lies_now(tmp_path, values, affine) -> None:
     image = read_image(two_forms(tmp_path / "scan.nii", values, affine, affine, (1, 4)), "The image")
     image.SetOrigin((1.0, 2.0, 3.0))
