@@ -20,6 +20,7 @@ def mapped(transform: sitk.Transform, points: np.ndarray) -> np.ndarray:
     return np.array([transform.TransformPoint(point.tolist()) for point in points])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["transform.h5", "transform.nii.gz"])
 def test_a_written_transform_reads_back_without_a_sign_change(tmp_path, oblique, name) -> None:
     path = tmp_path / name

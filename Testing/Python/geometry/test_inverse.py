@@ -15,6 +15,7 @@ def mapped(transform: sitk.Transform, points: np.ndarray) -> np.ndarray:
     return np.array([transform.TransformPoint(point.tolist()) for point in points])
 
 
+@pytest.mark.slow
 def test_the_inverse_of_the_whole_map_leads_back(oblique) -> None:
     back = inverse(oblique.transform)
     there = mapped(oblique.transform, oblique.points)
