@@ -9,8 +9,8 @@ from .likeness import block_means
 WHOLLY = 0.9  # fraction of a block that has to be brain in both
 # Fluid is dark in T1 and in FLAIR; only tissue tells them apart. Of either scan, the darkest blocks are left out.
 DARKEST_PERCENT = 40
-# After the affine alignment, twelve pairs of one contrast (T1, T1 with contrast agent, T2, FLAIR) correlated by .28 to .97,
-# twelve of different contrasts by -.26 to .22.
+# After the affine alignment, twelve pairs of one contrast (T1, T1 with contrast agent, T2, FLAIR) correlated by .28 and
+# more, twelve of different contrasts by .22 and less.
 SAME_CONTRAST = 0.25
 
 
