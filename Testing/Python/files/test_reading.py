@@ -362,7 +362,10 @@ def test_a_name_that_is_not_utf_8_is_a_sentence(tmp_path, image) -> None:
     """internetarchive #284; ITK ends the process at it."""
     name = os.path.join(os.fsencode(tmp_path), b"caf\xe9.nii")
     sitk.WriteImage(image, str(tmp_path / "scan.nii"))
-    shutil.copy(tmp_path / "scan.nii", name)
+    try:
+        shutil.copy(tmp_path / "scan.nii", name)
+    except OSError as error:  # macOS and Windows take no name that is not Unicode
+        pytest.skip(f"this file system does not hold such a file: {error}")
     for act in (lambda path: read_any(path, "The image"), lambda path: write_image(image, path)):
         with pytest.raises(RegistrationError, match="not UTF-8; rename it") as caught:
             act(os.fsdecode(name))
