@@ -43,7 +43,7 @@ EMPTY_NOTABLE = 2.0
 # Likeness to the template that whole T1 brains reach, whatever their scanner (see docs/accuracy.md).
 LIKENESS_LOW = 0.69
 OVERLAP_LOW = 0.91
-# Of 82 people one has less, and of their mirrored images 75 have.
+# Of 82 people one has less, and of their mirror images 74 have.
 HANDEDNESS_LOW = -0.03
 # Intensity, of 1, below which a voxel counts as empty: half a grey level of an 8-bit image.
 EMPTY = 0.002
