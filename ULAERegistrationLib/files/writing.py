@@ -191,26 +191,48 @@ def whole_folder_or_nothing(folder: str | os.PathLike[str]) -> Iterator[Path]:
     folder = Path(folder)
     is_new = not folder.exists()
     partial = folder / partial_name()
+    made: list[Path] = []
     try:
         partial.mkdir(parents=True)
         remove_stale(folder)
         yield partial
-        for name in LAST:
-            if (partial / name).exists():
-                (folder / name).unlink(missing_ok=True)
-        for path in sorted(partial.rglob("*"), key=lambda path: (path.name in LAST, path)):
-            target = folder / path.relative_to(partial)
-            if path.is_dir():
-                target.mkdir(exist_ok=True)
-            else:
-                path.replace(target)
+        with _moving_alone(folder):
+            for name in LAST:
+                if (partial / name).exists():
+                    (folder / name).unlink(missing_ok=True)
+            for path in sorted(partial.rglob("*"), key=lambda path: (path.name in LAST, path)):
+                target = folder / path.relative_to(partial)
+                if path.is_dir():
+                    target.mkdir(exist_ok=True)
+                else:
+                    path.replace(target)
+                made.append(target)
         is_new = False
     except OSError as error:
         raise _unwritten(folder, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        if is_new:
-            shutil.rmtree(folder, ignore_errors=True)
+        # Of a new folder, what this process has put there is removed; another one may write there too.
+        for path in [folder, *made][::-1] if is_new else []:
+            with suppress(OSError):
+                path.rmdir() if path.is_dir() else path.unlink()
+
+
+@contextmanager
+def _moving_alone(folder: Path) -> Iterator[None]:
+    """Let one process at a time move its files to a folder, where the system has locks, so that no two are mixed."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _unwritten(path: Path, error: Exception) -> RegistrationError:

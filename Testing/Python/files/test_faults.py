@@ -154,6 +154,59 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_stay
     assert {path.name for path in tmp_path.iterdir()} == kept
 
 
+def test_of_two_results_for_one_new_folder_the_one_that_fails_takes_nothing_of_the_other(tmp_path) -> None:
+    def fail() -> None:
+        with whole_folder_or_nothing(tmp_path / "result") as partial:
+            (partial / "steps").mkdir()
+            with_other = partial.with_name(f"{partial.name}-other")  # as another process has it
+            with_other.mkdir()
+            (with_other / "warped.nii.gz").write_text("the other's")
+            with_other.joinpath("warped.nii.gz").replace(tmp_path / "result" / "warped.nii.gz")
+            with_other.rmdir()
+            raise OSError("disk is full")
+
+    with pytest.raises(RegistrationError, match="disk is full"):
+        fail()
+    assert [path.name for path in (tmp_path / "result").iterdir()] == ["warped.nii.gz"]
+
+
+def test_a_new_folder_whose_last_file_fails_leaves_nothing(tmp_path, monkeypatch) -> None:
+    replace = Path.replace
+
+    def fail_at_the_last(path: Path, target: Path) -> None:
+        if path.name == "quality.json":
+            raise OSError("disk is full")
+        replace(path, target)
+
+    def write() -> None:
+        with whole_folder_or_nothing(tmp_path / "result") as partial:
+            (partial / "steps").mkdir()
+            for name in ("steps/phi1.h5", "warped.nii.gz", "quality.json"):
+                (partial / name).write_text("1")
+
+    monkeypatch.setattr(Path, "replace", fail_at_the_last)
+    with pytest.raises(RegistrationError, match="disk is full"):
+        write()
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    write()
+    assert {path.name for path in (tmp_path / "result").iterdir()} == {"steps", "warped.nii.gz", "quality.json"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such locks")
+def test_a_process_waits_until_another_has_moved_its_files(tmp_path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from ULAERegistrationLib.files.writing import _moving_alone\n"
+        "with _moving_alone(Path(sys.argv[1])):\n"
+        "    print('moving', flush=True); time.sleep(0.5); (Path(sys.argv[1]) / 'last').write_text('theirs')"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "moving\n"
+        with whole_folder_or_nothing(tmp_path) as partial:
+            (partial / "last").write_text("ours")
+    assert (tmp_path / "last").read_text() == "ours"
+
+
 def test_a_folder_on_another_disk_takes_a_result(tmp_path) -> None:
     """moby #19309: a link to another disk, or a mount point."""
     other = Path("/dev/shm")
