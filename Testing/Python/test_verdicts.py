@@ -20,7 +20,7 @@ import verdict_cases
 pytestmark = pytest.mark.slow
 
 
-def test_the_verdict_on_a_damaged_brain_is_not_good_and_says_why(coarse_model, monkeypatch, damage, reason):
+def test_the_verdict_on_a_mirrored_brain_is_not_good_and_says_why(coarse_model, monkeypatch):
     monkeypatch.setattr(alignment, "TILTS", (0.0,))  # one start of the search: nothing is tilted
     brain = sitk.BinShrink(template(), [2, 2, 2])
     settings = {"preset": "fast", "model": coarse_model, "precision": "float32", "field_spacing": 4.0}
