@@ -86,7 +86,7 @@ class Registration:
             field there, and an affine transform out of it, as a composite. Beyond the field the affine part remains.
         warped: the original moving image sampled once through `transform`, on the fixed grid, in its own pixel type.
         quality: measures of the result.
-        settings: as given.
+        settings: as used; a contrast that was to be recognised is the one that was.
         card: of the network's weights: name, licence and more.
         provenance: device, precision, versions and weights of the computation.
     """

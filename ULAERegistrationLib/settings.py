@@ -68,7 +68,7 @@ class RegistrationSettings:
         refinement_iterations: maximum number of optimisation steps of the refinement; None takes its default.
         smoothness: factor on the weight of the refinement's smoothness term (the paper's lambda, equation 5); 1 keeps
             the preset's own.
-        field_spacing: spacing of the stored displacement field, 0.5 to 5 mm.
+        field_spacing: spacing of `Registration.displacement_field()`, which Slicer's node holds, 0.5 to 5 mm.
 
     Raises:
         RegistrationError: for a value that is not allowed; the message names those that are.

@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import RegistrationError
-from .affine import fitted_affine
+from .affine import fitted_affine, to_matrix, to_transform
 
 PASSES = 40
 ACCURACY = 1e-4  # mm, at which the search for a point's inverse ends
@@ -81,15 +81,11 @@ def _linear_part(transform: sitk.Transform) -> sitk.AffineTransform:
 
 
 def _as_affine(transform: sitk.Transform) -> sitk.AffineTransform:
-    """Convert a linear transform to an affine one, by where it takes the origin and the unit vectors.
+    """Convert a linear transform of any class to an affine one.
 
     Raises:
         RegistrationError: for a transform that is not linear.
     """
     if not transform.IsLinear():
         raise RegistrationError("The transform cannot be inverted for points; give a displacement field or an affine.")
-    origin, *ends = (np.array(transform.TransformPoint(point)) for point in [[0.0] * 3, *np.eye(3).tolist()])
-    affine = sitk.AffineTransform(3)
-    affine.SetMatrix(np.stack([end - origin for end in ends], axis=1).ravel().tolist())
-    affine.SetTranslation(origin.tolist())
-    return affine
+    return to_transform(to_matrix(transform))
