@@ -173,8 +173,14 @@ class Registration:
         """Collect what `write_report` shows of this registration."""
         return ReportContent(self.view(), self.quality, self.fixed, self.moving, self.card, self.provenance)
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, warped_labels: sitk.Image | None = None) -> None:
         """Write `transform.h5`, `warped.nii.gz`, `steps/`, `quality.json`, figures and `report.html` to a folder.
+
+        What an earlier result has left in the folder is replaced or removed; other files stay.
+
+        Args:
+            folder: it may exist.
+            warped_labels: as `warp_labels` returns them, to be saved with the rest as `warped_labels.nii.gz`.
 
         Raises:
             RegistrationError: where the folder cannot be written; nothing has been written then.
@@ -198,4 +204,5 @@ class Registration:
             report=measured.report_content(),
             pictures=pictures.result(),
             masks={"fixed": self.fixed_mask, "moving": self.moving_mask},
+            warped_labels=warped_labels,
         )

@@ -162,16 +162,21 @@ def test_progress_grows_from_nothing_to_all_and_says_what_is_going_on(registrati
 
 @pytest.fixture(scope="module")
 def saved(registration, tmp_path_factory):
-    """The saved result, alone in a folder of its own."""
+    """The saved result, in the folder of an earlier one that had a mask."""
     folder = tmp_path_factory.mktemp("saved") / "result"
-    registration.save(folder)
+    folder.mkdir()
+    (folder / "fixed_brain.nii.gz").write_text("of an earlier result")
+    (folder / "quality.json").write_text('{"files": ["fixed_brain.nii.gz", "quality.json"]}')
+    registration.save(folder, warped_labels=sitk.Image(9, 9, 9, sitk.sitkUInt8))
     return folder
 
 
 def test_a_saved_result_holds_everything_and_leaves_nothing_else(saved):
     written = {str(path.relative_to(saved)) for path in saved.rglob("*") if path.is_file()}
     assert {"transform.h5", "warped.nii.gz", "quality.json", "report.html", "steps/phi2.h5"} <= written
-    assert {f"steps/warped{n}.nii.gz" for n in range(4)} <= written
+    assert {"warped_labels.nii.gz", *(f"steps/warped{n}.nii.gz" for n in range(4))} <= written
+    assert set(json.loads((saved / "quality.json").read_text())["files"]) == written
+    assert "fixed_brain.nii.gz" not in written
     assert [path.name for path in saved.parent.iterdir()] == ["result"]
 
 

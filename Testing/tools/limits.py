@@ -24,6 +24,9 @@ END = """
 
 - Files and folders appear under their names only when they are complete. Every image and transform is looked at after
   it was written. What a killed process left half written (`.partial-...`) is removed by the next one that writes there.
+- A folder shows one result: what an earlier one has left there and the new one lacks is removed, as its `quality.json`
+  says which files were its own. Other files are not touched, nor are those whose places options name (`--warped-labels`
+  and the like).
 - A finished registration that its place does not take, because the disk is full say, is written to a folder of its own
   for temporary files, or in the home folder; the message says where, and the exit status is 1. In Slicer the result
   comes into the scene all the same.

@@ -29,7 +29,7 @@ def add_register(commands: Commands) -> None:
     command.add_argument("--warped", metavar="FILE", help="write the warped moving scan (.nii.gz, .nrrd, .mha)")
     command.add_argument("--fixed-mask", metavar="FILE", help="the fixed scan's brain")
     command.add_argument("--moving-mask", metavar="FILE", help="the moving scan's brain")
-    command.add_argument("--save-masks", metavar="FOLDER", help="write the brain masks that were used here")
+    command.add_argument("--save-masks", metavar="FOLDER", help="write both brain masks that were used here")
     command.add_argument("--moving-labels", metavar="FILE", help="a label map of the moving scan to carry along")
     command.add_argument("--warped-labels", metavar="FILE", help="where to write it (default: in the output folder)")
     command.add_argument("--fixed-labels", metavar="FILE", help="a label map of the fixed scan: reports Dice")
@@ -52,6 +52,7 @@ def _register(options: argparse.Namespace) -> None:
     from ..files.transforms import TRANSFORM_EXTENSIONS, write_transform
     from ..files.volumes import read_labels, read_volume, write_image
     from ..files.writing import check_output_file, check_output_folder
+    from ..geometry.brain import brain_mask
 
     for folder in filter(None, (options.output, options.save_masks)):
         check_output_folder(folder)
@@ -78,25 +79,26 @@ def _register(options: argparse.Namespace) -> None:
             progress=progress,
         )
     results = Results()
+    warped_labels = registration.warp_labels(labels) if labels else None
     if options.output:
-        results.write(registration.save, options.output)
+        kept = None if options.warped_labels else warped_labels
+        results.write(partial(registration.save, warped_labels=kept), options.output)
         registration = registration.with_inverse_measured()
     if options.transform:
         results.write(partial(write_transform, registration.transform, fixed=registration.fixed), options.transform)
     if options.warped:
         results.write(partial(write_image, registration.warped), options.warped)
     if options.save_masks:
-        for role, mask in (("fixed", registration.fixed_mask), ("moving", registration.moving_mask)):
-            if mask is not None:
-                results.write(partial(write_image, mask), Path(options.save_masks) / f"{role}_brain.nii.gz")
+        # Both are written always, so that none of an earlier run remains. A stripped scan's brain is its foreground.
+        masks = {"fixed": registration.fixed_mask, "moving": registration.moving_mask}
+        for role, image in (("fixed", fixed), ("moving", moving)):
+            mask = brain_mask(image) if masks[role] is None else masks[role]
+            results.write(partial(write_image, mask), Path(options.save_masks) / f"{role}_brain.nii.gz")
     measures = {**registration.quality_record(), "model": registration.card.name}
-    if labels:
-        warped_labels = registration.warp_labels(labels)
-        target = options.warped_labels or (options.output and Path(options.output) / "warped_labels.nii.gz")
-        if target:
-            results.write(partial(write_image, warped_labels), target)
-        if fixed_labels:
-            measures |= overlap_before_and_after(registration, fixed_labels, labels, warped_labels)
+    if options.warped_labels:
+        results.write(partial(write_image, warped_labels), options.warped_labels)
+    if fixed_labels:
+        measures |= overlap_before_and_after(registration, fixed_labels, labels, warped_labels)
     if options.json:
         print(json.dumps(measures, indent=2))
     elif not options.quiet:

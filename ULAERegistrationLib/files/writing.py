@@ -6,6 +6,7 @@ Only the standard library is used, because machines that train may lack SimpleIT
 from __future__ import annotations
 
 import errno
+import json
 import os
 import platform
 import re
@@ -18,7 +19,8 @@ from pathlib import Path
 from ..errors import RegistrationError
 
 RECORD = "made_from.json"  # what a result was made from, see `process.made_from`
-# Files that say that their folder is complete: an earlier result's are removed first, the new ones are moved last.
+# Files that say that their folder is complete, and name its files: an earlier result's are removed first, the new ones
+# are moved last.
 LAST = ("quality.json", RECORD)
 PARTIAL = ".partial-"  # begins the names of what is being written
 LONGEST_END = 100  # characters of a file's name in its temporary one, which may not exceed 255 bytes
@@ -180,7 +182,8 @@ def whole_folder_or_nothing(folder: str | os.PathLike[str]) -> Iterator[Path]:
     a target that did not exist before is removed.
 
     Args:
-        folder: of the result; it may exist, and files of the same names in it are replaced.
+        folder: of the result; it may exist, and files of the same names in it are replaced. What an earlier result has
+            put there and the new one lacks is removed; it is known by the records that lie in the folder.
 
     Yields:
         A temporary folder to write to. Its files are moved to `folder` when the block ends without an exception.
@@ -197,9 +200,11 @@ def whole_folder_or_nothing(folder: str | os.PathLike[str]) -> Iterator[Path]:
         remove_stale(folder)
         yield partial
         with _moving_alone(folder):
+            earlier = _recorded_files(folder)
             for name in LAST:
-                if (partial / name).exists():
-                    (folder / name).unlink(missing_ok=True)
+                (folder / name).unlink(missing_ok=True)
+            for name in earlier - set(files_in(partial)):
+                (folder / name).unlink(missing_ok=True)
             for path in sorted(partial.rglob("*"), key=lambda path: (path.name in LAST, path)):
                 target = folder / path.relative_to(partial)
                 if path.is_dir():
@@ -216,6 +221,24 @@ def whole_folder_or_nothing(folder: str | os.PathLike[str]) -> Iterator[Path]:
         for path in [folder, *made][::-1] if is_new else []:
             with suppress(OSError):
                 path.rmdir() if path.is_dir() else path.unlink()
+
+
+def files_in(folder: Path) -> list[str]:
+    """Return the names of all files in a folder, relative to it."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def _recorded_files(folder: Path) -> set[str]:
+    """Return the names of the files that an earlier result has put into a folder, as its records say.
+
+    A record may have been edited: what lies outside the folder is left out.
+    """
+    names: set[str] = set()
+    for record in LAST:
+        with suppress(OSError, ValueError, KeyError, TypeError):  # there is none, or of an older version, or damaged
+            names.update(map(str, json.loads((folder / record).read_text(encoding="utf-8"))["files"]))
+    inside = folder.resolve()
+    return {name for name in names if (folder / name).resolve().is_relative_to(inside) and (folder / name).is_file()}
 
 
 @contextmanager

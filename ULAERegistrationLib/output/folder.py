@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from ..files.transforms import write_transform
 from ..files.volumes import write_image
-from ..files.writing import whole_folder_or_nothing
+from ..files.writing import files_in, whole_folder_or_nothing
 from .report import Pictures, ReportContent, write_report
 
 STEP_SPACING = 2  # mm; the fields of the steps are for display, and no result is warped by them
@@ -44,6 +44,7 @@ def save_folder(
     report: ReportContent,
     pictures: Pictures,
     masks: Mapping[str, sitk.Image | None],
+    warped_labels: sitk.Image | None = None,
 ) -> None:
     """Write all files of a registration; they appear only after all of them have been written.
 
@@ -53,7 +54,10 @@ def save_folder(
         steps/warped0.nii.gz ...      the moving image after the alignment (0) and after each step
         figures/                      the figures of the report
         fixed_brain.nii.gz ...        the brain masks that were given or extracted
-        quality.json, report.html     the measures, and a report with figures
+        warped_labels.nii.gz          the moving image's label map on the fixed grid, if there is one
+        quality.json, report.html     the measures and the names of these files, and a report with figures
+
+    Files of an earlier result that this one lacks are removed.
 
     Args:
         folder: of the result.
@@ -65,6 +69,7 @@ def save_folder(
         report: the content of the report.
         pictures: of the report.
         masks: the brain masks that were used, by "fixed" and "moving"; None where there was none.
+        warped_labels: the moving image's label map, warped to the fixed grid.
 
     Raises:
         RegistrationError: where the folder cannot be written.
@@ -76,8 +81,11 @@ def save_folder(
         for number, step in enumerate(steps, start=1):
             write_transform(step.transform, partial / "steps" / f"{step.name}.h5")
             write_image(step.warped, partial / "steps" / f"warped{number}.nii.gz")
-        (partial / "quality.json").write_text(json.dumps(quality, indent=2) + "\n", encoding="utf-8")
+        if warped_labels is not None:
+            write_image(warped_labels, partial / "warped_labels.nii.gz")
         for role, mask in masks.items():
             if mask is not None:
                 write_image(mask, partial / f"{role}_brain.nii.gz")
         write_report(report, partial / "report.html", partial / "figures", pictures)
+        record = {**quality, "files": [*files_in(partial), "quality.json"]}
+        (partial / "quality.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

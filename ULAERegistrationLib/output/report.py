@@ -40,6 +40,7 @@ FILES = {
     "warped.nii.gz": "the moving image on the fixed image's grid",
     "fixed_brain.nii.gz": "the brain of the fixed image, as given or found; correct it and register again with it",
     "moving_brain.nii.gz": "the same of the moving image",
+    "warped_labels.nii.gz": "the label map of the moving image on the fixed image's grid",
     "steps": "what each of the three steps adds, and the moving image after each",
     "figures": "the figures above, as PNG files",
     "quality.json": "the measures, for programs",

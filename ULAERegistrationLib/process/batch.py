@@ -17,7 +17,7 @@ from ..files.writing import check_output_folder
 from ..progress import Progress, silent
 from ..settings import RegistrationSettings
 from .cases import Case
-from .made_from import earlier_result
+from .made_from import has_result
 from .pair import LOCKS, run_case
 from .summary import Row, write_summary
 
@@ -108,6 +108,4 @@ def _ordered(rows: dict[str, Row], cases: Sequence[Case]) -> list[Row]:
 def results_of_others(cases: Sequence[Case], folder: str | Path) -> list[str]:
     """Name the folders of a cohort that hold the result of a pair which is not among the cases."""
     names = {case.name for case in cases}
-    return sorted(
-        path.name for path in Path(folder).glob("*/") if path.name not in names and earlier_result(path) is not None
-    )
+    return sorted(path.name for path in Path(folder).glob("*/") if path.name not in names and has_result(path))

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..files.writing import RECORD
+from ..files.writing import RECORD, files_in
 from ..settings import RegistrationSettings
 
 # Settings that say where a registration runs, or whose content is compared instead of their name.
@@ -67,46 +67,24 @@ class MadeFrom:
         return ", ".join([*inputs, *settings, *weights])
 
 
-@dataclass(frozen=True)
-class Earlier:
-    """A result that a folder holds.
-
-    Attributes:
-        made_from: what it was made from; None where that is not known.
-        files: its files, relative to the folder.
-    """
-
-    made_from: MadeFrom | None
-    files: tuple[str, ...]
+def has_result(folder: Path) -> bool:
+    """Tell whether a folder holds a complete result."""
+    return (folder / "quality.json").is_file()
 
 
-def earlier_result(folder: Path) -> Earlier | None:
-    """Read what a folder holds of an earlier registration; None where it holds no complete result."""
-    if not (folder / "quality.json").is_file():
-        return None
+def read_record(folder: Path) -> MadeFrom | None:
+    """Read what the result in a folder was made from; None where that is not known."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        made_from = MadeFrom(record["inputs"], record["settings"], record["weights"])
-        return Earlier(made_from, tuple(map(str, record["files"])))
+        return MadeFrom(record["inputs"], record["settings"], record["weights"])
     except (OSError, ValueError, KeyError, TypeError):  # of an older version, or damaged
-        return Earlier(None, ())
+        return None
 
 
-def write_record(folder: Path, made_from: MadeFrom) -> tuple[str, ...]:
-    """Write the record of the result whose files lie in a folder, and return their names relative to it."""
-    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    record = {**asdict(made_from), "version": __version__, "files": files}
+def write_record(folder: Path, made_from: MadeFrom) -> None:
+    """Write the record of the result whose files lie in a folder."""
+    record = {**asdict(made_from), "version": __version__, "files": [*files_in(folder), RECORD]}
     (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    return (*files, RECORD)
-
-
-def remove_left_over(folder: Path, earlier: Iterable[str], now: Iterable[str]) -> None:
-    """Remove the files of an earlier result that the new one does not have; other files in the folder are kept."""
-    for name in set(earlier) - set(now):
-        path = folder / name
-        # The record may have been edited; nothing outside the folder is ever removed.
-        if path.resolve().is_relative_to(folder.resolve()):
-            path.unlink(missing_ok=True)
 
 
 def _different(now: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[str]:

@@ -14,12 +14,12 @@ from filelock import FileLock
 
 from ..errors import NOT_ENOUGH_MEMORY, Cancelled, RegistrationError, lacks_memory, unexpected
 from ..files.rescue import write_somewhere
-from ..files.volumes import read_labels, read_volume, write_image
+from ..files.volumes import read_labels, read_volume
 from ..files.writing import PARTIAL, whole_folder_or_nothing
 from ..progress import Progress
 from ..settings import RegistrationSettings
 from .cases import Case
-from .made_from import Earlier, MadeFrom, earlier_result, remove_left_over, write_record
+from .made_from import MadeFrom, has_result, read_record, write_record
 from .summary import DONE, FAILED, SUMMARY, THUMBNAIL
 
 LOCKS = ".locks"  # folder of files that processes lock; locks are freed by the system, and the files stay
@@ -46,7 +46,7 @@ def run_case(case: Case, target: Path, settings: RegistrationSettings, progress:
         raise
     except Exception as error:  # a pair that fails must not stop the others
         kept = f" {target} still holds an earlier result, of other inputs or settings."
-        return failed_row(case, _sentence(error) + (kept if earlier_result(target) else ""))
+        return failed_row(case, _sentence(error) + (kept if has_result(target) else ""))
 
 
 def failed_row(case: Case, sentence: str) -> dict[str, str]:
@@ -66,31 +66,31 @@ def _alone(target: Path) -> Iterator[None]:
 
 
 def _row(case: Case, target: Path, settings: RegistrationSettings, progress: Progress) -> dict[str, str]:
-    earlier, again = earlier_result(target), ""
+    again = ""
     made_from = MadeFrom.of(case.files, settings)
-    changes = _changes(earlier, made_from)
+    changes = _changes(target, made_from)
     if changes is not None:
         again = f" Registered again: {changes}." if changes else ""
-        files = _register(case, target, settings, made_from, progress)
-        remove_left_over(target, earlier.files if earlier else (), files)
+        _register(case, target, settings, made_from, progress)
     quality = json.loads((target / "quality.json").read_text(encoding="utf-8"))
     return {"name": case.name, "status": DONE, "message": " ".join(quality["reasons"]) + again, **_measures(quality)}
 
 
-def _changes(earlier: Earlier | None, now: MadeFrom) -> str | None:
+def _changes(target: Path, now: MadeFrom) -> str | None:
     """Say why a case has to be registered, "" where it has no result yet; None where its result is there."""
-    if earlier is None:
+    if not has_result(target):
         return ""
-    if earlier.made_from is None:
+    earlier = read_record(target)
+    if earlier is None:
         return "what the earlier result was made from is not known"
-    changes = now.changes(earlier.made_from)
+    changes = now.changes(earlier)
     return f"changed since the earlier result: {changes}" if changes else None
 
 
 def _register(
     case: Case, target: Path, settings: RegistrationSettings, made_from: MadeFrom, progress: Progress
-) -> tuple[str, ...]:
-    """Register a case, write its result, and return the names of its files."""
+) -> None:
+    """Register a case and write its result."""
     # Imported here, so that errors in the table are reported before torch is loaded.
     from ..output.thumbnail import thumbnail
     from ..registration import register
@@ -102,21 +102,16 @@ def _register(
     began = time.monotonic()
     registration = register(fixed, moving, settings, **files, progress=lambda part, what: progress(0.8 * part, what))
     progress(0.8, f"Writing ({time.monotonic() - began:.0f} s so far)")
-    names: tuple[str, ...] = ()
 
     def write(folder: Path) -> None:
-        nonlocal names
         with whole_folder_or_nothing(folder) as partial:
-            registration.save(partial)
+            registration.save(partial, registration.warp_labels(labels) if labels else None)
             (partial / THUMBNAIL).write_bytes(thumbnail(registration.view()))
-            if labels:
-                write_image(registration.warp_labels(labels), partial / "warped_labels.nii.gz")
-            names = write_record(partial, made_from)
+            write_record(partial, made_from)
 
     _, elsewhere = write_somewhere(write, target)
     if elsewhere:
         raise RegistrationError(elsewhere)
-    return names
 
 
 def _sentence(error: Exception) -> str:

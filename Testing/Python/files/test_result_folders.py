@@ -1,0 +1,53 @@
+"""A folder shows one result: a second one leaves nothing of the first, and nobody else's files are touched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ULAERegistrationLib.files.writing import files_in, whole_folder_or_nothing
+
+
+def write_result(folder: Path, *names: str, record: str = "quality.json") -> None:
+    with whole_folder_or_nothing(folder) as partial:
+        for name in (*names, record):
+            (partial / name).parent.mkdir(exist_ok=True)
+            (partial / name).write_text("new")
+        (partial / record).write_text(json.dumps({"files": [*names, record]}))
+
+
+def test_what_an_earlier_result_had_and_the_new_one_lacks_is_removed(tmp_path) -> None:
+    write_result(tmp_path, "warped.nii.gz", "fixed_brain.nii.gz", "figures/flow.png")
+    write_result(tmp_path, "warped.nii.gz", "warped_labels.nii.gz")
+    assert files_in(tmp_path) == ["quality.json", "warped.nii.gz", "warped_labels.nii.gz"]
+
+
+def test_the_files_of_others_stay_even_under_a_name_that_a_result_may_have(tmp_path) -> None:
+    own = {"notes.txt", "moving_brain.nii.gz", "steps/own.txt"}
+    (tmp_path / "steps").mkdir()
+    for name in own:
+        (tmp_path / name).write_text("my own")
+    write_result(tmp_path, "warped.nii.gz", "steps/phi1.h5")
+    write_result(tmp_path, "warped.nii.gz")
+    assert set(files_in(tmp_path)) == own | {"warped.nii.gz", "quality.json"}
+    assert {(tmp_path / name).read_text() for name in own} == {"my own"}
+
+
+def test_no_record_of_an_earlier_result_speaks_for_the_new_one(tmp_path) -> None:
+    """A single registration into the folder of a cohort's pair: the cohort must not take it for its own."""
+    write_result(tmp_path, "quality.json", "thumbnail.jpg", record="made_from.json")
+    write_result(tmp_path, "warped.nii.gz")
+    assert files_in(tmp_path) == ["quality.json", "warped.nii.gz"]
+
+
+@pytest.mark.parametrize("record", ["[]", "{}", '{"files": 3}', "no JSON", '{"files": ["../notes.txt", "link", "."]}'])
+def test_a_record_that_was_edited_removes_nothing_outside_the_folder(tmp_path, record) -> None:
+    folder = tmp_path / "result"
+    folder.mkdir()
+    (tmp_path / "notes.txt").write_text("my own")
+    (folder / "link").symlink_to(tmp_path / "notes.txt")
+    (folder / "quality.json").write_text(record)
+    write_result(folder, "warped.nii.gz")
+    assert files_in(tmp_path) == ["notes.txt", "result/link", "result/quality.json", "result/warped.nii.gz"]
