@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import SimpleITK as sitk
 import slicer
-from standin.clicking import worker_command
+from standin.clicking import add_volume, worker_command
 
 ROOT = Path(__file__).parents[2]
 
@@ -86,3 +86,14 @@ def test_the_loop_over_a_study_that_is_documented_runs(module, scene, images, ap
     assert "01.nii.gz good The brains match better" in said
     assert "03.nii.gz empty has no voxels" in said
     assert scene.GetNumberOfNodesByClass("vtkMRMLGridTransformNode") == 0
+
+
+def test_what_the_read_me_types_into_the_console_runs(panel, scene, images):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = [block.split("```")[0] for block in text.split("```python\n")[1:] if "slicer." in block]
+    for name, image in zip(("ULAESimulatedSubject", "ULAETemplate"), images, strict=True):  # of Sample Data
+        add_volume(scene, image, name)
+    names = {"slicer": slicer, "getNode": slicer.util.getNode}
+    exec(code, names)
+    assert names["result"].transformNode.IsA("vtkMRMLGridTransformNode")
+    assert names["result"].state == "done"

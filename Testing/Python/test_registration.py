@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,15 @@ def test_a_saved_result_holds_everything_and_leaves_nothing_else(saved):
     assert set(json.loads((saved / "quality.json").read_text())["files"]) == written
     assert "fixed_brain.nii.gz" not in written
     assert [path.name for path in saved.parent.iterdir()] == ["result"]
+
+
+def test_a_saved_result_holds_every_file_that_the_read_me_names(saved):
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \|", text.partition("| in `result/` |")[2].partition("\n\n")[0], re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`(.+?)`", row)}
+    assert {"transform.h5", "report.html", "figures/"} <= named
+    absent = {name for name in named if not (saved / name).exists()}
+    assert absent == {"fixed_brain.nii.gz", "moving_brain.nii.gz"}  # these scans show the brain alone
 
 
 def test_the_saved_quality_has_the_verdict_and_what_the_registration_ran_with(saved, registration):

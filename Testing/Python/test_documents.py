@@ -1,0 +1,164 @@
+"""What the README and the tutorial tell a reader to type is typed here, line after line, in one folder.
+
+Words in capitals stand for the reader's own files. `ulae` and the Python blocks run in this process, and what takes
+long is made short:
+
+- The first registration is a real one, by weights for coarse voxels, of scans that need no alignment. The later ones
+  get its result, and saving writes only what the later lines read. What a result holds is seen by `test_registration`.
+- Workers of a cohort are Dask's real ones, but the process that each starts for a pair registers nothing.
+- `ulae train` and `ulae evaluate` are run by their own tests on tiny data; here they are only asked for their help.
+- `make` is asked what it would do. `git`, `pip`, `cd` and `source` are left out: they need a network, or another shell.
+- What is typed into Slicer's Python console is typed by Testing/Module.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import json
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import SimpleITK as sitk
+
+from ULAERegistrationLib import Registration, registration, simulation, write_transform
+from ULAERegistrationLib.cli.main import main
+from ULAERegistrationLib.geometry.canonical import template, template_mask
+from ULAERegistrationLib.geometry.transforms import step_transform
+from ULAERegistrationLib.process import cluster
+
+ROOT = Path(__file__).parents[2]
+STANDIN = (str(ROOT / "Testing/standin/case_worker.py"),)
+FIXED, MOVING = "fixed.nii.gz", "moving.nii.gz"  # the template shifted by some voxels of 1 mm, and the template
+SHIFT = (2, -3, 1)
+FILES = {  # which the words in capitals stand for
+    "FIXED": FIXED,
+    "HEAD": FIXED,
+    "HEAD1": FIXED,
+    "ATLAS": FIXED,
+    "MOVING": MOVING,
+    "HEAD2": MOVING,
+    "OTHER": MOVING,
+}
+NOT_RUN = ("git", "pip", "cd", "source")
+HELP_ONLY = ("train", "evaluate")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of code in a document."""
+
+    language: str
+    text: str
+
+    def commands(self) -> Iterator[list[str]]:
+        """The words of each command of a shell block, without comments."""
+        for line in self.text.replace("\\\n", " ").splitlines():
+            command: list[str] = []
+            for word in [*shlex.split(line, comments=True), "&&"]:
+                if word != "&&":
+                    command.append(word)
+                elif command:
+                    yield command
+                    command = []
+
+
+def blocks(document: str) -> list[Block]:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    found = [Block(*one) for one in re.findall(r"```(sh|python)\n(.*?)```", text, re.DOTALL)]
+    return [block for block in found if "slicer." not in block.text]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A reader's folder: a pair of scans, and what else the documents name."""
+    folder = tmp_path_factory.mktemp("reader")
+    shifted = sitk.CyclicShift(template(), SHIFT)
+    images = {
+        FIXED: shifted,
+        MOVING: template(),
+        "demo/fixed_subject.nii.gz": shifted,
+        "demo/moving_template.nii.gz": template(),
+        "people/ann.nii.gz": template(),
+        "study/sub-01/anat/sub-01_T1w.nii.gz": shifted,
+        "seg.nii.gz": template_mask(),
+        "moving_labels.nii.gz": template_mask(),
+    }
+    for name, image in images.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        sitk.WriteImage(image, str(folder / name))
+    points = [{"id": "1", "label": "ac", "position": [0.0, 0.0, 0.0]}]
+    markups = {"markups": [{"type": "Fiducial", "coordinateSystem": "LPS", "controlPoints": points}]}
+    for name in ("landmarks.mrk.json", "moving.mrk.json"):
+        (folder / name).write_text(json.dumps(markups))
+    (folder / "cohort.csv").write_text(f"name,fixed,moving\nann,{FIXED},{MOVING}\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def short(coarse_model, folder) -> Iterator[None]:
+    """Make short what takes long, as the top of this file says."""
+    really = registration.register
+
+    @functools.cache
+    def result() -> Registration:
+        quick = {"preset": "fast", "alignment": "none", "brain": "skip", "model": str(coarse_model)}
+        found = really(folder / FIXED, folder / MOVING, **quick)
+        # The same map on coarse voxels, of which reading and inverting take no time.
+        return dataclasses.replace(found, transform=step_transform(found.flow, found.alignment, every=8))
+
+    def register(*arguments, **keywords) -> Registration:
+        inspect.signature(really).bind(*arguments, **keywords)
+        return result()
+
+    def save(found: Registration, target: str | Path) -> None:
+        target = Path(target)
+        target.mkdir(exist_ok=True)
+        write_transform(found.transform, target / "transform.h5")
+        sitk.WriteImage(found.warped, str(target / "warped.nii.gz"))
+        (target / "quality.json").write_text(json.dumps(found.quality_record()))
+
+    def simulate() -> simulation.SimulatedPair:
+        fixed, shift = sitk.ReadImage(str(folder / FIXED)), sitk.TranslationTransform(3, [-voxels for voxels in SHIFT])
+        return simulation.SimulatedPair(fixed, template(), shift, fixed > 0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registration, "register", register)
+        patch.setattr(Registration, "save", save)
+        patch.setattr(simulation, "simulate", simulate)
+        patch.setattr(cluster, "run_on_workers", functools.partial(cluster.run_on_workers, program=STANDIN))
+        yield
+
+
+def run(program: str, *words: str) -> int:
+    """Run a command as a shell does, and return its exit status."""
+    if program in NOT_RUN:
+        return 0
+    if program == "make":
+        return subprocess.run(["make", "--dry-run", *words], cwd=ROOT, stdout=subprocess.DEVNULL).returncode
+    if program.removeprefix(".venv/bin/") != "ulae":
+        return subprocess.run([program, *words]).returncode
+    found = [sorted(Path().glob(word)) if "*" in word else [FILES.get(word, word)] for word in words]
+    command, *arguments = [str(word) for one in found for word in one]
+    try:
+        return main([command, *(["--help"] if command in HELP_ONLY else arguments)])
+    except SystemExit as end:  # of --help
+        return int(end.code or 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", ["README.md", "docs/tutorial.md"])
+def test_what_a_document_tells_a_reader_to_type_works(document: str, short, folder: Path, monkeypatch) -> None:
+    monkeypatch.chdir(folder)
+    for block in blocks(document):
+        if block.language == "python":
+            exec(block.text, {})
+            continue
+        for command in block.commands():
+            assert run(*command) == 0, " ".join(command)
