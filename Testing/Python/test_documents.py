@@ -104,7 +104,7 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def short(coarse_model, folder) -> Iterator[None]:
     """Make short what takes long, as the top of this file says."""
-    really = registration.register
+    really, really_save = registration.register, Registration.save
 
     @functools.cache
     def result() -> Registration:
@@ -117,8 +117,8 @@ def short(coarse_model, folder) -> Iterator[None]:
         inspect.signature(really).bind(*arguments, **keywords)
         return result()
 
-    def save(found: Registration, target: str | Path) -> None:
-        target = Path(target)
+    def save(found: Registration, *arguments, **keywords) -> None:
+        target = Path(inspect.signature(really_save).bind(found, *arguments, **keywords).arguments["folder"])
         target.mkdir(exist_ok=True)
         write_transform(found.transform, target / "transform.h5")
         sitk.WriteImage(found.warped, str(target / "warped.nii.gz"))
