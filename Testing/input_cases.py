@@ -125,6 +125,16 @@ def mask(image: Callable[[], sitk.Image]) -> Callable[[Path], dict[str, Any]]:
     return make
 
 
+def labels(image: Callable[[], sitk.Image]) -> Callable[[Path], dict[str, Any]]:
+    """A label map of the moving image, which is a whole brain."""
+
+    def make(folder: Path) -> dict[str, Any]:
+        sitk.WriteImage(image(), str(folder / "labels.nrrd"))
+        return {"moving_labels": folder / "labels.nrrd"}
+
+    return make
+
+
 def start(content: bytes | sitk.Transform) -> Callable[[Path], dict[str, Any]]:
     def make(folder: Path) -> dict[str, Any]:
         file = folder / "start.tfm"
@@ -199,6 +209,12 @@ def renamed(name: str, other: str) -> Callable[[Path], dict[str, Any]]:
 
 def _cut_brain() -> sitk.Image:
     return brain()[:, :, : SIDE // 2 + 4]
+
+
+def moved(image: sitk.Image) -> sitk.Image:
+    """Half a metre away."""
+    image.SetOrigin((500.0, 0.0, 0.0))
+    return image
 
 
 def _mirrored() -> sitk.Image:
@@ -276,6 +292,14 @@ CASES = (
         as_file(lambda: spaced(6, 6, 6)),
         True,
     ),
+    InputCase(
+        "two images that do not overlap in space",
+        "handled",
+        "aligned from their centres of mass",
+        as_file(lambda: moved(brain())),
+        True,
+    ),
+    InputCase("the same image twice", "handled", "nothing moves", lambda folder: {}, True),
     InputCase("voxels of .3 mm", "handled", "", as_file(lambda: brain(0.3, (320, 32, 32), (0.3, 3, 3)))),
     InputCase("voxels of 8 mm", "handled", "", as_file(lambda: brain(1.4, (24,) * 3, (8,) * 3)), True),
     # Voxels.
@@ -303,6 +327,14 @@ CASES = (
     InputCase("an empty mask", "refused", "is empty", mask(lambda: brain() < 0), True),
     InputCase("a mask of everything", "refused", "which is no brain", mask(lambda: brain() >= 0), True),
     InputCase("a mask of a few voxels", "refused", "which is no brain", mask(lambda: brain() > 120), True),
+    InputCase(
+        "a mask that covers nothing of the brain",
+        "refused",
+        "where the fixed image shows nothing",
+        mask(lambda: changed(lambda a: 1 * (np.indices(a.shape)[0] < 4)) > 0),
+        True,
+    ),
+    InputCase("a mask elsewhere in space", "refused", "another grid", mask(lambda: moved(brain() > 0))),
     InputCase("a mask on another grid", "refused", "another grid", mask(lambda: sitk.Expand(brain() > 0, (2, 1, 1)))),
     InputCase(
         "a mask cropped to the brain", "handled", "laid onto the image", mask(lambda: (brain() > 0)[8:-8, 9:-9, 8:])
@@ -313,6 +345,8 @@ CASES = (
         "laid onto the image",
         mask(lambda: sitk.PermuteAxes(brain() > 0, (2, 0, 1))),
     ),
+    InputCase("labels with fractional values", "refused", "not whole numbers", labels(lambda: brain() / 7)),
+    InputCase("labels on another grid", "refused", "another grid", labels(lambda: moved(brain() > 0))),
     # Transforms and weights.
     InputCase("an initial transform that is none", "refused", "not a transform", start(b"nonsense")),
     InputCase("a 2-D initial transform", "refused", "2 dimensions", start(sitk.Euler2DTransform())),
@@ -334,7 +368,10 @@ CASES = (
         True,
     ),
     InputCase(
-        "an image mirrored left to right", "not recognised", "a mirrored head looks like a head", as_file(_mirrored)
+        "an image mirrored left to right",
+        "not recognised",
+        "a mirrored head looks like a head; afterwards about nine of ten are noticed, and then never called good",
+        as_file(_mirrored),
     ),
     InputCase(
         "a label map in place of a scan",

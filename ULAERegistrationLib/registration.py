@@ -31,7 +31,7 @@ from .network.ulaenet import ULAENet
 from .network.weights import Card, load_network
 from .progress import ALIGNMENT, BRAIN, FIELD, NETWORK, QUALITY, REFINEMENT, Progress, StageClock, silent
 from .provenance import provenance_of
-from .quality import NCC_WINDOW, measure
+from .quality import NCC_WINDOW, STEPS_LEFT_OUT, measure
 from .result import Registration, Step
 from .settings import PRESETS, PresetName, RegistrationSettings
 from .tensors import array_of, tensor_of
@@ -210,7 +210,7 @@ def canonical_flows(
     flows = _unless_harmful(predicted, fixed=fixed, moving=moving)
     warnings: tuple[str, ...] = ()
     if not any(flow.any() for flow in flows):
-        warnings = ("The brains matched better before the network than after it, so its steps were left out.",)
+        warnings = (STEPS_LEFT_OUT,)
     if PRESETS[settings.preset].refines:
         clock.begin(REFINEMENT)
         refined = refine(flows, fixed=fixed, moving=moving, settings=settings, progress=clock.within)

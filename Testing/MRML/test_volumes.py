@@ -10,8 +10,10 @@ import pytest
 import SimpleITK as sitk
 import slicer
 import vtk
+from input_cases import brain
 
 from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.files.volumes import header_doubts, read_volume
 from ULAERegistrationLib.mrml.labels import label_layers, mask_image, set_segmentation_from_mask
 from ULAERegistrationLib.mrml.transforms import grid_transform, set_transform
 from ULAERegistrationLib.mrml.volumes import image_from_volume, set_volume
@@ -67,13 +69,33 @@ def test_a_linear_parent_is_part_of_where_the_volume_lies(scene, load):
         assert np.allclose(moved.TransformIndexToPhysicalPoint(index), expected, atol=1e-6)
 
 
-def test_a_sheared_grid_is_refused(scene, load):
-    volume = load("oblique/na16")
+@pytest.mark.parametrize(("shear", "warned"), [(0.0005, False), (0.003, True)])
+def test_a_grid_that_is_hardly_sheared_becomes_the_nearest_with_right_angles_as_in_files(
+    scene, tmp_path, shear, warned
+):
+    volume = sheared_volume(scene, shear)
+    image = image_from_volume(volume)
+    # Half of the shear at each of the two axes, over 108 mm from the origin on.
+    place = image.TransformIndexToPhysicalPoint((10, 19, 27))
+    assert np.linalg.norm(np.subtract(place, (40 + shear * 76, 76, 108))) < 0.75 * shear * 108
+    sitk.WriteImage(image, str(tmp_path / "fixed.nrrd"))  # as the process that registers gets it
+    doubts = header_doubts(read_volume(tmp_path / "fixed.nrrd", "fixed"), "fixed")
+    assert ["not at right angles, by 0.3 %" in doubt for doubt in doubts] == [True] * warned
+
+
+def test_a_sheared_grid_is_refused(scene):
+    with pytest.raises(RegistrationError, match=r"not at right angles \(by 2 %.*module Resample Scalar"):
+        image_from_volume(sheared_volume(scene, 0.02))
+
+
+def sheared_volume(scene, shear: float):
+    """A ball on voxels of 4 mm, whose grid a parent transform shears: to LPS x, `shear` times y is added."""
+    volume = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "sheared")
+    set_volume(volume, brain())
     matrix = np.eye(4)
-    matrix[0, 1] = 0.2
+    matrix[0, 1] = shear
     volume.SetAndObserveTransformNodeID(linear_parent(scene, matrix).GetID())
-    with pytest.raises(RegistrationError, match="sheared"):
-        image_from_volume(volume)
+    return volume
 
 
 def test_a_non_linear_parent_is_refused(scene, load, known_field):

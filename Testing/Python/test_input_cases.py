@@ -9,7 +9,7 @@ from tools import limits
 from ULAERegistrationLib import register
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.errors import RegistrationError
-from ULAERegistrationLib.files.volumes import read_mask, read_volume, write_image
+from ULAERegistrationLib.files.volumes import read_labels, read_mask, read_volume, write_image
 from ULAERegistrationLib.progress import StageClock
 from ULAERegistrationLib.registration import _brain_of
 from ULAERegistrationLib.settings import RegistrationSettings
@@ -34,17 +34,24 @@ def inputs(tmp_path):
     return make
 
 
+def from_python(moving_labels=None, **given) -> None:
+    if moving_labels is not None:  # as `Registration.warp_labels` reads them
+        read_labels(moving_labels, read_volume(given["moving"], "moving"), "moving")
+    register(**given, preset="fast", brain="skip", progress=lambda fraction, message: pytest.fail(message))
+
+
 @pytest.mark.parametrize("case", REFUSED, **NAME)
 def test_a_bad_input_is_refused_in_one_sentence_from_python_and_from_the_shell(case, inputs, tmp_path, capsys) -> None:
     given = inputs(case)
     with pytest.raises(RegistrationError) as caught:
-        register(**given, preset="fast", brain="skip", progress=lambda fraction, message: pytest.fail(message))
+        from_python(**given)
     assert case.says in str(caught.value)
     assert str(caught.value).endswith(".")
     assert str(caught.value).isprintable()
     before = sorted(tmp_path.rglob("*"))
-    options = {"fixed_mask": "--fixed-mask", "initial_transform": "--initial-transform", "model": "--model"}
-    named = [str(word) for key, option in options.items() if key in given for word in (option, given[key])]
+    named = [
+        str(word) for key in given.keys() - {"fixed", "moving"} for word in (f"--{key.replace('_', '-')}", given[key])
+    ]
     assert main(["register", str(given["fixed"]), str(given["moving"]), "-o", str(tmp_path / "out"), *named]) == 1
     said = capsys.readouterr().err
     assert said.startswith("ulae: ")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
 
-from ULAERegistrationLib import register
+from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.geometry import alignment
 from ULAERegistrationLib.geometry.canonical import template
 from ULAERegistrationLib.quality import GOOD
@@ -20,10 +21,36 @@ import verdict_cases
 pytestmark = pytest.mark.slow
 
 
-def test_the_verdict_on_a_mirrored_brain_is_not_good_and_says_why(coarse_model, monkeypatch):
+@pytest.fixture
+def registered(coarse_model, monkeypatch, tmp_path, capsys):
+    """Registers a scan to the template from the shell; gives what it prints, and the warped scan."""
     monkeypatch.setattr(alignment, "TILTS", (0.0,))  # one start of the search: nothing is tilted
-    brain = sitk.BinShrink(template(), [2, 2, 2])
-    settings = {"preset": "fast", "model": coarse_model, "precision": "float32", "field_spacing": 4.0}
-    quality = register(brain, verdict_cases.mirrored(brain, 0), **settings).quality
-    assert quality.verdict != GOOD
-    assert [one for one in quality.reasons if "The moving brain seems to be mirrored" in one], quality.reasons
+
+    def run(moving: sitk.Image) -> tuple[dict, sitk.Image]:
+        files = [str(tmp_path / name) for name in ("fixed.nrrd", "moving.nrrd", "warped.nrrd")]
+        sitk.WriteImage(brain(), files[0])
+        sitk.WriteImage(moving, files[1])
+        options = ["--preset", "fast", "--model", str(coarse_model), "--precision", "float32", "--json"]
+        assert main(["register", *files[:2], "--warped", files[2], *options]) == 0
+        return json.loads(capsys.readouterr().out), sitk.ReadImage(files[2])
+
+    return run
+
+
+def brain() -> sitk.Image:
+    return sitk.BinShrink(template(), [2, 2, 2])
+
+
+def test_the_verdict_on_a_mirrored_brain_is_not_good_and_says_why(registered):
+    quality, _ = registered(verdict_cases.mirrored(brain(), 0))
+    assert quality["verdict"] != GOOD
+    assert [one for one in quality["reasons"] if "The moving brain seems to be mirrored" in one], quality["reasons"]
+
+
+def test_scans_that_do_not_overlap_in_space_are_registered_like_any_other(registered):
+    away = brain()
+    away.SetOrigin([place + shift for place, shift in zip(away.GetOrigin(), (500, -300, 80), strict=True)])
+    quality, warped = registered(away)
+    assert quality["verdict"] == GOOD, quality["reasons"]
+    difference = sitk.GetArrayFromImage(warped).astype(float) - sitk.GetArrayViewFromImage(brain())
+    assert abs(difference).mean() < 0.5  # grey levels of 255

@@ -18,7 +18,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import RegistrationError
-from ..geometry.orientation import nearest_rotation, shear
+from ..geometry.orientation import SHEAR_NOTABLE, STRAIGHTENED, check_shear, no_numbers, shear, straightened
 from .dicom import is_dicom, read_dicom
 from .hdf5 import MAGIC, is_cut_short
 from .itk import itk_files
@@ -34,8 +34,6 @@ MOST_VOXELS = 1 << 30  # 1024 along each axis
 CHUNK = 1 << 24  # bytes
 NIFTI_ENDINGS = (".nii.gz", ".nii", *PAIR_ENDINGS)
 MINC = (MAGIC, b"CDF")
-SHEAR_NOTABLE, SHEAR_LIMIT = 1e-3, 0.01  # largest cosine between two axes of a header
-STRAIGHTENED = "ULAERegistration.straightened"  # metadata: the header's shear in percent, where it was taken out
 
 
 def read_image(path: Path, name: str, finite: bool = False) -> sitk.Image:
@@ -75,32 +73,6 @@ def read_image(path: Path, name: str, finite: bool = False) -> sitk.Image:
         raise _damaged(path, name, "" if reason.startswith("Reason") else reason) from None
 
 
-def straightened(image: sitk.Image, name: str) -> sitk.Image:
-    """Return an image whose axes are at right angles; one that has them is returned itself.
-
-    Args:
-        image: of any dimension; the axes of 3-D ones are looked at.
-        name: of the image in messages.
-
-    Raises:
-        RegistrationError: where the axes are further from right angles than `SHEAR_LIMIT`, or not finite.
-    """
-    if not np.isfinite([*image.GetOrigin(), *image.GetSpacing(), *image.GetDirection()]).all():
-        raise _no_numbers(name)
-    if image.GetDimension() != 3:
-        return image
-    axes = np.reshape(image.GetDirection(), (3, 3))
-    found = shear(axes)
-    if found > SHEAR_LIMIT:
-        raise _sheared(name, found)
-    if found <= SHEAR_NOTABLE:
-        return image
-    result = sitk.Image(image)
-    result.SetDirection(nearest_rotation(axes).ravel().tolist())
-    result.SetMetaData(STRAIGHTENED, f"{100 * found:.2g}")
-    return result
-
-
 def _read(path: Path, name: str, finite: bool) -> sitk.Image:
     if path.is_dir():
         return read_dicom(path, name)
@@ -130,11 +102,11 @@ def _read(path: Path, name: str, finite: bool) -> sitk.Image:
 def _read_nifti(header: NiftiHeader, path: Path, name: str, finite: bool) -> sitk.Image:
     """Read a NIfTI file by ITK: itself, or, where ITK cannot read it as it is, a copy that says the same plainly."""
     _check_number(header.size, path, name)
-    if header.needs_nearest_rotation and shear(header.sform[:3, :3]) > SHEAR_LIMIT:
-        raise _sheared(name, shear(header.sform[:3, :3]))
+    if header.needs_nearest_rotation:
+        check_shear(header.sform[:3, :3], name)
     forms = ((header.qform_code, header.qform), (header.sform_code, header.sform))
     if not all(np.isfinite(form).all() for code, form in forms if code > 0):  # ITK's reader would never end
-        raise _no_numbers(name)
+        raise no_numbers(name)
     check_voxels(header, name, finite)
     with open(path, "rb") as file:
         is_compressed = file.read(2) == GZIP
@@ -212,14 +184,3 @@ def _check_number(size: tuple[int, ...], path: Path, name: str) -> None:
 def _damaged(path: Path, name: str, reason: str = "") -> RegistrationError:
     detail = f" ({reason})" if reason else ""
     return RegistrationError(f"{name} {path} is cut short or damaged{detail}; fetch the file again.")
-
-
-def _no_numbers(name: str) -> RegistrationError:
-    return RegistrationError(f"{name} has a header with places that are no numbers; correct its orientation.")
-
-
-def _sheared(name: str, found: float) -> RegistrationError:
-    return RegistrationError(
-        f"{name} has axes that are not at right angles (by {100 * found:.2g} %, more than {100 * SHEAR_LIMIT:g} %); "
-        f"resample it to a grid with axes at right angles."
-    )

@@ -22,14 +22,17 @@ from ..geometry.brain import (
     volume_litres,
     voxel_litres,
 )
-from ..geometry.orientation import SAME_MM, keep_stored_forms, stored_forms
-from .reading import NOT_FINITE, STRAIGHTENED, read_image, straightened
+from ..geometry.orientation import SAME_MM, STRAIGHTENED, keep_stored_forms, stored_forms, straightened
+from .reading import NOT_FINITE, read_image
 from .writing import check_output_file, whole_or_nothing
 from .written import write_checked
 
 SPACING_LIMITS = (0.1, 10.0)  # mm; the network's own grid is 1 mm
 LABEL_TOLERANCE = 1e-3  # largest distance of a label from an integer, which a header's scale factor may cause
 FEWEST_VOXELS = 8  # along each axis; fewer do not suffice to align a brain
+# A voxel shows something above this fraction of the image's contrast; a mask lies elsewhere where less than this
+# fraction of it shows something. Of 43 right masks of heads and brains .88 and more does.
+SHOWN, LEAST_SHOWN = 0.1, 0.5
 
 Source: TypeAlias = str | os.PathLike[str] | sitk.Image
 
@@ -78,8 +81,8 @@ def read_mask(source: Source, image: sitk.Image, role: str) -> sitk.Image:
         uint8 image of zeros and ones on the grid of `image`.
 
     Raises:
-        RegistrationError: where the mask cannot be read, is empty, lies on a grid of other voxels, or has a volume that
-            no brain has.
+        RegistrationError: where the mask cannot be read, is empty, lies on a grid of other voxels, has a volume that no
+            brain has, or lies where the image shows nothing.
     """
     name = f"The {role} mask"
     mask = sitk.Cast(_three_dimensional(_read(source, name), name) != 0, sitk.sitkUInt8)
@@ -94,7 +97,21 @@ def read_mask(source: Source, image: sitk.Image, role: str) -> sitk.Image:
             f"{name} covers {litres:.2g} litres, which is no brain; mark the whole brain and nothing else, "
             f"and check the spacing of the image."
         )
+    found = _share_shown(image, mask)
+    if found < LEAST_SHOWN:
+        raise RegistrationError(
+            f"{name} lies where the {role} image shows nothing ({100 * (1 - found):.0f} % of it is as dark as the "
+            f"background); check that it belongs to that image."
+        )
     return keep_stored_forms(image, mask)
+
+
+def _share_shown(image: sitk.Image, mask: sitk.Image) -> float:
+    """Compute the fraction of a mask where an image is brighter than its background."""
+    values = sitk.GetArrayViewFromImage(image)
+    low, high = np.percentile(values[::2, ::2, ::2], (1, 99))
+    inside = values[sitk.GetArrayViewFromImage(mask) > 0]
+    return float((inside > low + SHOWN * (high - low)).mean())
 
 
 def read_labels(source: Source, image: sitk.Image, role: str) -> sitk.Image:

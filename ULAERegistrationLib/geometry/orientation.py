@@ -1,6 +1,7 @@
-"""The two orientations that a NIfTI header may hold, qform and sform, which ITK keeps as text beside an image.
+"""Orientations of images: axes that are not quite at right angles, and the two that a NIfTI header may hold.
 
-An image has one orientation; ITK takes one of the two. What was read with both is written with both.
+ITK keeps NIfTI's two orientations, qform and sform, as text beside an image. An image has one orientation; ITK takes
+one of the two. What was read with both is written with both.
 """
 
 from __future__ import annotations
@@ -10,6 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
+from ..errors import RegistrationError
+
+SHEAR_NOTABLE, SHEAR_LIMIT = 1e-3, 0.01  # largest cosine between two axes of a grid
+STRAIGHTENED = "ULAERegistration.straightened"  # metadata: an image's shear in percent, where it was taken out
+RESAMPLE = "resample it to a grid with axes at right angles"
 KEYS = (
     *("qform_code", "sform_code", "pixdim[0]", "pixdim[1]", "pixdim[2]", "pixdim[3]"),
     *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"),
@@ -102,6 +108,55 @@ def shear(axes: np.ndarray) -> float:
         return float("inf")
     cosines = (axes / lengths).T @ (axes / lengths)
     return float(np.abs(cosines - np.eye(3)).max())
+
+
+def check_shear(axes: np.ndarray, name: str, remedy: str = RESAMPLE) -> None:
+    """Refuse axes that are further from right angles than `SHEAR_LIMIT`.
+
+    Args:
+        axes: a matrix with the axes of an image as its columns.
+        name: of the image, for the message.
+        remedy: what to do about it, for the message.
+
+    Raises:
+        RegistrationError: where they are.
+    """
+    found = shear(axes)
+    if found > SHEAR_LIMIT:
+        raise RegistrationError(
+            f"{name} has axes that are not at right angles (by {100 * found:.2g} %, more than "
+            f"{100 * SHEAR_LIMIT:g} %); {remedy}."
+        )
+
+
+def straightened(image: sitk.Image, name: str, remedy: str = RESAMPLE) -> sitk.Image:
+    """Return an image whose axes are at right angles; one that has them is returned itself.
+
+    Args:
+        image: of any dimension; the axes of 3-D ones are looked at.
+        name: of the image, for the message.
+        remedy: what to do about axes that are too far from right angles, for the message.
+
+    Raises:
+        RegistrationError: where the axes are further from right angles than `SHEAR_LIMIT`, or not finite.
+    """
+    if not np.isfinite([*image.GetOrigin(), *image.GetSpacing(), *image.GetDirection()]).all():
+        raise no_numbers(name)
+    if image.GetDimension() != 3:
+        return image
+    axes = np.reshape(image.GetDirection(), (3, 3))
+    check_shear(axes, name, remedy)
+    if shear(axes) <= SHEAR_NOTABLE:
+        return image
+    result = sitk.Image(image)
+    result.SetDirection(nearest_rotation(axes).ravel().tolist())
+    result.SetMetaData(STRAIGHTENED, f"{100 * shear(axes):.2g}")
+    return result
+
+
+def no_numbers(name: str) -> RegistrationError:
+    """Return the error for a header with places that are not finite."""
+    return RegistrationError(f"{name} has a header with places that are no numbers; correct its orientation.")
 
 
 def nearest_rotation(axes: np.ndarray) -> np.ndarray:

@@ -13,10 +13,14 @@ import slicer.util
 import vtk
 
 from ..errors import RegistrationError
+from ..geometry.orientation import check_shear, straightened
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])  # its own inverse
 
-ORTHOGONAL = 1e-3  # largest cosine between two axes of a grid that ITK can describe
+RESAMPLE_IN_SLICER = (
+    "because of its parent transform, or as it was scanned; resample it to an ordinary grid first, with the module "
+    "Resample Scalar/Vector/DWI Volume"
+)
 
 
 def world_matrix(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
@@ -36,28 +40,27 @@ def world_matrix(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
     return slicer.util.arrayFromVTKMatrix(matrix)
 
 
-def set_geometry(image: sitk.Image, ijk_to_ras: np.ndarray, name: str) -> None:
-    """Set an image's spacing, direction and origin (LPS mm).
+def with_geometry(image: sitk.Image, ijk_to_ras: np.ndarray, name: str) -> sitk.Image:
+    """Give an image its spacing, direction and origin (LPS mm), with axes at right angles.
 
     Args:
-        image: the image to change.
+        image: the image, which is changed.
         ijk_to_ras: 4 x 4 matrix from voxel indices to RAS, mm.
         name: of the image, for the message.
+
+    Returns:
+        The image, or, where its axes are not quite at right angles, a copy with the nearest that are.
 
     Raises:
         RegistrationError: for a sheared grid.
     """
     axes = RAS_TO_LPS @ ijk_to_ras[:3, :3]
+    check_shear(axes, name, RESAMPLE_IN_SLICER)
     spacing = np.linalg.norm(axes, axis=0)
-    direction = axes / spacing
-    if np.abs(direction.T @ direction - np.eye(3)).max() > ORTHOGONAL:
-        raise RegistrationError(
-            f"{name} lies on a sheared grid (because of its parent transform, or as it was scanned); "
-            f"resample it to an ordinary grid first, with the module Resample Scalar/Vector/DWI Volume."
-        )
     image.SetSpacing(spacing.tolist())
-    image.SetDirection(direction.ravel().tolist())
+    image.SetDirection((axes / spacing).ravel().tolist())
     image.SetOrigin((RAS_TO_LPS @ ijk_to_ras[:3, 3]).tolist())
+    return straightened(image, name)
 
 
 def ijk_to_ras_matrix(image: sitk.Image) -> np.ndarray:

@@ -10,7 +10,7 @@ from vtk.util import numpy_support
 
 from ..errors import RegistrationError
 from ..geometry.resampling import resample
-from .geometry import ijk_to_ras_matrix, set_geometry, world_matrix
+from .geometry import ijk_to_ras_matrix, with_geometry, world_matrix
 from .volumes import image_from_volume
 
 LABELMAP = "Binary labelmap"  # vtkSegmentationConverter's name of that representation
@@ -73,8 +73,7 @@ def _image_from_oriented(data: slicer.vtkOrientedImageData, parent: np.ndarray, 
     start[:3, 3] = extent[::2]  # the first voxel of a cropped layer is not (0, 0, 0)
     values = numpy_support.vtk_to_numpy(data.GetPointData().GetScalars())
     image = sitk.GetImageFromArray(_as_labels(values.reshape(data.GetDimensions()[::-1]))[0])
-    set_geometry(image, parent @ slicer.util.arrayFromVTKMatrix(matrix) @ start, name)
-    return image
+    return with_geometry(image, parent @ slicer.util.arrayFromVTKMatrix(matrix) @ start, name)
 
 
 def mask_image(node: slicer.vtkMRMLDisplayableNode, like: sitk.Image) -> sitk.Image:

@@ -8,11 +8,13 @@ import slicer.util
 import vtk
 
 from ..errors import RegistrationError
-from .geometry import ijk_to_ras_matrix, set_geometry, world_matrix
+from .geometry import ijk_to_ras_matrix, with_geometry, world_matrix
 
 
 def image_from_volume(volume: slicer.vtkMRMLVolumeNode) -> sitk.Image:
     """Convert a scalar volume to an image (LPS mm) at its place in the world, with linear parent transforms applied.
+
+    Axes that are not quite at right angles are replaced by the nearest that are, as in files.
 
     Raises:
         RegistrationError: for a volume without voxels, several values per voxel, a non-linear parent transform, or a
@@ -27,8 +29,7 @@ def image_from_volume(volume: slicer.vtkMRMLVolumeNode) -> sitk.Image:
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
     image = sitk.GetImageFromArray(slicer.util.arrayFromVolume(volume))
-    set_geometry(image, world_matrix(volume) @ slicer.util.arrayFromVTKMatrix(matrix), name)
-    return image
+    return with_geometry(image, world_matrix(volume) @ slicer.util.arrayFromVTKMatrix(matrix), name)
 
 
 def set_volume(volume: slicer.vtkMRMLVolumeNode, image: sitk.Image) -> None:
