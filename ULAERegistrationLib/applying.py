@@ -14,7 +14,7 @@ from .errors import RegistrationError
 from .files.volumes import Source, read_any, read_any_labels
 from .geometry.inverse import inverse as inverse_of
 from .geometry.points import map_points, map_points_back
-from .geometry.resampling import INTERPOLATIONS, Interpolation, resample
+from .geometry.resampling import INTERPOLATIONS, LABEL_INTERPOLATIONS, Interpolation, resample
 from .geometry.transforms import displacement_field, field_transform
 
 
@@ -24,7 +24,7 @@ def apply_transform(
     like: Source,
     *,
     labels: bool = False,
-    interpolation: Interpolation = "linear",
+    interpolation: Interpolation | None = None,
     inverse: bool = False,
 ) -> sitk.Image:
     """Warp an image or a label map of the moving image to the fixed image, or the other way.
@@ -34,19 +34,24 @@ def apply_transform(
             `read_transform` reads it.
         image: the image or file that is warped.
         like: the image or file whose grid the result has: the fixed image, or with `inverse` the moving one.
-        labels: whether `image` is a label map, which is sampled by nearest neighbour.
-        interpolation: how other images are sampled: "linear", "cubic" (kept within the image's own range) or "nearest".
+        labels: whether `image` is a label map, which keeps its values.
+        interpolation: of an image "linear" (the default), "cubic" (kept within the image's own range) or "nearest". Of
+            a label map "nearest" (the default), or "linear": each label is sampled for itself, and a voxel gets the one
+            with the largest share, as with GenericLabel of ANTs.
         inverse: warp an image of the fixed image to the moving image instead.
 
     Returns:
         The warped image, of the pixel type of `image`.
 
     Raises:
-        RegistrationError: where a file cannot be read, `interpolation` is not known, or the transform has no inverse.
+        RegistrationError: where a file cannot be read, `interpolation` is not one of those, or the transform has no
+            inverse.
     """
-    if interpolation not in INTERPOLATIONS:
+    choices = LABEL_INTERPOLATIONS if labels else INTERPOLATIONS
+    if interpolation is not None and interpolation not in choices:
+        of = "a label map" if labels else "an image"
         raise RegistrationError(
-            f"interpolation {interpolation!r} is not known; choose one of {', '.join(INTERPOLATIONS)}."
+            f"interpolation {interpolation!r} of {of} is not known; choose one of {', '.join(choices)}."
         )
     read = read_any_labels if labels else read_any
     source, grid = read(image, "The image"), read_any(like, "The reference image")

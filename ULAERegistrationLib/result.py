@@ -17,7 +17,7 @@ from .files.writing import check_output_folder
 from .geometry.alignment import Alignment
 from .geometry.brain import brain_mask
 from .geometry.inverse import inverse, inverse_error
-from .geometry.resampling import resample
+from .geometry.resampling import LabelInterpolation, resample
 from .geometry.transforms import displacement_field, step_transform, total_transform
 from .network.weights import Card
 from .output.canonical_view import CanonicalView
@@ -143,16 +143,18 @@ class Registration:
         """
         return displacement_field(self.transform, self.fixed, self.settings.field_spacing)
 
-    def warp_labels(self, labels: Source) -> sitk.Image:
-        """Warp a label map of the moving image to the fixed grid by nearest neighbour.
+    def warp_labels(self, labels: Source, interpolation: LabelInterpolation = "nearest") -> sitk.Image:
+        """Warp a label map of the moving image to the fixed grid.
 
         Args:
             labels: an image or file on the moving image's grid.
+            interpolation: "nearest", or "linear", as `resample` explains them.
 
         Raises:
             RegistrationError: where it is no label map on the moving image's grid.
         """
-        return resample(read_labels(labels, self.moving, "moving"), self.fixed, self.transform, labels=True)
+        image = read_labels(labels, self.moving, "moving")
+        return resample(image, self.fixed, self.transform, labels=True, interpolation=interpolation)
 
     def quality_record(self) -> dict[str, Any]:
         """Return the content of quality.json: the verdict, the measures and the provenance."""

@@ -103,6 +103,46 @@ def test_a_cubic_image_stays_within_the_range_of_its_own(edges) -> None:
     assert (values.min(), values.max()) == (10, 250)
 
 
-def test_an_unknown_interpolation_is_refused_in_a_sentence(edges) -> None:
+def ball(spacing: float, radius: float = 20.0) -> sitk.Image:
+    """A ball of label 7 in a shell of label 1000, 4 mm thick, about the origin."""
+    size = round(60 / spacing)
+    middle = spacing * (size - 1) / 2
+    distance = np.linalg.norm(np.stack(np.indices([size] * 3)) * spacing - middle, axis=0)
+    labels = sitk.GetImageFromArray(np.select([distance < radius, distance < radius + 4], [7, 1000]).astype(np.int16))
+    labels.SetSpacing([spacing] * 3)
+    labels.SetOrigin([-middle] * 3)
+    return labels
+
+
+def labels_on_finer_grid(transform: sitk.Transform, **how) -> np.ndarray:
+    return sitk.GetArrayFromImage(ulae.apply_transform(transform, ball(3.0), ball(1.0), labels=True, **how))
+
+
+def test_labels_sampled_linearly_are_those_with_the_largest_share_of_a_linear_sampling_of_each() -> None:
+    turn, values = sitk.Euler3DTransform((0, 0, 0), 0.1, -0.2, 0.3, (1.0, -0.7, 0.4)), np.array([0, 7, 1000])
+    each = [
+        sitk.Resample(ball(3.0) == int(value), ball(1.0), turn, sitk.sitkLinear, 0.0, sitk.sitkFloat64)
+        for value in values
+    ]
+    shares = np.stack([sitk.GetArrayFromImage(share) for share in each])
+    most, second = np.sort(shares, axis=0)[:-3:-1]
+    clear = most > second + 1e-6  # beyond the label map there is no share of any
+    assert clear.mean() > 0.7
+    assert np.array_equal(
+        labels_on_finer_grid(turn, interpolation="linear")[clear], values[shares.argmax(axis=0)][clear]
+    )
+
+
+def test_linear_labels_on_a_finer_grid_are_nearer_to_the_truth_than_nearest_ones() -> None:
+    same, true = sitk.Transform(3, sitk.sitkIdentity), sitk.GetArrayFromImage(ball(1.0))
+    nearest, linear = labels_on_finer_grid(same), labels_on_finer_grid(same, interpolation="linear")
+    assert np.array_equal(nearest, labels_on_finer_grid(same, interpolation="nearest"))
+    assert (linear != true).sum() < 0.8 * (nearest != true).sum()
+
+
+def test_an_interpolation_that_there_is_not_is_refused_in_a_sentence(edges) -> None:
+    same = sitk.Transform(3, sitk.sitkIdentity)
     with pytest.raises(RegistrationError, match="choose one of linear, cubic, nearest"):
-        ulae.apply_transform(sitk.Transform(3, sitk.sitkIdentity), edges, edges, interpolation="sinc")
+        ulae.apply_transform(same, edges, edges, interpolation="sinc")
+    with pytest.raises(RegistrationError, match="of a label map is not known; choose one of nearest, linear"):
+        ulae.apply_transform(same, edges, edges, labels=True, interpolation="cubic")

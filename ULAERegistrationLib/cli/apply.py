@@ -12,6 +12,11 @@ What belongs to the moving image is carried to the fixed image; with --inverse t
 label maps and points alike. The transform itself maps points of the fixed image to the moving one, so points of the
 moving image take its inverse, which is found point by point.
 
+A label map keeps its values. By nearest neighbour each voxel gets the label at its place, which suits most uses. With
+--interpolation linear it gets the label with the largest share around that place (GenericLabel of ANTs): outlines are
+smoother where the label map is coarser than the result, but parts thinner than a voxel may vanish, and it takes longer
+the more labels there are.
+
 """
 
 
@@ -25,6 +30,7 @@ def add_apply(commands: Commands) -> None:
         "ulae apply result/transform.h5 other.nii.gz --like fixed.nii.gz -o other_on_fixed.nii.gz",
         "ulae apply result/transform.h5 other.nii.gz --like fixed.nii.gz --interpolation cubic -o cubic.nii.gz",
         "ulae apply result/transform.h5 atlas.nii.gz --like moving.nii.gz --inverse --labels -o atlas_on_moving.nii.gz",
+        "ulae apply result/transform.h5 seg.nii.gz --like fixed.nii.gz --labels --interpolation linear -o out.nii.gz",
         "ulae apply result/transform.h5 --points landmarks.mrk.json -o landmarks_on_fixed.mrk.json",
     )
     command.epilog = DIRECTION + (command.epilog or "")
@@ -37,17 +43,21 @@ def add_apply(commands: Commands) -> None:
         help="points to carry instead of an image: .csv (columns x, y, z in LPS mm, as ANTs), .fcsv or .mrk.json",
     )
     command.add_argument("-o", "--output", required=True, metavar="OUT", help=".nii.gz, .nrrd or .mha; as FILE")
-    command.add_argument("--labels", action="store_true", help="a label map: nearest neighbour")
+    command.add_argument("--labels", action="store_true", help="a label map: it keeps its values")
     command.add_argument(
-        "--interpolation", choices=("linear", "cubic", "nearest"), default="linear", help="of an image; default: linear"
+        "--interpolation",
+        choices=("linear", "cubic", "nearest"),
+        help="of an image; default: linear. Of a label map nearest (default) or linear",
     )
     command.add_argument("--inverse", action="store_true", help="the other way, from fixed to moving")
     add_json(command)
 
 
 def _apply(options: argparse.Namespace) -> None:
-    if options.points and (options.moving or options.like or options.labels):
-        raise UsageError("--points carries points alone; leave out the image, --like and --labels.")
+    if options.points and (options.moving or options.like or options.labels or options.interpolation):
+        raise UsageError("--points carries points alone; leave out the image, --like, --labels and --interpolation.")
+    if options.labels and options.interpolation == "cubic":
+        raise UsageError("Cubic sampling would make values between the labels; take nearest or linear for a label map.")
     if not options.points and not (options.moving and options.like):
         raise UsageError("Give an image and --like FIXED for the grid of the result, or --points FILE.")
     outcome = _carry_points(options) if options.points else _warp(options)
@@ -71,7 +81,7 @@ def _warp(options: argparse.Namespace) -> dict[str, object]:
         inverse=options.inverse,
     )
     write_image(warped, options.output)
-    how = "nearest" if options.labels else options.interpolation
+    how = options.interpolation or ("nearest" if options.labels else "linear")
     return {"size": warped.GetSize(), "spacing": warped.GetSpacing(), "interpolation": how}
 
 

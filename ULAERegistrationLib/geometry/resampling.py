@@ -11,8 +11,11 @@ from .brain import background_value
 from .orientation import keep_stored_forms
 
 Interpolation = Literal["linear", "cubic", "nearest"]
+LabelInterpolation = Literal["nearest", "linear"]
 INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)
+LABEL_INTERPOLATIONS: tuple[LabelInterpolation, ...] = get_args(LabelInterpolation)
 _ITK = {"linear": sitk.sitkLinear, "cubic": sitk.sitkBSpline, "nearest": sitk.sitkNearestNeighbor}
+_ITK_LABELS = {"nearest": sitk.sitkNearestNeighbor, "linear": sitk.sitkLabelLinear}
 
 
 def resample(
@@ -20,7 +23,7 @@ def resample(
     like: sitk.Image,
     transform: sitk.Transform,
     labels: bool = False,
-    interpolation: Interpolation = "linear",
+    interpolation: Interpolation | None = None,
 ) -> sitk.Image:
     """Sample an image once through a transform.
 
@@ -28,9 +31,10 @@ def resample(
         image: the image to sample (the moving image).
         like: the image whose grid the result has (the fixed image).
         transform: from points of `like` to points of `image`, LPS mm.
-        labels: whether `image` is a label map, which is sampled by nearest neighbour.
-        interpolation: how other images are sampled: "linear", "cubic" (B-splines of order 3, kept within the image's
-            own range) or "nearest".
+        labels: whether `image` is a label map, which keeps its values.
+        interpolation: of an image "linear" (the default), "cubic" (B-splines of order 3, kept within the image's own
+            range) or "nearest". Of a label map "nearest" (the default), or "linear": each label is sampled for itself,
+            and a voxel gets the one with the largest share, as with GenericLabel of ANTs.
 
     Returns:
         Image with the pixel type of `image` (integers are rounded). Outside `image` it is 0, or the background value of
@@ -41,7 +45,9 @@ def resample(
     outside = background if background == sitk.GetArrayViewFromImage(image).min() else 0.0
     kind = image.GetPixelID()
     if labels:
-        return keep_stored_forms(like, sitk.Resample(image, like, transform, sitk.sitkNearestNeighbor, 0.0, kind))
+        how = _ITK_LABELS[interpolation or "nearest"]
+        return keep_stored_forms(like, sitk.Resample(image, like, transform, how, 0.0, kind))
+    interpolation = interpolation or "linear"
     is_float = kind in (sitk.sitkFloat32, sitk.sitkFloat64)
     if interpolation == "nearest" or (interpolation == "linear" and is_float):
         sampled = sitk.Resample(image, like, transform, _ITK[interpolation], outside, kind)

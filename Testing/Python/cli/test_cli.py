@@ -118,6 +118,8 @@ def test_options_that_do_not_go_together_end_with_status_2(tmp_path, refused):
     assert "--moving-labels" in refused("register", fixed, moving, *label_options, status=2)
     assert "--points FILE" in refused("apply", "t.h5", moving, "-o", tmp_path / "o.nii.gz", status=2)
     assert "leave out" in refused("apply", "t.h5", moving, "--points", "p", "-o", tmp_path / "o.csv", status=2)
+    cubic_labels = ("--like", fixed, "-o", tmp_path / "o.nii.gz", "--labels", "--interpolation", "cubic")
+    assert "nearest or linear" in refused("apply", "t.h5", moving, *cubic_labels, status=2)
 
 
 def test_points_are_carried_as_images_are_and_said_in_json(tmp_path, capsys):
