@@ -370,7 +370,7 @@ CASES = (
     InputCase(
         "an image mirrored left to right",
         "not recognised",
-        "a mirrored head looks like a head; afterwards about nine of ten are noticed, and then never called good",
+        "a mirrored head looks like one; its brain is noticed once it is aligned, and the result not called good",
         as_file(_mirrored),
     ),
     InputCase(

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 
 from .affine import to_transform
 from .affine_search import CorrelationSearch
-from .canonical import template, template_mask
+from .canonical import MODELS, template, template_mask
 from .frame import CANONICAL_SIZE
 
 BLOCK = 4  # voxels (mm)
@@ -28,9 +28,9 @@ class Likeness:
     Attributes:
         correlation: of the intensities, over both brains, -1 to 1.
         overlap: Dice coefficient of the two brains, 0 to 1.
-        handedness: correlation of the differences between the left and the right half, -1 to 1. Most brains reach
-            further on the right in front and on the left behind, and the template shows it. A mirrored brain has the
-            same value with the other sign.
+        handedness: correlation of the differences between the left and the right half with those that tell brains from
+            their mirror images (`training.handedness`), -1 to 1. Most brains reach further on the right in front and on
+            the left behind. A mirrored brain has the same value with the other sign.
     """
 
     correlation: float
@@ -64,10 +64,23 @@ def likeness(image: np.ndarray) -> Likeness:
 
 
 def _handedness(values: np.ndarray) -> float:
-    """Compute the handedness of a brain from its blocks.
+    """Compute the handedness of a brain from its blocks."""
+    differences, inside = half_differences(values)
+    return _correlation(differences, _handed_differences(), inside)
+
+
+def half_differences(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Subtract from a brain's blocks those of the other half.
 
     The brain is first aligned with the mean of the template and its mirror image. An alignment with the template itself
     would shear a mirrored brain until its halves differ less.
+
+    Args:
+        values: of the blocks of the canonical grid, [L, P, S].
+
+    Returns:
+        The differences, [L, P, S], whose halves are negatives of each other, and which blocks are brain in the template
+        or its mirror image.
     """
     average, its_brain = _template()
     either = its_brain | its_brain[::-1]
@@ -76,7 +89,7 @@ def _handedness(values: np.ndarray) -> float:
     search = CorrelationSearch(even, image, sitk.GetArrayFromImage(near) > 0)
     found, _ = search.maximise(np.eye(4), "affine", PASSES)
     aligned = sitk.GetArrayFromImage(sitk.Resample(image, even, to_transform(found))).transpose(2, 1, 0)
-    return _correlation(aligned - aligned[::-1], average - average[::-1], either)
+    return aligned - aligned[::-1], either
 
 
 def _image(blocks: np.ndarray) -> sitk.Image:
@@ -92,6 +105,13 @@ def _template() -> tuple[np.ndarray, np.ndarray]:
     """Return the blocks of the template, and which of them are brain."""
     average, mask = (sitk.GetArrayViewFromImage(image).transpose(2, 1, 0) for image in (template(), template_mask()))
     return block_means(average), block_means(mask) > 0.5
+
+
+@cache
+def _handed_differences() -> np.ndarray:
+    """Return the differences between the halves by which a brain is told from its mirror image, [L, P, S]."""
+    right = np.load(MODELS / "handedness.npy").astype(np.float32)
+    return np.concatenate([right, -right[::-1]])
 
 
 def block_means(values: np.ndarray) -> np.ndarray:
