@@ -20,12 +20,13 @@ LICENCE = (
     "cited"
 )
 CITATIONS = [
-    "Label maps of heads, intensity priors: Billot B et al., SynthSeg, Medical Image Analysis 86, 2023 (Apache-2.0).",
+    "Label maps of heads, intensity priors: Billot B et al., SynthSeg, Medical Image Analysis 86, 2023; "
+    "doi:10.1016/j.media.2023.102789 (Apache-2.0).",
     "One person's T1, T2 and FLAIR at two visits: Lesjak Z et al., Validation of white-matter lesion change detection "
     "methods on a novel publicly available MRI image database, Neuroinformatics 14(4), 2016 (CC BY 4.0).",
     "Stripped T1, contrast-enhanced T1, T2 and FLAIR of two people: Lesjak Z et al., A novel public MR image dataset "
     "of multiple sclerosis patients with lesion segmentations based on multi-rater consensus, Neuroinformatics 16(1), "
-    "2018 (CC BY 4.0).",
+    "2018; doi:10.1007/s12021-017-9348-7 (CC BY 4.0).",
 ]
 
 
