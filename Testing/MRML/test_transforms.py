@@ -147,6 +147,24 @@ def test_a_bent_transform_cannot_start_a_registration(node):
         linear_transform(node)
 
 
+def test_far_from_the_brain_slicer_takes_the_affine_map_alone_from_transform_h5(mrml, scene, tmp_path):
+    """And within it the whole composite, as SimpleITK does; the field fades to zero at its border."""
+    bump = np.sin(np.linspace(0, np.pi, 25)) ** 2
+    vectors = np.einsum("i,j,k,c->ijkc", bump, bump, bump, (4.0, -3.0, 2.0))
+    field = sitk.GetImageFromArray(vectors, isVector=True)
+    field.SetSpacing((4, 4, 4))
+    field.SetOrigin((-48, -52, -44))
+    turn, back = sitk.Euler3DTransform((0, 0, 0), 0.3, 0.1, -0.2, (4, -6, 3)), sitk.ScaleTransform(3, (1.1, 0.9, 1.05))
+    whole = sitk.CompositeTransform([back, sitk.DisplacementFieldTransform(field), turn])
+    write_transform(whole, tmp_path / "transform.h5")
+    node = mrml.logics["Transforms"].AddTransform(str(tmp_path / "transform.h5"), scene)
+    random = np.random.default_rng(0)
+    for middle, reach in ((0.0, 30.0), (300.0, 100.0)):
+        points = middle + random.uniform(-reach, reach, (200, 3))
+        theirs = np.array([whole.TransformPoint(point) for point in points.tolist()])
+        assert np.abs(mapped(node, points) - theirs).max() < 0.05
+
+
 def test_slicer_opens_a_converted_grid_transform_as_the_same_map(tmp_path):
     """Slicer reads a vector image as a grid transform; `ulae convert` writes it as .nrrd."""
     turn = sitk.Euler3DTransform((0, 0, 0), 0.1, 0.2, -0.1, (4, -6, 3))

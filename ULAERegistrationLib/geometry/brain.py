@@ -63,7 +63,7 @@ def looks_unstripped(image: sitk.Image, foreground: sitk.Image | None = None) ->
     depth = depth / np.percentile(depth, 99.5)
     brightness = (sitk.GetArrayViewFromImage(coarse)[inside] - background) / contrast
     surface, below = brightness[depth <= 0.1], brightness[(depth > 0.1) & (depth <= 0.2)]
-    if surface.size > 0 and surface.mean() > below.mean():
+    if surface.size > 0 and below.size > 0 and surface.mean() > below.mean():
         return True
     # Where the skin is dim, a large dark fraction (the skull) tells a head; large ventricles are as dark, but in a
     # volume that a brain can have.
