@@ -26,7 +26,8 @@ def add_evaluate(commands: Commands) -> None:
     command.add_argument(
         "--methods",
         metavar="A,B",
-        help="of affine, syn, network, accurate, smooth; default: all but syn, which needs antspyx",
+        help="of affine, greedy, syn, syn-cc, network, accurate, smooth; default: affine and ours, as greedy needs "
+        "picsl-greedy, and syn and syn-cc need antspyx",
     )
     command.add_argument("--people", nargs="+", metavar="PERSON", help="default: the validation people of the split")
     add_network(command)

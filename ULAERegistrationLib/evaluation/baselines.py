@@ -1,4 +1,4 @@
-"""Other methods for comparison: the affine alignment alone, and SyN of ANTs."""
+"""Other methods for comparison: the affine alignment alone, SyN of ANTs with two measures, and Greedy."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+import torch
 from torch import Tensor
 
 from ..errors import RegistrationError
@@ -19,24 +20,29 @@ def affine_only(*, fixed: Tensor, moving: Tensor) -> tuple[Tensor, tuple[str, ..
     return fixed.new_zeros(1, 3, *fixed.shape[2:]), ()
 
 
-def check_syn() -> None:
-    """Check that the package of SyN is installed.
+def check_package(method: str, package: str, module: str) -> None:
+    """Check that the package of a method is installed.
+
+    Args:
+        method: the name that people give in `--methods`.
+        package, module: what pip installs and what Python imports.
 
     Raises:
         RegistrationError: where it is not; the message says how to install it.
     """
-    if find_spec("ants") is None:
+    if find_spec(module) is None:
         raise RegistrationError(
-            "The method 'syn' needs antspyx, which is not installed; run `pip install ulae-registration[baselines]` or "
-            "leave it out of --methods."
+            f"The method {method!r} needs {package}, which is not installed; run `pip install "
+            "ulae-registration[baselines]` or leave it out of --methods."
         )
 
 
-def syn(*, fixed: Tensor, moving: Tensor) -> tuple[Tensor, tuple[str, ...]]:
-    """Register by SyN with antspyx's defaults: its own affine alignment, then mutual information.
+def syn(*, fixed: Tensor, moving: Tensor, kind: str = "SyN") -> tuple[Tensor, tuple[str, ...]]:
+    """Register by SyN with antspyx's defaults: its own affine alignment, then the symmetric normalisation.
 
     Args:
         fixed, moving: `[1, 1, L, P, S]` in [0, 1].
+        kind: antspyx's name: "SyN" maximises mutual information, "SyNCC" local cross-correlation.
 
     Returns:
         The composed flow `[1, 3, L, P, S]` in voxels, and no warnings.
@@ -46,7 +52,7 @@ def syn(*, fixed: Tensor, moving: Tensor) -> tuple[Tensor, tuple[str, ...]]:
     with tempfile.TemporaryDirectory(prefix="ulae-syn-") as folder:
         result = ants.registration(
             *(ants.from_numpy(array_of(image[0, 0])) for image in (fixed, moving)),
-            type_of_transform="SyN",
+            type_of_transform=kind,
             outprefix=f"{folder}/",
             random_seed=1,
         )
@@ -55,8 +61,41 @@ def syn(*, fixed: Tensor, moving: Tensor) -> tuple[Tensor, tuple[str, ...]]:
     field = sitk.TransformToDisplacementField(
         sitk.CompositeTransform(parts), sitk.sitkVectorFloat32, tuple(fixed.shape[2:])
     )
-    flow = np.ascontiguousarray(sitk.GetArrayFromImage(field).transpose(3, 2, 1, 0))
-    return tensor_of(flow)[None], ()
+    return _flow(field), ()
+
+
+def greedy(*, fixed: Tensor, moving: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+    """Register by Greedy's deformable mode: local cross-correlation in 9 x 9 x 9 voxels, 100, 100 and 50 iterations.
+
+    The brains are already affine to each other, so that its affine mode is not run.
+
+    Args:
+        fixed, moving: `[1, 1, L, P, S]` in [0, 1].
+
+    Returns:
+        The flow `[1, 3, L, P, S]` in voxels, and no warnings.
+    """
+    from picsl_greedy import Greedy3D
+
+    tool = Greedy3D()
+    tool.execute(
+        f"-i fixed moving -o warp -m NCC 4x4x4 -n 100x100x50 -threads {torch.get_num_threads()} -V 0",
+        fixed=_image(fixed),
+        moving=_image(moving),
+        warp=None,
+    )
+    return _flow(tool["warp"]), ()
+
+
+def _image(values: Tensor) -> sitk.Image:
+    """Return `[1, 1, L, P, S]` as an image of 1 mm voxels whose x, y and z are L, P and S."""
+    return sitk.GetImageFromArray(array_of(values[0, 0]).transpose(2, 1, 0))
+
+
+def _flow(field: sitk.Image) -> Tensor:
+    """Return a displacement field (mm) on the grid of `_image` as a flow `[1, 3, L, P, S]` in voxels."""
+    values = sitk.GetArrayFromImage(field).astype(np.float32).transpose(3, 2, 1, 0)
+    return tensor_of(np.ascontiguousarray(values))[None]
 
 
 def _read_transform(file: Path) -> sitk.Transform:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -13,7 +14,7 @@ from ..network.devices import choose_device, choose_precision
 from ..network.weights import load_network
 from ..registration import canonical_flows
 from ..settings import Device, Precision, PresetName, RegistrationSettings
-from .baselines import affine_only, check_syn, syn
+from .baselines import affine_only, check_package, greedy, syn
 
 
 class Method(Protocol):
@@ -25,13 +26,26 @@ class Method(Protocol):
     def __call__(self, *, fixed: Tensor, moving: Tensor) -> tuple[Tensor, tuple[str, ...]]: ...
 
 
-BASELINES: dict[str, Method] = {"affine": affine_only, "syn": syn}
+BASELINES: dict[str, Method] = {
+    "affine": affine_only,
+    "greedy": greedy,
+    "syn": syn,
+    "syn-cc": partial(syn, kind="SyNCC"),
+}
+# What pip installs and Python imports for a method that needs more than ours do.
+PACKAGES = {
+    "greedy": ("picsl-greedy", "picsl_greedy"),
+    "syn": ("antspyx", "ants"),
+    "syn-cc": ("antspyx", "ants"),
+}
 # Our methods, and the preset of `register` that each one runs.
 OURS: dict[str, PresetName] = {"network": "fast", "accurate": "accurate", "smooth": "smooth"}
 METHODS = (*BASELINES, *OURS)
 TITLES = {
     "affine": "affine only",
-    "syn": "SyN (ANTs)",
+    "greedy": "Greedy (NCC)",
+    "syn": "SyN (ANTs, MI)",
+    "syn-cc": "SyN (ANTs, CC)",
     "network": "ours, network only",
     "accurate": "ours, accurate",
     "smooth": "ours, smooth",
@@ -49,8 +63,9 @@ def check_methods(names: list[str]) -> None:
             raise RegistrationError(f"The method {name!r} is not known; choose among {', '.join(METHODS)}.")
     if not names or len(set(names)) < len(names):
         raise RegistrationError("The methods are none or one of them twice; name each once, separated by commas.")
-    if "syn" in names:
-        check_syn()
+    for name in names:
+        if name in PACKAGES:
+            check_package(name, *PACKAGES[name])
 
 
 def prepare(name: str, model: str | None = None, device: Device = "auto", precision: Precision = "auto") -> Method:

@@ -23,6 +23,7 @@ from ULAERegistrationLib.dataset.sources import VALIDATION_PEOPLE
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.evaluation.measures import hausdorff95, measure_pair
 from ULAERegistrationLib.evaluation.method_process import MethodProcess
+from ULAERegistrationLib.evaluation.methods import prepare
 from ULAERegistrationLib.evaluation.people import Person
 from ULAERegistrationLib.evaluation.summary import interval, summarise
 from ULAERegistrationLib.flows.warp import warp
@@ -271,18 +272,20 @@ def test_what_cannot_be_evaluated_is_refused_in_one_sentence(brains, tmp_path, c
     assert "another folder" in refused(brains, "-o", tmp_path / "file" / "out")
 
 
-def test_syn_is_refused_where_it_is_not_installed(brains, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    "method, package", [("greedy", "picsl-greedy"), ("syn", "antspyx"), ("syn-cc", "antspyx")]
+)
+def test_a_method_whose_package_is_not_installed_is_refused(brains, tmp_path, capsys, monkeypatch, method, package):
     monkeypatch.setattr("ULAERegistrationLib.evaluation.baselines.find_spec", lambda name: None)
-    assert main(["evaluate", str(brains), "-o", str(tmp_path / "out"), "--methods", "syn"]) == 1
-    assert "needs antspyx" in capsys.readouterr().err
+    assert main(["evaluate", str(brains), "-o", str(tmp_path / "out"), "--methods", method]) == 1
+    assert f"needs {package}" in capsys.readouterr().err
 
 
-def test_syn_finds_a_shift():
-    pytest.importorskip("ants", reason="antspyx is an optional extra; SyN is not run")
-    from ULAERegistrationLib.evaluation.baselines import syn
-
+@pytest.mark.parametrize("method, module", [("greedy", "picsl_greedy"), ("syn", "ants"), ("syn-cc", "ants")])
+def test_another_tool_finds_a_shift(method, module):
+    pytest.importorskip(module, reason=f"an optional extra; {method} is not run")
     image = torch.from_numpy(made_up(0.0, 7, 1)[0] / np.float32(255))[None, None]
-    flow, _ = syn(fixed=image, moving=image.roll(3, 3))
+    flow, _ = prepare(method)(fixed=image, moving=image.roll(3, 3))
     centre = flow[0, :, 16:32, 24:40, 16:32].flatten(1)
     assert centre.mean(1).numpy() == pytest.approx((0, 3, 0), abs=0.2)
 
