@@ -9,11 +9,13 @@ a voxel without a fold at its corners has none by central differences.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import torch
 from torch import Tensor
+
+from .warp import values_at
 
 # Planes along L computed at once, so that the intermediate results stay in the processor's cache.
 SLAB = 8
@@ -28,13 +30,26 @@ def corner_jacobians(flow: Tensor) -> Tensor:
     Returns:
         `[B, 8, L, P, S]`. A difference that would reach beyond the grid is replaced by the one on the other side.
     """
-    sides = [_differences(flow, axis) for axis in range(3)]
-    return torch.stack([_determinant(*columns) for columns in product(*sides)], 1)
+    return _corners([_differences(flow, axis) for axis in range(3)])
 
 
 def smallest_jacobian(flow: Tensor) -> Tensor:
     """Compute the smallest of each voxel's eight corner determinants, `[B, L, P, S]`: 0 or less is a fold."""
     return _by_slabs(lambda part: corner_jacobians(part).amin(1), flow)
+
+
+def smallest_jacobian_at(flow: Tensor, voxels: Tensor) -> Tensor:
+    """Compute `smallest_jacobian` at some voxels only.
+
+    Args:
+        flow: `[1, 3, L, P, S]`, voxels of its own grid, every side at least 2.
+        voxels: `[3, N]`, whole numbers.
+
+    Returns:
+        `[N]`.
+    """
+    parts = voxels.split(SLAB * flow.shape[3] * flow.shape[4], dim=1)
+    return torch.cat([_corners([_differences_at(flow, part, axis) for axis in range(3)]).amin(1)[0] for part in parts])
 
 
 def folded(flow: Tensor) -> Tensor:
@@ -70,6 +85,22 @@ def _differences(flow: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     forward = torch.cat([steps, steps.narrow(axis + 2, last, 1)], axis + 2)
     backward = torch.cat([steps.narrow(axis + 2, 0, 1), steps], axis + 2)
     return forward, backward
+
+
+def _differences_at(flow: Tensor, voxels: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Compute `_differences` at some voxels `[3, N]` only, each `[1, 3, N]`."""
+    unit = torch.zeros(3, 1, dtype=torch.long, device=flow.device)
+    unit[axis] = 1
+    last = flow.shape[axis + 2] - 1
+    sides = []
+    for low in (voxels.minimum(voxels + (last - 1 - voxels) * unit), (voxels - unit).maximum(voxels * (1 - unit))):
+        sides.append(values_at(flow, low + unit) - values_at(flow, low) + unit)
+    return sides[0], sides[1]
+
+
+def _corners(sides: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Compute the eight determinants of forward and backward differences, which come for each axis."""
+    return torch.stack([_determinant(*columns) for columns in product(*sides)], 1)
 
 
 def _determinant(a: Tensor, b: Tensor, c: Tensor) -> Tensor:

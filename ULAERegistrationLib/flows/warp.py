@@ -38,23 +38,38 @@ def warp(
     Returns:
         `[B, C, L', P', S']`, the image's values on the flow's grid.
     """
-    axes = []
-    for axis, (sides, first, length) in enumerate(zip(image.shape[2:], origin, flow.shape[2:], strict=True)):
-        voxels = torch.arange(first, first + length, dtype=flow.dtype, device=flow.device)
-        coordinate = flow[:, axis] + voxels.view(-1, *[1] * (2 - axis))
-        # For grid_sample -1 and 1 are the centres of the first and the last voxel.
-        axes.append(coordinate.mul_(2 / max(sides - 1, 1)).sub_(1))
-    # grid_sample takes the coordinates in the order from the last axis to the first.
-    points = torch.stack(axes[::-1], -1)
-    if len(flow) > 1 or flow.device.type != "cpu":
+    coordinates = [
+        flow[:, axis]
+        + torch.arange(first, first + length, dtype=flow.dtype, device=flow.device).view(-1, *[1] * (2 - axis))
+        for axis, (first, length) in enumerate(zip(origin, flow.shape[2:], strict=True))
+    ]
+    return _sample(image, coordinates, padding, mode)
+
+
+def _sample(image: Tensor, coordinates: Sequence[Tensor], padding: str, mode: str = "bilinear") -> Tensor:
+    """Sample an image at voxel coordinates, which are overwritten.
+
+    Args:
+        image: `[B, C, L, P, S]`.
+        coordinates: along L, P and S, each `[B, l, p, s]`.
+        padding, mode: as `warp` takes them.
+
+    Returns:
+        `[B, C, l, p, s]`.
+    """
+    # For grid_sample -1 and 1 are the centres of the first and the last voxel, and the last axis comes first.
+    scaled = [c.mul_(2 / max(n - 1, 1)).sub_(1) for c, n in zip(coordinates, image.shape[2:], strict=True)]
+    points = torch.stack(scaled[::-1], -1)
+    batch, *size = points.shape[:-1]
+    if batch > 1 or points.device.type != "cpu":
         return F.grid_sample(image, points, mode=mode, padding_mode=padding, align_corners=True)
     # grid_sample on the CPU runs one thread per batch item, so rows of voxels are passed as a batch.
-    rows = flow.shape[2] * flow.shape[3]
+    rows = size[0] * size[1]
     parts = max(n for n in range(1, torch.get_num_threads() + 1) if rows % n == 0)
     points = points.view(parts, rows // parts, 1, -1, 3)
     images = image.expand(parts, -1, -1, -1, -1)
     values = F.grid_sample(images, points, mode=mode, padding_mode=padding, align_corners=True)
-    return values.transpose(0, 1).reshape(1, image.shape[1], *flow.shape[2:])
+    return values.transpose(0, 1).reshape(1, image.shape[1], *size)
 
 
 def resize_flow(flow: Tensor, size: Sequence[int]) -> Tensor:
@@ -100,6 +115,31 @@ def compose_all(flows: Sequence[Tensor], origin: tuple[int, int, int] = (0, 0, 0
     *earlier, total = flows
     for flow in reversed(earlier):
         total = compose(flow, total, origin)
+    return total
+
+
+def values_at(image: Tensor, voxels: Tensor) -> Tensor:
+    """Return the values of `[1, C, L, P, S]` at some voxels `[3, N]` of whole numbers: `[1, C, N]`."""
+    # By the number of the voxel in a matrix `[C, L * P * S]`, which takes a third of the time of three indices.
+    numbers = (voxels[0] * image.shape[3] + voxels[1]) * image.shape[4] + voxels[2]
+    return image[0].flatten(1).index_select(1, numbers)[None]
+
+
+def compose_all_at(flows: Sequence[Tensor], voxels: Tensor) -> Tensor:
+    """Compose flows as `compose_all` does, at some voxels only.
+
+    Args:
+        flows: `[1, 3, L, P, S]` each, on one grid.
+        voxels: `[3, N]`, whole numbers.
+
+    Returns:
+        `[1, 3, N]`.
+    """
+    *earlier, last = flows
+    total = values_at(last, voxels)
+    for flow in reversed(earlier):
+        coordinates = (voxels + total)[0].view(3, 1, -1, 1, 1).unbind()
+        total = total + _sample(flow, coordinates, "border").flatten(2)
     return total
 
 
