@@ -272,14 +272,14 @@ def test_what_cannot_be_evaluated_is_refused_in_one_sentence(brains, tmp_path, c
     assert "another folder" in refused(brains, "-o", tmp_path / "file" / "out")
 
 
-@pytest.mark.parametrize("method, package", [("greedy", "picsl-greedy"), ("syn", "antspyx"), ("syn-cc", "antspyx")])
+@pytest.mark.parametrize(("method", "package"), [("greedy", "picsl-greedy"), ("syn", "antspyx"), ("syn-cc", "antspyx")])
 def test_a_method_whose_package_is_not_installed_is_refused(brains, tmp_path, capsys, monkeypatch, method, package):
     monkeypatch.setattr("ULAERegistrationLib.evaluation.baselines.find_spec", lambda name: None)
     assert main(["evaluate", str(brains), "-o", str(tmp_path / "out"), "--methods", method]) == 1
     assert f"needs {package}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("method, module", [("greedy", "picsl_greedy"), ("syn", "ants"), ("syn-cc", "ants")])
+@pytest.mark.parametrize(("method", "module"), [("greedy", "picsl_greedy"), ("syn", "ants"), ("syn-cc", "ants")])
 def test_another_tool_finds_a_shift(method, module):
     pytest.importorskip(module, reason=f"an optional extra; {method} is not run")
     image = torch.from_numpy(made_up(0.0, 7, 1)[0] / np.float32(255))[None, None]
