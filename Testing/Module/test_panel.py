@@ -100,6 +100,7 @@ def choose_everything(panel, scene, pair):
     ui.flowComboBox.setCurrentText("cumulative")
     ui.modeComboBox.setCurrentText("grid")
     ui.brainComboBox.setCurrentText("Take as they are")
+    ui.contrastComboBox.setCurrentText("Different")
     ui.alignmentComboBox.setCurrentText("rigid")
     ui.precisionComboBox.setCurrentText("float32")
     ui.refinementSpinBox.setValue(12)
@@ -143,6 +144,7 @@ def test_every_choice_survives_saving_closing_and_loading_the_scene(panel, scene
         "preset": "smooth",
         "device": "cpu",
         "brain": "skip",
+        "contrast": "different",
         "alignment": "rigid",
         "precision": "float32",
         "refinement_iterations": 12,
@@ -152,22 +154,27 @@ def test_every_choice_survives_saving_closing_and_loading_the_scene(panel, scene
 
 
 @pytest.mark.parametrize(
-    ("choice", "setting"), [("Find the brain", "auto"), ("Require masks", "given"), ("Take as they are", "skip")]
+    ("setting", "box", "choices"),
+    [
+        ("brain", "brainComboBox", {"Find the brain": "auto", "Require masks": "given", "Take as they are": "skip"}),
+        ("contrast", "contrastComboBox", {"Recognise": "auto", "The same": "same", "Different": "different"}),
+    ],
 )
-def test_what_is_done_with_whole_heads_is_chosen_explained_and_passed_on(panel, pair, monkeypatch, choice, setting):
+def test_a_choice_about_the_volumes_is_explained_and_passed_on(panel, pair, monkeypatch, setting, box, choices):
     from ULAERegistrationLib.settings import RegistrationSettings
 
     panel.enter()
-    assert panel.binding.settings()["brain"] == RegistrationSettings().brain
-    box = panel.ui.brainComboBox
-    box.setCurrentText(choice)
-    assert box.itemData(box.currentIndex, qt.Qt.ToolTipRole)
+    assert panel.binding.settings()[setting] == getattr(RegistrationSettings(), setting)
+    box = getattr(panel.ui, box)
     asked = []
     monkeypatch.setattr(panel.logic, "register", lambda *arguments, **named: asked.append(named))
-    panel.ui.registerButton.click()
-    assert asked[0]["brain"] == setting
-    panel.ui.swapButton.click()  # any other change brings the panel in line with the node again
-    assert box.currentText == choice
+    for choice, value in choices.items():
+        box.setCurrentText(choice)
+        assert box.itemData(box.currentIndex, qt.Qt.ToolTipRole)
+        panel.ui.registerButton.click()
+        assert asked[-1][setting] == value
+        panel.ui.swapButton.click()  # any other change brings the panel in line with the node again
+        assert box.currentText == choice
 
 
 def test_nothing_in_the_panel_says_that_a_scan_must_be_stripped(panel):

@@ -29,6 +29,7 @@ PARAMETERS = {
     "diceFixedSelector": "DiceFixed",
     "diceWarpedSelector": "DiceWarped",
     "brainComboBox": "WholeHeads",
+    "contrastComboBox": "Contrasts",
     "alignmentComboBox": "Alignment",
     "refinementSpinBox": "RefinementIterations",
     "smoothnessSlider": "Smoothness",
@@ -45,6 +46,7 @@ DEFAULTS = {
     "FlowInSlices": "true",
     "FlowIn3D": "false",
     "WholeHeads": "Find the brain",
+    "Contrasts": "Recognise",
     "Alignment": "affine",
     "RefinementIterations": "-1",
     "Smoothness": "1.0",
@@ -52,8 +54,9 @@ DEFAULTS = {
     "KeepTemporaryFiles": "false",
     "Model": "",
 }
-# The choices for whole heads, and what the library calls them.
+# The choices for whole heads and for contrasts, and what the library calls them.
 BRAIN_CHOICES = {"Find the brain": "auto", "Require masks": "given", "Take as they are": "skip"}
+CONTRAST_CHOICES = {"Recognise": "auto", "The same": "same", "Different": "different"}
 CARRY = "AlsoTransform"  # a reference to any number of nodes
 
 
@@ -138,6 +141,7 @@ class ParameterBinding:
             "preset": value("Preset").lower(),
             "device": value("Device"),
             "brain": BRAIN_CHOICES[value("WholeHeads")],
+            "contrast": CONTRAST_CHOICES[value("Contrasts")],
             "alignment": value("Alignment"),
             "precision": value("Precision"),
             "refinement_iterations": iterations if iterations >= 0 else None,

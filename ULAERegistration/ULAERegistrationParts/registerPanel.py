@@ -52,6 +52,12 @@ class RegisterPanel:
             _("Refuse a volume that shows more than the brain and has no mask."),
             _("Look for no brain: for volumes that show the brain alone, even if they do not look like it."),
         )
+        explain(
+            ui.contrastComboBox,
+            _("Compare the volumes after the alignment and choose one of the two other ways."),
+            _("Let the network register them: quick and close, for two volumes of one contrast."),
+            _("Match what is alike within each volume, without the network: for T1 with T2 or FLAIR, for instance."),
+        )
         ui.licenceCheckBox.connect("toggled(bool)", self._onLicence)
         ui.progressBar.setVisible(False)
         ui.stageLabel.setVisible(False)
