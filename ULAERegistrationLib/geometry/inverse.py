@@ -74,8 +74,8 @@ def _inverse_of_field(field: sitk.Image) -> sitk.DisplacementFieldTransform:
     to_mm = np.reshape(field.GetDirection(), (3, 3)) * field.GetSpacing()
     vectors = sitk.GetArrayViewFromImage(field) @ np.linalg.inv(to_mm).T  # voxels
     flow = tensor_of(np.ascontiguousarray(vectors.transpose(3, 2, 1, 0), np.float32))[None]
-    found = array_of(invert_flow(flow)[0]).transpose(3, 2, 1, 0) @ to_mm.T
-    return sitk.DisplacementFieldTransform(_image(found, field))
+    found = np.tensordot(to_mm.astype(np.float32), array_of(invert_flow(flow)[0]), 1)
+    return sitk.DisplacementFieldTransform(_image(found.transpose(3, 2, 1, 0), field))
 
 
 def _affine_and_rest(field: sitk.Image) -> sitk.CompositeTransform:
@@ -88,6 +88,6 @@ def _affine_and_rest(field: sitk.Image) -> sitk.CompositeTransform:
 
 def _image(vectors: np.ndarray, grid: sitk.Image) -> sitk.Image:
     """Convert displacements [z, y, x, 3] in mm to a vector image on a grid; ITK's transforms take float64."""
-    image = sitk.GetImageFromArray(vectors.astype(np.float64, copy=False), isVector=True)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(vectors, np.float64), isVector=True)
     image.CopyInformation(grid)
     return image

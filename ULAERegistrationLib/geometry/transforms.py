@@ -28,8 +28,9 @@ def flow_transform(flow: np.ndarray, every: int = 1) -> sitk.DisplacementFieldTr
     grid = canonical_grid()
     if flow.shape != (3, *grid.GetSize()):
         raise ValueError(f"flow has shape {flow.shape}, not {(3, *grid.GetSize())}")
-    values = _padded(flow)[::every, ::every, ::every].astype(np.float64)  # as ITK's transform holds it
-    field = sitk.GetImageFromArray(values, isVector=True)
+    values = _padded(flow)[:, ::every, ::every, ::every].transpose(3, 2, 1, 0)
+    # As ITK's transform holds it, and in its order, without which the next line takes a second.
+    field = sitk.GetImageFromArray(np.ascontiguousarray(values, np.float64), isVector=True)
     field.SetOrigin(grid.TransformIndexToPhysicalPoint([-PAD] * 3))
     field.SetSpacing([float(every)] * 3)
     return sitk.DisplacementFieldTransform(field)
@@ -123,10 +124,10 @@ def covering_grid(image: sitk.Image, spacing: float = 1.0, margin: float = 5.0) 
 
 
 def _padded(flow: np.ndarray) -> np.ndarray:
-    """Extrapolate a flow around the canonical grid, fading it to zero, [3, L, P, S] to [S, P, L, 3]."""
+    """Extrapolate a flow [3, L, P, S] by `PAD` voxels on every side, over which it fades to zero."""
     fade = (np.cos(np.pi / 2 * np.arange(1, PAD + 1) / PAD) ** 2).astype(flow.dtype)
-    padded = np.pad(flow.transpose(3, 2, 1, 0), ((PAD, PAD), (PAD, PAD), (PAD, PAD), (0, 0)), mode="edge")
-    for axis in range(3):
+    padded = np.pad(flow, ((0, 0), (PAD, PAD), (PAD, PAD), (PAD, PAD)), mode="edge")
+    for axis in (1, 2, 3):
         along = np.moveaxis(padded, axis, -1)
         along[..., :PAD] *= fade[::-1]
         along[..., -PAD:] *= fade
