@@ -167,7 +167,7 @@ class Registration:
             moving=self.moving_canonical,
             brain=self.brain,
             steps=[step.flow for step in self.steps],
-            flow=self.flow,
+            totals=[step.total for step in self.steps],
             alignment=self.alignment,
         )
 

@@ -93,9 +93,9 @@ found = canonical_flows(
     settings=RegistrationSettings(preset="accurate", refinement_iterations=4, device="cpu", precision="float32"),
 )
 steps = [array_of(flow[0]) for flow in found.flows]
-flow = array_of(compose_all(found.flows)[0])
-print(measure(fixed, moving, flow, fixed > 0).verdict)
-view = CanonicalView(fixed=fixed, moving=moving, brain=fixed > 0, steps=steps, flow=flow)
+totals = [array_of(compose_all(found.flows[:count])[0]) for count in (1, 2, 3)]
+print(measure(fixed, moving, totals[-1], fixed > 0).verdict)
+view = CanonicalView(fixed=fixed, moving=moving, brain=fixed > 0, steps=steps, totals=totals)
 print(len(view.views(view.planes[0])))
 """
 

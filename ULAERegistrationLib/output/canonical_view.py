@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..flows.warp import compose_all, warp
+from ..flows.warp import warp
 from ..geometry.alignment import Alignment
 from ..tensors import array_of, tensor_of
 from .slices import Plane, planes_through
@@ -24,7 +24,8 @@ class CanonicalView:
         fixed, moving: what the network saw, float32 `[L, P, S]` in [0, 1]; moving after the alignment alone.
         brain: the fixed image's brain, bool `[L, P, S]`.
         steps: the flow of each step, float32 `[3, L, P, S]`, voxels.
-        flow: their composition (equation 2).
+        totals: the composition of each step with those before it (equation 2), in the same form; the last one is the
+            whole map.
         alignment: converts displacements to the fixed image's millimetres; None leaves them in the canonical grid's.
     """
 
@@ -32,13 +33,18 @@ class CanonicalView:
     moving: np.ndarray
     brain: np.ndarray
     steps: Sequence[np.ndarray]
-    flow: np.ndarray
+    totals: Sequence[np.ndarray]
     alignment: Alignment | None = None
 
     @cached_property
     def planes(self) -> tuple[Plane, Plane, Plane]:
         """The axial, coronal and sagittal plane through the brain."""
         return planes_through(self.brain)
+
+    @property
+    def flow(self) -> np.ndarray:
+        """The whole map."""
+        return self.totals[-1]
 
     @property
     def flows(self) -> list[np.ndarray]:
@@ -63,9 +69,8 @@ class CanonicalView:
         """Compute slices of M, M1, M2 and W for display, in [0, 1]; each samples the moving image once."""
         moving = tensor_of(self.moving)[None, None]
         origin = _origin(plane)
-        maps = [torch.zeros_like(self._on_plane(plane, self.flow))]
-        maps += [self._composed(plane, count) for count in range(1, len(self.steps))]
-        maps += [self._on_plane(plane, self.flow)]
+        maps = [tensor_of(np.take(total, [plane.index], axis=plane.axis + 1))[None] for total in self.totals]
+        maps.insert(0, torch.zeros_like(maps[0]))
         seen = [array_of(warp(moving, flow, origin=origin).squeeze(2 + plane.axis)[0, 0]) for flow in maps]
         return [np.clip(plane.oriented(plane.cropped(picture)) / self.moving_white, 0, 1) for picture in seen]
 
@@ -83,16 +88,6 @@ class CanonicalView:
 
     def _white(self, image: np.ndarray) -> float:
         return max(float(np.percentile(image[self.brain], 99.5)), 1e-3)
-
-    def _composed(self, plane: Plane, count: int) -> Tensor:
-        """Compose the first `count` flows (equation 2) on the plane."""
-        *earlier, last = self.steps[:count]
-        whole = [tensor_of(flow)[None] for flow in earlier]
-        return compose_all([*whole, self._on_plane(plane, last)], _origin(plane))
-
-    def _on_plane(self, plane: Plane, flow: np.ndarray) -> Tensor:
-        part = np.take(flow, [plane.index], axis=plane.axis + 1)
-        return tensor_of(part)[None]
 
 
 def _origin(plane: Plane) -> tuple[int, int, int]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..flows.warp import compose_all, warp
+from ..flows.warp import warp
 from ..tensors import array_of, tensor_of
 from .canonical_view import CanonicalView
 from .jpeg import jpeg
@@ -68,14 +68,9 @@ def stages(view: CanonicalView, plane: Plane) -> list[StageVolume]:
     box = plane.box
     origin = (box[0].start, box[1].start, box[2].start)
     moving = tensor_of(view.moving)[None, None]
-    whole = [tensor_of(flow)[None] for flow in view.steps]
     found = [StageVolume("Moving", _gray(view.moving[box], view.moving_white))]
-    for count in range(1, len(whole) + 1):
-        inside = (slice(None), slice(None), *box)
-        if count == len(whole):
-            flow = tensor_of(view.flow)[None][inside]
-        else:
-            flow = compose_all([*whole[: count - 1], whole[count - 1][inside]], origin)
+    for count, total in enumerate(view.totals, start=1):
+        flow = tensor_of(np.ascontiguousarray(total[:, *box]))[None]
         seen = array_of(warp(moving, flow, origin=origin)[0, 0])
         coarse = array_of(flow[0, :, ::FLOW_STEP, ::FLOW_STEP, ::FLOW_STEP])
         found.append(StageVolume(f"φ{count}", _gray(seen, view.moving_white), coarse))

@@ -51,7 +51,7 @@ def view_of(flows: list[torch.Tensor], moving: np.ndarray | None = None) -> Cano
         moving=other if moving is None else moving,
         brain=brain,
         steps=[flow[0].numpy() for flow in flows],
-        flow=compose_all(flows)[0].numpy(),
+        totals=[compose_all(flows[:count])[0].numpy() for count in (1, 2, 3)],
     )
 
 
@@ -182,7 +182,7 @@ def test_the_checkerboard_alternates_between_the_two_brains(view) -> None:
 
 
 def test_the_deformation_maps_are_the_jacobian_the_folds_and_the_length(view) -> None:
-    view = replace(view, flow=5 * view.flow)
+    view = replace(view, totals=[*view.totals[:2], 5 * view.flow])
     determinant, folds = (f(torch.from_numpy(view.flow)[None])[0].numpy() for f in (jacobian, folded))
     panels = panel_images(deformation(view))
     for column, plane in enumerate(view.planes):

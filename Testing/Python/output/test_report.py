@@ -62,7 +62,7 @@ def content() -> ReportContent:
     image.SetSpacing((0.9, 0.9, 1.4))
     card = Card("some-weights", 1, {"licence": "CC BY-NC 4.0", "sha256": "ab12"})
     return ReportContent(
-        view=CanonicalView(fixed=fixed, moving=moving, brain=brain, steps=[flow, zero, zero], flow=flow),
+        view=CanonicalView(fixed=fixed, moving=moving, brain=brain, steps=[flow, zero, zero], totals=[flow] * 3),
         quality=measure(
             fixed, moving, flow, brain, seconds={"alignment": 7.5, "network": 4.0}, likenesses=(LIKE, LIKE)
         ),

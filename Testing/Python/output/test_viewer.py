@@ -35,7 +35,9 @@ def view() -> CanonicalView:
     steps = [np.zeros((3, *SIZE), np.float32) for _ in range(3)]
     for step in steps:
         step[0] = -SHIFT
-    return CanonicalView(fixed=smooth(1), moving=smooth(2), brain=brain, steps=steps, flow=sum(steps))
+    return CanonicalView(
+        fixed=smooth(1), moving=smooth(2), brain=brain, steps=steps, totals=[steps[0] * n for n in (1, 2, 3)]
+    )
 
 
 @pytest.fixture(scope="module")

@@ -87,7 +87,7 @@ def test_the_thumbnail_is_grey_where_the_brains_agree(tmp_path) -> None:
     flow = np.zeros((3, *size), np.float32)
     flow[0] = 6  # pulls the moving image back by what it was rolled
     zero = np.zeros_like(flow)
-    view = CanonicalView(fixed=fixed, moving=moving, brain=brain, steps=[flow, zero, zero], flow=flow)
+    view = CanonicalView(fixed=fixed, moving=moving, brain=brain, steps=[flow, zero, zero], totals=[flow] * 3)
     picture = np.asarray(Image.open(BytesIO(thumbnail(view))).convert("RGB")).astype(int)
     half = (picture.shape[1] - 4) // 2
     difference = np.abs(picture[..., 0] - picture[..., 1])
