@@ -81,7 +81,7 @@ LEVELS = (
     Level(image=1 / 8, flow=1 / 8, steps=60, window=5, stride=1, smoothness=0.6, cost=0.01),
     Level(image=1 / 4, flow=1 / 4, steps=60, window=7, stride=1, smoothness=0.6, cost=0.02),
     Level(image=1 / 2, flow=1 / 2, steps=60, window=7, stride=2, smoothness=0.3, cost=0.1),
-    Level(image=1, flow=2 / 3, steps=20, window=9, stride=2, smoothness=0.3, cost=1),
+    Level(image=1, flow=2 / 3, steps=10, window=9, stride=2, smoothness=0.3, cost=1),
 )
 ITERATIONS = sum(level.steps for level in LEVELS)
 SAME_CONTRAST = Measure(
