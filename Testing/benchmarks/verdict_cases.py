@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,18 @@ def damaged(half: int, index: int, fixed: sitk.Image, moving: sitk.Image) -> Ite
     yield case("inverted", "moving has inverted intensities", unmoved, moving=inverted(moving))
 
 
+def damaged_images(half: int, voxel_mm: int) -> Iterator[tuple[str, str, sitk.Image | Path]]:
+    """The kind, the name and the image of every damage by itself, and slabs of 20 to 60 mm along each axis."""
+    for index, (fixed, moving, _) in enumerate(PAIRS[half][:DAMAGED]):
+        whole = brain(fixed, voxel_mm)
+        for case in damaged(half, index, whole, brain(moving, voxel_mm)):
+            yield case.kind, case.name, case.fixed if case.kind == "slab" else case.moving
+        if index == 0:
+            for axis, mm, crop in product(range(3), (20, 40, 60), (True, False)):
+                name = f"{mm} mm along {'LPS'[axis]}, {'cropped' if crop else 'emptied'}, of half {half}"
+                yield "thin slab", name, thin_slab(whole, axis, mm, crop)
+
+
 def other_contrasts(half: int) -> Iterator[Case]:
     """T1 with T2 and FLAIR of one person, who lies in one frame."""
     person = {1: "ms07", 2: "ms26"}[half]
@@ -205,6 +218,21 @@ def slab(image: sitk.Image, percent: float, crop: bool) -> sitk.Image:
     values[: first + margin] = 0
     values[last - margin + 1 :] = 0
     return with_values(image, values)
+
+
+def thin_slab(image: sitk.Image, axis: int, mm: float, crop: bool) -> sitk.Image:
+    """The middle of the brain along an axis: the rest cropped away, or emptied."""
+    values = sitk.GetArrayFromImage(image)
+    shown = np.flatnonzero((values > 0).any(tuple(other for other in range(3) if other != 2 - axis)))
+    number = round(mm / image.GetSpacing()[axis])
+    first = int(shown[0] + shown[-1] - number) // 2
+    inside = [slice(None)] * 3
+    inside[axis] = slice(first, first + number)
+    if crop:
+        return image[tuple(inside)]
+    kept = np.zeros_like(values)
+    kept[tuple(inside[::-1])] = values[tuple(inside[::-1])]
+    return with_values(image, kept)
 
 
 def without(image: sitk.Image, end: str, percent: float) -> sitk.Image:

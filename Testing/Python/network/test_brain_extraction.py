@@ -11,6 +11,7 @@ import SimpleITK as sitk
 import torch
 
 from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.geometry.brain import cut_sides
 from ULAERegistrationLib.network import brain_extraction, deepbet
 from ULAERegistrationLib.network.brain_extraction import (
     SHIPPED,
@@ -220,6 +221,20 @@ def test_a_real_head_reaches_its_bar(data_folder, name):
     labels = sitk.ReadImage(str(folder / f"{name}_labels.nii.gz"))
     mask = extract_brain(sitk.ReadImage(str(folder / f"{name}.nii.gz")))
     assert dice(mask, labels) > 0.93
+
+
+def test_the_brain_is_found_in_a_slab_of_a_head_and_cut_off_at_both_ends(data_folder):
+    """40 mm from top to bottom."""
+    folder = data_folder / "heads" / "nichart"
+    if not folder.is_dir():
+        pytest.skip(f"no whole heads at {folder}")
+    labels = sitk.DICOMOrient(sitk.ReadImage(str(folder / "subj05_t1_labels.nii.gz")), "LPS")
+    head = sitk.DICOMOrient(sitk.ReadImage(str(folder / "subj05_t1.nii.gz")), "LPS")
+    slices = np.flatnonzero(sitk.GetArrayViewFromImage(labels).any((1, 2)))
+    middle, half = int(slices.mean()), round(20 / head.GetSpacing()[2])
+    mask = extract_brain(head[:, :, middle - half : middle + half])
+    assert dice(mask, labels[:, :, middle - half : middle + half]) > 0.92
+    assert cut_sides(mask) == ["bottom", "top"]
 
 
 def test_without_deepbet_a_sentence_says_how_to_install_it(head, monkeypatch):
