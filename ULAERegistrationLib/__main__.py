@@ -4,7 +4,7 @@ import signal
 import sys
 
 from .cli.main import main
-from .process.memory import keep_freed_memory
+from .memory import keep_freed_memory
 
 
 def run() -> int:

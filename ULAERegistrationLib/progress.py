@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .memory import return_freed_memory
+
 Progress = Callable[[float, str], None]
 
 
@@ -89,5 +91,6 @@ class StageClock:
         self.report(stage.start + (min([*later, 1.0]) - stage.start) * fraction, message)
 
     def _note(self) -> None:
+        return_freed_memory()  # what a stage has freed does not fit what the next one needs
         if self._stage is not None:
             self.seconds[self._stage.name] = round(time.monotonic() - self._began, 2)

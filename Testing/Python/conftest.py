@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from ULAERegistrationLib.process.memory import keep_freed_memory
+from ULAERegistrationLib.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from ULAERegistrationLib.geometry.alignment import Alignment

@@ -30,11 +30,11 @@ from torch.profiler import ProfilerActivity, profile
 from ULAERegistrationLib.dataset.regions import mean_dice
 from ULAERegistrationLib.evaluation.people import read_image
 from ULAERegistrationLib.flows.warp import compose_all, warp
+from ULAERegistrationLib.memory import keep_freed_memory
 from ULAERegistrationLib.network.devices import choose_device, half_precision
 from ULAERegistrationLib.network.predict import predict_flows
 from ULAERegistrationLib.network.ulaenet import ULAENet
 from ULAERegistrationLib.network.weights import SHIPPED
-from ULAERegistrationLib.process.memory import keep_freed_memory
 
 from plain_parts import tricks_table  # isort: skip, a file beside this one
 

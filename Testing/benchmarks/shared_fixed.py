@@ -38,10 +38,10 @@ def main() -> None:
     options = parser.parse_args()
     from ULAERegistrationLib import registration
     from ULAERegistrationLib.geometry import alignment
+    from ULAERegistrationLib.memory import keep_freed_memory
     from ULAERegistrationLib.network.fast.network import FastULAENet
     from ULAERegistrationLib.process import made_from, pair
     from ULAERegistrationLib.process.cases import Case
-    from ULAERegistrationLib.process.memory import keep_freed_memory
     from ULAERegistrationLib.settings import RegistrationSettings
 
     keep_freed_memory()

@@ -24,7 +24,7 @@ def measure(data: Path, device: str, voxel_mm: int, precision: str, memory: str,
     import torch
 
     from ULAERegistrationLib.evaluation.peak_memory import peak_gb
-    from ULAERegistrationLib.process.memory import keep_freed_memory
+    from ULAERegistrationLib.memory import keep_freed_memory
     from ULAERegistrationLib.training.data import Brains
     from ULAERegistrationLib.training.recipe import Phase, TrainingSettings
     from ULAERegistrationLib.training.trainer import Trainer

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..errors import RegistrationError
-from ..process.memory import keep_freed_memory
+from ..memory import keep_freed_memory
 from ..tensors import array_of, tensor_of
 
 

@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from .memory import keep_freed_memory
+from ..memory import keep_freed_memory
 from .worker import Reporter, _end_with_parent
 
 

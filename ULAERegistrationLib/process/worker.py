@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import NOT_ENOUGH_MEMORY, RegistrationError, lacks_memory, unexpected
+from ..memory import keep_freed_memory
 from .job import RESULT, JobDescription
-from .memory import keep_freed_memory
 
 _REPAIR = (
     "PyTorch cannot be loaded ({}); in Slicer, uninstall it in the module PyTorch Utils, restart Slicer and install it"

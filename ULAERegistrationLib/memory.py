@@ -1,4 +1,4 @@
-"""A setting of the C library's memory allocation, for processes that only register or train."""
+"""How the C library allocates memory in processes that only register or train."""
 
 from __future__ import annotations
 
@@ -18,3 +18,13 @@ def keep_freed_memory() -> None:
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(MOST_MAPPED, 0)
         libc.mallopt(TRIM_THRESHOLD, -1)
+
+
+def return_freed_memory() -> None:
+    """Return what glibc has kept of freed memory to the kernel; on other systems nothing changes.
+
+    What one stage frees is in pieces that the next one's larger arrays may not fit into; so a process that keeps it
+    grows from stage to stage.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
