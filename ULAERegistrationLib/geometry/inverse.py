@@ -72,10 +72,19 @@ def _inverse_of_part(part: sitk.Transform) -> sitk.Transform:
 def _inverse_of_field(field: sitk.Image) -> sitk.DisplacementFieldTransform:
     """Invert the map p + field(p) on the field's own grid."""
     to_mm = np.reshape(field.GetDirection(), (3, 3)) * field.GetSpacing()
-    vectors = sitk.GetArrayViewFromImage(field) @ np.linalg.inv(to_mm).T  # voxels
-    flow = tensor_of(np.ascontiguousarray(vectors.transpose(3, 2, 1, 0), np.float32))[None]
-    found = np.tensordot(to_mm.astype(np.float32), array_of(invert_flow(flow)[0]), 1)
-    return sitk.DisplacementFieldTransform(_image(found.transpose(3, 2, 1, 0), field))
+    vectors = sitk.GetArrayViewFromImage(field).transpose(3, 2, 1, 0).astype(np.float32, order="C")
+    flow = tensor_of(_times(np.linalg.inv(to_mm), vectors))[None]  # voxels
+    del vectors  # the arrays of a field are large
+    found = array_of(invert_flow(flow)[0])
+    del flow
+    return sitk.DisplacementFieldTransform(_image(_times(to_mm, found).transpose(3, 2, 1, 0), field))
+
+
+def _times(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Multiply a 3 x 3 matrix with all vectors of `[3, L, P, S]`; those of the unit matrix are not copied."""
+    if np.array_equal(matrix, np.eye(3)):
+        return vectors
+    return np.tensordot(matrix.astype(vectors.dtype), vectors, 1)
 
 
 def _affine_and_rest(field: sitk.Image) -> sitk.CompositeTransform:
@@ -88,6 +97,6 @@ def _affine_and_rest(field: sitk.Image) -> sitk.CompositeTransform:
 
 def _image(vectors: np.ndarray, grid: sitk.Image) -> sitk.Image:
     """Convert displacements [z, y, x, 3] in mm to a vector image on a grid; ITK's transforms take float64."""
-    image = sitk.GetImageFromArray(np.ascontiguousarray(vectors, np.float64), isVector=True)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(vectors), isVector=True)
     image.CopyInformation(grid)
-    return image
+    return sitk.Cast(image, sitk.sitkVectorFloat64)

@@ -29,11 +29,11 @@ def flow_transform(flow: np.ndarray, every: int = 1) -> sitk.DisplacementFieldTr
     if flow.shape != (3, *grid.GetSize()):
         raise ValueError(f"flow has shape {flow.shape}, not {(3, *grid.GetSize())}")
     values = _padded(flow)[:, ::every, ::every, ::every].transpose(3, 2, 1, 0)
-    # As ITK's transform holds it, and in its order, without which the next line takes a second.
-    field = sitk.GetImageFromArray(np.ascontiguousarray(values, np.float64), isVector=True)
+    # In ITK's order, without which this takes a second.
+    field = sitk.GetImageFromArray(np.ascontiguousarray(values), isVector=True)
     field.SetOrigin(grid.TransformIndexToPhysicalPoint([-PAD] * 3))
     field.SetSpacing([float(every)] * 3)
-    return sitk.DisplacementFieldTransform(field)
+    return field_transform(field)
 
 
 def step_transform(flow: np.ndarray, alignment: Alignment, every: int = 1) -> sitk.CompositeTransform:

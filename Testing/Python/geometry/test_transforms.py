@@ -130,7 +130,9 @@ def test_a_warped_volume_is_what_simpleitk_resamples_rounded(oblique, stored) ->
     assert warped.GetPixelID() == moving.GetPixelID()
     assert warped.GetSize() == fixed.GetSize()
     assert warped.GetDirection() == fixed.GetDirection()
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(warped), np.rint(sitk.GetArrayFromImage(exact)))
+    # It is sampled in float32, so that what lies half way between two whole numbers may go to either.
+    apart = sitk.GetArrayFromImage(warped) - sitk.GetArrayFromImage(exact)
+    assert np.abs(apart).max() <= 0.5 + 1e-3
     floating = sitk.Cast(moving, sitk.sitkFloat32)
     np.testing.assert_array_equal(
         sitk.GetArrayFromImage(resample(floating, fixed, stored)),
