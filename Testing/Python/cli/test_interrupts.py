@@ -20,8 +20,13 @@ from ULAERegistrationLib import __main__
 from ULAERegistrationLib.files import volumes
 def write(image, path):
     path.write_text("half")
-    print("half way", flush=True)
-    time.sleep(60)
+    try:
+        print("half way", flush=True)
+        time.sleep(60)
+    finally:
+        print("stopping", flush=True)
+        time.sleep(0.3)
+        print("removed", flush=True)
 volumes.write_checked = write
 sys.exit(__main__.run())
 """
@@ -52,6 +57,9 @@ def test_a_signal_while_a_file_is_written_leaves_nothing(tmp_path, ending) -> No
     ) as process:
         assert process.stdout.readline() == "half way\n"
         process.send_signal(ending)
+        assert process.stdout.readline() == "stopping\n"
+        process.send_signal(ending)  # an impatient person, or `make`, which passes on what its whole group gets
         assert process.wait(30) == 1
+        assert process.stdout.read() == "removed\n"
         assert process.stderr.read() == "ulae: cancelled, nothing was written\n"
     assert {path.name for path in tmp_path.iterdir()} == {"scan.nii.gz", "shift.tfm"}
