@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -14,9 +13,11 @@ import torch
 
 from ULAERegistrationLib import Cancelled, Registration, RegistrationError, __version__, register
 from ULAERegistrationLib.cli.main import main
-from ULAERegistrationLib.files.transforms import read_transform, write_transform
+from ULAERegistrationLib.files.transforms import write_transform
+from ULAERegistrationLib.files.volumes import read_mask
 from ULAERegistrationLib.flows.refinement import refine
 from ULAERegistrationLib.flows.warp import compose_all, downsample_image
+from ULAERegistrationLib.geometry.alignment import align
 from ULAERegistrationLib.geometry.canonical import template
 from ULAERegistrationLib.geometry.frame import CANONICAL_ORIGIN
 from ULAERegistrationLib.geometry.resampling import resample
@@ -241,7 +242,7 @@ def test_the_refinement_does_not_move_an_image_that_is_registered_to_itself():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["Aligning the brains", "step 2 of 3", "Composing", "Measuring"])
+@pytest.mark.parametrize("stage", ["step 2 of 3", "Measuring"])
 def test_cancelling_stops_at_once(coarse_model, stage):
     def progress(fraction: float, message: str) -> None:
         if stage in message:
@@ -264,26 +265,30 @@ def test_an_unknown_setting_is_refused():
         register(template(), template(), preset="best")
 
 
-def test_the_command_registers_the_brains_of_the_masks_and_labels_come_along(
-    registration, simulated, points, tmp_path, capsys
+def test_masks_along_which_both_scans_were_stripped_change_next_to_nothing(registration, simulated, points):
+    fixed, moving = registration.fixed, registration.moving
+    masks = read_mask(simulated.fixed_mask, fixed, "fixed"), read_mask(simulated.moving_mask, moving, "moving")
+    found = align(fixed, moving, "affine", *masks).fixed_to_moving
+    apart = np.linalg.norm(mapped(found, points) - mapped(registration.alignment.fixed_to_moving, points), axis=1)
+    assert np.median(apart) < 0.3
+
+
+def test_the_command_gives_the_same_bytes_as_the_function_and_labels_come_along(
+    registration, simulated, tmp_path, capsys
 ):
     arguments = ["register", simulated.fixed, simulated.moving, "--preset", "fast", "--precision", "float32", "--json"]
-    arguments += ["--warped", tmp_path / "w.nii.gz", "--transform", tmp_path / "t.nii.gz"]
+    arguments += ["--warped", tmp_path / "w.nii.gz", "--transform", tmp_path / "t.nii.gz", "--device", "cpu"]
     arguments += ["--moving-labels", simulated.moving_labels, "--warped-labels", tmp_path / "l.nii.gz"]
     arguments += ["--fixed-labels", simulated.fixed_labels]
-    arguments += ["--fixed-mask", simulated.fixed_mask, "--moving-mask", simulated.moving_mask]
-    arguments += ["--save-masks", tmp_path / "masks"]
     assert main([str(a) for a in arguments]) == 0
     measures = json.loads(capsys.readouterr().out)
     assert measures["dice_after"] > measures["dice_before"] + 0.08
     by_label = measures["dice_after_by_label"]
     assert measures["dice_after"] == pytest.approx(sum(by_label.values()) / len(by_label))
-    assert {path.name for path in tmp_path.iterdir()} == {"w.nii.gz", "t.nii.gz", "l.nii.gz", "masks"}
-    assert np.array_equal(read_array(tmp_path / "masks" / "fixed_brain.nii.gz"), read_array(simulated.fixed_mask))
-    # Both scans were stripped along these masks, so that giving them changes next to nothing.
-    transform = read_transform(tmp_path / "t.nii.gz")
-    apart = np.linalg.norm(mapped(transform, points) - mapped(registration.transform, points), axis=1)
-    assert np.median(apart) < 0.3
+    assert {path.name for path in tmp_path.iterdir()} == {"w.nii.gz", "t.nii.gz", "l.nii.gz"}
+    assert np.array_equal(read_array(tmp_path / "w.nii.gz"), sitk.GetArrayViewFromImage(registration.warped))
+    field = sitk.GetArrayFromImage(registration.displacement_field())
+    assert np.array_equal(read_array(tmp_path / "t.nii.gz"), field)
 
     applied = ["apply", tmp_path / "t.nii.gz", simulated.moving_labels, "--labels"]
     applied += ["--like", simulated.fixed, "-o", tmp_path / "again.nii.gz"]
@@ -299,12 +304,29 @@ def test_the_command_registers_the_brains_of_the_masks_and_labels_come_along(
     assert np.corrcoef(moving.ravel(), returned.ravel())[0, 1] > 0.97
 
 
+def test_labels_are_saved_with_the_result_and_both_masks_beside_it(tmp_path, simulated, registration, monkeypatch):
+    """The scans of the pair are stripped: their masks are what they show."""
+    monkeypatch.setattr("ULAERegistrationLib.registration.register", lambda *given, **named: registration)
+    saved = []
+    monkeypatch.setattr(Registration, "save", lambda self, folder, warped_labels: saved.append(warped_labels))
+    command = ["register", simulated.fixed, simulated.moving, "-o", tmp_path / "result", "--quiet"]
+    command += ["--save-masks", tmp_path / "masks"]
+    assert main([str(a) for a in [*command, "--moving-labels", simulated.moving_labels]]) == 0
+    assert main([str(a) for a in command]) == 0
+    assert [image and image.GetSize() for image in saved] == [registration.fixed.GetSize(), None]
+    for role in ("fixed", "moving"):
+        mask = sitk.ReadImage(str(tmp_path / "masks" / f"{role}_brain.nii.gz"))
+        overlap = sitk.LabelOverlapMeasuresImageFilter()
+        overlap.Execute(mask, sitk.Cast(sitk.ReadImage(str(getattr(simulated, f"{role}_mask"))), sitk.sitkUInt8))
+        assert overlap.GetDiceCoefficient() > 0.9
+
+
 @pytest.mark.slow
 def test_another_contrast_is_recognised_matched_without_the_network_and_never_called_good(simulated, points):
     values = sitk.GetArrayFromImage(sitk.ReadImage(str(simulated.moving)))
     inverted = sitk.GetImageFromArray(np.where(values > 0, 280 - values.astype(np.int16), 0).astype(np.int16))
     inverted.CopyInformation(sitk.ReadImage(str(simulated.moving)))
-    found = register(simulated.fixed, inverted, preset="fast")
+    found = register(simulated.fixed, inverted, preset="fast", refinement_iterations=60)
 
     def error(transform: sitk.Transform) -> float:
         return float(np.linalg.norm(mapped(transform, points) - mapped(simulated.truth, points), axis=1).mean())
@@ -314,18 +336,3 @@ def test_another_contrast_is_recognised_matched_without_the_network_and_never_ca
     assert error(found.transform) < 0.9 * error(found.alignment.fixed_to_moving)
     assert found.quality.verdict == "look at it"
     assert any("differ in contrast" in reason for reason in found.quality.reasons)
-
-
-def digest(registration) -> str:
-    """Of everything that was computed."""
-    total = hashlib.sha256(sitk.GetArrayViewFromImage(registration.warped).tobytes())
-    total.update(registration.flow.tobytes())
-    for transform in (registration.alignment.fixed_to_canonical, registration.alignment.moving_to_canonical):
-        total.update(np.array(transform.GetParameters()).tobytes())
-    return total.hexdigest()
-
-
-@pytest.mark.slow
-def test_a_second_run_gives_the_same_bytes(simulated, registration):
-    again = register(simulated.fixed, simulated.moving, preset="fast", precision="float32", device="cpu")
-    assert digest(again) == digest(registration)

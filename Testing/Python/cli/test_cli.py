@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from ULAERegistrationLib import Registration, registration
 from ULAERegistrationLib.cli.benchmark import table
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.geometry.canonical import MODELS, template, template_mask
@@ -158,25 +157,6 @@ def test_too_little_memory_is_said_in_a_sentence(tmp_path, refused, monkeypatch)
     monkeypatch.setattr("ULAERegistrationLib.registration.register", exhausted)
     text = refused("register", TEMPLATE, TEMPLATE, "--warped", tmp_path / "w.nii.gz")
     assert "not enough memory" in text
-
-
-def test_labels_are_saved_with_the_result_and_both_masks_beside_it(
-    tmp_path, simulated, simulated_registration, monkeypatch
-):
-    """The scans of the pair are stripped: their masks are what they show."""
-    monkeypatch.setattr(registration, "register", lambda *given, **named: simulated_registration)
-    saved = []
-    monkeypatch.setattr(Registration, "save", lambda self, folder, warped_labels: saved.append(warped_labels))
-    command = ["register", simulated.fixed, simulated.moving, "-o", tmp_path / "result", "--quiet"]
-    command += ["--save-masks", tmp_path / "masks"]
-    assert main([str(a) for a in [*command, "--moving-labels", simulated.moving_labels]]) == 0
-    assert main([str(a) for a in command]) == 0
-    assert [image and image.GetSize() for image in saved] == [simulated_registration.fixed.GetSize(), None]
-    for role in ("fixed", "moving"):
-        mask = sitk.ReadImage(str(tmp_path / "masks" / f"{role}_brain.nii.gz"))
-        overlap = sitk.LabelOverlapMeasuresImageFilter()
-        overlap.Execute(mask, sitk.Cast(sitk.ReadImage(str(getattr(simulated, f"{role}_mask"))), sitk.sitkUInt8))
-        assert overlap.GetDiceCoefficient() > 0.9
 
 
 def test_wrong_usage_ends_with_status_2(capsys):

@@ -53,7 +53,13 @@ def test_a_signal_while_a_file_is_written_leaves_nothing(tmp_path, ending) -> No
     sitk.WriteTransform(sitk.TranslationTransform(3), str(tmp_path / "shift.tfm"))
     command = [sys.executable, "-c", HALF_WAY, "apply", "shift.tfm", "scan.nii.gz", "--like", "scan.nii.gz"]
     with subprocess.Popen(
-        [*command, "-o", "out.nii.gz"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "-o", "out.nii.gz"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell lets what it starts in the background ignore Ctrl-C, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout.readline() == "half way\n"
         process.send_signal(ending)

@@ -138,9 +138,8 @@ def test_a_spacing_that_lies_is_told_from_a_large_head(data_folder) -> None:
 @pytest.mark.slow
 def test_a_whole_head_is_recognised_and_stripped_brains_are_not_suspected(data_folder) -> None:
     assert looks_unstripped(sitk.ReadImage(str(data_folder / "raw/whole-head/chris_t1.nii.gz")))
-    scans = sorted((data_folder / "raw").glob("[!w]*/*_t1.nii.gz")) + sorted(
-        (data_folder / "brains").glob("*_t1.nii.gz")
-    )
+    brains = sorted((data_folder / "brains").glob("*_t1.nii.gz"))[::5]  # some of every source
+    scans = [*sorted((data_folder / "raw").glob("[!w]*/*_t1.nii.gz")), *brains]
     assert [scan.name for scan in scans if looks_unstripped(sitk.ReadImage(str(scan)))] == []
 
 

@@ -138,8 +138,8 @@ def test_a_scan_on_itself_stays_where_it_is(pair) -> None:
 ORDERS = list(product(permutations(range(3)), product((False, True), repeat=3)))
 
 
-@pytest.mark.parametrize(("axes", "flips"), [ORDERS[20], ORDERS[47]])
-def test_the_order_of_storage_changes_nothing(pair, aligned, axes, flips) -> None:
+def test_the_order_of_storage_changes_nothing(pair, aligned) -> None:
+    axes, flips = ORDERS[20]
     stored = [sitk.Flip(sitk.PermuteAxes(image, axes), flips) for image in pair]
     found, points = align(stored[0], stored[1]), brain_points(pair[0])
     assert apart(mapped(found.fixed_to_moving, points), mapped(aligned.fixed_to_moving, points)) <= 0.05
@@ -147,7 +147,7 @@ def test_the_order_of_storage_changes_nothing(pair, aligned, axes, flips) -> Non
 
 
 def test_the_search_sees_the_same_in_all_48_orders_of_storage(pair) -> None:
-    """So it finds the same, in every order, as the test above shows the whole way for two of them."""
+    """So it finds the same, in every order, as the test above shows the whole way for one of them."""
     scan = sitk.BinShrink(pair[1], [2, 2, 2])
     searched = _Brain.of(scan, None)
     for axes, flips in ORDERS:
