@@ -20,6 +20,13 @@ def test_a_brain_brighter_or_steeper_has_the_same_contrast(brain) -> None:
     assert have_same_contrast(brain, brain**1.5)
 
 
+def test_a_coil_that_brightens_one_side_changes_nothing(brain) -> None:
+    near_the_coil = np.exp(np.linspace(-1, 1, brain.shape[1], dtype=np.float32))[:, None]
+    assert intensity_correlation(brain, brain * near_the_coil) > 0.8
+    mask = sitk.GetArrayFromImage(template_mask()).transpose(2, 1, 0) > 0
+    assert intensity_correlation(brain, (1 - brain) * mask * near_the_coil) < -0.5
+
+
 def test_the_same_anatomy_inverted_has_another(brain) -> None:
     mask = sitk.GetArrayFromImage(template_mask()).transpose(2, 1, 0) > 0
     assert intensity_correlation(brain, (1 - brain) * mask) < -0.9
