@@ -143,3 +143,10 @@ def test_what_a_document_tells_a_reader_to_type_works(document: str, short, fold
             continue
         for line in filter(None, code.splitlines()):
             assert run(line) == 0, line
+
+
+@pytest.mark.slow
+def test_a_registration_ends_with_where_its_report_is(short, folder: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(folder)
+    assert main(["register", FIXED, MOVING, "-o", "told"]) == 0
+    assert capsys.readouterr().out.endswith(f"pictures and report: {Path('told/report.html')}\n")

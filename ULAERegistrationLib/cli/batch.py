@@ -95,8 +95,10 @@ def _batch(options: argparse.Namespace) -> None:
     if options.json:
         pairs = [{name: float(value) if name in MEASURES else value for name, value in row.items()} for row in rows]
         print(json.dumps({"pairs": pairs, "failed": failed, "other_results": others}, indent=2))
-    elif not options.quiet and others:
-        print(f"{options.output} also holds results of pairs that are not among these: {', '.join(others)}.")
+    elif not options.quiet:
+        print(f"every pair on one page: {Path(options.output) / 'summary.html'}")
+        if others:
+            print(f"{options.output} also holds results of pairs that are not among these: {', '.join(others)}.")
     if failed:
         raise RegistrationError(
             f"{len(failed)} of {len(rows)} pairs failed ({', '.join(failed)}); see {options.output}/summary.csv."

@@ -82,7 +82,7 @@ def _register(options: argparse.Namespace) -> None:
     warped_labels = registration.warp_labels(labels) if labels else None
     if options.output:
         kept = None if options.warped_labels else warped_labels
-        results.write(partial(registration.save, warped_labels=kept), options.output)
+        place = results.write(partial(registration.save, warped_labels=kept), options.output)
         registration = registration.with_inverse_measured()
     if options.transform:
         results.write(partial(write_transform, registration.transform, fixed=registration.fixed), options.transform)
@@ -103,4 +103,6 @@ def _register(options: argparse.Namespace) -> None:
         print(json.dumps(measures, indent=2))
     elif not options.quiet:
         print_result(registration, measures)
+        if options.output:
+            print(f"pictures and report: {place / 'report.html'}")
     results.report()

@@ -17,12 +17,15 @@ class Results:
         self._written: list[str] = []
         self._elsewhere: list[str] = []
 
-    def write(self, write: Callable[[Path], object], target: str | os.PathLike[str]) -> None:
+    def write(self, write: Callable[[Path], object], target: str | os.PathLike[str]) -> Path:
         """Write a result; where its place fails, in another place.
 
         Args:
             write: writes the result to the path that it is given, completely or not at all.
             target: where it belongs.
+
+        Returns:
+            Where it is.
 
         Raises:
             RegistrationError: where no place takes it.
@@ -37,6 +40,7 @@ class Results:
         self._written.append(str(place))
         if sentence:
             self._elsewhere.append(sentence)
+        return place
 
     def report(self) -> None:
         """Say which results are in another place than their own.

@@ -248,6 +248,7 @@ def test_the_command_says_which_pairs_failed(table, quick, tmp_path, capsys):
     assert main(["batch", str(table(*lines)), "-o", str(tmp_path / "out")]) == 1
     output = capsys.readouterr()
     assert "ann: good. They match." in output.out
+    assert output.out.endswith(f"every pair on one page: {tmp_path / 'out' / 'summary.html'}\n")
     assert "1 of 2 pairs failed (bob)" in output.err
 
 
