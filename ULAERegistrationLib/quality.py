@@ -43,6 +43,10 @@ EMPTY_NOTABLE = 2.0
 # Likeness to the template that whole T1 brains reach, whatever their scanner (see docs/accuracy.md).
 LIKENESS_LOW = 0.69
 OVERLAP_LOW = 0.91
+# The same for coarse scans, which are as smooth as the template: at 5 mm whole brains have .83 and more, and brains
+# that are mirrored or lack a third up to .72.
+COARSE_MM = 3.0
+LIKENESS_LOW_COARSE = 0.78
 # Of 82 people none has less, and of their mirror images all have, each measured by what the others taught.
 HANDEDNESS_LOW = 0.0
 # Said where a registration leaves the network's steps out. Where the brains matched before it, as two scans of one
@@ -170,15 +174,21 @@ class Quality:
         yield from (warning for warning in self.warnings if not (matched and warning == STEPS_LEFT_OUT))
 
 
+def least_likeness(found: Likeness) -> float:
+    """Return the correlation with the template that a whole T1 brain reaches, of a scan as coarse as the one found."""
+    return LIKENESS_LOW if found.voxel_mm <= COARSE_MM else LIKENESS_LOW_COARSE
+
+
 def _doubts_about(role: str, found: Likeness | None) -> Iterator[str]:
     """Yield what speaks against one of the brains being a whole T1 brain in its place."""
     if found is None:
         yield f"The {role} brain was not compared with the template, so that nothing vouches for its place."
         return
-    if found.correlation < LIKENESS_LOW or found.overlap < OVERLAP_LOW:
+    least = least_likeness(found)
+    if found.correlation < least or found.overlap < OVERLAP_LOW:
         yield (
             f"The {role} brain is not like the template (correlation {found.correlation:.2f}, overlap "
-            f"{found.overlap:.2f}; whole T1 brains have {LIKENESS_LOW:.2f} and {OVERLAP_LOW:.2f} at least): see whether"
+            f"{found.overlap:.2f}; whole T1 brains have {least:.2f} and {OVERLAP_LOW:.2f} at least): see whether"
             f" it is complete, no other contrast than T1, and the right way up."
         )
     elif found.handedness < HANDEDNESS_LOW:

@@ -117,7 +117,10 @@ def register(
 
     clock.begin(QUALITY)
     warnings = fixed_brain.warnings + moving_brain.warnings + alignment.warnings + found.warnings
-    likenesses = likeness(fixed_canonical), likeness(moving_canonical)
+    likenesses = (
+        likeness(fixed_canonical, _voxel_mm(fixed)),
+        likeness(moving_canonical, _voxel_mm(moving)),
+    )
     quality = measure(
         fixed_canonical, moving_canonical, totals[-1], brain, alignment, clock.seconds, warnings, likenesses
     )
@@ -285,6 +288,11 @@ def _brain_of(
             f"near the cut.",
         ),
     )
+
+
+def _voxel_mm(scan: sitk.Image) -> float:
+    """Compute the cube root of the volume of a scan's voxels, mm."""
+    return float(np.cbrt(np.prod(scan.GetSpacing())))
 
 
 def _tensor(image: np.ndarray) -> Tensor:

@@ -266,6 +266,8 @@ def test_a_flow_that_is_no_number_is_refused() -> None:
             LOOK,
             "moving brain is not like the template",
         ),
+        ({"fixed_likeness": dataclasses.replace(LIKE, correlation=0.75)}, GOOD, "match"),
+        ({"fixed_likeness": dataclasses.replace(LIKE, correlation=0.75, voxel_mm=5.0)}, LOOK, "have 0.78 and 0.91"),
         ({"fixed_likeness": dataclasses.replace(LIKE, overlap=0.85)}, LOOK, "fixed brain is not like"),
         ({"moving_likeness": dataclasses.replace(LIKE, handedness=-0.2)}, LOOK, "moving brain seems to be mirrored"),
     ],

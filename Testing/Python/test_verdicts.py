@@ -17,6 +17,7 @@ from ULAERegistrationLib.quality import GOOD
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import verdict_cases
+import verdicts
 
 pytestmark = pytest.mark.slow
 
@@ -45,6 +46,14 @@ def test_the_verdict_on_a_mirrored_brain_is_not_good_and_says_why(registered):
     quality, _ = registered(verdict_cases.mirrored(brain(), 0))
     assert quality["verdict"] != GOOD
     assert [one for one in quality["reasons"] if "The moving brain seems to be mirrored" in one], quality["reasons"]
+
+
+def test_a_coarse_brain_is_told_from_its_mirror_image_and_from_the_same_without_its_bottom(data_folder):
+    """At 5 mm, where every brain is more like the template: these two were called good."""
+    whole = verdict_cases.brain("ds2748-01", 5)
+    assert verdicts.doubts_alone(whole) == ()
+    for wrong in (verdict_cases.mirrored(whole, 1), verdict_cases.without(whole, "bottom", 30)):
+        assert "not like the template" in verdicts.doubts_alone(wrong)[0]
 
 
 def test_scans_that_do_not_overlap_in_space_are_registered_like_any_other(registered):

@@ -34,7 +34,7 @@ from ULAERegistrationLib.geometry.canonical import sample_on_canonical
 from ULAERegistrationLib.geometry.likeness import Likeness, likeness
 from ULAERegistrationLib.progress import StageClock
 from ULAERegistrationLib.quality import DO_NOT_USE, GOOD, LOOK, Quality
-from ULAERegistrationLib.registration import _brain_of
+from ULAERegistrationLib.registration import _brain_of, _voxel_mm
 from ULAERegistrationLib.settings import RegistrationSettings
 
 WRONG_MM = 4.0
@@ -183,7 +183,7 @@ def doubts_alone(image: sitk.Image | Path) -> tuple[str, ...]:
     if shown.warnings:
         return shown.warnings
     found = align(scan, scan, "none", shown.shown, shown.shown)
-    like = likeness(sample_on_canonical(scan, found.fixed_to_canonical, shown.shown))
+    like = likeness(sample_on_canonical(scan, found.fixed_to_canonical, shown.shown), _voxel_mm(scan))
     measures = dict.fromkeys(NUMBERS, 0.5) | FLAWLESS
     quality = Quality(**measures, warnings=found.warnings, fixed_likeness=like, moving_likeness=Likeness(1.0, 1.0, 1.0))
     return () if quality.verdict == GOOD else quality.reasons

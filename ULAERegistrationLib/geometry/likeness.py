@@ -31,18 +31,22 @@ class Likeness:
         handedness: correlation of the differences between the left and the right half with those that tell brains from
             their mirror images (`training.handedness`), -1 to 1. Most brains reach further on the right in front and on
             the left behind. A mirrored brain has the same value with the other sign.
+        voxel_mm: cube root of the volume of the scan's voxels, mm. The coarser a scan, the more any brain correlates
+            with the template, which is smooth.
     """
 
     correlation: float
     overlap: float
     handedness: float
+    voxel_mm: float = 1.0
 
 
-def likeness(image: np.ndarray) -> Likeness:
+def likeness(image: np.ndarray, voxel_mm: float = 1.0) -> Likeness:
     """Compare a brain with the template.
 
     Args:
         image: on the canonical grid, float32 [L, P, S], 0 outside the brain.
+        voxel_mm: cube root of the volume of the scan's own voxels, mm.
 
     Returns:
         The measures; a correlation with an image of one value counts as 0.
@@ -60,6 +64,7 @@ def likeness(image: np.ndarray) -> Likeness:
         correlation=_correlation(values, average, either),
         overlap=float(2 * (brain & its_brain).sum() / max(brain.sum() + its_brain.sum(), 1)),
         handedness=_handedness(values),
+        voxel_mm=voxel_mm,
     )
 
 

@@ -19,11 +19,11 @@ from ..quality import (
     FOLDING_NOTABLE,
     GOOD,
     INVERSE_ERROR_MM,
-    LIKENESS_LOW,
     LOOK,
     NCC_WEAK,
     OVERLAP_LOW,
     Quality,
+    least_likeness,
 )
 from .canonical_view import CanonicalView
 from .figures import ReportFigure, draw
@@ -184,7 +184,9 @@ def _measures(quality: Quality) -> Iterable[tuple[str, str, str, str]]:
     yield "Brain without counterpart", "", f"{q.empty_percent:.2f} %", "outside what the moving image shows"
     for role, found in (("Fixed", q.fixed_likeness), ("Moving", q.moving_likeness)):
         if found is not None:
-            remark = f"{LIKENESS_LOW:.2f} and {OVERLAP_LOW:.2f} at least; the last is negative of a mirrored brain"
+            remark = (
+                f"{least_likeness(found):.2f} and {OVERLAP_LOW:.2f} at least; the last is negative of a mirrored brain"
+            )
             values = f"{found.correlation:.2f}, {found.overlap:.2f}, {found.handedness:.2f}"
             yield f"{role} brain and template: correlation, overlap, handedness", values, "", remark
     if q.inverse_mean_mm is not None:
