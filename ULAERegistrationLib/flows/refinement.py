@@ -17,6 +17,7 @@ from functools import lru_cache, partial
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..progress import REFINEMENT, Progress, silent
@@ -29,6 +30,9 @@ from .warp import compose, compose_all, resize_flow, warp
 # About how far one step moves a voxel, in voxels of the level's flow grid, at the level's start and at its end. Small
 # steps at the end damp oscillations and halve the number of folds.
 FIRST_STEP, LAST_STEP = 0.25, 0.025
+# The refinement starts from the network's flows as a grid of 3 mm holds them. Most of their folds are in their finest
+# detail; removing these folds would cost more overlap than the detail has, which the refinement finds again.
+START = 1 / 3
 UPDATE_SIGMA = 1.0  # voxels of the level's flow grid: Gaussian smoothing of the update
 DECAY_MEAN, DECAY_SQUARE = 0.9, 0.99
 # Added to Adam's denominator: where the gradient is smaller, the step shrinks instead of being scaled up. In NCC of a
@@ -107,8 +111,8 @@ def refine(
 ) -> list[Tensor]:
     """Refine the network's flows on this pair.
 
-    The residual map `T_r` is composed into the last step, `T3' = T3 o T_r`, so that equation 2 still gives the whole
-    map.
+    The flows lose their finest detail first (see `START`). The residual map `T_r` is composed into the last step,
+    `T3' = T3 o T_r`, so that equation 2 still gives the whole map.
 
     Args:
         flows: phi1, phi2, phi3 of equation 2, float32 `[1, 3, L, P, S]` in voxels; zeros refine the alignment alone.
@@ -132,6 +136,7 @@ def refine(
     if wanted:
         weight = preset.smoothness * settings.smoothness
         with torch.no_grad():
+            refined = [_without_detail(flow) for flow in flows]
             residual = _residual(
                 fixed,
                 moving,
@@ -146,6 +151,13 @@ def refine(
         refined = remove_folds(refined, preset.folds_allowed, lambda: progress(0.9, "Removing folds"))
     progress(1.0, REFINEMENT.message)
     return refined
+
+
+def _without_detail(flow: Tensor) -> Tensor:
+    """Return a flow as a grid of `START` times as many voxels along each axis holds it."""
+    size = flow.shape[2:]
+    coarse = shrink_image(flow, _scaled(size, START))
+    return F.interpolate(coarse, size=size, mode="trilinear", align_corners=True)
 
 
 def _steps(wanted: int, levels: Sequence[Level]) -> list[int]:
