@@ -7,14 +7,19 @@ TORCH := torch==2.13.0
 # time of one after the other.
 PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-quick lint clean
+.PHONY: demo test test-quick types layers lint clean
 
 demo: $(VENV)/installed-run
 	$(RUN) -m ULAERegistrationLib demo -o demo
 
 test: $(VENV)/installed-test
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+	$(MAKE) --jobs 2 types layers
+
+types: $(VENV)/installed-test
 	$(VENV)/bin/mypy
+
+layers: $(VENV)/installed-test
 	$(PYTEST) Testing/Python
 	$(PYTEST) Testing/MRML
 	QT_QPA_PLATFORM=offscreen VTK_DEFAULT_OPENGL_WINDOW=vtkEGLRenderWindow $(PYTEST) Testing/Module

@@ -20,17 +20,27 @@ from ULAERegistrationLib.memory import keep_freed_memory
 if TYPE_CHECKING:
     from ULAERegistrationLib.geometry.alignment import Alignment
 
+# The files that take longest, so that two processes which begin with them end together (see the Makefile).
+LONGEST = (
+    "test_registration.py",
+    "test_alignment.py",
+    "test_training.py",
+    "test_job.py",
+    "test_brain_extraction.py",
+    "test_evaluation.py",
+    "test_cluster.py",
+    "test_documents.py",
+    "test_verdicts.py",
+)
 BLOCK_MM = 25  # side of the made-up labels
 
 keep_freed_memory()  # as the product's own processes do: an eighth of a registration's time
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow whatever needs the simulated pair, whose registration takes half a minute; and begin with it.
-
-    The file that takes longest comes first, so that two processes end together (see the Makefile).
-    """
-    items.sort(key=lambda item: item.path.name != "test_registration.py")
+    """Begin with the longest files, and mark as slow whatever needs the simulated pair: its registration takes long."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
     for item in items:
         if "simulated" in getattr(item, "fixturenames", ()):
             item.add_marker("slow")
