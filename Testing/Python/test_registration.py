@@ -212,17 +212,16 @@ def test_the_inverse_brings_points_back(registration, points):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("alignment", ["affine", "none"])
-def test_an_image_registered_to_itself_stays_where_it_is(coarse_model, alignment):
-    brain = template() if alignment == "none" else sitk.BinShrink(template(), [2, 2, 2])
+def test_an_image_registered_to_itself_stays_where_it_is(coarse_model):
+    """As the alignment leaves it there too, which has a test of its own."""
+    brain = template()
     registration = register(
-        brain, brain, preset="fast", alignment=alignment, model=coarse_model, precision="float32", field_spacing=2.0
+        brain, brain, preset="fast", alignment="none", model=coarse_model, precision="float32", field_spacing=2.0
     )
     assert registration.quality.displacement_max_mm <= 0.05
     assert registration.displacement_field().GetSpacing() == (2.0, 2.0, 2.0)
-    if alignment == "none":
-        identity = sitk.AffineTransform(3)
-        assert registration.alignment.fixed_to_moving.GetParameters() == pytest.approx(identity.GetParameters())
+    identity = sitk.AffineTransform(3)
+    assert registration.alignment.fixed_to_moving.GetParameters() == pytest.approx(identity.GetParameters())
     for voxel in [(80, 96, 80), (50, 60, 70), (110, 130, 90)]:
         point = template().TransformIndexToPhysicalPoint(voxel)
         np.testing.assert_allclose(registration.transform.TransformPoint(point), point, atol=0.05)
@@ -242,10 +241,9 @@ def test_the_refinement_does_not_move_an_image_that_is_registered_to_itself():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["step 2 of 3", "Measuring"])
-def test_cancelling_stops_at_once(coarse_model, stage):
+def test_cancelling_stops_at_once(coarse_model):
     def progress(fraction: float, message: str) -> None:
-        if stage in message:
+        if "step 2 of 3" in message:
             raise Cancelled
 
     with pytest.raises(Cancelled):
