@@ -4,6 +4,9 @@ Each image is sampled once, through a map that combines all spatial changes: a f
 shares, and a smooth deformation of the image's own. The moving image's deformation includes a small affine map, because
 the alignment before the network is not perfect. A fraction of the pairs shows one brain twice, of which only the fixed
 image is deformed, so that the true flow is known.
+
+For a network that sees any contrast, `contrasts` of the images are recoloured as another contrast shows the tissues.
+Only what the network sees changes: the loss compares the T1 images, which show where each tissue is.
 """
 
 from __future__ import annotations
@@ -14,19 +17,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .contrasts import recolour
+
 
 @dataclass(frozen=True)
 class Pair:
     """The input of one training step.
 
     Attributes:
-        fixed, moving: `[1, 1, L, P, S]` in [0, 1].
+        fixed, moving: the images that the loss compares, `[1, 1, L, P, S]` in [0, 1].
+        seen_fixed, seen_moving: what the network sees of them, the same or in another contrast.
         flow: the true flow from fixed to moving, `[1, 3, L, P, S]` in voxels; None where it is not known.
         fixed_labels, moving_labels: label maps of one protocol, `[1, 1, L, P, S]`; None where there are none.
     """
 
     fixed: Tensor
     moving: Tensor
+    seen_fixed: Tensor
+    seen_moving: Tensor
     flow: Tensor | None = None
     fixed_labels: Tensor | None = None
     moving_labels: Tensor | None = None
@@ -46,6 +54,7 @@ class Augmentation:
         gamma, bias, noise: standard deviation of the logarithm of gamma, of the bias field's logarithm, and of white
             noise.
         blur: largest weight of the mean over 3 x 3 x 3 voxels that an image is mixed with.
+        contrasts: fraction of images that the network sees in another contrast.
     """
 
     identical: float = 0.05
@@ -62,6 +71,7 @@ class Augmentation:
     bias: float = 0.1
     noise: float = 0.01
     blur: float = 0.3
+    contrasts: float = 0.0
 
     def __call__(
         self, *, fixed: Tensor, moving: Tensor, random: torch.Generator, labels: tuple[Tensor, Tensor] | None = None
@@ -79,12 +89,12 @@ class Augmentation:
         size, device = moving.shape[2:], moving.device
         still = torch.zeros(1, *size, 3, device=device)
         one_brain = moving is fixed
-        residual = self._residual(size, random).to(device)
+        residual = self._residual(size, random, device)
         # Of one brain only the fixed image is deformed, so that the map that samples it is the true flow.
         if one_brain:
             own_fixed, own_moving = still if self._is_identical(random) else residual, still
         else:
-            own_fixed, own_moving = self._elastic(size, random).to(device), residual
+            own_fixed, own_moving = self._elastic(size, random, device), residual
         pair = [
             self._intensity(_sample(image, shared, own), random)
             for image, own in ((fixed, own_fixed), (moving, own_moving))
@@ -94,9 +104,13 @@ class Augmentation:
             for label_map, own in zip(labels or (), (own_fixed, own_moving), strict=False)
         ]
         fixed_labels, moving_labels = label_maps or (None, None)
+        # Without this fraction no random number is drawn for it, and older runs can be resumed.
+        seen = [self._as_seen(image, random) for image in pair] if self.contrasts else pair
         return Pair(
             fixed=pair[0],
             moving=pair[1],
+            seen_fixed=seen[0],
+            seen_moving=seen[1],
             flow=_in_voxels(own_fixed) if one_brain else None,
             fixed_labels=fixed_labels,
             moving_labels=moving_labels,
@@ -110,24 +124,39 @@ class Augmentation:
     def _is_identical(self, random: torch.Generator) -> bool:
         return bool(torch.rand((), generator=random) * self.one_brain < self.identical)
 
-    def _elastic(self, size: torch.Size, random: torch.Generator) -> Tensor:
+    def _elastic(self, size: torch.Size, random: torch.Generator, device: torch.device) -> Tensor:
         """Draw a smooth displacement `[1, L, P, S, 3]` in normalised coordinates, torch's axis order."""
-        control = torch.randn(1, 3, 7, 7, 7, generator=random) * self.elastic
+        control = torch.randn(1, 3, 7, 7, 7, generator=random).to(device) * self.elastic
         smooth = F.interpolate(control, size=size, mode="trilinear", align_corners=True)
         return smooth.permute(0, 2, 3, 4, 1)
 
-    def _residual(self, size: torch.Size, random: torch.Generator) -> Tensor:
-        matrix = _affine(random, self.residual_rotation, self.residual_scale, self.residual_shift)
-        return _grid(matrix, size) - _grid(torch.eye(4), size) + self._elastic(size, random)
+    def _residual(self, size: torch.Size, random: torch.Generator, device: torch.device) -> Tensor:
+        matrix = _affine(random, self.residual_rotation, self.residual_scale, self.residual_shift).to(device)
+        still = torch.eye(4, device=device)
+        return _grid(matrix, size) - _grid(still, size) + self._elastic(size, random, device)
 
     def _intensity(self, image: Tensor, random: torch.Generator) -> Tensor:
         gamma = torch.exp(torch.randn((), generator=random) * self.gamma).item()
         control = torch.randn(1, 1, 4, 4, 4, generator=random).to(image.device) * self.bias
         bias = F.interpolate(control, size=image.shape[2:], mode="trilinear", align_corners=True).exp()
-        noise = torch.randn(image.shape, generator=random).to(image.device) * self.noise
+        noise = _noise(image, random) * self.noise
         share = torch.rand((), generator=random).item() * self.blur
         image = image.lerp(F.avg_pool3d(image, 3, stride=1, padding=1), share)
         return ((image.clamp(0, 1) ** gamma) * bias + noise * (image > 0)).clamp(0, 1)
+
+    def _as_seen(self, image: Tensor, random: torch.Generator) -> Tensor:
+        """Recolour a fraction of the images, with a scanner's noise of its own."""
+        if torch.rand((), generator=random) >= self.contrasts:
+            return image
+        recoloured = recolour(image, random)
+        return (recoloured + _noise(image, random) * self.noise * (recoloured > 0)).clamp(0, 1)
+
+
+def _noise(image: Tensor, random: torch.Generator) -> Tensor:
+    """Draw white noise of an image's shape on its device, from a seed that `random` draws."""
+    seed = int(torch.randint(2**31, (), generator=random))
+    own = torch.Generator(image.device).manual_seed(seed)
+    return torch.randn(image.shape, generator=own, device=image.device)
 
 
 def _grid(matrix: Tensor, size: torch.Size) -> Tensor:
@@ -139,7 +168,7 @@ def _grid(matrix: Tensor, size: torch.Size) -> Tensor:
 def _sample(image: Tensor, shared: Tensor, own: Tensor, mode: str = "bilinear") -> Tensor:
     """Sample `image(shared(p + own(p)))`, with `own` as `[1, L, P, S, 3]` in normalised coordinates."""
     size = image.shape[2:]
-    points = _grid(torch.eye(4), size).to(own.device) + own
+    points = _grid(torch.eye(4, device=own.device), size) + own
     matrix = shared[[2, 1, 0]][:, [2, 1, 0, 3]].to(own.device)
     return F.grid_sample(image, points @ matrix[:, :3].t() + matrix[:, 3], mode=mode, align_corners=True)
 

@@ -1,9 +1,14 @@
-"""Random contrasts for synthetic heads: the mean and the standard deviation of every label's intensity."""
+"""Random contrasts: for heads painted from label maps, and for T1 images that are to look like another contrast.
+
+`draw_contrast` draws the mean and the standard deviation of every label's intensity, `recolour` maps the intensities of
+a stripped T1 image by a random curve.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..tensors import tensor_of
@@ -23,6 +28,50 @@ CONTRASTS = {
     "PD": (0.60, 0.75, 0.70, 0.80),
     "T1": (0.80, 0.55, 0.20, 0.50),
 }
+
+# Intensity of fluid, grey matter and white matter in a stripped T1 image, as a fraction of its 99.9th percentile.
+T1_LEVELS = (0.20, 0.54, 0.85)
+EDGE = 0.08  # T1 intensity below which a voxel fades to background, which is 0 in every contrast
+
+
+def recolour(image: Tensor, random: torch.Generator) -> Tensor:
+    """Map the intensities of a stripped T1 image by a random curve, so that it looks like another contrast.
+
+    T1 orders fluid, grey and white matter by intensity, so a curve through three points gives each its intensity in
+    T2, FLAIR, PD or T1 (half of the images), or any other (the other half). Half of the images get thick slices.
+
+    Args:
+        image: `[1, 1, L, P, S]` in [0, 1], background 0.
+        random: generator on the CPU; no other is used.
+
+    Returns:
+        The same shape, in [0, 1].
+    """
+    values = torch.rand(3, generator=random)
+    if torch.rand((), generator=random) < 0.5:
+        names = list(CONTRASTS)
+        white, grey, fluid, _ = CONTRASTS[names[int(torch.randint(len(names), (), generator=random))]]
+        values = torch.tensor([fluid, grey, white]) + 0.08 * torch.randn(3, generator=random)
+    levels = torch.tensor(T1_LEVELS) + 0.04 * torch.randn(3, generator=random)
+    # The brightest tissue lies near the 99.9th percentile, by which images are divided.
+    brightest = 0.8 + 0.2 * torch.rand((), generator=random)
+    values = values.clamp_min(0.05)
+    fluid, grey, white = (values / values.max() * brightest).tolist()
+    low, middle, high = levels.tolist()
+    # The curve is flat below the fluid and above white matter.
+    mapped = fluid + (grey - fluid) * ((image - low) / (middle - low)).clamp(0, 1)
+    mapped = mapped + (white - grey) * ((image - middle) / (high - middle)).clamp(0, 1)
+    mapped = mapped * (image / EDGE).clamp(max=1)
+    return _thick_slices(mapped, random) if torch.rand((), generator=random) < 0.5 else mapped
+
+
+def _thick_slices(image: Tensor, random: torch.Generator) -> Tensor:
+    """Average over slices of 2 to 5 voxels along one axis, in most cases axial ones, and interpolate between them."""
+    thickness = int(torch.randint(2, 6, (), generator=random))
+    axis = 2 if torch.rand((), generator=random) < 0.6 else int(torch.randint(3, (), generator=random))
+    kernel = [thickness if k == axis else 1 for k in range(3)]
+    slices = F.avg_pool3d(image, kernel, ceil_mode=True, count_include_pad=False)
+    return F.interpolate(slices, size=image.shape[2:], mode="trilinear", align_corners=False)
 
 
 def draw_contrast(

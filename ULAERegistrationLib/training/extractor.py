@@ -1,6 +1,7 @@
 """Train the brain extraction network on painted heads and a few real scans.
 
 `python -m ULAERegistrationLib.training.extractor PACKED FOLDER` trains, or goes on where the folder holds a checkpoint.
+Every training image is made from its number alone, so any number of processes (`--workers`) makes the same ones.
 The folder then holds `settings.json`, `checkpoint.pt` (never for shipping), `curve.csv`, and `last.safetensors`, the
 running average of the weights, which is what is validated and shipped.
 """
@@ -19,10 +20,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from ..files.writing import whole_or_nothing
 from ..network.brain_extraction import ARCHITECTURE, BrainNet, normalise
-from ..network.brain_weights import save_weights
+from ..network.brain_weights import read_weights, save_weights
 from .head_data import Heads
 from .heads import augment, paint, without_brain
 
@@ -54,6 +56,32 @@ class ExtractorSettings:
     validate_every: int = 250
 
 
+class Examples(Dataset):
+    """The training images of a run, each made from its number alone.
+
+    Args:
+        heads: the packed heads.
+        settings: of the run.
+    """
+
+    def __init__(self, heads: Heads, settings: ExtractorSettings) -> None:
+        self.heads, self.settings = heads, settings
+
+    def __len__(self) -> int:
+        return self.settings.steps * self.settings.batch
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        """Make an image and its fraction of brain in each voxel, each `[1, L, P, S]`."""
+        random = torch.Generator().manual_seed(self.settings.seed * 10**7 + number)
+        real = self.heads.scans and torch.rand((), generator=random) < self.settings.real
+        heads = list((self.heads.scans if real else self.heads.maps).values())
+        head = heads[int(torch.randint(len(heads), (), generator=random))]
+        image = head.image if head.image is not None else paint(head, self.heads.labels, self.heads.classes, random)
+        empty = torch.rand((), generator=random) < self.settings.empty
+        picture, brain = (without_brain if empty else augment)(image, head.brain, random)
+        return picture[0], brain[0]
+
+
 class ExtractorTrainer:
     """One training run of the brain extraction network, new or resumed.
 
@@ -61,19 +89,31 @@ class ExtractorTrainer:
         folder: of the run; if it has a checkpoint, the run resumes from it exactly.
         heads: the packed heads.
         settings: of the run; a changed number of steps changes the cosine of the learning rate.
+        device: such as "cpu" or "cuda".
+        workers: processes that make training images; 0 makes them in this one.
+        start: weights that a new run starts from; None starts from random weights.
         log: called with one line of text at a time.
     """
 
     def __init__(
-        self, folder: Path, heads: Heads, settings: ExtractorSettings, log: Callable[[str], None] = print
+        self,
+        folder: Path,
+        heads: Heads,
+        settings: ExtractorSettings,
+        device: str = "cpu",
+        workers: int = 0,
+        start: dict[str, Tensor] | None = None,
+        log: Callable[[str], None] = print,
     ) -> None:
         self.folder, self.heads, self.settings, self.log = Path(folder), heads, settings, log
+        self.device, self.workers = torch.device(device), workers
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(settings.seed)
-        self.network = BrainNet()
+        self.network = BrainNet().to(device)
+        if start is not None:
+            self.network.load_state_dict(start)
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate)
-        self.random = torch.Generator().manual_seed(settings.seed)
         self.step, self.cpu_seconds, self.loss = 0, 0.0, math.nan
         self.rows: list[dict[str, float]] = []
         if (self.folder / "checkpoint.pt").exists():
@@ -84,8 +124,8 @@ class ExtractorTrainer:
         """Train to the last step, or for at most about `seconds`, and write a checkpoint to resume from."""
         began = checkpointed = time.monotonic()
         used = time.process_time()
-        while self.step < self.settings.steps and time.monotonic() - began < seconds:
-            loss = self._step()
+        for images, brains in self._batches():
+            loss = self._step(images.to(self.device), brains.to(self.device))
             self.loss = loss if math.isnan(self.loss) else 0.99 * self.loss + 0.01 * loss
             self.step += 1
             self.cpu_seconds += time.process_time() - used
@@ -95,17 +135,28 @@ class ExtractorTrainer:
             if time.monotonic() - checkpointed > CHECKPOINT_SECONDS:
                 self._checkpoint()
                 checkpointed = time.monotonic()
+            if time.monotonic() - began > seconds:
+                break
         self._checkpoint()
 
-    def _step(self) -> float:
+    def _batches(self) -> DataLoader:
+        """Load the images of the steps that are left. On small grids, torch is fast only for more than one image."""
+        examples, batch = Examples(self.heads, self.settings), self.settings.batch
+        return DataLoader(
+            examples,
+            batch,
+            sampler=range(self.step * batch, len(examples)),
+            num_workers=self.workers,
+            prefetch_factor=8 if self.workers else None,
+        )
+
+    def _step(self, images: Tensor, brains: Tensor) -> float:
         settings = self.settings
         falling = (1 + math.cos(math.pi * min(1, self.step / settings.steps))) / 2
         for group in self.optimiser.param_groups:
             rate = settings.learning_rate * (0.01 + 0.99 * falling) * min(1, (self.step + 1) / 100)
             group["lr"] = rate
-        # On grids as small as these, torch uses its fast convolutions only for more than one image.
-        images, brains = zip(*(self.example() for _ in range(settings.batch)), strict=True)
-        loss = extraction_loss(self.network(torch.cat(images)), torch.cat(brains))
+        loss = extraction_loss(self.network(images), brains)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -116,20 +167,9 @@ class ExtractorTrainer:
                 self.average[name].lerp_(value, 1 - decay)
         return loss.item()
 
-    def example(self) -> tuple[Tensor, Tensor]:
-        """Make a training image and its fraction of brain in each voxel, each `[1, 1, L, P, S]`."""
-        real = self.heads.scans and torch.rand((), generator=self.random) < self.settings.real
-        heads = list((self.heads.scans if real else self.heads.maps).values())
-        head = heads[int(torch.randint(len(heads), (), generator=self.random))]
-        image = (
-            head.image if head.image is not None else paint(head, self.heads.labels, self.heads.classes, self.random)
-        )
-        empty = torch.rand((), generator=self.random) < self.settings.empty
-        return (without_brain if empty else augment)(image, head.brain, self.random)
-
     def averaged_network(self) -> BrainNet:
         """Return a network with the running average of the weights."""
-        network = BrainNet().eval()
+        network = BrainNet().to(self.device).eval()
         network.load_state_dict(self.average)
         return network
 
@@ -154,7 +194,6 @@ class ExtractorTrainer:
             "network": self.network.state_dict(),
             "average": self.average,
             "optimiser": self.optimiser.state_dict(),
-            "random": self.random.get_state(),
             "step": self.step,
             "cpu_seconds": self.cpu_seconds,
             "rows": self.rows,
@@ -164,10 +203,9 @@ class ExtractorTrainer:
             torch.save(state, partial)
 
     def _resume(self) -> None:
-        state = torch.load(self.folder / "checkpoint.pt", weights_only=True)
+        state = torch.load(self.folder / "checkpoint.pt", map_location=self.device, weights_only=True)
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.random.set_state(state["random"])
         self.average, self.step = state["average"], state["step"]
         self.cpu_seconds, self.rows, self.loss = state["cpu_seconds"], state["rows"], state["loss"]
 
@@ -192,13 +230,16 @@ def validate(network: BrainNet, heads: Heads) -> dict[str, float]:
         `painted` for synthetic heads, which are the same at every call, and `measured` for real ones.
     """
     random = torch.Generator().manual_seed(0)
+    device = next(network.parameters()).device
     scores: dict[str, list[float]] = {"painted": [], "measured": []}
     with torch.inference_mode():
         for head in [head for head in heads.held_out.values() for _ in range(4)]:
             image, brain = augment(paint(head, heads.labels, heads.classes, random), head.brain, random)
-            scores["painted"].append(_dice(network(image) > 0, brain > 0.5))
+            scores["painted"].append(_dice(network(image.to(device)).cpu() > 0, brain > 0.5))
         for view, brain in heads.measured.values():
-            scores["measured"].append(_dice(network(normalise(view[None, None])) > 0, brain[None, None] > 0.5))
+            scores["measured"].append(
+                _dice(network(normalise(view[None, None]).to(device)).cpu() > 0, brain[None, None] > 0.5)
+            )
     return {name: sum(values) / len(values) for name, values in scores.items() if values}
 
 
@@ -210,8 +251,15 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("packed", type=Path, help="what head_data packed")
     parser.add_argument("folder", type=Path, help="of the run")
-    parser.add_argument("--steps", type=int, default=ExtractorSettings.steps)
+    for name in ("steps", "batch", "learning_rate"):
+        default = getattr(ExtractorSettings, name)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    parser.add_argument("--start-from", type=Path, metavar="FILE", help="weights that a new run starts from")
     parser.add_argument("--minutes", type=float, default=math.inf)
-    arguments = parser.parse_args()
-    trainer = ExtractorTrainer(arguments.folder, Heads(arguments.packed), ExtractorSettings(steps=arguments.steps))
-    trainer.train(60 * arguments.minutes)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=0, help="processes that make training images")
+    options = parser.parse_args()
+    recipe = ExtractorSettings(steps=options.steps, batch=options.batch, learning_rate=options.learning_rate)
+    start = read_weights(options.start_from, BrainNet()) if options.start_from else None
+    run = ExtractorTrainer(options.folder, Heads(options.packed), recipe, options.device, options.workers, start)
+    run.train(60 * options.minutes)

@@ -45,16 +45,23 @@ def flow_error(flow: Tensor, known: Tensor, brain: Tensor) -> Tensor:
     return (((flow - known) ** 2).sum(1, keepdim=True) * brain).sum() / brain.sum().clamp_min(1)
 
 
-def label_distance(flow: Tensor, *, fixed_labels: Tensor, moving_labels: Tensor, chosen: Sequence[int]) -> Tensor:
-    """Compute one minus the mean soft Dice of some labels, after warping the moving ones, on a grid of half the size.
+def label_distance(
+    flow: Tensor, *, fixed_labels: Tensor, moving_labels: Tensor, chosen: Sequence[int], grids: Sequence[int] = (2,)
+) -> Tensor:
+    """Compute one minus the mean soft Dice of some labels, after warping the moving ones, averaged over some grids.
 
     Args:
         flow: `[1, 3, L, P, S]`, voxels of the label maps' grid; only it receives gradients.
         fixed_labels, moving_labels: label maps `[1, 1, L, P, S]`.
         chosen: the labels that count, at least one; the Dice of one that neither map has is 0.
+        grids: sides of the grids' voxels, in voxels of the label maps' grid.
     """
     numbers = torch.tensor(list(chosen), device=flow.device).view(1, -1, 1, 1, 1)
-    fixed, moving = (F.avg_pool3d((labels == numbers).float(), 2) for labels in (fixed_labels, moving_labels))
-    warped = warp(moving, F.avg_pool3d(flow, 2) / 2)
-    overlap = 2 * (fixed * warped).sum((2, 3, 4)) / (fixed + warped).sum((2, 3, 4)).clamp_min(1)
-    return 1 - overlap.mean()
+    fixed, moving = ((labels == numbers).float() for labels in (fixed_labels, moving_labels))
+    distances = []
+    for side in grids:
+        still, pooled = F.avg_pool3d(fixed, side), F.avg_pool3d(moving, side)
+        warped = warp(pooled, F.avg_pool3d(flow, side) / side)
+        overlap = 2 * (still * warped).sum((2, 3, 4)) / (still + warped).sum((2, 3, 4)).clamp_min(1)
+        distances.append(1 - overlap.mean())
+    return torch.stack(distances).mean()

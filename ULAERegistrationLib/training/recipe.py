@@ -42,6 +42,8 @@ class TrainingSettings:
         labels: weight of the label term, one minus the soft Dice of warped manual labels of training people; 0, or
             packed data without labels, trains without it.
         labels_a_step: number of labels, drawn at random, that count in one step.
+        label_grids: the voxel sizes, relative to the phase's grid, on which the label term is computed. A coarse one
+            reaches farther, a fine one is more exact.
         one_protocol: fraction of pairs that are drawn from people whose labels compare, if labels are used.
         validation_people: names of people who are not trained on and whose labels choose the checkpoint. Names that the
             packed data lacks are ignored; a run on other data has to name its own.
@@ -61,6 +63,7 @@ class TrainingSettings:
     known: float = 0.1
     labels: float = 0.0
     labels_a_step: int = 12
+    label_grids: tuple[int, ...] = (2,)
     one_protocol: float = 0.8
     validation_people: tuple[str, ...] = VALIDATION_PEOPLE
     average: float = 0.997
@@ -80,8 +83,9 @@ class TrainingSettings:
             values = json.loads(text)
             if "phases" in values:
                 values["phases"] = tuple(Phase(**{**p, "windows": tuple(p["windows"])}) for p in values["phases"])
-            if "validation_people" in values:
-                values["validation_people"] = tuple(values["validation_people"])
+            for name in ("validation_people", "label_grids"):
+                if name in values:
+                    values[name] = tuple(values[name])
             values["augmentation"] = Augmentation(**values.get("augmentation", {}))
             return cls(**values)
         except (TypeError, ValueError, KeyError, AttributeError) as error:

@@ -73,6 +73,8 @@ class Trainer:
         if len(brains.training_people) < 2:
             raise RegistrationError("Training needs two people or more beside those who validate; pack more brains.")
         torch.manual_seed(settings.seed)
+        # Every step of a phase has one size, so the search for the fastest convolutions pays.
+        torch.backends.cudnn.benchmark = True
         self.network = (start or ULAENet()).to(device).train().requires_grad_(True)
         self._shared_network = self.processes.share(self.network)
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
@@ -115,7 +117,7 @@ class Trainer:
             group["lr"] = phase.learning_rate * rate * min(1, (self.step + 1) / 50)
         mixed = self.settings.precision != "float32"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=mixed):
-            flows = self._shared_network(fixed=pair.fixed, moving=pair.moving)
+            flows = self._shared_network(fixed=pair.seen_fixed, moving=pair.seen_moving)
         flow = compose_all(flows)
         terms = {
             "similarity": multi_window_loss(pair.fixed, warp(pair.moving, flow), phase.windows),
@@ -181,6 +183,7 @@ class Trainer:
             fixed_labels=pair.fixed_labels,
             moving_labels=pair.moving_labels,
             chosen=[cortical[k] for k in drawn],
+            grids=self.settings.label_grids,
         )
 
     def _brain(self, images: Tensor, index: int, voxel_mm: int) -> Tensor:
@@ -217,6 +220,7 @@ class Trainer:
         run = {
             "recipe": asdict(self.settings),
             "cpu_hours": cpu_hours,
+            "hours": round(seconds / 3600, 2),
             "device": self.device.type,
             "accuracy": scores,
             "people": self.brains.training_people,

@@ -14,6 +14,7 @@ from ULAERegistrationLib.flows.warp import warp
 from ULAERegistrationLib.geometry.canonical import template
 from ULAERegistrationLib.geometry.frame import CANONICAL_SIZE
 from ULAERegistrationLib.training.augmentation import Augmentation
+from ULAERegistrationLib.training.contrasts import T1_LEVELS, recolour
 from ULAERegistrationLib.training.synthesis import TISSUES, synthesise, tissues
 
 
@@ -66,6 +67,38 @@ def test_augmentation_moves_labels_as_it_moves_their_image():
         agreement = ((warped > 0.5) == (warped_labels > 0)).float().mean()
         assert agreement > 0.95
     assert not torch.equal(pair.moving_labels, pair.fixed_labels)
+
+
+def tissues_of_t1() -> torch.Tensor:
+    """A stripped T1 image of three tissues: fluid, grey matter and white matter in layers, background around them."""
+    image = torch.zeros(1, 1, 32, 32, 32)
+    for edge, level in zip((4, 8, 12), T1_LEVELS, strict=True):
+        image[..., edge:-edge, edge:-edge, edge:-edge] = level
+    return image
+
+
+def test_a_recoloured_image_shows_each_tissue_in_one_intensity_of_its_own_and_background_as_0():
+    image = tissues_of_t1()
+    orders = set()
+    for seed in range(12):
+        recoloured = recolour(image, torch.Generator().manual_seed(seed))
+        assert recoloured.shape == image.shape
+        assert 0 <= recoloured.min() <= recoloured.max() <= 1
+        assert recoloured[image == 0].mean() < 0.1 * recoloured.max()
+        middle = recoloured[0, 0, 16, 16, [6, 10, 16]]
+        orders.add(tuple(middle.argsort().tolist()))
+    assert len(orders) >= 3
+
+
+def test_only_what_the_network_sees_is_recoloured(still):
+    image = tissues_of_t1()
+    pair = replace(still, contrasts=1.0)(fixed=image, moving=image.clone(), random=torch.Generator().manual_seed(1))
+    plain = still(fixed=image, moving=image.clone(), random=torch.Generator().manual_seed(1))
+    assert torch.equal(pair.fixed, plain.fixed)
+    assert torch.equal(pair.moving, plain.moving)
+    assert plain.seen_fixed is plain.fixed
+    assert not torch.allclose(pair.seen_fixed, pair.fixed, atol=0.05)
+    assert not torch.allclose(pair.seen_fixed, pair.seen_moving, atol=0.05)
 
 
 @pytest.mark.slow

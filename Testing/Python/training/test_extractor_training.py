@@ -8,12 +8,19 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from torch.utils.data import DataLoader
 
 from ULAERegistrationLib.network.brain_extraction import BrainNet
 from ULAERegistrationLib.network.brain_weights import read_weights
 from ULAERegistrationLib.training import heads as painting
 from ULAERegistrationLib.training.contrasts import draw_contrast
-from ULAERegistrationLib.training.extractor import ExtractorSettings, ExtractorTrainer, extraction_loss, validate
+from ULAERegistrationLib.training.extractor import (
+    Examples,
+    ExtractorSettings,
+    ExtractorTrainer,
+    extraction_loss,
+    validate,
+)
 from ULAERegistrationLib.training.head_data import HELD_OUT, Heads, brain_of, pack, pack_labels, pack_scan
 from ULAERegistrationLib.training.heads import SIZE, augment, paint
 from ULAERegistrationLib.training.ship_extractor import ship
@@ -171,7 +178,7 @@ def test_a_run_goes_on_from_its_checkpoint_to_the_same_state(packed, tmp_path):
     whole = ExtractorTrainer(tmp_path / "whole", packed, settings, log=lambda line: None)
     whole.train()
     part = ExtractorTrainer(tmp_path / "part", packed, settings, log=lambda line: None)
-    part._step()
+    part._step(*next(iter(part._batches())))
     part.step = 1
     part._checkpoint()
     rest = ExtractorTrainer(tmp_path / "part", packed, settings, log=lambda line: None)
@@ -179,6 +186,26 @@ def test_a_run_goes_on_from_its_checkpoint_to_the_same_state(packed, tmp_path):
     for name, value in whole.average.items():
         torch.testing.assert_close(rest.average[name], value, rtol=1e-4, atol=1e-6)
     assert (tmp_path / "whole" / "curve.csv").read_text().startswith("step,cpu_seconds,loss,painted")
+
+
+@pytest.mark.usefixtures("small_images")
+def test_other_processes_make_the_same_training_images(packed):
+    examples = Examples(packed, ExtractorSettings(steps=2, batch=2))
+    loaded = [batch for batch in DataLoader(examples, 2, sampler=range(4), num_workers=2)]
+    for number in range(4):
+        for mine, theirs in zip(examples[number], loaded[number // 2], strict=True):
+            assert torch.equal(mine, theirs[number % 2])
+    assert not torch.equal(examples[0][0], examples[1][0])
+
+
+@pytest.mark.usefixtures("small_images")
+def test_a_run_can_start_from_the_weights_of_another(packed, tmp_path):
+    first = ExtractorTrainer(tmp_path / "first", packed, ExtractorSettings(seed=5), log=lambda line: None)
+    second = ExtractorTrainer(
+        tmp_path / "second", packed, ExtractorSettings(seed=6), start=first.average, log=lambda line: None
+    )
+    for name, value in first.average.items():
+        assert torch.equal(second.average[name], value)
 
 
 def test_a_runs_weights_are_shipped_with_a_card_of_their_own(packed, tmp_path):

@@ -61,6 +61,19 @@ def test_label_distance_is_one_minus_dice_of_the_warped_labels():
     )
 
 
+def test_label_distance_is_the_mean_over_its_grids():
+    labels = torch.zeros(1, 1, 32, 32, 32)
+    labels[..., 8:17, 9:20, 8:17] = 1
+    moved = labels.roll(3, 2)
+    still = torch.zeros(1, 3, 32, 32, 32)
+
+    def distance(*grids: int) -> float:
+        return label_distance(still, fixed_labels=labels, moving_labels=moved, chosen=[1], grids=grids).item()
+
+    assert distance(1) == pytest.approx(3 / 9)
+    assert distance(2, 1) == pytest.approx((distance(2) + distance(1)) / 2)
+
+
 def test_following_the_label_term_makes_labels_meet():
     fixed, moving = torch.zeros(2, 1, 1, 32, 32, 32).unbind(0)
     moving[..., 8:18, 8:18, 8:18] = 3
