@@ -191,7 +191,7 @@ def test_a_run_goes_on_from_its_checkpoint_to_the_same_state(packed, tmp_path):
 @pytest.mark.usefixtures("small_images")
 def test_other_processes_make_the_same_training_images(packed):
     examples = Examples(packed, ExtractorSettings(steps=2, batch=2))
-    loaded = [batch for batch in DataLoader(examples, 2, sampler=range(4), num_workers=2)]
+    loaded = list(DataLoader(examples, 2, sampler=range(4), num_workers=2))
     for number in range(4):
         for mine, theirs in zip(examples[number], loaded[number // 2], strict=True):
             assert torch.equal(mine, theirs[number % 2])
