@@ -24,6 +24,7 @@ LESION = (25, 57)
 # of full scale; they are drawn with a standard deviation of .08.
 CONTRASTS = {
     "T2": (0.35, 0.50, 0.90, 0.60),
+    "T2 of a long echo": (0.20, 0.27, 0.95, 0.50),
     "FLAIR": (0.50, 0.65, 0.15, 0.90),
     "PD": (0.60, 0.75, 0.70, 0.80),
     "T1": (0.80, 0.55, 0.20, 0.50),
@@ -51,7 +52,7 @@ def recolour(image: Tensor, random: torch.Generator) -> Tensor:
     if torch.rand((), generator=random) < 0.5:
         names = list(CONTRASTS)
         white, grey, fluid, _ = CONTRASTS[names[int(torch.randint(len(names), (), generator=random))]]
-        values = torch.tensor([fluid, grey, white]) + 0.08 * torch.randn(3, generator=random)
+        values = torch.tensor([fluid, grey, white]) + 0.04 * torch.randn(3, generator=random)
     levels = torch.tensor(T1_LEVELS) + 0.04 * torch.randn(3, generator=random)
     # The brightest tissue lies near the 99.9th percentile, by which images are divided.
     brightest = 0.8 + 0.2 * torch.rand((), generator=random)
