@@ -2,8 +2,9 @@
 
 It is greedy and compositional, as SyN is: at every step the gradients of a measure of similarity and of the warped
 image give an update, which is smoothed and composed with the residual flow, from coarse grids to fine ones. The moving
-image is always sampled once, through the total map. A composition of small smooth updates hardly folds; remaining folds
-are removed at the end.
+image is always sampled once, through the total map. Smoothness is asked of the residual flow alone, because the network's flow
+knows more than the similarity does: it learned from labels, and where the images say little it stays as it is. A
+composition of small smooth updates hardly folds; remaining folds are removed at the end.
 
 Images of one contrast are compared by the local NCC; images of different contrasts by their self-similarity, whose
 descriptors take the place of the intensities.
@@ -17,7 +18,6 @@ from functools import lru_cache, partial
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..progress import REFINEMENT, Progress, silent
@@ -30,9 +30,6 @@ from .warp import compose, compose_all, resize_flow, warp
 # About how far one step moves a voxel, in voxels of the level's flow grid, at the level's start and at its end. Small
 # steps at the end damp oscillations and halve the number of folds.
 FIRST_STEP, LAST_STEP = 0.25, 0.025
-# The refinement starts from the network's flows as a grid of 3 mm holds them. Most of their folds are in their finest
-# detail; removing these folds would cost more overlap than the detail has, which the refinement finds again.
-START = 1 / 3
 UPDATE_SIGMA = 1.0  # voxels of the level's flow grid: Gaussian smoothing of the update
 DECAY_MEAN, DECAY_SQUARE = 0.9, 0.99
 # Added to Adam's denominator: where the gradient is smaller, the step shrinks instead of being scaled up. In NCC of a
@@ -54,7 +51,7 @@ class Level:
         window: side of the local NCC's window, voxels of the image's grid.
         stride: distance between windows, voxels of the image's grid.
         smoothness: weight of the smoothness term; larger on coarse grids, whose errors pass on to the finer ones.
-        cost: time of one step relative to one of the finest level, for the progress.
+        cost: time of one step relative to one of the finest level.
     """
 
     image: float
@@ -82,10 +79,9 @@ class Measure:
 
 
 LEVELS = (
-    Level(image=1 / 8, flow=1 / 8, steps=60, window=5, stride=1, smoothness=0.6, cost=0.01),
-    Level(image=1 / 4, flow=1 / 4, steps=60, window=7, stride=1, smoothness=0.6, cost=0.02),
-    Level(image=1 / 2, flow=1 / 2, steps=60, window=7, stride=2, smoothness=0.3, cost=0.1),
-    Level(image=1, flow=2 / 3, steps=10, window=9, stride=2, smoothness=0.3, cost=1),
+    Level(image=1 / 8, flow=1 / 8, steps=60, window=5, stride=1, smoothness=0.6, cost=0.1),
+    Level(image=1 / 4, flow=1 / 4, steps=60, window=7, stride=1, smoothness=0.6, cost=0.2),
+    Level(image=1 / 2, flow=1 / 2, steps=40, window=7, stride=2, smoothness=0.6, cost=1),
 )
 ITERATIONS = sum(level.steps for level in LEVELS)
 SAME_CONTRAST = Measure(
@@ -96,7 +92,9 @@ SAME_CONTRAST = Measure(
 OTHER_CONTRAST = Measure(
     features=self_similarity,
     similarity=lambda fixed, level: partial(_likeness, fixed),
-    levels=tuple(replace(level, smoothness=1.5 * level.smoothness) for level in LEVELS[:3]),
+    levels=tuple(
+        replace(level, steps=60, smoothness=weight) for level, weight in zip(LEVELS, (0.9, 0.9, 0.45), strict=True)
+    ),
 )
 
 
@@ -111,8 +109,8 @@ def refine(
 ) -> list[Tensor]:
     """Refine the network's flows on this pair.
 
-    The flows lose their finest detail first (see `START`). The residual map `T_r` is composed into the last step,
-    `T3' = T3 o T_r`, so that equation 2 still gives the whole map.
+    The residual map `T_r` is composed into the last step, `T3' = T3 o T_r`, so that equation 2 still gives the whole
+    map.
 
     Args:
         flows: phi1, phi2, phi3 of equation 2, float32 `[1, 3, L, P, S]` in voxels; zeros refine the alignment alone.
@@ -136,7 +134,6 @@ def refine(
     if wanted:
         weight = preset.smoothness * settings.smoothness
         with torch.no_grad():
-            refined = [_without_detail(flow) for flow in flows]
             residual = _residual(
                 fixed,
                 moving,
@@ -151,13 +148,6 @@ def refine(
         refined = remove_folds(refined, preset.folds_allowed, lambda: progress(0.9, "Removing folds"))
     progress(1.0, REFINEMENT.message)
     return refined
-
-
-def _without_detail(flow: Tensor) -> Tensor:
-    """Return a flow as a grid of `START` times as many voxels along each axis holds it."""
-    size = flow.shape[2:]
-    coarse = shrink_image(flow, _scaled(size, START))
-    return F.interpolate(coarse, size=size, mode="trilinear", align_corners=True)
 
 
 def _steps(wanted: int, levels: Sequence[Level]) -> list[int]:
@@ -199,7 +189,7 @@ def _residual(
             values.append(value)
             if len(values) > LAST_STEPS and value - values[-1 - LAST_STEPS] < PAYS:
                 break
-            update = step * direction(force - level.smoothness * smoothness * smoothness_gradient(flow))
+            update = step * direction(force - level.smoothness * smoothness * smoothness_gradient(residual))
             residual = compose(residual, update)
         if values and values[-1] - values[0] < PAYS:
             residual = start
