@@ -2,9 +2,11 @@
 
 It is greedy and compositional, as SyN is: at every step the gradients of a measure of similarity and of the warped
 image give an update, which is smoothed and composed with the residual flow, from coarse grids to fine ones. The moving
-image is always sampled once, through the total map. Smoothness is asked of the residual flow alone, because the network's flow
-knows more than the similarity does: it learned from labels, and where the images say little it stays as it is. A
-composition of small smooth updates hardly folds; remaining folds are removed at the end.
+image is always sampled once, through the total map. A composition of small smooth updates hardly folds; remaining folds
+are removed at the end.
+
+Smoothness is asked of the residual flow alone. The network learned from labels and knows more than the similarity does,
+so its flow stays as it is where the images say little.
 
 Images of one contrast are compared by the local NCC; images of different contrasts by their self-similarity, whose
 descriptors take the place of the intensities.

@@ -13,9 +13,10 @@ import csv
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -92,6 +93,7 @@ class ExtractorTrainer:
         device: such as "cpu" or "cuda".
         workers: processes that make training images; 0 makes them in this one.
         start: weights that a new run starts from; None starts from random weights.
+        history: earlier runs that led to these weights, as their card lists them.
         log: called with one line of text at a time.
     """
 
@@ -103,9 +105,11 @@ class ExtractorTrainer:
         device: str = "cpu",
         workers: int = 0,
         start: dict[str, Tensor] | None = None,
+        history: Sequence[dict[str, Any]] = (),
         log: Callable[[str], None] = print,
     ) -> None:
         self.folder, self.heads, self.settings, self.log = Path(folder), heads, settings, log
+        self.history = list(history)
         self.device, self.workers = torch.device(device), workers
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(settings.seed)
@@ -185,8 +189,14 @@ class ExtractorTrainer:
         self._save(scores)
 
     def _save(self, scores: dict[str, float]) -> None:
-        run = {"recipe": asdict(self.settings), "steps": self.step, "cpu_hours": round(self.cpu_seconds / 3600, 2)}
-        card = {"architecture": ARCHITECTURE, **run, "validation": scores}
+        run = {
+            "recipe": asdict(self.settings),
+            "steps": self.step,
+            "cpu_hours": round(self.cpu_seconds / 3600, 2),
+            "device": self.device.type,
+            "workers": self.workers,
+        }
+        card = {"architecture": ARCHITECTURE, "runs": [*self.history, run], "validation": scores}
         save_weights(self.average, self.folder / "last.safetensors", card)
 
     def _checkpoint(self) -> None:
@@ -260,6 +270,10 @@ if __name__ == "__main__":
     parser.add_argument("--workers", type=int, default=0, help="processes that make training images")
     options = parser.parse_args()
     recipe = ExtractorSettings(steps=options.steps, batch=options.batch, learning_rate=options.learning_rate)
-    start = read_weights(options.start_from, BrainNet()) if options.start_from else None
-    run = ExtractorTrainer(options.folder, Heads(options.packed), recipe, options.device, options.workers, start)
+    start, history = None, []
+    if options.start_from:
+        start = read_weights(options.start_from, BrainNet())
+        history = json.loads(options.start_from.with_suffix(".json").read_text()).get("runs", [])
+    heads = Heads(options.packed)
+    run = ExtractorTrainer(options.folder, heads, recipe, options.device, options.workers, start, history)
     run.train(60 * options.minutes)

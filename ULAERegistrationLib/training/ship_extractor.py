@@ -58,9 +58,7 @@ def ship(weights: Path, table: Path | None = None, target: Path = SHIPPED) -> di
         "held_out": [*HELD_OUT, *MEASURED],
         "brain_is": "cerebrum, cerebellum, brain stem, ventricles, the fluid between them (closing of 5 mm), and the "
         "fluid up to 5 mm around them but for its outermost millimetre",
-        "steps": run["steps"],
-        "cpu_hours": run["cpu_hours"],
-        "recipe": run["recipe"],
+        "runs": run["runs"],
         "validation": run["validation"],
         "accuracy": {name: round(row["dice"], 4) for name, row in rows.items() if "dice" in row},
         "accuracy_is": "Dice with reference masks (DLMUSE's labels for nichart, the data's own mask for ms01), Testing/"
@@ -78,4 +76,4 @@ if __name__ == "__main__":
     parser.add_argument("--table", type=Path)
     options = parser.parse_args()
     shipped = ship(options.weights, options.table)
-    print(json.dumps({name: shipped[name] for name in ("steps", "cpu_hours", "validation", "accuracy")}, indent=1))
+    print(json.dumps({name: shipped[name] for name in ("runs", "validation", "accuracy")}, indent=1))
