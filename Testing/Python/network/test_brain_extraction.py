@@ -151,7 +151,7 @@ def test_a_scan_larger_than_the_networks_view_is_looked_at_twice(head):
 
 
 def test_a_stripped_brain_keeps_its_mask():
-    assert dice(extract_brain(template()), template_mask()) > 0.97
+    assert dice(extract_brain(template()), template_mask()) > 0.95
 
 
 @pytest.mark.parametrize("value", [0, 100])
