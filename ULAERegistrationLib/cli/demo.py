@@ -1,4 +1,4 @@
-"""`ulae demo`: register a simulated subject whose deformation is known."""
+"""`ulae demo`: register the head of a simulated subject whose deformation is known."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def add_demo(commands: Commands) -> None:
         commands,
         "demo",
         _demo,
-        "Register a simulated subject whose deformation is known.",
+        "Register the head of a simulated subject whose deformation is known.",
         "ulae demo",
         "ulae demo -o demo --preset fast --json",
     )
@@ -32,17 +32,18 @@ def _demo(options: argparse.Namespace) -> None:
     from ..files.volumes import write_image
     from ..files.writing import check_output_folder
     from ..registration import register
-    from ..simulation import simulate, true_error
+    from ..simulation import paint_head, simulate, true_error
     from .result_text import print_result
 
     folder = check_output_folder(Path(options.output))
     pair = simulate()
+    head = paint_head(pair)
     with progress_bar(options.json, "the simulated pair") as progress:
-        registration = register(pair.subject, pair.template, preset=options.preset, progress=progress)
+        registration = register(head, pair.template, preset=options.preset, progress=progress)
         progress(1.0, "Writing the result")
         registration = registration.with_inverse_measured()
         registration.save(folder)
-    write_image(pair.subject, folder / "fixed_subject.nii.gz")
+    write_image(head, folder / "fixed_subject.nii.gz")
     write_image(pair.template, folder / "moving_template.nii.gz")
     untouched = true_error(pair, sitk.Transform(3, sitk.sitkIdentity))
     aligned = true_error(pair, registration.alignment.fixed_to_moving)
