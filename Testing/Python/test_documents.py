@@ -5,11 +5,12 @@ long is made short:
 
 - The first registration is a real one, by weights for coarse voxels, of scans that need no alignment. The later ones
   get its result, and saving writes only what the later lines read. What a result holds is seen by `test_registration`.
-- Workers of a cohort are Dask's real ones, but the process that each starts for a pair registers nothing.
+- Workers of a cohort are Dask's real ones, two at most, but the process that each starts for a pair registers nothing.
 - `ulae train` and `ulae evaluate` are run by their own tests on tiny data; here they are only asked for their help.
 - `make` is asked what it would do. Lines that begin with `git`, `pip` or `source` are left out: they need a network, or
   another shell.
-- What is typed into Slicer's Python console is typed by Testing/Module.
+- Only parsed is what needs a cluster (a Dask scheduler and workers on other machines, SLURM), ANTs, or Slicer. What is
+  typed into Slicer's Python console is typed by Testing/Module.
 """
 
 from __future__ import annotations
@@ -28,14 +29,16 @@ import pytest
 import SimpleITK as sitk
 
 from ULAERegistrationLib import Registration, registration, simulation, write_transform
+from ULAERegistrationLib.cli import main as command_line
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.geometry.canonical import template, template_mask
 from ULAERegistrationLib.geometry.transforms import step_transform
 from ULAERegistrationLib.process import cluster
+from ULAERegistrationLib.process.summary import Row
 
 ROOT = Path(__file__).parents[2]
 STANDIN = (str(ROOT / "Testing/standin/case_worker.py"),)
-FIXED, MOVING = "fixed.nii.gz", "moving.nii.gz"  # the template shifted by some voxels of 1 mm, and the template
+FIXED, MOVING = "fixed.nii.gz", "moving.nii.gz"  # the template shifted by some mm, on voxels of 2 mm, and the template
 SHIFT = (2, -3, 1)
 FILES = {  # which the words in capitals stand for
     "FIXED": FIXED,
@@ -45,31 +48,56 @@ FILES = {  # which the words in capitals stand for
     "MOVING": MOVING,
     "HEAD2": MOVING,
     "OTHER": MOVING,
+    "SEG": "seg.nii.gz",
 }
 NOT_RUN = ("git", "pip", "source")
 HELP_ONLY = ("train", "evaluate")
+PARSED_ONLY = {"sh": ("antsApplyTransforms", "dask ", "--scheduler"), "python": ("slicer.", "logic.", "SLURM")}
+DOCUMENTS = {  # and what their readers have typed before
+    "README.md": (),
+    "docs/tutorial.md": (),
+    "docs/transforms.md": ("ulae register FIXED MOVING -o result",),
+    "docs/cohorts.md": (),
+    "docs/scripting-in-slicer.md": (),
+}
 
 
 def blocks(document: str) -> list[tuple[str, str]]:
     """The blocks of code of a document, each with its language."""
-    text = (ROOT / document).read_text(encoding="utf-8")
-    return [block for block in re.findall(r"```(sh|python)\n(.*?)```", text, re.DOTALL) if "slicer." not in block[1]]
+    return re.findall(r"```(sh|python)\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.DOTALL)
+
+
+def parse(line: str) -> None:
+    """Have a line taken apart by the program that it calls, where that is at hand."""
+    from distributed.cli import dask_scheduler, dask_worker
+
+    program, *words = shlex.split(line, comments=True)
+    if program == "ulae":
+        command_line._parser().parse_args(words)
+    if program == "dask":
+        commands = {"scheduler": dask_scheduler.main, "worker": dask_worker.main}
+        commands[words[0]].make_context(words[0], words[1:])
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """A reader's folder: a pair of scans, and what else the documents name."""
     folder = tmp_path_factory.mktemp("reader")
-    shifted = sitk.CyclicShift(template(), SHIFT)
+    shifted = sitk.BinShrink(sitk.CyclicShift(template(), SHIFT), [2, 2, 2])
+    shift = sitk.TranslationTransform(3, SHIFT)
     images = {
         FIXED: shifted,
         MOVING: template(),
         "demo/fixed_subject.nii.gz": shifted,
         "demo/moving_template.nii.gz": template(),
-        "study/sub-01/anat/sub-01_T1w.nii.gz": shifted,
+        "atlas.nii.gz": shifted,
+        "people/ann.nii.gz": shifted,
+        **{f"{name}.nii.gz": shifted for name in "abc"},
+        **{f"study/sub-01/ses-{n}/anat/sub-01_ses-{n}_T1w.nii.gz": shifted for n in ("01", "02")},
         "demo/warped.nii.gz": template(),
         "seg.nii.gz": template_mask(),
         "moving_labels.nii.gz": template_mask(),
+        "ants1Warp.nii.gz": sitk.TransformToDisplacementField(shift, size=[8, 8, 8], outputSpacing=[20.0] * 3),
     }
     for name, image in images.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +112,7 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def short(coarse_model, folder) -> Iterator[None]:
     """Make short what takes long, as the top of this file says."""
-    really, really_save = registration.register, Registration.save
+    really, really_save, on_workers = registration.register, Registration.save, cluster.run_on_workers
 
     @functools.cache
     def result() -> Registration:
@@ -108,11 +136,14 @@ def short(coarse_model, folder) -> Iterator[None]:
         fixed, shift = sitk.ReadImage(str(folder / FIXED)), sitk.TranslationTransform(3, [-voxels for voxels in SHIFT])
         return simulation.SimulatedPair(fixed, template(), shift, fixed > 0)
 
+    def run_on_workers(cases, folder, settings, workers: int, scheduler: None) -> Iterator[Row]:
+        return on_workers(cases, folder, settings, min(workers, 2), scheduler, program=STANDIN)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registration, "register", register)
         patch.setattr(Registration, "save", save)
         patch.setattr(simulation, "simulate", simulate)
-        patch.setattr(cluster, "run_on_workers", functools.partial(cluster.run_on_workers, program=STANDIN))
+        patch.setattr(cluster, "run_on_workers", run_on_workers)
         yield
 
 
@@ -134,15 +165,21 @@ def run(line: str) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("document", ["README.md", "docs/tutorial.md"])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_what_a_document_tells_a_reader_to_type_works(document: str, short, folder: Path, monkeypatch) -> None:
     monkeypatch.chdir(folder)
+    for line in DOCUMENTS[document]:
+        assert run(line) == 0, line
     for language, code in blocks(document):
-        if language == "python":
-            exec(code, {})
-            continue
-        for line in filter(None, code.splitlines()):
-            assert run(line) == 0, line
+        for part in filter(None, code.splitlines() if language == "sh" else [code]):
+            is_parsed_only = any(words in part for words in PARSED_ONLY[language])
+            if language == "python":
+                program = compile(part, document, "exec")
+                exec("" if is_parsed_only else program, {})
+            elif is_parsed_only:
+                parse(part)
+            else:
+                assert run(part) == 0, part
 
 
 @pytest.mark.slow
