@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 TORCH := torch==2.13.0
+# Errors alone: setuptools warns at length that an installation is editable.
+INSTALL := $(RUN) -m pip install --quiet --quiet
 # A process for each core, each with one thread, a test file at a time in the order of the conftest.py: two thirds of the
 # time of one after the other.
 PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -35,15 +37,15 @@ lint: $(VENV)/installed-test
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --upgrade pip
+	$(INSTALL) --upgrade pip
 
 $(VENV)/installed-run: $(VENV)/bin/python pyproject.toml
-	$(RUN) -m pip install --quiet $(TORCH)
-	$(RUN) -m pip install --quiet --editable .
+	$(INSTALL) $(TORCH)
+	$(INSTALL) --editable .
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed-run
-	$(RUN) -m pip install --quiet --editable ".[test]"
+	$(INSTALL) --editable ".[test]"
 	touch $@
 
 clean:

@@ -22,11 +22,11 @@ def add_benchmark(commands: Commands) -> None:
         commands,
         "benchmark",
         _benchmark,
-        "Time every stage of every preset on this machine, on the simulated pair of `ulae demo` or on a pair of scans.",
+        "Time every stage of every preset on this machine, on the brains of `ulae demo` or on a pair of scans.",
         "ulae benchmark",
         "ulae benchmark --presets fast --device cpu --json",
     )
-    command.add_argument("pair", nargs="*", metavar="FIXED MOVING", help="two scans instead of the simulated pair")
+    command.add_argument("pair", nargs="*", metavar="FIXED MOVING", help="two scans instead of the simulated brains")
     command.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS), help="default: all")
     add_network(command)
     add_json(command)

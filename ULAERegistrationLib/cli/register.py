@@ -25,7 +25,7 @@ def add_register(commands: Commands) -> None:
     command.add_argument("fixed", metavar="FIXED", help="the scan that stays")
     command.add_argument("moving", metavar="MOVING", help="the scan that is warped")
     command.add_argument("-o", "--output", metavar="FOLDER", help="write everything here, with a report")
-    command.add_argument("--transform", metavar="FILE", help="write the transform (.h5 or .nii.gz)")
+    command.add_argument("--transform", metavar="FILE", help="write the transform (.h5, .nii.gz or .nrrd)")
     command.add_argument("--warped", metavar="FILE", help="write the warped moving scan (.nii.gz, .nrrd, .mha)")
     command.add_argument("--fixed-mask", metavar="FILE", help="the fixed scan's brain")
     command.add_argument("--moving-mask", metavar="FILE", help="the moving scan's brain")

@@ -32,8 +32,8 @@ def check_package(method: str, package: str, module: str) -> None:
     """
     if find_spec(module) is None:
         raise RegistrationError(
-            f"The method {method!r} needs {package}, which is not installed; run `pip install "
-            "ulae-registration[baselines]` or leave it out of --methods."
+            f"The method {method!r} needs {package}, which is not installed; run `pip install {package}` "
+            "or leave it out of --methods."
         )
 
 
