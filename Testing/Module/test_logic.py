@@ -10,6 +10,8 @@ import SimpleITK as sitk
 import slicer
 from standin.clicking import add_volume, worker_command
 
+from ULAERegistrationLib.mrml.volumes import set_volume
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -86,6 +88,25 @@ def test_the_loop_over_a_study_that_is_documented_runs(module, scene, images, ap
     assert "01.nii.gz good The brains match better" in said
     assert "03.nii.gz empty has no voxels" in said
     assert scene.GetNumberOfNodesByClass("vtkMRMLGridTransformNode") == 0
+
+
+def test_the_other_lines_for_slicers_console_run_too(module, scene, pair, images, app):
+    """With a mask of the user's, and with those that a run has found in whole heads."""
+    import ULAERegistration
+
+    text = (ROOT / "docs" / "scripting-in-slicer.md").read_text(encoding="utf-8")
+    _, carrying, masks = [block.split("```")[0] for block in text.split("```python\n")[1:]]
+    mask = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "regions")
+    set_volume(mask, sitk.Cast(images[1] > 0, sitk.sitkUInt8))
+    logic = ULAERegistration.ULAERegistrationLogic()
+    logic.workerCommand = worker_command(registration="heads")
+    names = {"ULAERegistration": ULAERegistration, "logic": logic, "fixed": pair[0], "moving": pair[1]}
+    names |= {"mask": mask, "segmentation": mask}
+    exec(carrying, names)
+    assert [node.GetName() for node in names["run"].carriedNodes] == ["regions to Atlas"]
+    exec(masks, names)
+    assert names["run"].state == "done"
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 2  # what the first of the two runs has found
 
 
 def test_what_the_read_me_types_into_the_console_runs(panel, scene, images):

@@ -10,7 +10,7 @@ long is made short:
 - `make` is asked what it would do. Lines that begin with `git`, `pip` or `source` are left out: they need a network, or
   another shell.
 - Only parsed is what needs a cluster (a Dask scheduler and workers on other machines, SLURM), ANTs, or Slicer. What is
-  typed into Slicer's Python console is typed by Testing/Module.
+  typed into Slicer's Python console, docs/scripting-in-slicer.md too, is typed by Testing/Module.
 """
 
 from __future__ import annotations
