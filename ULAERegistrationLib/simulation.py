@@ -1,4 +1,4 @@
-"""A pair whose true transform is known: the shipped template, and a subject simulated from it."""
+"""A pair whose true transform is known: the shipped template, and a subject simulated from it, as brain or as head."""
 
 from __future__ import annotations
 
