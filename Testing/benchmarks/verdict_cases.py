@@ -17,7 +17,8 @@ import numpy as np
 import SimpleITK as sitk
 
 DATA = Path(os.environ.get("ULAE_DATA", Path(__file__).parents[3] / "shared" / "data"))
-# Two halves of people: thresholds are chosen on the first, figures are reported on the second.
+# Two halves of people: thresholds are chosen on the first, figures are reported on the second. The third part holds
+# right pairs alone, chosen when the thresholds stood: most of its people are in neither half.
 PAIRS = {
     1: [
         ("nirep-na01", "nirep-na02", 2),
@@ -39,8 +40,28 @@ PAIRS = {
         ("brainchop-c1", "oasis-1128", 2),
         ("ds2748-25", "vxm-test", 5),
     ],
+    3: [
+        ("nirep-na13", "fcon-beijing00440", 2),
+        ("fcon-cambridge00156", "oasis-1104", 2),
+        ("oasis-c2fvit-a", "nirep-na14", 2),
+        ("ds2748-07", "oasis-clapirn-a", 2),
+        ("oasis-pirate-a", "fcon-cambridge00294", 2),
+        ("fcon-beijing01018", "ds2748-08", 2),
+        ("nirep-na04", "oasis-symnet-a", 2),
+        ("oasis-c2fvit-b", "ds2748-26", 2),
+        ("ds2748-30", "oasis-pirate-b", 2),
+        ("vxm-test", "jhu-eve", 2),
+        ("nirep-na13", "oasis-pirate-a", 5),
+        ("ds2748-11", "fcon-cambridge00294", 5),
+        ("oasis-c2fvit-a", "ds2748-12", 5),
+        ("fcon-beijing01018", "nirep-na04", 5),
+        ("nirep-na14", "ds2748-09", 1),
+        ("oasis-clapirn-b", "fcon-cambridge00156", 1),
+        ("ds2748-10", "oasis-1104", 1),
+        ("fcon-beijing00440", "oasis-symnet-b", 1),
+    ],
 }
-DAMAGED = 2  # of each half, the first so many pairs are damaged
+DAMAGED = {1: 2, 2: 2, 3: 0}  # of each part, the first so many pairs are damaged
 LITTLE = 100  # points: where fewer are left in both images, nothing can be right
 
 
@@ -49,7 +70,7 @@ class Case:
     """One pair.
 
     Attributes:
-        half: 1 or 2.
+        half: 1 or 2, or 3 for the part that holds right pairs alone.
         kind: of the damage; "none" for the pairs as they are.
         name: of the case, unique.
         pair: index of its people in `PAIRS[half]`.
@@ -77,9 +98,10 @@ def cases(half: int) -> Iterator[Case]:
     for index, (fixed, moving, voxel_mm) in enumerate(PAIRS[half]):
         images = brain(fixed, voxel_mm), turned(brain(moving, voxel_mm), pose(index))
         yield Case(half, "none", f"{fixed} <- {moving} at {voxel_mm} mm", index, *images, moved_by(pose(index)))
-        if index < DAMAGED:
+        if index < DAMAGED[half]:
             yield from damaged(half, index, brain(fixed, voxel_mm), brain(moving, voxel_mm))
-    yield from other_contrasts(half)
+    if DAMAGED[half]:
+        yield from other_contrasts(half)
 
 
 def damaged(half: int, index: int, fixed: sitk.Image, moving: sitk.Image) -> Iterator[Case]:
@@ -121,7 +143,7 @@ def damaged(half: int, index: int, fixed: sitk.Image, moving: sitk.Image) -> Ite
 
 def damaged_images(half: int, voxel_mm: int) -> Iterator[tuple[str, str, sitk.Image | Path]]:
     """The kind, the name and the image of every damage by itself, and slabs of 20 to 60 mm along each axis."""
-    for index, (fixed, moving, _) in enumerate(PAIRS[half][:DAMAGED]):
+    for index, (fixed, moving, _) in enumerate(PAIRS[half][: DAMAGED[half]]):
         whole = brain(fixed, voxel_mm)
         for case in damaged(half, index, whole, brain(moving, voxel_mm)):
             yield case.kind, case.name, case.fixed if case.kind == "slab" else case.moving

@@ -1,6 +1,6 @@
 """Is a wrong result ever called good? Right pairs, and pairs that are wrong on purpose, registered and judged.
 
-    python Testing/benchmarks/verdicts.py [-o verdicts.csv] [--halves 1 2] [--kinds none mirrored ...] [--table]
+    python Testing/benchmarks/verdicts.py [-o verdicts.csv] [--halves 1 2 3] [--kinds none mirrored ...] [--table]
     python Testing/benchmarks/verdicts.py --alone [--voxel-mm 1 2 5] [--kinds slab "thin slab" ...]
 
 The cases are those of `verdict_cases`. A result is wrong where the points of the fixed brain that both images show are
@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from verdict_cases import DAMAGED, LITTLE, Case, cases, damaged_images, pose
+from verdict_cases import DAMAGED, LITTLE, PAIRS, Case, cases, damaged_images, pose
 
 from ULAERegistrationLib import Registration, RegistrationError, register
 from ULAERegistrationLib.files.volumes import read_volume
@@ -120,8 +120,9 @@ def run(options: argparse.Namespace) -> None:
     for half in options.halves:
         references: dict[int, sitk.Transform] = {}
         for case in cases(half):
-            refers = case.kind == "none" and case.pair < DAMAGED
+            refers = case.kind == "none" and case.pair < DAMAGED[half]
             wanted = case.name not in done and (not options.kinds or case.kind in options.kinds)
+            wanted = wanted and case.pair < options.pairs
             if not (refers or wanted):
                 continue
             row, registration = judged(case, references.get(case.pair), options.preset)
@@ -205,8 +206,9 @@ def look_alone(options: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, default=Path("verdicts.csv"))
-    parser.add_argument("--halves", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--halves", type=int, nargs="+", default=list(PAIRS), help="default: all three")
     parser.add_argument("--kinds", nargs="+", help="only these kinds; default: all")
+    parser.add_argument("--pairs", type=int, default=99, help="only the first so many pairs of people of each half")
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--table", action="store_true", help="print the table of what the file holds, compute nothing")
     parser.add_argument("--alone", action="store_true", help="look at the damaged images by themselves")
