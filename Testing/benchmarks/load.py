@@ -67,6 +67,7 @@ def main() -> int:
     pair = simulate()
     fixed, moving = coarse(pair.subject), coarse(pair.template)
     with tempfile.TemporaryDirectory() as folder:
+        tempfile.tempdir = folder  # so that the temporary files of other programs are not counted
         model = Path(folder) / "coarse.safetensors"
         save_network(load_network(SHIPPED)[0], model, {"voxel_mm": VOXEL_MM})
         settings = RegistrationSettings(preset="fast", precision="float32", device="cpu", model=str(model))

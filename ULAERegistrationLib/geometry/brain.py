@@ -109,8 +109,9 @@ def cut_sides(mask: sitk.Image) -> list[str]:
         mask: of the brain, zeros and ones.
 
     Returns:
-        Those of "left", "right", "front", "back", "bottom", "top" where the brain's section with the outermost plane of
-        voxels is `CUT_SHARE` of its largest section or more.
+        Those of "left", "right", "front", "back", "bottom", "top" where the brain's section with the face of the field
+        of view is `CUT_SHARE` of its largest section or more. That face lies half a voxel beyond the outermost plane of
+        voxels, whose own section is much larger where voxels are coarse: there the two outermost planes tell it.
     """
     values = sitk.GetArrayViewFromImage(mask) > 0
     names = (("right", "left"), ("front", "back"), ("bottom", "top"))  # towards smaller and larger LPS coordinates
@@ -120,8 +121,9 @@ def cut_sides(mask: sitk.Image) -> list[str]:
         sections = values.sum(axis=tuple(other for other in range(3) if other != 2 - axis))
         body = int(np.abs(direction[:, axis]).argmax())
         first, last = names[body] if direction[body, axis] > 0 else names[body][::-1]
-        widest = sections.max()
-        found += [side for side, area in ((first, sections[0]), (last, sections[-1])) if area >= CUT_SHARE * widest > 0]
+        at_first, at_last = (1.5 * sections[end] - 0.5 * sections[inner] for end, inner in ((0, 1), (-1, -2)))
+        least = CUT_SHARE * sections.max()
+        found += [side for side, area in ((first, at_first), (last, at_last)) if area >= least > 0]
     return found
 
 

@@ -72,6 +72,17 @@ def test_a_whole_brain_is_not_called_cut():
     assert cut_sides(template_mask()) == []
 
 
+@pytest.mark.parametrize("voxel_mm", [1, 5])
+@pytest.mark.parametrize(("missing_mm", "sides"), [(4, []), (8, ["top"])])
+def test_whether_a_brain_is_cut_off_does_not_depend_on_the_size_of_the_voxels(voxel_mm, missing_mm, sides):
+    """A ball of 65 mm whose top misses 4 mm, 12 % of its largest section, was called cut at 5 mm alone."""
+    below = np.arange(missing_mm + voxel_mm / 2, 140, voxel_mm)  # the centres' distance from the highest point, mm
+    across = np.arange(-80, 80, voxel_mm) + voxel_mm / 2
+    height, depth, width = np.meshgrid(below[::-1], across, across, indexing="ij")
+    ball = ((height - 65) ** 2 + depth**2 + width**2 < 65**2).astype(np.uint8)
+    assert cut_sides(sitk.GetImageFromArray(ball)) == sides
+
+
 def test_where_masks_are_to_be_given_a_head_without_one_is_refused(head):
     with pytest.raises(RegistrationError, match="The fixed image shows more than the brain and no mask"):
         register(head, template(), brain="given")
