@@ -10,6 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .affine import to_transform
+from .brain import box_around
 
 UNIT = 50.0  # mm, about a brain's radius: scales rotations so that they move points about as far as shifts do
 SMALLEST_STEP = 0.002  # mm
@@ -27,11 +28,13 @@ class CorrelationSearch:
     """
 
     def __init__(self, fixed: sitk.Image, moving: sitk.Image, domain: np.ndarray) -> None:
-        self.fixed, self.moving = fixed, moving
         share = sitk.GetImageFromArray(domain.astype(np.float32))
         factors = [fine // coarse for fine, coarse in zip(share.GetSize(), fixed.GetSize(), strict=True)]
-        share = sitk.BinShrink(share, factors)
-        self.inside = sitk.GetArrayFromImage(share) > 0.5
+        inside = sitk.GetArrayFromImage(sitk.BinShrink(share, factors)) > 0.5
+        box = box_around(inside, 1)  # all that is sampled, with the neighbours that its gradient reads
+        self.inside = inside[box]
+        self.fixed, self.moving = fixed[box[::-1]], moving
+        fixed = self.fixed
         values = sitk.GetArrayFromImage(fixed)
         self.target = values[self.inside]
         self.target_gradient = self._gradient(values)

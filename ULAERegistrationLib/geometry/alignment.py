@@ -8,7 +8,7 @@ The world is LPS millimetres.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
 
@@ -133,21 +133,23 @@ class _Brain:
     domain: np.ndarray
     to_world: np.ndarray
     is_head: bool
+    _levels: dict[tuple[int, float], sitk.Image] = field(default_factory=dict)
 
     @classmethod
     def of(cls, scan: sitk.Image, mask: sitk.Image | None) -> _Brain:
         """Prepare a scan for the search; with a mask, voxels outside the brain become 0."""
         is_head = mask is None and looks_unstripped(scan)
-        scan = sitk.Cast(sitk.DICOMOrient(scan, "LPS"), sitk.sitkFloat32) - background_value(scan)
+        background = background_value(scan)
+        scan = sitk.Cast(sitk.DICOMOrient(scan, "LPS"), sitk.sitkFloat32)
         if mask is not None:
-            scan = sitk.Mask(scan, sitk.DICOMOrient(mask, "LPS"))
+            scan = sitk.Mask(scan, sitk.DICOMOrient(mask, "LPS"), background)
         to_world = np.eye(4)
         to_world[:3, :3] = np.reshape(scan.GetDirection(), (3, 3))
         to_world[:3, 3] = scan.GetOrigin()
         # From here on the scan has its own frame; to_world keeps its origin and direction.
         scan.SetOrigin((0.0, 0.0, 0.0))
         scan.SetDirection(np.eye(3).ravel())
-        scan = sitk.BinShrink(scan, [int(max(1, FINEST // spacing)) for spacing in scan.GetSpacing()])
+        scan = sitk.BinShrink(scan, [int(max(1, FINEST // spacing)) for spacing in scan.GetSpacing()]) - background
         bright = float(np.percentile(sitk.GetArrayViewFromImage(scan), 99.5))
         scan = sitk.Clamp(scan / bright, sitk.sitkFloat32, 0.0, 1.2)
         centre = _centre(scan)
@@ -205,9 +207,11 @@ class _Brain:
         return self.to_world @ best @ np.linalg.inv(fixed.to_world), correlation
 
     def level(self, level: tuple[int, float]) -> sitk.Image:
-        """Return the image smoothed and downsampled for one of `LEVELS`."""
-        factor, blur = level
-        return sitk.BinShrink(sitk.SmoothingRecursiveGaussian(self.image, blur), [factor] * 3)
+        """Return the image smoothed and downsampled for one of `LEVELS`; each is computed once."""
+        if level not in self._levels:
+            factor, blur = level
+            self._levels[level] = sitk.BinShrink(sitk.SmoothingRecursiveGaussian(self.image, blur), [factor] * 3)
+        return self._levels[level]
 
 
 def _start(tilts: tuple[float, float, float], lift: float) -> np.ndarray:

@@ -141,10 +141,27 @@ def _largest_piece(image: sitk.Image, share: float) -> sitk.Image:
     background = background_value(image)
     sparse = tuple(slice(None, None, 2 if size > 64 else 1) for size in values.shape)  # enough for a percentile
     threshold = share * abs(float(np.percentile(values[sparse], 99)) - background)
-    foreground = sitk.GetImageFromArray((np.abs(values - np.float32(background)) > threshold).astype(np.uint8))
-    foreground.CopyInformation(image)
+    shown = np.abs(values - np.float32(background)) > threshold
+    # Only the box around the foreground and its neighbours is searched: most of many scans is air.
+    box = box_around(shown, 1)
+    foreground = sitk.GetImageFromArray(shown[box].astype(np.uint8))
     pieces = sitk.RelabelComponent(sitk.ConnectedComponent(foreground), sortByObjectSize=True)
-    return sitk.BinaryFillhole(sitk.Cast(pieces == 1, sitk.sitkUInt8))
+    piece = sitk.BinaryFillhole(sitk.Cast(pieces == 1, sitk.sitkUInt8))
+    whole = np.zeros(shown.shape, np.uint8)
+    whole[box] = sitk.GetArrayViewFromImage(piece)
+    mask = sitk.GetImageFromArray(whole)
+    mask.CopyInformation(image)
+    return mask
+
+
+def box_around(region: np.ndarray, margin: int) -> tuple[slice, ...]:
+    """Return the box around the true voxels of a grid and a margin; the whole grid where there are none."""
+    found = []
+    for axis, length in enumerate(region.shape):
+        planes = np.flatnonzero(region.any(axis=tuple(other for other in range(region.ndim) if other != axis)))
+        first, last = (planes[0], planes[-1]) if len(planes) else (0, length - 1)
+        found.append(slice(max(int(first) - margin, 0), min(int(last) + margin + 1, length)))
+    return tuple(found)
 
 
 def _shrink(image: sitk.Image, spacing: float) -> sitk.Image:
