@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
+from .both import for_both
 from .errors import RegistrationError
 from .files.transforms import read_transform
 from .files.volumes import Source, check_brain_volume, header_doubts, read_mask, read_volume
@@ -40,6 +42,9 @@ DIFFERENT_CONTRASTS = (
     "The two scans differ in contrast, for which the network was not trained, so they were matched by their "
     "self-similarity alone; look at the result before you use it."
 )
+
+# Held while a brain is extracted: torch uses all cores itself, and two extractions at once take twice the memory.
+_EXTRACTION = Lock()
 
 
 def register(
@@ -86,15 +91,19 @@ def register(
     clock = StageClock(progress)
 
     clock.begin(BRAIN)
-    fixed_brain = _brain_of(fixed, fixed_mask, "fixed", settings, clock)
-    moving_brain = _brain_of(moving, moving_mask, "moving", settings, clock)
+    fixed_brain, moving_brain = for_both(
+        _brain_of, (fixed, fixed_mask, "fixed", settings), (moving, moving_mask, "moving", settings)
+    )
 
     clock.begin(ALIGNMENT)
     alignment = align(
         fixed, moving, settings.alignment, fixed_brain.shown, moving_brain.shown, initial_transform, clock.within
     )
-    fixed_canonical = sample_on_canonical(fixed, alignment.fixed_to_canonical, fixed_brain.shown)
-    moving_canonical = sample_on_canonical(moving, alignment.moving_to_canonical, moving_brain.shown)
+    fixed_canonical, moving_canonical = for_both(
+        sample_on_canonical,
+        (fixed, alignment.fixed_to_canonical, fixed_brain.shown),
+        (moving, alignment.moving_to_canonical, moving_brain.shown),
+    )
     brain = fixed_canonical > 0
     if settings.contrast == "auto":
         same = have_same_contrast(fixed_canonical, moving_canonical)
@@ -117,10 +126,7 @@ def register(
 
     clock.begin(QUALITY)
     warnings = fixed_brain.warnings + moving_brain.warnings + alignment.warnings + found.warnings
-    likenesses = (
-        likeness(fixed_canonical, _voxel_mm(fixed)),
-        likeness(moving_canonical, _voxel_mm(moving)),
-    )
+    likenesses = for_both(likeness, (fixed_canonical, _voxel_mm(fixed)), (moving_canonical, _voxel_mm(moving)))
     quality = measure(
         fixed_canonical, moving_canonical, totals[-1], brain, alignment, clock.seconds, warnings, likenesses
     )
@@ -248,9 +254,7 @@ class _Brain:
     warnings: tuple[str, ...]
 
 
-def _brain_of(
-    scan: sitk.Image, given: sitk.Image | None, role: str, settings: RegistrationSettings, clock: StageClock
-) -> _Brain:
+def _brain_of(scan: sitk.Image, given: sitk.Image | None, role: str, settings: RegistrationSettings) -> _Brain:
     """Return the mask that was given, or extract the brain where the scan shows more than the brain.
 
     Raises:
@@ -259,7 +263,6 @@ def _brain_of(
     """
     mask = given
     if given is None and settings.brain != "skip":
-        clock.within(0.0 if role == "fixed" else 0.5, f"Finding the {role} brain")
 
         def extractor(image: sitk.Image) -> sitk.Image:
             if settings.brain == "given":
@@ -267,7 +270,8 @@ def _brain_of(
                     f"The {role} image shows more than the brain and no mask of its brain was given; give one, or let "
                     f"the brain be found (brain auto)."
                 )
-            return extract_brain_with(settings.extractor, image)
+            with _EXTRACTION:
+                return extract_brain_with(settings.extractor, image)
 
         mask = find_brain(scan, extractor)
         if mask is None:

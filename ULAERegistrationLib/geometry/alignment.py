@@ -15,6 +15,7 @@ from itertools import product
 import numpy as np
 import SimpleITK as sitk
 
+from ..both import for_both
 from ..errors import RegistrationError
 from ..progress import Progress, silent
 from ..settings import AlignmentMethod
@@ -85,19 +86,23 @@ def align(
     if initial_transform is not None and not initial_transform.IsLinear():
         raise RegistrationError("The initial transform is not linear; give a rigid or affine one, fixed to moving.")
     initial = None if initial_transform is None else to_matrix(initial_transform)
-    progress(0.0, "Placing the fixed brain in the template")
-    brains = [_Brain.of(fixed, fixed_mask), _Brain.of(moving, moving_mask)]
+    progress(0.0, "Placing both brains in the template")
+    brains = for_both(_Brain.of, (fixed, fixed_mask), (moving, moving_mask))
     average = _template_brain()
     placed = method == "none" and _on_canonical_grid(fixed)
-    fixed_to_canonical, found = (np.eye(4), 1.0) if placed else brains[0].located_in(average)
+    searches = method in ("affine", "rigid")
+
+    def located(brain: _Brain, is_needed: bool) -> tuple[np.ndarray, float]:
+        return brain.located_in(average) if is_needed else (np.eye(4), 1.0)
+
+    (fixed_to_canonical, found), (moving_to_canonical, _) = for_both(
+        located, (brains[0], not placed), (brains[1], searches and initial is None)
+    )
     warnings = [_head_warning(role) for role, brain in zip(("fixed", "moving"), brains, strict=True) if brain.is_head]
     correlations = {"fixed image and the template": found}
-    if method in ("affine", "rigid"):
+    if searches:
         progress(0.4, "Aligning moving to fixed")
-        start = initial
-        if start is None:
-            moving_to_canonical, found = brains[1].located_in(average)
-            start = np.linalg.inv(moving_to_canonical) @ fixed_to_canonical
+        start = np.linalg.inv(moving_to_canonical) @ fixed_to_canonical if initial is None else initial
         domain = _template_domain(fixed_to_canonical, brains[0]) if any(brain.is_head for brain in brains) else None
         fixed_to_moving, found = brains[1].matched_to(brains[0], start, method, domain)
         correlations["two images"] = found
@@ -243,7 +248,10 @@ def _near(foreground: np.ndarray) -> np.ndarray:
 
 @cache
 def _template_brain() -> _Brain:
-    return _Brain.of(template(), template_mask())
+    brain = _Brain.of(template(), template_mask())
+    for level in LEVELS:  # before two threads need them
+        brain.level(level)
+    return brain
 
 
 def _template_domain(fixed_to_canonical: np.ndarray, fixed: _Brain) -> np.ndarray:
