@@ -119,7 +119,8 @@ def register(
     )
 
     clock.begin(FIELD)
-    totals = [array_of(compose_all(found.flows[:count])[0]) for count in range(1, len(found.flows) + 1)]
+    totals = [array_of(compose_all(found.flows[:count])[0]) for count in range(1, len(found.flows))]
+    totals.append(array_of(found.total[0]))
     transform = total_transform(totals[-1], alignment)
     clock.within(0.5, "Warping the moving image")
     warped = resample(moving, fixed, transform)
@@ -162,11 +163,13 @@ class CanonicalFlows:
 
     Attributes:
         flows: phi1, phi2, phi3 of equation 2, float32 `[1, 3, L, P, S]` in voxels of the canonical grid, on the CPU.
+        total: their composition, in the same form.
         warnings: what the user should know, one sentence each.
         device, precision: where and in which type the network's convolutions ran.
     """
 
     flows: list[Tensor]
+    total: Tensor
     warnings: tuple[str, ...]
     device: str
     precision: str
@@ -204,7 +207,7 @@ def canonical_flows(
             measure=OTHER_CONTRAST,
             progress=clock.within,
         )
-        return CanonicalFlows(flows, (DIFFERENT_CONTRASTS,), "cpu", "float32")
+        return CanonicalFlows(flows, compose_all(flows), (DIFFERENT_CONTRASTS,), "cpu", "float32")
     clock.begin(NETWORK)
     prediction = predict_flows(
         network,
@@ -216,26 +219,28 @@ def canonical_flows(
     )
     size = fixed.shape[2:]
     predicted = [upsample_flow(flow, card.voxel_mm, size) for flow in prediction.flows]
-    flows = _unless_harmful(predicted, fixed=fixed, moving=moving)
+    flows, total = _unless_harmful(predicted, fixed=fixed, moving=moving)
     warnings: tuple[str, ...] = ()
     if not any(flow.any() for flow in flows):
         warnings = (STEPS_LEFT_OUT,)
     if PRESETS[settings.preset].refines:
         clock.begin(REFINEMENT)
         refined = refine(flows, fixed=fixed, moving=moving, settings=settings, progress=clock.within)
-        flows = _unless_harmful(refined, fixed=fixed, moving=moving)
-    return CanonicalFlows(flows, warnings, prediction.device, prediction.precision)
+        flows, total = _unless_harmful(refined, fixed=fixed, moving=moving)
+    return CanonicalFlows(flows, total, warnings, prediction.device, prediction.precision)
 
 
-def _unless_harmful(flows: list[Tensor], *, fixed: Tensor, moving: Tensor) -> list[Tensor]:
-    """Return the flows, or zeros if warping by them lowers the NCC (with the window that the quality report uses).
+def _unless_harmful(flows: list[Tensor], *, fixed: Tensor, moving: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Return the flows and their composition, or zeros if warping by it lowers the NCC.
 
-    Two scans of one person, or an image and itself, may match best without any flow.
+    The window is that of the quality report, at every second voxel. Two scans of one person, or an image and itself,
+    may match best without any flow.
     """
-    ncc = LocalNCC(fixed, NCC_WINDOW)
-    if ncc(warp(moving, compose_all(flows))) < ncc(moving):
-        return [torch.zeros_like(flow) for flow in flows]
-    return flows
+    total = compose_all(flows)
+    ncc = LocalNCC(fixed, NCC_WINDOW, stride=2)
+    if ncc(warp(moving, total)) < ncc(moving):
+        return [torch.zeros_like(flow) for flow in flows], torch.zeros_like(total)
+    return flows, total
 
 
 @dataclass(frozen=True, eq=False)
