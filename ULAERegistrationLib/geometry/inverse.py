@@ -52,9 +52,10 @@ def inverse_error(transform: sitk.Transform, back: sitk.Transform, mask: sitk.Im
     Returns:
         |T(T^-1(p)) - p| for each point, mm.
     """
-    voxels = np.argwhere(sitk.GetArrayViewFromImage(mask) != 0)[:, ::-1]
-    voxels = voxels[:: max(1, len(voxels) // points)]
-    there = [mask.TransformIndexToPhysicalPoint(voxel.tolist()) for voxel in voxels]
+    values = sitk.GetArrayViewFromImage(mask)
+    inside = np.flatnonzero(values)
+    voxels = np.unravel_index(inside[:: max(1, len(inside) // points)], values.shape)
+    there = [mask.TransformIndexToPhysicalPoint(voxel) for voxel in np.transpose(voxels)[:, ::-1].tolist()]
     and_back = [transform.TransformPoint(back.TransformPoint(point)) for point in there]
     return np.linalg.norm(np.subtract(and_back, there), axis=1)
 
