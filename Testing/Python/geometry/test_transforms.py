@@ -140,6 +140,17 @@ def test_a_warped_volume_is_what_simpleitk_resamples_rounded(oblique, stored) ->
     )
 
 
+def test_a_volume_warped_by_the_whole_map_is_what_simpleitk_resamples_through_it(oblique) -> None:
+    moving, fixed = sitk.Cast(oblique.moving, sitk.sitkFloat32), oblique.fixed
+    warped = resample(moving, fixed, oblique.transform)
+    exact = sitk.Resample(moving, fixed, oblique.transform, sitk.sitkLinear, 0.0)
+    apart = np.abs(sitk.GetArrayFromImage(warped) - sitk.GetArrayFromImage(exact))
+    assert np.ptp(sitk.GetArrayViewFromImage(exact)) > 1000
+    assert apart.max() < 0.01
+    assert (warped.GetOrigin(), warped.GetSpacing()) == (fixed.GetOrigin(), fixed.GetSpacing())
+    assert warped.GetDirection() == fixed.GetDirection()
+
+
 def test_labels_stay_labels_and_outside_is_nothing(oblique, stored) -> None:
     fixed, moving = oblique.fixed, oblique.moving
     labels = sitk.Cast(moving > 1200, sitk.sitkUInt16) * 1001 + 7
