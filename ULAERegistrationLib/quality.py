@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .errors import RegistrationError
 from .flows.jacobian import folded, jacobian
-from .flows.similarity import LocalNCC
+from .flows.similarity import ncc_maps
 from .flows.warp import warp
 from .geometry.alignment import Alignment
 from .geometry.likeness import Likeness
@@ -230,8 +230,7 @@ def measure(
     inside = tensor_of(brain)
     with torch.inference_mode():
         warped_ = warp(moving_, flow_)
-        ncc = LocalNCC(fixed_, NCC_WINDOW)
-        before, after = ncc.map(moving_)[0, 0], ncc.map(warped_)[0, 0]
+        before, after = (found[0, 0] for found in ncc_maps(fixed_, moving_, warped_, window=NCC_WINDOW))
         folds = folded(flow_)[0]
         determinant = jacobian(flow_)[0]
         in_brain = determinant[inside]

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+SLAB = 16  # planes along L whose correlations are computed at a time
+
 
 @lru_cache(maxsize=64)
 def _band(size: int, window: int, stride: int, device: torch.device) -> Tensor:
@@ -123,6 +125,23 @@ class _MeanLocalNCC(torch.autograd.Function):
         stack = torch.cat([a, b, b * moving_mean - a * ncc.fixed_mean], 1)
         a_sum, b_sum, rest = _window_spread(stack, ncc.window, ncc.stride, moving.shape[2:]).split(1, 1)
         return gradient / cross.numel() * (ncc.fixed * a_sum - moving * b_sum + rest), None
+
+
+def ncc_maps(fixed: Tensor, *moving: Tensor, window: int = 9) -> list[Tensor]:
+    """Compute the squared local correlation of one image with others at every voxel, each `[1, 1, L, P, S]`.
+
+    It is computed a slab of planes at a time, each with the planes that its windows reach into, in a fraction of the
+    memory.
+    """
+    length, reach = fixed.shape[2], window // 2
+    maps = [torch.empty_like(image) for image in moving]
+    for start in range(0, length, SLAB):
+        stop = min(start + SLAB, length)
+        first, last = max(start - reach, 0), min(stop + reach, length)
+        ncc = LocalNCC(fixed[:, :, first:last], window)
+        for image, whole in zip(moving, maps, strict=True):
+            whole[:, :, start:stop] = ncc.map(image[:, :, first:last])[:, :, start - first : stop - first]
+    return maps
 
 
 def local_ncc(fixed: Tensor, moving: Tensor, window: int = 9) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ULAERegistrationLib.flows.similarity import LocalNCC, local_ncc, window_sum
+from ULAERegistrationLib.flows.similarity import LocalNCC, local_ncc, ncc_maps, window_sum
 
 
 @pytest.fixture
@@ -67,3 +67,9 @@ def _plain_ncc(fixed, moving, window):
     f, m = total(fixed), total(moving)
     cross = total(fixed * moving) - f * m / count
     return (cross**2 / ((total(fixed**2) - f**2 / count) * (total(moving**2) - m**2 / count) + 1e-5)).mean()
+
+
+def test_maps_by_slabs_are_those_of_the_whole_images() -> None:
+    fixed, *moving = torch.rand(3, 1, 1, 40, 9, 8)
+    for found, image in zip(ncc_maps(fixed, *moving, window=5), moving, strict=True):
+        torch.testing.assert_close(found, LocalNCC(fixed, 5).map(image), rtol=1e-4, atol=1e-5)
