@@ -19,7 +19,7 @@ from ULAERegistrationLib.errors import Cancelled, RegistrationError
 from ULAERegistrationLib.files import rescue
 from ULAERegistrationLib.files.points import read_points
 from ULAERegistrationLib.files.rescue import write_somewhere
-from ULAERegistrationLib.files.transforms import read_transform
+from ULAERegistrationLib.files.transforms import read_transform, write_transform
 from ULAERegistrationLib.files.volumes import read_volume, write_image
 from ULAERegistrationLib.files.writing import (
     check_output_file,
@@ -91,6 +91,22 @@ def test_what_is_not_what_was_written_is_noticed(tmp_path, image, monkeypatch, e
     with pytest.raises(RegistrationError, match="incomplete, so the disk may be full"):
         write_image(image, tmp_path / f"scan{ending}")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_transform_whose_end_is_lost_is_noticed(tmp_path, monkeypatch) -> None:
+    values = np.random.default_rng(0).normal(size=(6, 5, 4, 3))
+    transform = sitk.DisplacementFieldTransform(sitk.GetImageFromArray(values, isVector=True))
+    write = sitk.WriteTransform
+
+    def lose(written: sitk.Transform, path: str) -> None:
+        values[-1] = 0
+        write(sitk.DisplacementFieldTransform(sitk.GetImageFromArray(values, isVector=True)), path)
+
+    write_transform(transform, tmp_path / "whole.h5")
+    monkeypatch.setattr(sitk, "WriteTransform", lose)
+    with pytest.raises(RegistrationError, match="incomplete, so the disk may be full"):
+        write_transform(transform, tmp_path / "lost.h5")
+    assert [path.name for path in tmp_path.iterdir()] == ["whole.h5"]
 
 
 def test_a_result_finds_another_place_where_its_own_fails_and_says_it(tmp_path, image, monkeypatch) -> None:
