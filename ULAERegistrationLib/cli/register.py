@@ -49,8 +49,9 @@ def _register(options: argparse.Namespace) -> None:
         raise UsageError("The warped label map has no place; give --warped-labels FILE or -o FOLDER.")
     if options.fixed_labels and not options.moving_labels:
         raise UsageError("--fixed-labels is compared with the warped labels; give --moving-labels FILE too.")
-    from ..files.transforms import TRANSFORM_EXTENSIONS, write_transform
-    from ..files.volumes import read_labels, read_volume, write_image
+    settings = settings_of(options)
+    from ..files.transforms import TRANSFORM_EXTENSIONS, read_transform, write_transform
+    from ..files.volumes import read_labels, read_mask, read_volume, write_image
     from ..files.writing import check_output_file, check_output_folder
     from ..geometry.brain import brain_mask
 
@@ -63,21 +64,32 @@ def _register(options: argparse.Namespace) -> None:
     fixed, moving = read_volume(options.fixed, "fixed"), read_volume(options.moving, "moving")
     labels = options.moving_labels and read_labels(options.moving_labels, moving, "moving")
     fixed_labels = options.fixed_labels and read_labels(options.fixed_labels, fixed, "fixed")
+    fixed_mask = None if options.fixed_mask is None else read_mask(options.fixed_mask, fixed, "fixed")
+    moving_mask = None if options.moving_mask is None else read_mask(options.moving_mask, moving, "moving")
+    initial_transform = None if options.initial_transform is None else read_transform(options.initial_transform)
+    if options.model is not None:
+        from ..network.weights import load_network
 
-    from ..registration import register
-    from .result_text import overlap_before_and_after, print_result
-    from .results import Results
+        load_network(options.model)
 
     with progress_bar(options.quiet or options.json, pair_name(options.fixed, options.moving)) as progress:
+        # All that may be refused has been looked at, so that a refusal is one line. What follows loads torch, which
+        # takes more than a second.
+        progress(0.0, "Starting")
+        from ..registration import register
+
         registration = register(
             fixed,
             moving,
-            settings_of(options),
-            fixed_mask=options.fixed_mask,
-            moving_mask=options.moving_mask,
-            initial_transform=options.initial_transform,
+            settings,
+            fixed_mask=fixed_mask,
+            moving_mask=moving_mask,
+            initial_transform=initial_transform,
             progress=progress,
         )
+    from .result_text import overlap_before_and_after, print_result
+    from .results import Results
+
     results = Results()
     warped_labels = registration.warp_labels(labels) if labels else None
     if options.output:

@@ -155,7 +155,7 @@ def test_too_little_memory_is_said_in_a_sentence(tmp_path, refused, monkeypatch)
         raise MemoryError
 
     monkeypatch.setattr("ULAERegistrationLib.registration.register", exhausted)
-    text = refused("register", TEMPLATE, TEMPLATE, "--warped", tmp_path / "w.nii.gz")
+    text = refused("register", TEMPLATE, TEMPLATE, "--quiet", "--warped", tmp_path / "w.nii.gz")
     assert "not enough memory" in text
 
 

@@ -70,6 +70,19 @@ def test_every_way_of_sampling_can_be_asked_for() -> None:
     assert action.choices == INTERPOLATIONS
 
 
+def test_the_first_line_of_a_registration_comes_before_torch_is_loaded() -> None:
+    program = (
+        "import sys\n"
+        "from ULAERegistrationLib.cli import options, register\n"
+        "from ULAERegistrationLib.cli.main import main\n"
+        "from ULAERegistrationLib.geometry.canonical import TEMPLATE\n"
+        "def shown(fraction, message): raise SystemExit(int('torch' in sys.modules))\n"
+        "options._once = lambda line: shown\n"
+        "main(['register', str(TEMPLATE), str(TEMPLATE), '--warped', 'w.nii.gz'])\nraise SystemExit(2)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE).returncode == 0
+
+
 def test_off_a_terminal_progress_is_one_line_that_names_the_pair(capsys) -> None:
     with progress_bar(False, pair_name("/data/a/fixed.nii.gz", "/data/b/moving.nii.gz")) as progress:
         assert capsys.readouterr().err == "", "nothing before the input has been accepted"
