@@ -5,8 +5,24 @@ from __future__ import annotations
 import locale
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 import SimpleITK as sitk
+
+
+class _Shared:
+    """What the threads share that read and write files at the same time.
+
+    Attributes:
+        lock: held while the rest is used.
+        users: how many blocks run.
+        numbers, warns: the locale of numbers and whether ITK prints warnings, as they were before the first of them.
+    """
+
+    lock = Lock()
+    users = 0
+    numbers = "C"
+    warns = True
 
 
 @contextmanager
@@ -14,16 +30,24 @@ def itk_files() -> Iterator[None]:
     """Let ITK read and write numbers with a decimal point meanwhile, and print no warnings.
 
     In a process that has set a language with a decimal comma, ITK reads 1.25 in an .nrrd, .mha or .tfm file as 1,
-    without a word. What its warnings are about is checked here, and said in sentences.
+    without a word. What its warnings are about is checked here, and said in sentences. Both are settings of the whole
+    process: of the threads that read and write at the same time, the first one changes them and the last one restores
+    them.
     """
-    before = locale.setlocale(locale.LC_NUMERIC)
-    warns = sitk.ProcessObject.GetGlobalWarningDisplay()
-    if before not in ("C", "POSIX"):
-        locale.setlocale(locale.LC_NUMERIC, "C")
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    with _Shared.lock:
+        if _Shared.users == 0:
+            _Shared.numbers = locale.setlocale(locale.LC_NUMERIC)
+            _Shared.warns = sitk.ProcessObject.GetGlobalWarningDisplay()
+            if _Shared.numbers not in ("C", "POSIX"):
+                locale.setlocale(locale.LC_NUMERIC, "C")
+            sitk.ProcessObject.SetGlobalWarningDisplay(False)
+        _Shared.users += 1
     try:
         yield
     finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(warns)
-        if before not in ("C", "POSIX"):
-            locale.setlocale(locale.LC_NUMERIC, before)
+        with _Shared.lock:
+            _Shared.users -= 1
+            if _Shared.users == 0:
+                sitk.ProcessObject.SetGlobalWarningDisplay(_Shared.warns)
+                if _Shared.numbers not in ("C", "POSIX"):
+                    locale.setlocale(locale.LC_NUMERIC, _Shared.numbers)

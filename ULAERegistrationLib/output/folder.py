@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,18 +75,22 @@ def save_folder(
     Raises:
         RegistrationError: where the folder cannot be written.
     """
-    with whole_folder_or_nothing(folder) as partial:
+    volumes = {"warped": warped, "steps/warped0": aligned, "warped_labels": warped_labels}
+    volumes |= {f"steps/warped{number}": step.warped for number, step in enumerate(steps, start=1)}
+    volumes |= {f"{role}_brain": mask for role, mask in masks.items()}
+
+    with whole_folder_or_nothing(folder) as partial, ThreadPoolExecutor(max_workers=1) as other_thread:
+
+        def write_volumes() -> None:
+            for name, image in volumes.items():
+                if image is not None:
+                    write_image(image, partial / f"{name}.nii.gz")
+
+        written = other_thread.submit(write_volumes)  # which compresses on one core
         write_transform(transform, partial / "transform.h5")
-        write_image(warped, partial / "warped.nii.gz")
-        write_image(aligned, partial / "steps" / "warped0.nii.gz")
-        for number, step in enumerate(steps, start=1):
+        for step in steps:
             write_transform(step.transform, partial / "steps" / f"{step.name}.h5")
-            write_image(step.warped, partial / "steps" / f"warped{number}.nii.gz")
-        if warped_labels is not None:
-            write_image(warped_labels, partial / "warped_labels.nii.gz")
-        for role, mask in masks.items():
-            if mask is not None:
-                write_image(mask, partial / f"{role}_brain.nii.gz")
+        written.result()
         write_report(report, partial / "report.html", partial / "figures", pictures)
         record = {**quality, "files": [*files_in(partial), "quality.json"]}
         (partial / "quality.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
