@@ -133,7 +133,7 @@ class Registration:
     @cached_property
     def _inverse_errors(self) -> np.ndarray:
         mask = brain_mask(self.moving) if self.moving_mask is None else self.moving_mask
-        return inverse_error(self.transform, self.inverse_transform(), mask)
+        return inverse_error(self.flow, self.alignment, mask)
 
     def displacement_field(self) -> sitk.Image:
         """Sample `transform` as one displacement field (LPS mm, float32) over the fixed image, as Slicer holds it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +42,37 @@ def invert_flow(flow: Tensor) -> Tensor:
     return inverse
 
 
+def invert_flow_around(flow: Tensor, points: Tensor) -> Tensor:
+    """Compute what `invert_flow` gives, interpolated at some points, and only there.
+
+    Args:
+        flow: `[1, 3, L, P, S]`, voxels of its own grid; zero outside the grid.
+        points: `[1, 3, N]`, voxels, within the grid.
+
+    Returns:
+        `[1, 3, N]`, voxels.
+    """
+    size = flow.shape[2:]
+    largest = torch.tensor(size, device=flow.device).view(1, 3, 1) - 1
+    half_size = [(n + 1) // 2 for n in size]
+    half = invert_flow(resize_flow(flow, half_size))
+    halved = torch.tensor(half_size, device=flow.device).view(1, 3, 1)
+    lower = points.floor()
+    total = torch.zeros_like(points)
+    for offsets in product((0, 1), repeat=3):
+        voxels = (lower + torch.tensor(offsets, device=flow.device).view(1, 3, 1)).minimum(largest)
+        # The grid of half the size has its first and last voxels where the whole one has them.
+        start = sample_at(half, voxels * ((halved - 1) / largest)) * ((largest + 1) / halved)
+        found = _iterate(lambda moved, at=voxels: sample_at(flow, at + moved), start, ITERATIONS)
+        unfinished = sample_at(flow, voxels + found).add_(found).square_().sum(1)[0] > TOLERANCE**2
+        at = voxels[:, :, unfinished]
+        found[:, :, unfinished] = _iterate(
+            lambda moved, at=at: sample_at(flow, at + moved), found[:, :, unfinished], LAST_ITERATIONS
+        )
+        total += found * (1 - (points - voxels).abs()).clamp_min(0).prod(1, keepdim=True)
+    return total
+
+
 def _inverted(flow: Tensor, start: Tensor, first: int) -> Tensor:
     """Invert a flow in a slab of planes, `[1, 3, l, P, S]`, of which the first is plane `first` of the grid."""
 
@@ -54,9 +86,8 @@ def _inverted(flow: Tensor, start: Tensor, first: int) -> Tensor:
         return inverse
     x, y, z = voxels.unbind(1)
     there = voxels.t()[None] + torch.tensor([first, 0, 0], device=flow.device).view(1, 3, 1)
-    scale = torch.tensor([2 / max(n - 1, 1) for n in flow.shape[2:]], device=flow.device)
     inverse[:, :, x, y, z] = _iterate(
-        lambda found: _at(flow, there + found, scale), inverse[:, :, x, y, z], LAST_ITERATIONS
+        lambda found: sample_at(flow, there + found), inverse[:, :, x, y, z], LAST_ITERATIONS
     )
     return inverse
 
@@ -85,12 +116,9 @@ def _iterate(sampled: Callable[[Tensor], Tensor], inverse: Tensor, iterations: i
     return inverse
 
 
-def _at(flow: Tensor, points: Tensor, scale: Tensor) -> Tensor:
-    """Sample a flow at points `[1, 3, N]` in voxels, zero outside its grid; `scale` makes grid_sample's units of them.
-
-    Returns:
-        `[1, 3, N]`.
-    """
+def sample_at(flow: Tensor, points: Tensor) -> Tensor:
+    """Sample a flow `[1, 3, L, P, S]` at points `[1, 3, N]` in voxels, zero outside its grid; returns `[1, 3, N]`."""
+    scale = torch.tensor([2 / max(n - 1, 1) for n in flow.shape[2:]], device=flow.device)
     # For grid_sample -1 and 1 are the centres of the first and the last voxel, and the last axis comes first.
     place = (points[0] * scale[:, None] - 1).flip(0).t()
     parts = torch.get_num_threads()  # grid_sample on the CPU runs one thread per batch item

@@ -9,9 +9,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import RegistrationError
-from ..flows.inverse import invert_flow
+from ..flows.inverse import invert_flow, invert_flow_around, sample_at
 from ..tensors import array_of, tensor_of
 from .affine import fitted_affine, to_matrix, voxel_centres
+from .alignment import Alignment
+from .frame import CANONICAL_ORIGIN
+from .transforms import PAD, padded
 
 
 def inverse(transform: sitk.Transform) -> sitk.Transform:
@@ -40,24 +43,31 @@ def inverse(transform: sitk.Transform) -> sitk.Transform:
     return _inverse_of_part(transform)
 
 
-def inverse_error(transform: sitk.Transform, back: sitk.Transform, mask: sitk.Image, points: int = 5000) -> np.ndarray:
-    """Compute the distance between points and their images under `back` followed by `transform`.
+def inverse_error(flow: np.ndarray, alignment: Alignment, mask: sitk.Image, points: int = 5000) -> np.ndarray:
+    """Compute the distance between points and their images under the inverse of the whole map followed by the map.
+
+    The inverse is that of `inverse`, computed around the points alone.
 
     Args:
-        transform: fixed -> moving (LPS mm).
-        back: moving -> fixed (LPS mm).
+        flow: the composition of the steps (equation 2), float32 [3, L, P, S], voxels of the canonical grid.
+        alignment: gives A_f and A_m, the affine maps of both images into the canonical frame.
         mask: on the moving image; points are taken evenly from its non-zero voxels.
         points: about how many points, less than twice as many at most.
 
     Returns:
-        |T(T^-1(p)) - p| for each point, mm.
+        |T(T^-1(p)) - p| for each point, mm of the moving world.
     """
     values = sitk.GetArrayViewFromImage(mask)
     inside = np.flatnonzero(values)
     voxels = np.unravel_index(inside[:: max(1, len(inside) // points)], values.shape)
     there = [mask.TransformIndexToPhysicalPoint(voxel) for voxel in np.transpose(voxels)[:, ::-1].tolist()]
-    and_back = [transform.TransformPoint(back.TransformPoint(point)) for point in there]
-    return np.linalg.norm(np.subtract(and_back, there), axis=1)
+    to_canonical = to_matrix(alignment.moving_to_canonical)
+    canonical = np.array(there) @ to_canonical[:3, :3].T + to_canonical[:3, 3]
+    places = tensor_of((canonical - CANONICAL_ORIGIN + PAD).T.astype(np.float32))[None]
+    field = tensor_of(padded(flow))[None]
+    back = invert_flow_around(field, places)
+    apart = array_of((sample_at(field, places + back) + back)[0])
+    return np.linalg.norm(np.linalg.inv(to_canonical[:3, :3]) @ apart, axis=0)
 
 
 def _inverse_of_part(part: sitk.Transform) -> sitk.Transform:

@@ -28,7 +28,7 @@ def flow_transform(flow: np.ndarray, every: int = 1) -> sitk.DisplacementFieldTr
     grid = canonical_grid()
     if flow.shape != (3, *grid.GetSize()):
         raise ValueError(f"flow has shape {flow.shape}, not {(3, *grid.GetSize())}")
-    values = _padded(flow)[:, ::every, ::every, ::every].transpose(3, 2, 1, 0)
+    values = padded(flow)[:, ::every, ::every, ::every].transpose(3, 2, 1, 0)
     # In ITK's order, without which this takes a second.
     field = sitk.GetImageFromArray(np.ascontiguousarray(values), isVector=True)
     field.SetOrigin(grid.TransformIndexToPhysicalPoint([-PAD] * 3))
@@ -123,7 +123,7 @@ def covering_grid(image: sitk.Image, spacing: float = 1.0, margin: float = 5.0) 
     return grid
 
 
-def _padded(flow: np.ndarray) -> np.ndarray:
+def padded(flow: np.ndarray) -> np.ndarray:
     """Extrapolate a flow [3, L, P, S] by `PAD` voxels on every side, over which it fades to zero."""
     fade = (np.cos(np.pi / 2 * np.arange(1, PAD + 1) / PAD) ** 2).astype(flow.dtype)
     padded = np.pad(flow, ((0, 0), (PAD, PAD), (PAD, PAD), (PAD, PAD)), mode="edge")
