@@ -8,6 +8,7 @@ The world is LPS millimetres.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
@@ -87,8 +88,10 @@ def align(
         raise RegistrationError("The initial transform is not linear; give a rigid or affine one, fixed to moving.")
     initial = None if initial_transform is None else to_matrix(initial_transform)
     progress(0.0, "Placing both brains in the template")
-    brains = for_both(_Brain.of, (fixed, fixed_mask), (moving, moving_mask))
-    average = _template_brain()
+    with ThreadPoolExecutor(max_workers=1) as other_thread:
+        prepared = other_thread.submit(_template_brain)
+        brains = for_both(_Brain.of, (fixed, fixed_mask), (moving, moving_mask))
+        average = prepared.result()
     placed = method == "none" and _on_canonical_grid(fixed)
     searches = method in ("affine", "rigid")
 
