@@ -63,14 +63,23 @@ def invert_flow_around(flow: Tensor, points: Tensor) -> Tensor:
         voxels = (lower + torch.tensor(offsets, device=flow.device).view(1, 3, 1)).minimum(largest)
         # The grid of half the size has its first and last voxels where the whole one has them.
         start = sample_at(half, voxels * ((halved - 1) / largest)) * ((largest + 1) / halved)
-        found = _iterate(lambda moved, at=voxels: sample_at(flow, at + moved), start, ITERATIONS)
-        unfinished = sample_at(flow, voxels + found).add_(found).square_().sum(1)[0] > TOLERANCE**2
-        at = voxels[:, :, unfinished]
-        found[:, :, unfinished] = _iterate(
-            lambda moved, at=at: sample_at(flow, at + moved), found[:, :, unfinished], LAST_ITERATIONS
-        )
+        found = _inverted_at(flow, start, voxels)
         total += found * (1 - (points - voxels).abs()).clamp_min(0).prod(1, keepdim=True)
     return total
+
+
+def _inverted_at(flow: Tensor, start: Tensor, voxels: Tensor) -> Tensor:
+    """Invert a flow at some voxels, `[1, 3, N]`."""
+
+    def sampled_from(places: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda inverse: sample_at(flow, places + inverse)
+
+    inverse = _iterate(sampled_from(voxels), start, ITERATIONS)
+    residual = sampled_from(voxels)(inverse).add_(inverse).square_().sum(1)[0]
+    others = residual > TOLERANCE**2
+    if others.any():
+        inverse[:, :, others] = _iterate(sampled_from(voxels[:, :, others]), inverse[:, :, others], LAST_ITERATIONS)
+    return inverse
 
 
 def _inverted(flow: Tensor, start: Tensor, first: int) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from ULAERegistrationLib.flows.inverse import invert_flow
+from ULAERegistrationLib.flows.inverse import invert_flow, invert_flow_around, sample_at
 from ULAERegistrationLib.flows.warp import warp
 
 
@@ -55,3 +55,13 @@ def test_where_the_map_folds_the_result_is_finite() -> None:
 
 def test_no_flow_has_no_inverse_flow() -> None:
     assert not invert_flow(torch.zeros(1, 3, 20, 20, 20)).any()
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_around_points_the_inverse_is_that_of_the_whole_grid_interpolated(strength) -> None:
+    grid = torch.stack(torch.meshgrid(*[torch.linspace(0, 3, n) for n in (70, 66, 40)], indexing="ij"))
+    flow = strength * torch.stack([grid[1].sin(), grid[2].cos(), grid.sum(0).sin()])[None]
+    points = 4 + torch.rand(1, 3, 500) * (torch.tensor(flow.shape[2:]).view(1, 3, 1) - 9)
+    whole = sample_at(invert_flow(flow), points)
+    torch.testing.assert_close(invert_flow_around(flow, points), whole, rtol=0, atol=0.02)
+    assert whole.abs().max() > 0.9 * strength - 1e-6
