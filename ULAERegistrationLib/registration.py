@@ -17,13 +17,14 @@ from .both import for_both
 from .errors import RegistrationError
 from .files.transforms import read_transform
 from .files.volumes import Source, check_brain_volume, header_doubts, read_mask, read_volume
-from .flows.refinement import OTHER_CONTRAST, refine
+from .flows.refinement import refine
+from .flows.self_similarity import self_similarity_distance
 from .flows.similarity import LocalNCC
 from .flows.warp import compose_all, downsample_image, upsample_flow, warp
 from .geometry.alignment import align
 from .geometry.brain import brain_mask, cut_sides, find_brain
 from .geometry.canonical import sample_on_canonical
-from .geometry.contrast import have_same_contrast
+from .geometry.contrast import as_t1, have_same_contrast
 from .geometry.likeness import likeness
 from .geometry.resampling import resample
 from .geometry.transforms import total_transform
@@ -35,12 +36,12 @@ from .progress import ALIGNMENT, BRAIN, FIELD, NETWORK, QUALITY, REFINEMENT, Pro
 from .provenance import provenance_of
 from .quality import NCC_WINDOW, STEPS_LEFT_OUT, measure
 from .result import Registration, Step
-from .settings import PRESETS, PresetName, RegistrationSettings
+from .settings import PRESETS, RegistrationSettings
 from .tensors import array_of, tensor_of
 
 DIFFERENT_CONTRASTS = (
-    "The two scans differ in contrast, for which the network was not trained, so they were matched by their "
-    "self-similarity alone; look at the result before you use it."
+    "The two scans differ in contrast; they were given the intensities of T1, for which the network was trained; look "
+    "at the result before you use it."
 )
 
 # Held while a brain is extracted: torch uses all cores itself, and two extractions at once take twice the memory.
@@ -61,7 +62,7 @@ def register(
 
     Args:
         fixed, moving: MR scans of a head or a brain: SimpleITK images or files; any orientation and spacing. The
-            network is trained on T1; scans of different contrasts are matched without it.
+            network is trained on T1; scans of different contrasts are given its intensities first.
         settings: how to register; None takes the defaults.
         fixed_mask, moving_mask: the brain in each scan, on that scan's grid. Where none is given and the scan shows
             more than the brain, the brain is extracted (see `RegistrationSettings.brain`).
@@ -108,15 +109,21 @@ def register(
     if settings.contrast == "auto":
         same = have_same_contrast(fixed_canonical, moving_canonical)
         settings = dataclasses.replace(settings, contrast="same" if same else "different")
+    fixed_seen, moving_seen = fixed_canonical, moving_canonical
+    if settings.contrast == "different":
+        fixed_seen, moving_seen = as_t1(fixed_canonical), as_t1(moving_canonical)
 
     found = canonical_flows(
-        fixed=_tensor(fixed_canonical),
-        moving=_tensor(moving_canonical),
+        fixed=_tensor(fixed_seen),
+        moving=_tensor(moving_seen),
         network=network,
         card=card,
         settings=settings,
         clock=clock,
     )
+
+    if settings.contrast == "different":
+        found = _unless_less_similar(found, fixed=_tensor(fixed_canonical), moving=_tensor(moving_canonical))
 
     clock.begin(FIELD)
     totals = [array_of(compose_all(found.flows[:count])[0]) for count in range(1, len(found.flows))]
@@ -128,9 +135,7 @@ def register(
     clock.begin(QUALITY)
     warnings = fixed_brain.warnings + moving_brain.warnings + alignment.warnings + found.warnings
     likenesses = for_both(likeness, (fixed_canonical, _voxel_mm(fixed)), (moving_canonical, _voxel_mm(moving)))
-    quality = measure(
-        fixed_canonical, moving_canonical, totals[-1], brain, alignment, clock.seconds, warnings, likenesses
-    )
+    quality = measure(fixed_seen, moving_seen, totals[-1], brain, alignment, clock.seconds, warnings, likenesses)
     steps = tuple(
         Step(f"phi{number}", array_of(flow[0]), total, alignment, fixed, moving)
         for number, (flow, total) in enumerate(zip(found.flows, totals, strict=True), start=1)
@@ -186,28 +191,16 @@ def canonical_flows(
 ) -> CanonicalFlows:
     """Compute the flows of a pair by the network and, if the preset has one, by the refinement.
 
-    Flows that lower the NCC of the two images are replaced by zeros. Images of different contrasts, which the network
-    has never seen, are matched by the refinement alone, whatever the preset.
+    Flows that lower the NCC of the two images are replaced by zeros.
 
     Args:
-        fixed, moving: float32 `[1, 1, L, P, S]` in [0, 1] on one grid of 1 mm voxels, moving linearly aligned.
+        fixed, moving: float32 `[1, 1, L, P, S]` in [0, 1] on one grid of 1 mm voxels, moving linearly aligned; of one
+            contrast.
         network, card: as `load_network` returns them.
-        settings: preset, contrast ("auto" counts as the same), device, precision and the refinement's settings.
+        settings: preset, device, precision and the refinement's settings.
         clock: receives the progress and measures the stages; its callback may raise `Cancelled`.
     """
     clock = clock or StageClock()
-    if settings.contrast == "different":
-        clock.begin(REFINEMENT)
-        preset: PresetName = "smooth" if settings.preset == "smooth" else "accurate"
-        flows = refine(
-            [torch.zeros(1, 3, *fixed.shape[2:])] * 3,
-            fixed=fixed,
-            moving=moving,
-            settings=dataclasses.replace(settings, preset=preset),
-            measure=OTHER_CONTRAST,
-            progress=clock.within,
-        )
-        return CanonicalFlows(flows, compose_all(flows), (DIFFERENT_CONTRASTS,), "cpu", "float32")
     clock.begin(NETWORK)
     prediction = predict_flows(
         network,
@@ -241,6 +234,19 @@ def _unless_harmful(flows: list[Tensor], *, fixed: Tensor, moving: Tensor) -> tu
     if ncc(warp(moving, total)) < ncc(moving):
         return [torch.zeros_like(flow) for flow in flows], torch.zeros_like(total)
     return flows, total
+
+
+def _unless_less_similar(found: CanonicalFlows, *, fixed: Tensor, moving: Tensor) -> CanonicalFlows:
+    """Add the warning about contrasts; replace the flows by zeros where they make the scans themselves less alike.
+
+    The flows were computed on intensities that come from the template, so they are judged by a measure that has seen
+    neither: the self-similarity of the two scans as they are.
+    """
+    warped = warp(moving, compose_all(found.flows))
+    if self_similarity_distance(fixed, warped) <= self_similarity_distance(fixed, moving):
+        return dataclasses.replace(found, warnings=(*found.warnings, DIFFERENT_CONTRASTS))
+    flows = [torch.zeros_like(flow) for flow in found.flows]
+    return dataclasses.replace(found, flows=flows, warnings=(STEPS_LEFT_OUT, DIFFERENT_CONTRASTS))
 
 
 @dataclass(frozen=True, eq=False)

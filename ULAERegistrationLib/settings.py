@@ -60,7 +60,7 @@ class RegistrationSettings:
         alignment: how the linear part is found: "affine" or "rigid" search, "centre" (the centres of mass are made to
             coincide), or "none", if the two images already share a frame.
         contrast: whether the two scans have the "same" contrast, for which the network was trained, or a "different"
-            one, for which the images are matched by their self-similarity instead; "auto" recognises it.
+            one, which are then given the intensities of T1; "auto" recognises it.
         device: where the network runs; "auto" takes CUDA if it is available, then MPS, then the CPU.
         precision: number type of the convolutions; flows and coordinates are always float32. "auto" takes half
             precision where the processor or GPU has it in hardware and its results agree with float32.

@@ -56,7 +56,7 @@ class RegisterPanel:
             ui.contrastComboBox,
             _("Compare the volumes after the alignment and choose one of the two other ways."),
             _("Let the network register them: quick and close, for two volumes of one contrast."),
-            _("Match what is alike within each volume, without the network: for T1 with T2 or FLAIR, for instance."),
+            _("Give both volumes the intensities of T1 first: for T1 with T2 or FLAIR, for instance."),
         )
         ui.licenceCheckBox.connect("toggled(bool)", self._onLicence)
         ui.progressBar.setVisible(False)

@@ -76,8 +76,7 @@ def add_settings(command: argparse.ArgumentParser) -> None:
         "--contrast",
         choices=CONTRASTS,
         default="auto",
-        help="scans of different contrasts (T1 and FLAIR) are matched by self-similarity, not by the network; default: "
-        "auto",
+        help="scans of different contrasts (T1 and FLAIR) are given the intensities of T1 first; default: auto",
     )
     command.add_argument("--alignment", choices=ALIGNMENTS, default="affine", help="default: affine")
     command.add_argument("--no-affine", action="store_const", dest="alignment", const="none", help="--alignment none")

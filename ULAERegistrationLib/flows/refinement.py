@@ -7,16 +7,13 @@ are removed at the end.
 
 Smoothness is asked of the residual flow alone. The network learned from labels and knows more than the similarity does,
 so its flow stays as it is where the images say little.
-
-Images of one contrast are compared by the local NCC; images of different contrasts by their self-similarity, whose
-descriptors take the place of the intensities.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -25,7 +22,6 @@ from torch import Tensor
 from ..progress import REFINEMENT, Progress, silent
 from ..settings import PRESETS, RegistrationSettings
 from .fold_removal import remove_folds
-from .self_similarity import self_similarity
 from .similarity import LocalNCC, separable
 from .warp import compose, compose_all, resize_flow, warp
 
@@ -37,7 +33,6 @@ DECAY_MEAN, DECAY_SQUARE = 0.9, 0.99
 # Added to Adam's denominator: where the gradient is smaller, the step shrinks instead of being scaled up. In NCC of a
 # window per voxel of movement; gradients are about ten times as large where brains differ.
 FLOOR = 0.02
-LIKENESS_WEIGHT = 4.0  # of the self-similarity
 # A level stops once its last 10 steps gain less than this in NCC; if the whole level gained less, its updates are
 # discarded.
 PAYS, LAST_STEPS = 1e-4, 10
@@ -52,7 +47,7 @@ class Level:
         steps: number of optimisation steps at this level, of `ITERATIONS` in all.
         window: side of the local NCC's window, voxels of the image's grid.
         stride: distance between windows, voxels of the image's grid.
-        smoothness: weight of the smoothness term; larger on coarse grids, whose errors pass on to the finer ones.
+        smoothness: weight of the smoothness term.
         cost: time of one step relative to one of the finest level.
     """
 
@@ -65,39 +60,12 @@ class Level:
     cost: float
 
 
-@dataclass(frozen=True)
-class Measure:
-    """What the refinement maximises.
-
-    Attributes:
-        features: computes what is compared from an image `[1, 1, l, p, s]`: `[1, C, l, p, s]`.
-        similarity: makes the measure, larger for images that match better, from the fixed image's features.
-        levels: of the pyramid, the coarsest first.
-    """
-
-    features: Callable[[Tensor], Tensor]
-    similarity: Callable[[Tensor, Level], Callable[[Tensor], Tensor]]
-    levels: tuple[Level, ...]
-
-
 LEVELS = (
     Level(image=1 / 8, flow=1 / 8, steps=60, window=5, stride=1, smoothness=0.6, cost=0.1),
     Level(image=1 / 4, flow=1 / 4, steps=60, window=7, stride=1, smoothness=0.6, cost=0.2),
     Level(image=1 / 2, flow=1 / 2, steps=40, window=7, stride=2, smoothness=0.6, cost=1),
 )
 ITERATIONS = sum(level.steps for level in LEVELS)
-SAME_CONTRAST = Measure(
-    features=lambda image: image,
-    similarity=lambda fixed, level: LocalNCC(fixed, level.window, level.stride),
-    levels=LEVELS,
-)
-OTHER_CONTRAST = Measure(
-    features=self_similarity,
-    similarity=lambda fixed, level: partial(_likeness, fixed),
-    levels=tuple(
-        replace(level, steps=60, smoothness=weight) for level, weight in zip(LEVELS, (0.9, 0.9, 0.45), strict=True)
-    ),
-)
 
 
 def refine(
@@ -106,7 +74,6 @@ def refine(
     fixed: Tensor,
     moving: Tensor,
     settings: RegistrationSettings,
-    measure: Measure = SAME_CONTRAST,
     progress: Progress = silent,
 ) -> list[Tensor]:
     """Refine the network's flows on this pair.
@@ -119,7 +86,6 @@ def refine(
         fixed, moving: float32 `[1, 1, L, P, S]` in [0, 1], on one grid.
         settings: `preset` ("fast" changes nothing; "smooth" doubles the weight of smoothness and leaves no folded
             voxel), `refinement_iterations` (of all levels together) and `smoothness` (1 keeps the preset's own).
-        measure: what is maximised.
         progress: called before every step with the fraction done and a message; it may raise `Cancelled` to stop.
 
     Returns:
@@ -130,8 +96,7 @@ def refine(
         return list(flows)
     device = flows[0].device
     fixed, moving = fixed.to(device), moving.to(device)
-    own = sum(level.steps for level in measure.levels)
-    wanted = own if settings.refinement_iterations is None else settings.refinement_iterations
+    wanted = ITERATIONS if settings.refinement_iterations is None else settings.refinement_iterations
     refined = list(flows)
     if wanted:
         weight = preset.smoothness * settings.smoothness
@@ -140,8 +105,7 @@ def refine(
                 fixed,
                 moving,
                 compose_all(refined),
-                measure,
-                _steps(wanted, measure.levels),
+                _steps(wanted),
                 weight,
                 lambda part: progress(0.9 * part, REFINEMENT.message),
             )
@@ -152,10 +116,10 @@ def refine(
     return refined
 
 
-def _steps(wanted: int, levels: Sequence[Level]) -> list[int]:
+def _steps(wanted: int) -> list[int]:
     """Distribute the wanted number of steps over the levels, in the proportion of their own, the coarsest first."""
     ends = [0]
-    for level in levels:
+    for level in LEVELS:
         ends.append(ends[-1] + level.steps)
     ends = [round(end * wanted / ends[-1]) for end in ends]
     return [stop - start for start, stop in pairwise(ends)]
@@ -165,7 +129,6 @@ def _residual(
     fixed: Tensor,
     moving: Tensor,
     base: Tensor,
-    measure: Measure,
     steps: Sequence[int],
     smoothness: float,
     report: Callable[[float], None],
@@ -173,12 +136,12 @@ def _residual(
     """Find the flow r that makes moving o T_base o T_r match fixed, on the full grid."""
     size = moving.shape[2:]
     residual = torch.zeros_like(base)
-    total = sum(level.cost * count for level, count in zip(measure.levels, steps, strict=True))
+    total = sum(level.cost * count for level, count in zip(LEVELS, steps, strict=True))
     done = 0.0
-    for level, count in zip(measure.levels, steps, strict=True):
+    for level, count in zip(LEVELS, steps, strict=True):
         image_size, flow_size = _scaled(size, level.image), _scaled(size, level.flow)
-        level_moving = measure.features(shrink_image(moving, image_size))
-        similarity = measure.similarity(measure.features(shrink_image(fixed, image_size)), level)
+        level_moving = shrink_image(moving, image_size)
+        similarity = LocalNCC(shrink_image(fixed, image_size), level.window, level.stride)
         level_base = resize_flow(base, flow_size)
         residual = resize_flow(residual, flow_size)
         start, direction = residual, _Direction()
@@ -198,20 +161,19 @@ def _residual(
     return resize_flow(residual, size)
 
 
-def _force(similarity: Callable[[Tensor], Tensor], warped: Tensor, size: Sequence[int]) -> tuple[float, Tensor]:
-    """Compute a similarity and its gradient for an update v in `warped(p + v(p))`, smoothed, on the flow's grid.
+def _force(similarity: LocalNCC, warped: Tensor, size: Sequence[int]) -> tuple[float, Tensor]:
+    """Compute the NCC and its gradient for an update v in `warped(p + v(p))`, smoothed, on the flow's grid.
 
     Args:
         similarity: with the fixed image of this level.
-        warped: the moving image's features warped by the flow so far, `[1, C, l, p, s]`.
+        warped: the moving image warped by the flow so far, `[1, 1, l, p, s]`.
         size: of the flow's grid.
     """
     warped.requires_grad_()
     with torch.enable_grad():
         value = similarity(warped)
         (slope,) = torch.autograd.grad(value, warped)
-    channels = zip(warped.detach().split(1, 1), slope.split(1, 1), strict=True)
-    force = sum((_image_gradient(channel).mul_(steepness) for channel, steepness in channels), torch.zeros(()))
+    force = _image_gradient(warped.detach()).mul_(slope)
     ratios = [(n - 1) / (m - 1) for n, m in zip(force.shape[2:], size, strict=True)]
     matrices = [
         _gaussian(n, m, UPDATE_SIGMA * ratio, force.device)
@@ -220,11 +182,6 @@ def _force(similarity: Callable[[Tensor], Tensor], warped: Tensor, size: Sequenc
     # A displacement of one flow voxel is `ratio` image voxels, and moves all the image voxels around the flow voxel.
     gain = torch.tensor(ratios, device=force.device).view(1, 3, 1, 1, 1) * torch.tensor(ratios).prod().item()
     return value.item(), separable(force, matrices) * gain
-
-
-def _likeness(fixed: Tensor, warped: Tensor) -> Tensor:
-    """Compute minus the mean square difference of features, weighted to be comparable with an NCC."""
-    return -LIKENESS_WEIGHT * (warped - fixed).square().mean()
 
 
 def _image_gradient(image: Tensor) -> Tensor:

@@ -54,3 +54,13 @@ def self_similarity(image: Tensor) -> Tensor:
     mean = variance.mean().item()
     variance.clamp_(max(NOISE_LIMITS[0] * mean, 1e-12), max(NOISE_LIMITS[1] * mean, 1e-12))
     return distance.div_(variance).neg_().exp_()
+
+
+def self_similarity_distance(first: Tensor, second: Tensor) -> float:
+    """Compute the mean square difference of two images' descriptors on half their grid, 0 for equal ones.
+
+    Args:
+        first, second: `[1, 1, L, P, S]`, float32, on one grid; of any two contrasts.
+    """
+    descriptors = [self_similarity(F.avg_pool3d(image, 2)) for image in (first, second)]
+    return (descriptors[0] - descriptors[1]).square().mean().item()
