@@ -60,12 +60,13 @@ def resample(
     # float32 holds the numbers of 16 bits to a hundredth, in half the memory.
     accurate = sitk.sitkFloat32 if own.dtype.itemsize <= 2 else sitk.sitkFloat64
     sampled = sitk.Resample(source, grid, transform, _ITK[interpolation], outside, accurate)
-    values = sitk.GetArrayFromImage(sampled)
-    if interpolation == "cubic":
-        np.clip(values, min(own.min(), outside), own.max(), out=values)  # splines overshoot beside edges
-    if not is_float:
-        np.rint(values, out=values)  # a cast by ITK would truncate
-    result = sitk.GetImageFromArray(values.astype(own.dtype))
+    lowest, highest = min(own.min(), outside), own.max()
+    values = np.empty(like.GetSize()[::-1], own.dtype)
+    # Plane by plane, because a second volume of such numbers is large.
+    for plane, exact in zip(values, sitk.GetArrayViewFromImage(sampled), strict=True):
+        kept = np.clip(exact, lowest, highest) if interpolation == "cubic" else exact  # splines overshoot beside edges
+        plane[:] = kept if is_float else np.rint(kept)  # a cast by ITK would truncate
+    result = sitk.GetImageFromArray(values)
     result.CopyInformation(like)
     return keep_stored_forms(like, result)
 
