@@ -10,7 +10,6 @@ from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.files.volumes import read_mask, read_volume
 from ULAERegistrationLib.mrml.labels import mask_image
 from ULAERegistrationLib.mrml.volumes import image_from_volume, set_volume
-from ULAERegistrationLib.progress import StageClock
 from ULAERegistrationLib.registration import _brain_of
 from ULAERegistrationLib.settings import RegistrationSettings
 
@@ -32,7 +31,7 @@ def test_a_node_ends_as_the_table_says(scene, tmp_path, case) -> None:
         if "fixed_mask" in given:
             labels = node_of(scene, given["fixed_mask"], "vtkMRMLLabelMapVolumeNode")
             mask = read_mask(mask_image(labels, scan), scan, "fixed")
-        return _brain_of(scan, mask, "fixed", RegistrationSettings(), StageClock()).warnings
+        return _brain_of(scan, mask, "fixed", RegistrationSettings()).warnings
 
     if case.outcome == "refused":
         with pytest.raises(RegistrationError) as caught:

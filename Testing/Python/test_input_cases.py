@@ -10,7 +10,6 @@ from ULAERegistrationLib import register
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.files.volumes import read_labels, read_mask, read_volume, write_image
-from ULAERegistrationLib.progress import StageClock
 from ULAERegistrationLib.registration import _brain_of
 from ULAERegistrationLib.settings import RegistrationSettings
 
@@ -65,7 +64,7 @@ def test_an_odd_input_is_accepted_with_the_warning_that_the_table_names(case, in
     given = inputs(case)
     scan = read_volume(given["fixed"], "fixed")
     mask = read_mask(given["fixed_mask"], scan, "fixed") if "fixed_mask" in given else None
-    warnings = _brain_of(scan, mask, "fixed", RegistrationSettings(), StageClock()).warnings
+    warnings = _brain_of(scan, mask, "fixed", RegistrationSettings()).warnings
     if case.outcome == "warned":
         assert [case.says in warning for warning in warnings] == [True]
     else:

@@ -32,7 +32,6 @@ from ULAERegistrationLib.files.volumes import read_volume
 from ULAERegistrationLib.geometry.alignment import align
 from ULAERegistrationLib.geometry.canonical import sample_on_canonical
 from ULAERegistrationLib.geometry.likeness import Likeness, likeness
-from ULAERegistrationLib.progress import StageClock
 from ULAERegistrationLib.quality import DO_NOT_USE, GOOD, LOOK, Quality
 from ULAERegistrationLib.registration import _brain_of, _voxel_mm
 from ULAERegistrationLib.settings import RegistrationSettings
@@ -178,7 +177,7 @@ def doubts_alone(image: sitk.Image | Path) -> tuple[str, ...]:
     """What speaks against a fixed image before anything is registered to it."""
     try:
         scan = read_volume(image, "fixed")
-        shown = _brain_of(scan, None, "fixed", RegistrationSettings(), StageClock())
+        shown = _brain_of(scan, None, "fixed", RegistrationSettings())
     except RegistrationError as refusal:
         return (str(refusal),)
     if shown.warnings:
