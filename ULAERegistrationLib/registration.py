@@ -17,14 +17,15 @@ from .both import for_both
 from .errors import RegistrationError
 from .files.transforms import read_transform
 from .files.volumes import Source, check_brain_volume, header_doubts, read_mask, read_volume
+from .flows.fold_removal import remove_folds
 from .flows.refinement import refine
 from .flows.self_similarity import self_similarity_distance
 from .flows.similarity import LocalNCC
 from .flows.warp import compose_all, downsample_image, upsample_flow, warp
-from .geometry.alignment import align
+from .geometry.alignment import Alignment, align
 from .geometry.brain import brain_mask, cut_sides, find_brain
 from .geometry.canonical import sample_on_canonical
-from .geometry.contrast import as_t1, have_same_contrast
+from .geometry.contrast import as_t1, have_same_contrast, scan_as_t1
 from .geometry.likeness import likeness
 from .geometry.resampling import resample
 from .geometry.transforms import total_transform
@@ -97,18 +98,24 @@ def register(
     )
 
     clock.begin(ALIGNMENT)
-    alignment = align(
-        fixed, moving, settings.alignment, fixed_brain.shown, moving_brain.shown, initial_transform, clock.within
-    )
-    fixed_canonical, moving_canonical = for_both(
-        sample_on_canonical,
-        (fixed, alignment.fixed_to_canonical, fixed_brain.shown),
-        (moving, alignment.moving_to_canonical, moving_brain.shown),
-    )
-    brain = fixed_canonical > 0
+    masks = (fixed_brain.shown, moving_brain.shown)
+
+    def sampled(alignment: Alignment) -> tuple[np.ndarray, np.ndarray]:
+        maps = (alignment.fixed_to_canonical, alignment.moving_to_canonical)
+        return for_both(sample_on_canonical, *zip((fixed, moving), maps, masks, strict=True))
+
+    alignment = align(fixed, moving, settings.alignment, *masks, initial_transform, clock.within)
+    fixed_canonical, moving_canonical = sampled(alignment)
     if settings.contrast == "auto":
         same = have_same_contrast(fixed_canonical, moving_canonical)
         settings = dataclasses.replace(settings, contrast="same" if same else "different")
+    if settings.contrast == "different" and settings.alignment in ("affine", "rigid"):
+        # Correlation aligns two contrasts by millimetres less well than one.
+        fixed_as_t1 = scan_as_t1(fixed, fixed_canonical, alignment.fixed_to_canonical)
+        moving_as_t1 = scan_as_t1(moving, moving_canonical, alignment.moving_to_canonical)
+        alignment = align(fixed_as_t1, moving_as_t1, settings.alignment, *masks, initial_transform, clock.within)
+        fixed_canonical, moving_canonical = sampled(alignment)
+    brain = fixed_canonical > 0
     fixed_seen, moving_seen = fixed_canonical, moving_canonical
     if settings.contrast == "different":
         fixed_seen, moving_seen = as_t1(fixed_canonical), as_t1(moving_canonical)
@@ -121,9 +128,8 @@ def register(
         settings=settings,
         clock=clock,
     )
-
     if settings.contrast == "different":
-        found = _unless_less_similar(found, fixed=_tensor(fixed_canonical), moving=_tensor(moving_canonical))
+        found = _across_contrasts(found, fixed=_tensor(fixed_canonical), moving=_tensor(moving_canonical))
 
     clock.begin(FIELD)
     totals = [array_of(compose_all(found.flows[:count])[0]) for count in range(1, len(found.flows))]
@@ -236,17 +242,19 @@ def _unless_harmful(flows: list[Tensor], *, fixed: Tensor, moving: Tensor) -> tu
     return flows, total
 
 
-def _unless_less_similar(found: CanonicalFlows, *, fixed: Tensor, moving: Tensor) -> CanonicalFlows:
-    """Add the warning about contrasts; replace the flows by zeros where they make the scans themselves less alike.
+def _across_contrasts(found: CanonicalFlows, *, fixed: Tensor, moving: Tensor) -> CanonicalFlows:
+    """Remove folds of flows between scans of different contrasts; keep the flows only where they make the scans alike.
 
-    The flows were computed on intensities that come from the template, so they are judged by a measure that has seen
-    neither: the self-similarity of the two scans as they are.
+    They were computed on intensities that come from the template, so they are judged by a measure that has seen neither
+    the template nor the network: the self-similarity of the two scans as they are.
     """
-    warped = warp(moving, compose_all(found.flows))
-    if self_similarity_distance(fixed, warped) <= self_similarity_distance(fixed, moving):
-        return dataclasses.replace(found, warnings=(*found.warnings, DIFFERENT_CONTRASTS))
-    flows = [torch.zeros_like(flow) for flow in found.flows]
-    return dataclasses.replace(found, flows=flows, warnings=(STEPS_LEFT_OUT, DIFFERENT_CONTRASTS))
+    flows = remove_folds(found.flows, PRESETS["accurate"].folds_allowed)
+    total = compose_all(flows)
+    warnings = (*found.warnings, DIFFERENT_CONTRASTS)
+    if self_similarity_distance(fixed, warp(moving, total)) > self_similarity_distance(fixed, moving):
+        flows, total = [torch.zeros_like(flow) for flow in flows], torch.zeros_like(total)
+        warnings = (STEPS_LEFT_OUT, DIFFERENT_CONTRASTS)
+    return dataclasses.replace(found, flows=flows, total=total, warnings=warnings)
 
 
 @dataclass(frozen=True, eq=False)

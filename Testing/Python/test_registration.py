@@ -335,17 +335,18 @@ def test_labels_are_saved_with_the_result_and_both_masks_beside_it(tmp_path, sim
 
 
 @pytest.mark.slow
-def test_another_contrast_is_recognised_matched_without_the_network_and_never_called_good(simulated, points):
+def test_another_contrast_is_recognised_matched_as_t1_and_never_called_good(simulated, points):
     values = sitk.GetArrayFromImage(sitk.ReadImage(str(simulated.moving)))
     inverted = sitk.GetImageFromArray(np.where(values > 0, 280 - values.astype(np.int16), 0).astype(np.int16))
     inverted.CopyInformation(sitk.ReadImage(str(simulated.moving)))
-    found = register(simulated.fixed, inverted, preset="fast", refinement_iterations=60)
+    found = register(simulated.fixed, inverted, preset="fast")
+    same = register(simulated.fixed, simulated.moving, preset="fast")
 
     def error(transform: sitk.Transform) -> float:
         return float(np.linalg.norm(mapped(transform, points) - mapped(simulated.truth, points), axis=1).mean())
 
     assert found.provenance.settings["contrast"] == "different"
-    assert "network" not in found.quality.seconds
-    assert error(found.transform) < 0.9 * error(found.alignment.fixed_to_moving)
+    assert error(found.transform) < error(found.alignment.fixed_to_moving)
+    assert error(found.transform) < error(same.transform) + 1.0
     assert found.quality.verdict == "look at it"
     assert any("differ in contrast" in reason for reason in found.quality.reasons)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
-from .canonical import template
+from .canonical import canonical_grid, template
 from .likeness import block_means
 
 WHOLLY = 0.9  # fraction of a block that has to be brain in both
@@ -81,6 +81,22 @@ def as_t1(scan: np.ndarray) -> np.ndarray:
     stretch = average[both].std() / max(float(mapped[both].std()), 1e-6)
     mapped = average[both].mean() + (mapped - mapped[both].mean()) * stretch
     return np.clip(mapped, DARK, 1) * np.clip(scan / EDGE, 0, 1)
+
+
+def scan_as_t1(scan: sitk.Image, canonical: np.ndarray, to_canonical: sitk.Transform) -> sitk.Image:
+    """Give a scan the intensities of T1 (see `as_t1`), on its own grid.
+
+    Args:
+        scan: the scan.
+        canonical: the scan on the canonical grid, as `as_t1` takes it.
+        to_canonical: from the scan's world to the canonical world (LPS mm).
+
+    Returns:
+        float32, 0 outside the canonical grid.
+    """
+    mapped = sitk.GetImageFromArray(np.ascontiguousarray(as_t1(canonical).transpose(2, 1, 0)))
+    mapped.CopyInformation(canonical_grid())
+    return sitk.Resample(mapped, scan, to_canonical, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
 
 
 def _evenly_bright(scan: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ULAERegistrationLib.flows.self_similarity import self_similarity
+from ULAERegistrationLib.flows.self_similarity import self_similarity, self_similarity_distance
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +48,11 @@ def test_another_place_has_other_descriptors(image) -> None:
 
 def test_a_constant_image_is_alike_everywhere() -> None:
     assert (self_similarity(torch.full((1, 1, 8, 8, 8), 0.7)) == 1).all()
+
+
+def test_the_distance_sees_a_shift_and_not_a_contrast() -> None:
+    image = torch.nn.functional.interpolate(
+        torch.rand(1, 1, 6, 6, 6, generator=torch.Generator().manual_seed(1)), size=(24, 24, 24), mode="trilinear"
+    )
+    assert self_similarity_distance(image, 1 - image) < 1e-4
+    assert self_similarity_distance(image, 1 - image.roll(4, 2)) > 0.01

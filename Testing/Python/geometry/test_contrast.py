@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from ULAERegistrationLib.geometry.canonical import template, template_mask
-from ULAERegistrationLib.geometry.contrast import have_same_contrast, intensity_correlation
+from ULAERegistrationLib.geometry.canonical import sample_on_canonical, template, template_mask
+from ULAERegistrationLib.geometry.contrast import as_t1, have_same_contrast, intensity_correlation, scan_as_t1
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +36,51 @@ def test_the_same_anatomy_inverted_has_another(brain) -> None:
 def test_brains_that_do_not_overlap_are_never_called_alike(brain) -> None:
     assert intensity_correlation(brain, np.zeros_like(brain)) == 0
     assert intensity_correlation(np.ones_like(brain), brain) == 0
+
+
+def inverted(brain: np.ndarray) -> np.ndarray:
+    """Bright fluid and dark white matter, as in T2."""
+    return np.where(brain > 0.05, 1.05 - brain, 0).astype(np.float32)
+
+
+@pytest.mark.parametrize("contrast", [lambda brain: brain, inverted, lambda brain: brain * (1.6 - brain)])
+def test_a_scan_of_any_contrast_gets_the_intensities_of_t1(brain, contrast) -> None:
+    mapped = as_t1(contrast(brain))
+    inside = brain > 0.1
+    assert np.corrcoef(mapped[inside], brain[inside])[0, 1] > 0.9
+    assert (mapped[contrast(brain) == 0] == 0).all()
+    assert 0 <= mapped.min() <= mapped.max() <= 1
+
+
+def test_t1_is_hardly_changed_when_it_lies_a_little_off(brain) -> None:
+    """The alignment is never exact, which draws the means of all intensities together; the stretching undoes this."""
+    shifted = np.roll(brain, (2, 3, -2), (0, 1, 2))
+    inside = shifted > 0.2
+    assert np.abs(as_t1(shifted) - shifted / np.percentile(brain[brain > 0], 99.9))[inside].mean() < 0.06
+
+
+def test_what_is_no_brain_stays_as_it_is(brain) -> None:
+    for image in (np.zeros_like(brain), 0.7 * (brain > 0.05)):
+        assert np.array_equal(as_t1(image), image)
+
+
+def test_a_scan_gets_the_intensities_of_t1_on_its_own_grid(brain) -> None:
+    """Oblique, anisotropic and left-handed."""
+    turn = sitk.AffineTransform(3)
+    turn.Rotate(0, 1, 0.3)
+    turn.Translate((5.0, -3.0, 4.0))
+    grid = sitk.Image(110, 120, 70, sitk.sitkFloat32)
+    grid.SetSpacing((1.6, 1.7, 2.5))
+    grid.SetDirection(np.diag([-1, 1, 1]).ravel().tolist())
+    grid.SetOrigin((90.0, -110.0, -80.0))
+    average = sitk.GetImageFromArray(inverted(brain).transpose(2, 1, 0))
+    average.CopyInformation(template())
+    scan = sitk.Resample(average, grid, turn)
+    canonical = sample_on_canonical(scan, turn)
+    mapped = scan_as_t1(scan, canonical, turn)
+    expected = sitk.Resample(sitk.Cast(template(), sitk.sitkFloat32), grid, turn)
+    found, wanted = (sitk.GetArrayFromImage(image) for image in (mapped, expected))
+    assert mapped.GetSize() == grid.GetSize()
+    assert mapped.GetDirection() == grid.GetDirection()
+    inside = wanted > 30
+    assert np.corrcoef(found[inside], wanted[inside])[0, 1] > 0.9
