@@ -43,6 +43,16 @@ def inverted(brain: np.ndarray) -> np.ndarray:
     return np.where(brain > 0.05, 1.05 - brain, 0).astype(np.float32)
 
 
+def test_t2_and_flair_are_told_apart_although_both_show_grey_matter_brighter_than_white(brain) -> None:
+    """Thick slices hide how they differ from place to place; what is bright and what is dark does not change."""
+    flair = np.interp(brain, (0, 0.2, 0.5, 0.9), (0, 0.2, 0.8, 0.65)).astype(np.float32)
+    t2 = inverted(brain)
+    for scan in (flair, t2):
+        assert have_same_contrast(scan, 0.8 * scan)
+    thick = [np.repeat(scan[..., ::5], 5, axis=2) for scan in (flair, t2)]
+    assert not have_same_contrast(*thick)
+
+
 @pytest.mark.parametrize("contrast", [lambda brain: brain, inverted, lambda brain: brain * (1.6 - brain)])
 def test_a_scan_of_any_contrast_gets_the_intensities_of_t1(brain, contrast) -> None:
     mapped = as_t1(contrast(brain))
