@@ -16,7 +16,7 @@ from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.files.transforms import write_transform
 from ULAERegistrationLib.files.volumes import read_mask
 from ULAERegistrationLib.flows.refinement import refine
-from ULAERegistrationLib.flows.warp import compose_all, downsample_image
+from ULAERegistrationLib.flows.warp import compose_all, downsample_image, warp
 from ULAERegistrationLib.geometry.alignment import align
 from ULAERegistrationLib.geometry.brain import cut_sides, find_brain
 from ULAERegistrationLib.geometry.canonical import template
@@ -26,7 +26,8 @@ from ULAERegistrationLib.network.brain_extraction import extract_brain
 from ULAERegistrationLib.network.weights import load_network
 from ULAERegistrationLib.overlap import dice
 from ULAERegistrationLib.progress import STAGES
-from ULAERegistrationLib.registration import canonical_flows
+from ULAERegistrationLib.quality import STEPS_LEFT_OUT
+from ULAERegistrationLib.registration import DIFFERENT_CONTRASTS, CanonicalFlows, _across_contrasts, canonical_flows
 from ULAERegistrationLib.settings import RegistrationSettings
 from ULAERegistrationLib.simulation import SimulatedPair, paint_head
 from ULAERegistrationLib.tensors import tensor_of
@@ -332,6 +333,18 @@ def test_labels_are_saved_with_the_result_and_both_masks_beside_it(tmp_path, sim
         overlap = sitk.LabelOverlapMeasuresImageFilter()
         overlap.Execute(mask, sitk.Cast(sitk.ReadImage(str(getattr(simulated, f"{role}_mask"))), sitk.sitkUInt8))
         assert overlap.GetDiceCoefficient() > 0.9
+
+
+def test_flows_that_make_scans_of_two_contrasts_less_alike_move_nothing():
+    scan = torch.nn.functional.interpolate(torch.rand(1, 1, 12, 12, 12), size=[48] * 3, mode="trilinear")
+    away = torch.full((1, 3, 48, 48, 48), 4.0)
+    found = CanonicalFlows([away, away * 0, away * 0], away, (), "cpu", "float32")
+    left = _across_contrasts(found, fixed=scan, moving=1 - scan)
+    assert not any(flow.any() for flow in (*left.flows, left.total))
+    assert left.warnings == (STEPS_LEFT_OUT, DIFFERENT_CONTRASTS)
+    kept = _across_contrasts(found, fixed=warp(scan, away), moving=1 - scan)
+    assert torch.equal(kept.total, away)
+    assert kept.warnings == (DIFFERENT_CONTRASTS,)
 
 
 @pytest.mark.slow

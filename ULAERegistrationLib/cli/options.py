@@ -85,7 +85,7 @@ def add_settings(command: argparse.ArgumentParser) -> None:
         "--iterations",
         type=int,
         metavar="N",
-        help="most refinement steps (default: the preset's; with few, the network alone is better)",
+        help="most refinement steps; default: the preset's",
     )
     command.add_argument("--smoothness", type=float, default=1.0, metavar="X", help="of the refinement; default: 1")
     command.add_argument("--quiet", action="store_true", help="say nothing unless it fails")
