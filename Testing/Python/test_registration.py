@@ -18,18 +18,15 @@ from ULAERegistrationLib.files.volumes import read_mask
 from ULAERegistrationLib.flows.refinement import refine
 from ULAERegistrationLib.flows.warp import compose_all, downsample_image, warp
 from ULAERegistrationLib.geometry.alignment import align
-from ULAERegistrationLib.geometry.brain import cut_sides, find_brain
 from ULAERegistrationLib.geometry.canonical import template
 from ULAERegistrationLib.geometry.frame import CANONICAL_ORIGIN
 from ULAERegistrationLib.geometry.resampling import resample
-from ULAERegistrationLib.network.brain_extraction import extract_brain
 from ULAERegistrationLib.network.weights import load_network
 from ULAERegistrationLib.overlap import dice
 from ULAERegistrationLib.progress import STAGES
 from ULAERegistrationLib.quality import STEPS_LEFT_OUT
 from ULAERegistrationLib.registration import DIFFERENT_CONTRASTS, CanonicalFlows, _across_contrasts, canonical_flows
 from ULAERegistrationLib.settings import RegistrationSettings
-from ULAERegistrationLib.simulation import SimulatedPair, paint_head
 from ULAERegistrationLib.tensors import tensor_of
 
 
@@ -56,26 +53,6 @@ def mean_dice(labels: sitk.Image, path) -> float:
 
 def read_array(path) -> np.ndarray:
     return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-
-
-def test_the_subject_that_slicer_offers_as_sample_data_is_the_simulated_one(simulated):
-    shipped = read_array(
-        Path(__file__).parents[2] / "ULAERegistration/Resources/SampleData/ULAESimulatedSubject.nii.gz"
-    )
-    difference = shipped.astype(float) - read_array(simulated.fixed)
-    assert np.abs(difference).max() <= 1  # other processors round otherwise
-
-
-def test_the_head_that_the_demo_paints_has_its_brain_where_the_true_map_holds_and_it_is_found(simulated):
-    subject, brain = sitk.ReadImage(str(simulated.fixed)), sitk.ReadImage(str(simulated.fixed_mask))
-    head = paint_head(SimulatedPair(subject, template(), simulated.truth, brain))
-    inside = sitk.GetArrayViewFromImage(brain) > 0
-    kept = sitk.Resample(head, subject, sitk.Transform(), sitk.sitkNearestNeighbor)
-    assert (sitk.GetArrayViewFromImage(kept)[inside] == sitk.GetArrayViewFromImage(subject)[inside]).all()
-    found = find_brain(head, extract_brain)
-    assert cut_sides(found) == []
-    mask = sitk.Resample(brain, head, sitk.Transform(), sitk.sitkNearestNeighbor)
-    assert dice(sitk.GetArrayFromImage(found), sitk.GetArrayFromImage(mask))[1] > 0.95
 
 
 def test_the_true_map_is_found(registration, simulated, points):

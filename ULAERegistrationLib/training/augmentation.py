@@ -104,8 +104,7 @@ class Augmentation:
             for label_map, own in zip(labels or (), (own_fixed, own_moving), strict=False)
         ]
         fixed_labels, moving_labels = label_maps or (None, None)
-        # Without this fraction no random number is drawn for it, and older runs can be resumed.
-        seen = [self._as_seen(image, random) for image in pair] if self.contrasts else pair
+        seen = [self._as_seen(image, random) for image in pair]
         return Pair(
             fixed=pair[0],
             moving=pair[1],

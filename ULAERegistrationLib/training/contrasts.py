@@ -63,10 +63,10 @@ def recolour(image: Tensor, random: torch.Generator) -> Tensor:
     mapped = fluid + (grey - fluid) * ((image - low) / (middle - low)).clamp(0, 1)
     mapped = mapped + (white - grey) * ((image - middle) / (high - middle)).clamp(0, 1)
     mapped = mapped * (image / EDGE).clamp(max=1)
-    return _thick_slices(mapped, random) if torch.rand((), generator=random) < 0.5 else mapped
+    return _mean_slices(mapped, random) if torch.rand((), generator=random) < 0.5 else mapped
 
 
-def _thick_slices(image: Tensor, random: torch.Generator) -> Tensor:
+def _mean_slices(image: Tensor, random: torch.Generator) -> Tensor:
     """Average over slices of 2 to 5 voxels along one axis, in most cases axial ones, and interpolate between them."""
     thickness = int(torch.randint(2, 6, (), generator=random))
     axis = 2 if torch.rand((), generator=random) < 0.6 else int(torch.randint(3, (), generator=random))
