@@ -120,12 +120,23 @@ class Brains:
         """Return a labelled person's label map, uint8 `[L, P, S]`."""
         return self._labels[person]
 
-    def label_map(self, person: str, voxel_mm: int = 1) -> Tensor:
-        """Return the label map on the grid of `image`, float32 `[1, 1, L, P, S]`, subsampled instead of averaged."""
-        middle = slice(voxel_mm // 2, None, voxel_mm)
-        return downsample_image(self._labels[person][middle, middle, middle].to(self.device).float()[None, None], 1)
+    def cortical_map(self, person: str, voxel_mm: int = 1) -> Tensor:
+        """Return a person's cortical labels on the grid of `image`, float32 `[1, 1, L, P, S]`; all else is 0."""
+        labels = self._labels[person].to(self.device)
+        cortical = NUMBERINGS[source_of(person)].cortical
+        return _subsampled(torch.where((labels >= cortical.start) & (labels < cortical.stop), labels, 0), voxel_mm)
+
+    def tissue_map(self, head: int, voxel_mm: int = 1) -> Tensor:
+        """Return the tissues of one of the heads on the grid of `image`, float32 `[1, 1, L, P, S]`."""
+        return _subsampled(self.tissues[head], voxel_mm)
 
     def validation_pairs(self) -> list[tuple[str, str]]:
         """Return all ordered pairs (fixed, moving) of validation people of one source, whose labels compare."""
         people = self.validation_people
         return [(f, m) for f in people for m in people if f != m and source_of(f) == source_of(m)]
+
+
+def _subsampled(labels: Tensor, voxel_mm: int) -> Tensor:
+    """Take the middle label of each voxel of a coarser grid, as labels cannot be averaged."""
+    middle = slice(voxel_mm // 2, None, voxel_mm)
+    return downsample_image(labels[middle, middle, middle].float()[None, None], 1)

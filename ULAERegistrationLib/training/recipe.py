@@ -39,12 +39,14 @@ class TrainingSettings:
         smoothness: the paper's lambda (equation 5).
         folding: weight of the penalty on negative Jacobian determinants.
         known: weight of the error of the flow, for pairs whose true flow is known (see `Augmentation.known`).
-        labels: weight of the label term, one minus the soft Dice of warped manual labels of training people; 0, or
+        labels: weight of the label term, one minus the soft Dice of warped labels of training people or heads; 0, or
             packed data without labels, trains without it.
         labels_a_step: number of labels, drawn at random, that count in one step.
         label_grids: the voxel sizes, relative to the phase's grid, on which the label term is computed. A coarse one
             reaches farther, a fine one is more exact.
         one_protocol: fraction of pairs that are drawn from people whose labels compare, if labels are used.
+        painted_pairs: fraction of pairs that are two brains painted from label maps of heads, where the packed data has
+            some; their tissues are labels.
         validation_people: names of people who are not trained on and whose labels choose the checkpoint. Names that the
             packed data lacks are ignored; a run on other data has to name its own.
         average: decay per step of the running average of the weights, which is validated and saved.
@@ -65,6 +67,7 @@ class TrainingSettings:
     labels_a_step: int = 12
     label_grids: tuple[int, ...] = (2,)
     one_protocol: float = 0.8
+    painted_pairs: float = 0.0
     validation_people: tuple[str, ...] = VALIDATION_PEOPLE
     average: float = 0.997
     precision: str = "bfloat16"

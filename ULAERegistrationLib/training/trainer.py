@@ -17,7 +17,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..dataset.regions import NUMBERINGS
 from ..errors import RegistrationError
 from ..files.writing import whole_or_nothing
 from ..flows.warp import compose_all, downsample_image, warp
@@ -139,7 +138,10 @@ class Trainer:
 
     def _pair(self, images: Tensor, voxel_mm: int) -> Pair:
         augmentation = self.settings.augmentation
-        if self._teaches_labels and torch.rand((), generator=self.random) < self.settings.one_protocol:
+        kind = torch.rand((), generator=self.random).item()
+        if kind < self.settings.painted_pairs and len(self.brains.tissues) > 1:
+            return self._painted_pair(voxel_mm)
+        if self._teaches_labels and kind < self.settings.painted_pairs + self.settings.one_protocol:
             return self._labelled_pair(images, voxel_mm)
         i, j = torch.randperm(len(images), generator=self.random)[:2].tolist()
         moving = self._brain(images, i, voxel_mm)
@@ -161,7 +163,9 @@ class Trainer:
         groups = list(self.brains.labelled.values())
         group = groups[torch.randint(len(groups), (), generator=self.random)]
         i, j = (group[k] for k in torch.randperm(len(group), generator=self.random)[:2])
-        fixed_labels, moving_labels = (self.brains.label_map(self.brains.training_people[k], voxel_mm) for k in (i, j))
+        fixed_labels, moving_labels = (
+            self.brains.cortical_map(self.brains.training_people[k], voxel_mm) for k in (i, j)
+        )
         return self.settings.augmentation(
             fixed=images[i : i + 1],
             moving=images[j : j + 1],
@@ -169,30 +173,42 @@ class Trainer:
             labels=(fixed_labels, moving_labels),
         )
 
+    def _painted_pair(self, voxel_mm: int) -> Pair:
+        """Make a pair of two brains that are painted from label maps, with their tissues as labels."""
+        i, j = torch.randperm(len(self.brains.tissues), generator=self.random)[:2].tolist()
+        return self.settings.augmentation(
+            fixed=self._painted(i, voxel_mm),
+            moving=self._painted(j, voxel_mm),
+            random=self.random,
+            labels=(self.brains.tissue_map(i, voxel_mm), self.brains.tissue_map(j, voxel_mm)),
+        )
+
     def _label_term(self, pair: Pair, flow: Tensor) -> Tensor:
-        """Compute the label distance of some cortical labels that both images have; 0 for a pair without labels."""
+        """Compute the label distance of some labels that both images have; 0 for a pair without labels."""
         if pair.fixed_labels is None or pair.moving_labels is None:
             return flow.new_zeros(())
         held = set(pair.fixed_labels.unique().int().tolist()) & set(pair.moving_labels.unique().int().tolist())
-        cortical = sorted(label for label in held if any(label in n.cortical for n in NUMBERINGS.values()))
-        if not cortical:
+        labels = sorted(held - {0})
+        if not labels:
             return flow.new_zeros(())
-        drawn = torch.randperm(len(cortical), generator=self.random)[: self.settings.labels_a_step]
+        drawn = torch.randperm(len(labels), generator=self.random)[: self.settings.labels_a_step]
         return label_distance(
             flow,
             fixed_labels=pair.fixed_labels,
             moving_labels=pair.moving_labels,
-            chosen=[cortical[k] for k in drawn],
+            chosen=[labels[k] for k in drawn],
             grids=self.settings.label_grids,
         )
 
     def _brain(self, images: Tensor, index: int, voxel_mm: int) -> Tensor:
         """Return the image of a training person or, at random, a synthetic brain."""
-        heads = self.brains.tissues
+        heads = len(self.brains.tissues)
         if not heads or torch.rand((), generator=self.random) >= self.settings.augmentation.synthetic:
             return images[index : index + 1]
-        head = heads[torch.randint(len(heads), (), generator=self.random)]
-        return downsample_image(synthesise(head, self.random), voxel_mm)
+        return self._painted(int(torch.randint(heads, (), generator=self.random)), voxel_mm)
+
+    def _painted(self, head: int, voxel_mm: int) -> Tensor:
+        return downsample_image(synthesise(self.brains.tissues[head], self.random), voxel_mm)
 
     def averaged_network(self) -> ULAENet:
         """Return a network with the running average of the weights."""

@@ -235,6 +235,29 @@ def test_labels_teach_only_where_they_are_asked_for_and_there(tmp_path, brains):
     assert plain._step(images, SETTINGS.phases[0])["labels"] == 0
 
 
+def test_the_tissues_of_painted_pairs_teach_as_labels_do(tmp_path, packed):
+    brains = Brains(packed, VALIDATION_PEOPLE)
+    generator = torch.Generator().manual_seed(2)
+    blocks = torch.randint(0, 4, (2, 5, 6, 5), generator=generator).repeat_interleave(32, 1)
+    brains.tissues = list(blocks.repeat_interleave(32, 2).repeat_interleave(32, 3).byte())
+    settings = replace(SETTINGS, labels=1.5, one_protocol=0.0, painted_pairs=1.0)
+    trainer = Trainer(tmp_path, brains, settings, log=lambda line: None)
+    images = brains.training_set(4)
+    pair = trainer._pair(images, 4)
+    assert pair.flow is None
+    assert set(pair.fixed_labels.unique().tolist()) == {0, 1, 2, 3}
+    shown = [pair.fixed[pair.fixed_labels == tissue].mean() for tissue in (1, 2, 3)]  # white matter, cortex, ventricle
+    assert shown[0] > shown[1] + 0.1 > shown[2] + 0.2
+    assert 0 < trainer._step(images, SETTINGS.phases[0])["labels"] < 1
+
+
+def test_only_the_cortical_labels_of_a_protocol_are_taught(packed):
+    brains = Brains(packed, VALIDATION_PEOPLE)
+    labels = brains.labels("nirep-na01")
+    labels[:80], labels[80:] = 40, 7  # NIREP's cortical labels are 1 to 32
+    assert brains.cortical_map("nirep-na01", 4).unique().tolist() == [0, 7]
+
+
 def test_a_run_names_its_own_validation_people(tmp_path, packed):
     settings = replace(SETTINGS, validation_people=("nirep-na01", "nirep-na02"))
     brains = Brains(packed, settings.validation_people)
