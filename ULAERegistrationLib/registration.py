@@ -29,6 +29,7 @@ from .geometry.contrast import as_t1, have_same_contrast, scan_as_t1
 from .geometry.likeness import likeness
 from .geometry.resampling import resample
 from .geometry.transforms import total_transform
+from .network.devices import with_fallback
 from .network.extractors import extract_brain_with
 from .network.predict import predict_flows
 from .network.ulaenet import ULAENet
@@ -224,9 +225,23 @@ def canonical_flows(
         warnings = (STEPS_LEFT_OUT,)
     if PRESETS[settings.preset].refines:
         clock.begin(REFINEMENT)
-        refined = refine(flows, fixed=fixed, moving=moving, settings=settings, progress=clock.within)
+        refined = _refined(flows, fixed, moving, settings, prediction.device, clock)
         flows, total = _unless_harmful(refined, fixed=fixed, moving=moving)
     return CanonicalFlows(flows, total, warnings, prediction.device, prediction.precision)
+
+
+def _refined(
+    flows: list[Tensor], fixed: Tensor, moving: Tensor, settings: RegistrationSettings, device: str, clock: StageClock
+) -> list[Tensor]:
+    """Refine on CUDA where the network ran there, else on the CPU, whose operations MPS lacks in part."""
+
+    def run(place: torch.device, _: torch.dtype) -> list[Tensor]:
+        there = [flow.to(place) for flow in flows]
+        refined = refine(there, fixed=fixed, moving=moving, settings=settings, progress=clock.within)
+        return [flow.cpu() for flow in refined]
+
+    place = torch.device("cuda" if device == "cuda" else "cpu")
+    return with_fallback(run, place, None, lambda message: clock.within(0.0, message))
 
 
 def _unless_harmful(flows: list[Tensor], *, fixed: Tensor, moving: Tensor) -> tuple[list[Tensor], Tensor]:

@@ -131,7 +131,7 @@ def _convolve(
 def with_fallback(
     run: Callable[[torch.device, torch.dtype], Result],
     device: torch.device,
-    dtype: torch.dtype,
+    dtype: torch.dtype | None,
     tell: Callable[[str], None],
 ) -> Result:
     """Call `run`; where a GPU's memory does not suffice, call it again in half precision and then on the CPU.
@@ -140,7 +140,7 @@ def with_fallback(
 
     Args:
         run: the computation, given a device and a number type.
-        device, dtype: those of the first attempt.
+        device, dtype: those of the first attempt; None takes the type that "auto" stands for.
         tell: called with one sentence before every further attempt.
 
     Returns:
