@@ -25,12 +25,16 @@ from .affine_search import CorrelationSearch
 from .brain import background_value, looks_unstripped
 from .canonical import template, template_mask
 from .frame import CANONICAL_ORIGIN, CANONICAL_SIZE
+from .gaps import gaps
 
 FINEST = 2.0  # mm, side of the search's voxels; 1 mm takes eight times as long and gives no better label overlap
 SEARCH_SIZE = (104, 120, 104)  # number of these voxels, around the centre of mass
 LEVELS = ((4, 5.0), (2, 3.0), (1, 1.5))  # voxels averaged along each axis, and the Gaussian's sigma before that (mm)
 TILTS = np.deg2rad((-30, 0, 30))  # rotations about each body axis from which the search starts
 HEAD_RAISES = (0.0, 30.0, 60.0)  # mm: starting heights of the brain's centre of mass above the head's
+BRAIN = 0.1  # of the image's brightness; brighter voxels are brain or head
+GAP_PASSES = 5  # of the finest level, each without the gaps that the one before has shown
+GAP_CHANGE = 0.002  # of the region of comparison: where gaps change by less, they are known
 POOR_CORRELATION = 0.7
 
 
@@ -168,7 +172,7 @@ class _Brain:
         grid.SetOrigin((centre - half).tolist())
         image = sitk.Resample(scan, grid)
         image.SetOrigin((-half).tolist())
-        return cls(image, _near(sitk.GetArrayViewFromImage(image) > 0.1), to_world, is_head)
+        return cls(image, _near(sitk.GetArrayViewFromImage(image) > BRAIN), to_world, is_head)
 
     def located_in(self, template: _Brain) -> tuple[np.ndarray, float]:
         """Register this scan to the template.
@@ -180,13 +184,13 @@ class _Brain:
         starts = [_start(tilts, lift) for tilts in product(TILTS, repeat=3) for lift in raises]
         domain = template.domain
         if self.is_head:
-            domain = sitk.GetArrayViewFromImage(_template_brain().image) > 0.1
-        coarse, middle, fine = (CorrelationSearch(template.level(level), self.level(level), domain) for level in LEVELS)
+            domain = sitk.GetArrayViewFromImage(_template_brain().image) > BRAIN
+        coarse, middle = (CorrelationSearch(template.level(level), self.level(level), domain) for level in LEVELS[:2])
         found = [coarse.maximise(start, "similarity", 12) for start in starts]
         found.sort(key=lambda item: -item[1])
         found = [middle.maximise(start, "affine", 12) for start, _ in found[:4]]
         best, _ = max(found, key=lambda item: item[1])
-        best, correlation = fine.maximise(best, "affine", 15)
+        best, correlation = self._finely_matched(template, best, "affine", domain)
         return template.to_world @ np.linalg.inv(self.to_world @ best), correlation
 
     def matched_to(
@@ -208,11 +212,42 @@ class _Brain:
         if freedom == "rigid":
             left, _, right = np.linalg.svd(best[:3, :3])
             best[:3, :3] = left @ right
-        correlation = 0.0
-        for level in LEVELS[1:]:
-            matching = CorrelationSearch(fixed.level(level), self.level(level), domain)
-            best, correlation = matching.maximise(best, freedom, 15)
+        middle = CorrelationSearch(fixed.level(LEVELS[1]), self.level(LEVELS[1]), domain)
+        best, _ = middle.maximise(best, freedom, 15)
+        best, correlation = self._finely_matched(fixed, best, freedom, domain)
         return self.to_world @ best @ np.linalg.inv(fixed.to_world), correlation
+
+    def _finely_matched(
+        self, fixed: _Brain, start: np.ndarray, freedom: str, domain: np.ndarray
+    ) -> tuple[np.ndarray, float]:
+        """Maximise the correlation on the finest level, anew without what one of two brains lacks.
+
+        An affine map would be stretched until the other brain covers the gap.
+
+        Args:
+            fixed, freedom, domain: as of `matched_to`.
+            start: 4 x 4 from the fixed scan's own frame to this scan's own frame.
+
+        Returns:
+            The map in the form of `start`, and the correlation reached.
+        """
+        level, compared = LEVELS[-1], domain
+        best = start
+        for _ in range(GAP_PASSES):
+            search = CorrelationSearch(fixed.level(level), self.level(level), compared)
+            best, correlation = search.maximise(best, freedom, 15)
+            if fixed.is_head or self.is_head:
+                break
+            before, compared = compared, domain & ~self._gaps(fixed, best)
+            if np.count_nonzero(before ^ compared) < GAP_CHANGE * np.count_nonzero(domain):
+                break
+        return best, correlation
+
+    def _gaps(self, fixed: _Brain, to_this: np.ndarray) -> np.ndarray:
+        """Find what either of two brains lacks, bool [z, y, x] on the fixed one's grid (see `gaps`)."""
+        there = sitk.Resample(self.image, fixed.image, to_transform(to_this), sitk.sitkLinear, 0.0)
+        first, second = (sitk.GetArrayViewFromImage(image) > BRAIN for image in (fixed.image, there))
+        return gaps(first, second, FINEST)
 
     def level(self, level: tuple[int, float]) -> sitk.Image:
         """Return the image smoothed and downsampled for one of `LEVELS`; each is computed once."""
@@ -233,7 +268,7 @@ def _start(tilts: tuple[float, float, float], lift: float) -> np.ndarray:
 
 def _centre(image: sitk.Image) -> np.ndarray:
     """Compute the centre of mass of the foreground, in the image's own frame (mm)."""
-    foreground = sitk.GetArrayViewFromImage(image) > 0.1
+    foreground = sitk.GetArrayViewFromImage(image) > BRAIN
     total = foreground.sum()
     index = [
         (foreground.sum(axis=tuple(other for other in range(3) if other != axis)) @ np.arange(foreground.shape[axis]))

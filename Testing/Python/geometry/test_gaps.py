@@ -1,0 +1,63 @@
+"""What one of two brains lacks is found, and does not mislead the alignment."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from ULAERegistrationLib.geometry import alignment
+from ULAERegistrationLib.geometry.affine import to_matrix
+from ULAERegistrationLib.geometry.alignment import align
+from ULAERegistrationLib.geometry.canonical import template
+from ULAERegistrationLib.geometry.gaps import MARGIN_MM, gaps
+
+SIZE = 60
+
+
+@pytest.fixture
+def ball() -> np.ndarray:
+    return _distance_from(SIZE // 2) < 25
+
+
+def _distance_from(middle: int) -> np.ndarray:
+    return np.linalg.norm(np.indices((SIZE,) * 3) - middle, axis=0)
+
+
+def test_two_whole_brains_whose_surfaces_and_ventricles_differ_have_no_gap(ball):
+    larger, hollow = _distance_from(SIZE // 2) < 28, ball & (_distance_from(SIZE // 2) > 8)
+    assert not gaps(ball, larger, 1.0).any()
+    assert not gaps(ball, hollow, 1.0).any()
+    assert not gaps(ball, np.roll(ball, 3, 0), 1.0).any()
+
+
+@pytest.mark.parametrize("voxel_mm", [1.0, 2.0])
+def test_what_either_brain_lacks_is_found_with_a_margin(ball, voxel_mm):
+    cut = ball.copy()
+    cut[40:] = False  # a cap of 14 voxels
+    found = gaps(ball, cut, voxel_mm)
+    assert np.array_equal(found, gaps(cut, ball, voxel_mm))
+    depth = SIZE // 2
+    first = int(np.flatnonzero(found[:, depth, depth])[0])
+    assert 40 - first == pytest.approx(MARGIN_MM / voxel_mm, abs=1)
+    assert found[40:50, depth, depth].all()
+    assert not found[: SIZE // 2 - 3].any()
+
+
+@pytest.mark.slow
+def test_a_brain_without_a_corner_is_not_stretched_to_fill_it(monkeypatch):
+    monkeypatch.setattr(alignment, "TILTS", (0.0,))
+    whole = sitk.BinShrink(template(), [2, 2, 2])
+    values = sitk.GetArrayFromImage(whole)
+    _, y, x = np.indices(values.shape)
+    values[x + y > np.quantile((x + y)[values > 0], 0.9)] = 0  # left and behind
+    cut = sitk.GetImageFromArray(values)
+    cut.CopyInformation(whole)
+    for pair in ((whole, cut), (cut, whole)):
+        found = to_matrix(align(*pair).fixed_to_moving)
+        corners = np.array(
+            [[place, height, depth, 1] for place in (-60, 60) for height in (-60, 80) for depth in (-50, 60)]
+        )
+        assert (
+            np.linalg.norm(corners @ (found - np.eye(4))[:3].T, axis=1).max() < 1
+        )  # mm; 12 where the gap was not looked for
