@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from input_cases import CASES, brain
+from reported_faults import REPORTED_FAULTS
 from tools import limits
 
 from ULAERegistrationLib import register
@@ -73,3 +76,12 @@ def test_an_odd_input_is_accepted_with_the_warning_that_the_table_names(case, in
 
 def test_the_page_of_limits_is_made_from_the_table() -> None:
     assert limits.DOC.read_text(encoding="utf-8") == limits.text()
+
+
+def test_every_fault_that_was_reported_of_other_tools_names_tests_that_exist() -> None:
+    testing = Path(__file__).parents[1]
+    for fault in REPORTED_FAULTS:
+        assert fault.tests
+        for test in fault.tests:
+            file, _, name = test.partition("::")
+            assert f"def {name}(" in (testing / file).read_text(encoding="utf-8"), test
