@@ -1,4 +1,4 @@
-"""Refinement of one pair: a residual flow, fitted to the two images, on top of the network's flows.
+"""Refinement of one pair: a residual flow, fitted to the two images, on top of the network's flows or of none.
 
 It is greedy and compositional, as SyN is: at every step the gradients of a measure of similarity and of the warped
 image give an update, which is smoothed and composed with the residual flow, from coarse grids to fine ones. The moving
@@ -7,6 +7,11 @@ are removed at the end.
 
 Smoothness is asked of the residual flow alone. The network learned from labels and knows more than the similarity does,
 so its flow stays as it is where the images say little.
+
+It may also be wrong there: between two scans of one person, or a brain and a smooth warp of it, the network's flow
+slides along the edges by millimetres, which no similarity shows. So the coarse levels are fitted from the alignment
+alone as well. Where that matches as well, the network's flow explains nothing that a smoother one does not, and is left
+out. Between two people it does not match as well.
 """
 
 from __future__ import annotations
@@ -36,6 +41,9 @@ FLOOR = 0.02
 # A level stops once its last 10 steps gain less than this in NCC; if the whole level gained less, its updates are
 # discarded.
 PAYS, LAST_STEPS = 1e-4, 10
+# A fit from the alignment alone matches as well as one from the network if what it misses of an NCC of 1, on the second
+# finest level, is at most this much more. Between two people it is 4 to 5 % more, for smooth warps of a brain less.
+AS_WELL = 0.01
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,7 @@ def refine(
     """Refine the network's flows on this pair.
 
     The residual map `T_r` is composed into the last step, `T3' = T3 o T_r`, so that equation 2 still gives the whole
-    map.
+    map. Where a fit from the alignment alone matches as well, the first steps are zero and the last one is that fit.
 
     Args:
         flows: phi1, phi2, phi3 of equation 2, float32 `[1, 3, L, P, S]` in voxels; zeros refine the alignment alone.
@@ -100,16 +108,16 @@ def refine(
     refined = list(flows)
     if wanted:
         weight = preset.smoothness * settings.smoothness
+        total = compose_all(refined)
+        starts = [torch.zeros_like(total), total] if total.any() else [total]
         with torch.no_grad():
-            residual = _residual(
-                fixed,
-                moving,
-                compose_all(refined),
-                _steps(wanted),
-                weight,
-                lambda part: progress(0.9 * part, REFINEMENT.message),
+            start, residual = _best_fit(
+                fixed, moving, starts, _steps(wanted), weight, lambda part: progress(0.9 * part, REFINEMENT.message)
             )
-            refined[-1] = compose(refined[-1], residual)
+            if start is total:
+                refined[-1] = compose(refined[-1], residual)
+            else:
+                refined = [*(torch.zeros_like(flow) for flow in refined[:-1]), residual]
     if wanted or preset.folds_allowed == 0:
         refined = remove_folds(refined, preset.folds_allowed, lambda: progress(0.9, "Removing folds"))
     progress(1.0, REFINEMENT.message)
@@ -125,40 +133,75 @@ def _steps(wanted: int) -> list[int]:
     return [stop - start for start, stop in pairwise(ends)]
 
 
-def _residual(
+def _best_fit(
     fixed: Tensor,
     moving: Tensor,
-    base: Tensor,
+    starts: Sequence[Tensor],
     steps: Sequence[int],
     smoothness: float,
     report: Callable[[float], None],
-) -> Tensor:
-    """Find the flow r that makes moving o T_base o T_r match fixed, on the full grid."""
-    size = moving.shape[2:]
-    residual = torch.zeros_like(base)
-    total = sum(level.cost * count for level, count in zip(LEVELS, steps, strict=True))
+) -> tuple[Tensor, Tensor]:
+    """Fit from each start on all levels but the finest, and go on from the first that matches as well as any.
+
+    Args:
+        fixed, moving: as `refine` takes them.
+        starts: flows, those that are preferred first.
+        steps: of each level.
+        smoothness: factor on the levels' own.
+        report: called before every step with the fraction done.
+
+    Returns:
+        The start, and the flow r that makes moving o T_start o T_r match fixed, on the full grid.
+    """
+    work = [level.cost * count for level, count in zip(LEVELS, steps, strict=True)]
+    total = sum(work[:-1]) * len(starts) + work[-1]
     done = 0.0
+
+    def advance(cost: float) -> None:
+        nonlocal done
+        report(done / total)
+        done += cost
+
+    fits = [(0.0, torch.zeros_like(start)) for start in starts]
     for level, count in zip(LEVELS, steps, strict=True):
-        image_size, flow_size = _scaled(size, level.image), _scaled(size, level.flow)
-        level_moving = shrink_image(moving, image_size)
-        similarity = LocalNCC(shrink_image(fixed, image_size), level.window, level.stride)
-        level_base = resize_flow(base, flow_size)
-        residual = resize_flow(residual, flow_size)
-        start, direction = residual, _Direction()
-        values: list[float] = []
-        for step in torch.linspace(FIRST_STEP, LAST_STEP, count).tolist():
-            report(done / total)
-            done += level.cost
-            flow = compose(level_base, residual)
-            value, force = _force(similarity, warp(level_moving, resize_flow(flow, image_size)), flow_size)
-            values.append(value)
-            if len(values) > LAST_STEPS and value - values[-1 - LAST_STEPS] < PAYS:
-                break
-            update = step * direction(force - level.smoothness * smoothness * smoothness_gradient(residual))
-            residual = compose(residual, update)
-        if values and values[-1] - values[0] < PAYS:
-            residual = start
-    return resize_flow(residual, size)
+        if level is LEVELS[-1]:
+            missed = [1 - ncc for ncc, _ in fits]
+            chosen = next(number for number in range(len(fits)) if missed[number] <= (1 + AS_WELL) * min(missed))
+            starts, fits = [starts[chosen]], [fits[chosen]]
+        for number, start in enumerate(starts):
+            fits[number] = _fit_level(level, count, fixed, moving, start, fits[number][1], smoothness, advance)
+    return starts[0], resize_flow(fits[0][1], moving.shape[2:])
+
+
+def _fit_level(
+    level: Level,
+    count: int,
+    fixed: Tensor,
+    moving: Tensor,
+    base: Tensor,
+    residual: Tensor,
+    smoothness: float,
+    advance: Callable[[float], None],
+) -> tuple[float, Tensor]:
+    """Improve a residual flow on one level; return the NCC there and the flow on the level's grid."""
+    size = moving.shape[2:]
+    image_size, flow_size = _scaled(size, level.image), _scaled(size, level.flow)
+    level_moving = shrink_image(moving, image_size)
+    similarity = LocalNCC(shrink_image(fixed, image_size), level.window, level.stride)
+    level_base = resize_flow(base, flow_size)
+    start = residual = resize_flow(residual, flow_size)
+    direction = _Direction()
+    values = [] if count else [similarity(warp(level_moving, resize_flow(level_base, image_size))).item()]
+    for step in torch.linspace(FIRST_STEP, LAST_STEP, count).tolist():
+        advance(level.cost)
+        flow = compose(level_base, residual)
+        value, force = _force(similarity, warp(level_moving, resize_flow(flow, image_size)), flow_size)
+        values.append(value)
+        if len(values) > LAST_STEPS and value - values[-1 - LAST_STEPS] < PAYS:
+            break
+        update = step * direction(force - level.smoothness * smoothness * smoothness_gradient(residual))
+        residual = compose(residual, update)
+    return (values[-1], residual) if values[-1] - values[0] >= PAYS else (values[0], start)
 
 
 def _force(similarity: LocalNCC, warped: Tensor, size: Sequence[int]) -> tuple[float, Tensor]:

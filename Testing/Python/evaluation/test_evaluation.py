@@ -212,7 +212,7 @@ def test_the_command_leaves_everything_as_json_a_table_and_a_picture(brains, tmp
     affine, network, smooth = (rows[method, "nirep-na04"] for method in ("affine", "network", "smooth"))
     assert affine["measures"]["dice"] == pytest.approx(expected)
     assert len(affine["measures"]["label_dice"]) == len(affine["measures"]["label_hd95_mm"]) == 32
-    assert smooth["measures"]["dice"] > expected + 0.05
+    assert smooth["measures"]["dice"] > expected + 0.1
     assert smooth["measures"]["folded_percent"] == 0
     assert 0.05 < affine["memory_gb"] < network["memory_gb"] < 8
     assert affine["seconds"] < network["seconds"] < smooth["seconds"]

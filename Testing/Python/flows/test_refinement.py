@@ -39,8 +39,17 @@ def ball() -> Tensor:
 @pytest.fixture(scope="module")
 def pair() -> tuple[Tensor, Tensor, Tensor]:
     """A textured ball warped, the ball itself, and the warp: up to about 4 voxels."""
+    return warped_ball(1.5 * noise(3, 12, 1) * ball())
+
+
+@pytest.fixture(scope="module")
+def rough_pair() -> tuple[Tensor, Tensor, Tensor]:
+    """The same with a warp that is too rough to be found from the alignment alone."""
+    return warped_ball(3 * noise(3, 8, 1))
+
+
+def warped_ball(known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     moving = torch.sigmoid(1.5 * noise(1, 4, 0)) * ball()
-    known = 1.5 * noise(3, 12, 1) * ball()
     return warp(moving, known), moving, known
 
 
@@ -69,8 +78,8 @@ def test_a_known_warp_is_found_from_zero_flows_and_from_the_networks(pair, start
     before, after = compose_all(flows), compose_all(refine(flows, fixed=fixed, moving=moving, settings=accurate()))
     inside = ball().bool().expand(1, 3, -1, -1, -1)
     error = (after - known)[inside].abs().mean()
-    assert error < 0.5 * (before - known)[inside].abs().mean()
-    assert error < 0.2
+    assert error < 0.6 * (before - known)[inside].abs().mean()
+    assert error < 0.15
     assert local_ncc(fixed, warp(moving, after)) > 0.96 * local_ncc(fixed, warp(moving, known))
     assert local_ncc(fixed, warp(moving, before)) < 0.95 * local_ncc(fixed, warp(moving, known))
     # Labels that follow no edge of the image, which the optimiser never saw.
@@ -81,9 +90,9 @@ def test_a_known_warp_is_found_from_zero_flows_and_from_the_networks(pair, start
     assert scores[1] > max(scores[0], 0.9)
 
 
-def test_the_residual_goes_into_the_last_step_so_that_equation_2_still_holds(pair) -> None:
-    fixed, moving, _ = pair
-    flows = network_like(pair)
+def test_the_residual_goes_into_the_last_step_so_that_equation_2_still_holds(rough_pair) -> None:
+    fixed, moving, known = rough_pair
+    flows = [0.5 * known, 0.3 * known, 0.1 * noise(3, 12, 5)]
     refined = refine(flows, fixed=fixed, moving=moving, settings=accurate(refinement_iterations=40))
     assert torch.equal(refined[0], flows[0])
     assert torch.equal(refined[1], flows[1])
@@ -91,6 +100,27 @@ def test_the_residual_goes_into_the_last_step_so_that_equation_2_still_holds(pai
     total = compose(compose(refined[0], refined[1]), refined[2])
     assert (total - compose_all(refined)).abs().mean() < 0.02
     assert local_ncc(fixed, warp(moving, total)) > local_ncc(fixed, warp(moving, compose_all(flows)))
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_so_few_steps_that_a_level_has_none_do_not_leave_the_flows_out(rough_pair, steps: int) -> None:
+    fixed, moving, known = rough_pair
+    flows = [0.5 * known, 0.5 * known]
+    refined = refine(flows, fixed=fixed, moving=moving, settings=accurate(refinement_iterations=steps))
+    assert torch.equal(refined[0], flows[0])
+
+
+def test_flows_are_left_out_where_a_smoother_fit_from_the_alignment_alone_matches_as_well(pair) -> None:
+    """As between a brain and its smooth warp, where the network slides along the edges."""
+    fixed, moving, known = pair
+    sliding = [0.5 * known, 0.5 * known, 0.8 * noise(3, 6, 5)]
+    refined = refine(sliding, fixed=fixed, moving=moving, settings=accurate())
+    alone = refine(zeros(), fixed=fixed, moving=moving, settings=accurate())
+    assert all(torch.equal(a, b) for a, b in zip(refined, alone, strict=True))
+    inside = ball().bool().expand(1, 3, -1, -1, -1)
+    assert (compose_all(refined) - known)[inside].abs().mean() < 0.5 * (compose_all(sliding) - known)[
+        inside
+    ].abs().mean()
 
 
 @pytest.mark.parametrize("settings", [{"preset": "fast"}, {"preset": "accurate", "refinement_iterations": 0}])
