@@ -12,6 +12,7 @@ import SimpleITK as sitk
 import torch
 
 from ULAERegistrationLib import Cancelled, Registration, RegistrationError, __version__, register
+from ULAERegistrationLib import registration as registration_module
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.files.transforms import write_transform
 from ULAERegistrationLib.files.volumes import read_mask
@@ -23,9 +24,15 @@ from ULAERegistrationLib.geometry.frame import CANONICAL_ORIGIN
 from ULAERegistrationLib.geometry.resampling import resample
 from ULAERegistrationLib.network.weights import load_network
 from ULAERegistrationLib.overlap import dice
-from ULAERegistrationLib.progress import STAGES
+from ULAERegistrationLib.progress import REFINEMENT, STAGES, StageClock
 from ULAERegistrationLib.quality import STEPS_LEFT_OUT
-from ULAERegistrationLib.registration import DIFFERENT_CONTRASTS, CanonicalFlows, _across_contrasts, canonical_flows
+from ULAERegistrationLib.registration import (
+    DIFFERENT_CONTRASTS,
+    CanonicalFlows,
+    _across_contrasts,
+    _refined,
+    canonical_flows,
+)
 from ULAERegistrationLib.settings import RegistrationSettings
 from ULAERegistrationLib.tensors import tensor_of
 
@@ -234,6 +241,40 @@ def test_the_refinement_does_not_move_an_image_that_is_registered_to_itself():
 
 
 @pytest.mark.slow
+class PretendedFlow:
+    """A flow that keeps in mind where it was sent, as this machine has no GPU to send one to."""
+
+    def __init__(self) -> None:
+        self.device = torch.device("cpu")
+
+    def to(self, device: torch.device) -> PretendedFlow:
+        self.device = device
+        return self
+
+    def cpu(self) -> PretendedFlow:
+        return self.to(torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("network_on", "refined_on"), [("cuda", ["cuda", "cpu"]), ("mps", ["cpu"]), ("cpu", ["cpu"])])
+def test_the_refinement_runs_where_the_network_ran_and_goes_on_on_the_cpu(monkeypatch, network_on, refined_on):
+    """The GPU of this test has too little memory; MPS lacks operations that the refinement needs."""
+    said, places = [], []
+
+    def refine_on_a_small_gpu(flows, **kwargs):
+        places.append(flows[0].device.type)
+        if places[-1] == "cuda":
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 300 MiB")
+        return flows
+
+    monkeypatch.setattr(registration_module, "refine", refine_on_a_small_gpu)
+    clock = StageClock(lambda fraction, message: said.append(message))
+    clock.begin(REFINEMENT)
+    image = torch.zeros(1, 1, 32, 32, 32)
+    _refined([PretendedFlow()], image, image, RegistrationSettings(), network_on, clock)
+    assert places == refined_on
+    assert ("The CUDA device ran out of memory or failed; going on on the CPU." in said) == (network_on == "cuda")
+
+
 def test_cancelling_stops_at_once(coarse_model):
     def progress(fraction: float, message: str) -> None:
         if "step 2 of 3" in message:

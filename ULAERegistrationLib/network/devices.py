@@ -140,7 +140,7 @@ def with_fallback(
 
     Args:
         run: the computation, given a device and a number type.
-        device, dtype: those of the first attempt; None takes the type that "auto" stands for.
+        device, dtype: those of the first attempt; None for a computation that knows float32 alone.
         tell: called with one sentence before every further attempt.
 
     Returns:
@@ -150,7 +150,7 @@ def with_fallback(
         RegistrationError: where the CPU's memory does not suffice either.
     """
     half = half_precision(device) if device.type == "cuda" and dtype == torch.float32 else None
-    attempts: list[tuple[torch.device, torch.dtype | None]] = [(device, dtype)]
+    attempts: list[tuple[torch.device, torch.dtype | None]] = [(device, dtype or torch.float32)]
     if half is not None:
         attempts.append((device, half))
     if device.type != "cpu":
