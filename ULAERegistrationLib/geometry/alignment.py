@@ -21,7 +21,7 @@ from ..errors import RegistrationError
 from ..progress import Progress, silent
 from ..settings import AlignmentMethod
 from .affine import to_matrix, to_transform
-from .affine_search import CorrelationSearch
+from .affine_search import UNIT, CorrelationSearch
 from .brain import background_value, looks_unstripped
 from .canonical import template, template_mask
 from .frame import CANONICAL_ORIGIN, CANONICAL_SIZE
@@ -35,6 +35,7 @@ HEAD_RAISES = (0.0, 30.0, 60.0)  # mm: starting heights of the brain's centre of
 BRAIN = 0.1  # of the image's brightness; brighter voxels are brain or head
 GAP_PASSES = 5  # of the finest level, each without the gaps that the one before has shown
 GAP_CHANGE = 0.002  # of the region of comparison: where gaps change by less, they are known
+SAME_PLACE = 1.0  # mm; searches on the coarsest level that end this near each other have found the same map
 POOR_CORRELATION = 0.7
 
 
@@ -99,11 +100,12 @@ def align(
     placed = method == "none" and _on_canonical_grid(fixed)
     searches = method in ("affine", "rigid")
 
-    def located(brain: _Brain, is_needed: bool) -> tuple[np.ndarray, float]:
-        return brain.located_in(average) if is_needed else (np.eye(4), 1.0)
+    def located(brain: _Brain, is_needed: bool, finely: bool) -> tuple[np.ndarray, float]:
+        return brain.located_in(average, finely) if is_needed else (np.eye(4), 1.0)
 
+    # Where the moving brain lies in the template is only the start of its search in the fixed one.
     (fixed_to_canonical, found), (moving_to_canonical, _) = for_both(
-        located, (brains[0], not placed), (brains[1], searches and initial is None)
+        located, (brains[0], not placed, True), (brains[1], searches and initial is None, False)
     )
     warnings = [_head_warning(role) for role, brain in zip(("fixed", "moving"), brains, strict=True) if brain.is_head]
     correlations = {"fixed image and the template": found}
@@ -174,8 +176,12 @@ class _Brain:
         image.SetOrigin((-half).tolist())
         return cls(image, _near(sitk.GetArrayViewFromImage(image) > BRAIN), to_world, is_head)
 
-    def located_in(self, template: _Brain) -> tuple[np.ndarray, float]:
+    def located_in(self, template: _Brain, finely: bool) -> tuple[np.ndarray, float]:
         """Register this scan to the template.
+
+        Args:
+            template: the template.
+            finely: whether the finest of `LEVELS` is searched too; without it the map is good enough to start from.
 
         Returns:
             The matrix, 4 x 4, from this scan's world to the template's world, and the correlation reached.
@@ -188,9 +194,10 @@ class _Brain:
         coarse, middle = (CorrelationSearch(template.level(level), self.level(level), domain) for level in LEVELS[:2])
         found = [coarse.maximise(start, "similarity", 12) for start in starts]
         found.sort(key=lambda item: -item[1])
-        found = [middle.maximise(start, "affine", 12) for start, _ in found[:4]]
-        best, _ = max(found, key=lambda item: item[1])
-        best, correlation = self._finely_matched(template, best, "affine", domain)
+        found = [middle.maximise(start, "affine", 12) for start in _different([one for one, _ in found[:4]])]
+        best, correlation = max(found, key=lambda item: item[1])
+        if finely:
+            best, correlation = self._finely_matched(template, best, "affine", domain)
         return template.to_world @ np.linalg.inv(self.to_world @ best), correlation
 
     def matched_to(
@@ -255,6 +262,16 @@ class _Brain:
             factor, blur = level
             self._levels[level] = sitk.BinShrink(sitk.SmoothingRecursiveGaussian(self.image, blur), [factor] * 3)
         return self._levels[level]
+
+
+def _different(maps: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the maps, 4 x 4, that do not take the brain to the same place as one before them in the list."""
+    corners = np.array([[*corner, 1] for corner in product((-UNIT, UNIT), repeat=3)]).T
+    kept: list[np.ndarray] = []
+    for one in maps:
+        if all(np.linalg.norm((one - other)[:3] @ corners, axis=0).max() > SAME_PLACE for other in kept):
+            kept.append(one)
+    return kept
 
 
 def _start(tilts: tuple[float, float, float], lift: float) -> np.ndarray:

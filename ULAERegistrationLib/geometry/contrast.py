@@ -54,7 +54,7 @@ def intensity_correlation(fixed: np.ndarray, moving: np.ndarray) -> float:
     return float(np.corrcoef(first, second)[0, 1])
 
 
-def as_t1(scan: np.ndarray) -> np.ndarray:
+def as_t1(scan: np.ndarray, every: int = 1) -> np.ndarray:
     """Give a scan of any contrast the intensities of T1: each becomes the template's mean where the scan shows it.
 
     This is the curve of the correlation ratio (Roche et al., MICCAI 1998). The template lies in place only by the
@@ -63,11 +63,12 @@ def as_t1(scan: np.ndarray) -> np.ndarray:
 
     Args:
         scan: on the canonical grid, float32 [L, P, S] in [0, 1], 0 outside the brain.
+        every: of which each n-th voxel along each axis is given.
 
     Returns:
         The same shape and range; the scan itself where it does not overlap the template, or has one intensity.
     """
-    average = sitk.GetArrayViewFromImage(template()).transpose(2, 1, 0).astype(np.float32)
+    average = sitk.GetArrayViewFromImage(template())[::every, ::every, ::every].transpose(2, 1, 0).astype(np.float32)
     average /= np.percentile(average[average > 0], 99.9)
     both = (scan > DARK / 2) & (average > DARK)
     numbers = np.rint(scan[both] * (INTENSITIES - 1)).astype(int)
@@ -91,8 +92,9 @@ def _inverts_t1(scan: np.ndarray) -> bool:
     Correlation with the intensities of T1: T1 .93 to 1.00, T1 with contrast agent .78, FLAIR .46 to .98, T2 -.79 to
     -.63 (18 scans).
     """
+    scan = scan[::2, ::2, ::2]  # enough for a sign
     brain = scan > DARK
-    mapped = as_t1(scan)
+    mapped = as_t1(scan, every=2)
     if not brain.any() or scan[brain].std() == 0 or mapped[brain].std() == 0:
         return False
     return bool(np.corrcoef(scan[brain], mapped[brain])[0, 1] < 0)

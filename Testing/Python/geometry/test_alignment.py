@@ -132,7 +132,7 @@ def test_a_known_affine_is_found_again() -> None:
 @pytest.mark.usefixtures("upright")
 def test_a_scan_on_itself_stays_where_it_is(pair) -> None:
     points = brain_points(pair[0])
-    assert apart(mapped(align(pair[0], pair[0]).fixed_to_moving, points), points) < 1e-6
+    assert apart(mapped(align(pair[0], pair[0]).fixed_to_moving, points), points) < 1e-4
 
 
 ORDERS = list(product(permutations(range(3)), product((False, True), repeat=3)))
