@@ -52,11 +52,12 @@ def write_transform(
     path = check_output_file(path, TRANSFORM_EXTENSIONS)
     if path.name.lower().endswith(".h5"):
         with whole_or_nothing(path) as partial, itk_files():
-            fields = _fields(transform.Downcast())
-            # They are stored as float64.
-            check_room(partial.parent, MARGIN + sum(24 * field.GetNumberOfPixels() for field in fields))
+            fields = [sitk.GetArrayViewFromImage(field) for field in _fields(transform.Downcast())]
+            check_room(partial.parent, MARGIN + sum(field.nbytes for field in fields))
+            ends = [field[-1].tobytes() for field in fields]
+            del fields  # they are copies of 24 bytes a voxel
             sitk.WriteTransform(transform, str(partial))
-            _check_written(transform, fields, partial)
+            _check_written(transform, ends, partial)
         return
     transform = transform.Downcast()
     if isinstance(transform, sitk.DisplacementFieldTransform):
@@ -173,10 +174,15 @@ def _fields(transform: sitk.Transform) -> list[sitk.Image]:
     return [part.GetDisplacementField() for part in fields]
 
 
-def _check_written(transform: sitk.Transform, fields: list[sitk.Image], path: Path) -> None:
+def _check_written(transform: sitk.Transform, ends: list[bytes], path: Path) -> None:
     """Look for the end of each field in a file; where there is none, read it again and compare where some points go.
 
     A field that is read again takes three times its memory.
+
+    Args:
+        transform: that was written.
+        ends: the last plane of each of its displacement fields.
+        path: of the file.
 
     Raises:
         OSError: where the file differs.
@@ -185,9 +191,8 @@ def _check_written(transform: sitk.Transform, fields: list[sitk.Image], path: Pa
         if is_cut_short(file.read(LONGEST), path.stat().st_size):
             raise OSError(errno.EIO, INCOMPLETE)
         with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-            ends = [sitk.GetArrayViewFromImage(field)[-1].tobytes() for field in fields]
             is_whole = all(content.rfind(end) >= 0 for end in ends)
-    if not fields:
+    if not ends:
         written = sitk.ReadTransform(str(path))
         is_whole = all(written.TransformPoint(place) == transform.TransformPoint(place) for place in PLACES)
     if not is_whole:
