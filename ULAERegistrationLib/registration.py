@@ -133,20 +133,19 @@ def register(
         found = _across_contrasts(found, fixed=_tensor(fixed_canonical), moving=_tensor(moving_canonical))
 
     clock.begin(FIELD)
-    totals = [array_of(compose_all(found.flows[:count])[0]) for count in range(1, len(found.flows))]
-    totals.append(array_of(found.total[0]))
-    transform = total_transform(totals[-1], alignment)
+    flows, total = tuple(array_of(flow[0]) for flow in found.flows), array_of(found.total[0])
+    warnings = fixed_brain.warnings + moving_brain.warnings + alignment.warnings + found.warnings
+    provenance = provenance_of(settings, card, found.device, found.precision)
+    del found  # 240 MB that are needed no more
+    transform = total_transform(total, alignment)
     clock.within(0.5, "Warping the moving image")
     warped = resample(moving, fixed, transform)
 
     clock.begin(QUALITY)
-    warnings = fixed_brain.warnings + moving_brain.warnings + alignment.warnings + found.warnings
     likenesses = for_both(likeness, (fixed_canonical, _voxel_mm(fixed)), (moving_canonical, _voxel_mm(moving)))
-    quality = measure(fixed_seen, moving_seen, totals[-1], brain, alignment, clock.seconds, warnings, likenesses)
-    steps = tuple(
-        Step(f"phi{number}", array_of(flow[0]), total, alignment, fixed, moving)
-        for number, (flow, total) in enumerate(zip(found.flows, totals, strict=True), start=1)
-    )
+    quality = measure(fixed_seen, moving_seen, total, brain, alignment, clock.seconds, warnings, likenesses)
+    steps = tuple(Step(flows[:count], alignment, fixed, moving) for count in range(1, len(flows)))
+    last = Step(flows, alignment, fixed, moving, total, warped)
     clock.end()
     quality = dataclasses.replace(quality, seconds=clock.seconds)
     return Registration(
@@ -155,8 +154,8 @@ def register(
         fixed_mask=fixed_brain.mask,
         moving_mask=moving_brain.mask,
         alignment=alignment,
-        steps=steps,
-        flow=totals[-1],
+        steps=(*steps, last),
+        flow=total,
         fixed_canonical=fixed_canonical,
         moving_canonical=moving_canonical,
         brain=brain,
@@ -165,7 +164,7 @@ def register(
         quality=quality,
         settings=settings,
         card=card,
-        provenance=provenance_of(settings, card, found.device, found.precision),
+        provenance=provenance,
     )
 
 

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 
 from .files.volumes import Source, read_labels
 from .files.writing import check_output_folder
+from .flows.warp import compose_all
 from .geometry.alignment import Alignment
 from .geometry.brain import brain_mask
 from .geometry.inverse import inverse, inverse_error
@@ -26,6 +27,7 @@ from .output.report import ReportContent, draw_pictures
 from .provenance import Provenance
 from .quality import Quality
 from .settings import RegistrationSettings
+from .tensors import array_of, tensor_of
 
 
 @dataclass(frozen=True)
@@ -33,19 +35,38 @@ class Step:
     """One accumulative step of the network (paper section 2.3); the last one includes the refinement.
 
     Attributes:
-        name: "phi1", "phi2", "phi3".
-        flow: this step's own flow, float32 `[3, L, P, S]`, voxels of the canonical grid.
-        total: the composition of this step's flow with those before it (equation 2), in the same form.
+        flows: the flow of each step up to this one, its own last, float32 `[3, L, P, S]`, voxels of the canonical grid.
         alignment: the affine maps of both images into the canonical frame.
         fixed, moving: the original images.
+        known_total, known_warped: `total` and `warped` where they are known already; None computes them when they are
+            asked for.
     """
 
-    name: str
-    flow: np.ndarray = field(repr=False)
-    total: np.ndarray = field(repr=False)
+    flows: tuple[np.ndarray, ...] = field(repr=False)
     alignment: Alignment = field(repr=False)
     fixed: sitk.Image = field(repr=False)
     moving: sitk.Image = field(repr=False)
+    known_total: np.ndarray | None = field(default=None, repr=False)
+    known_warped: sitk.Image | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        """Its name: "phi1", "phi2", "phi3"."""
+        return f"phi{len(self.flows)}"
+
+    @property
+    def flow(self) -> np.ndarray:
+        """This step's own flow, float32 `[3, L, P, S]`, voxels of the canonical grid."""
+        return self.flows[-1]
+
+    @cached_property
+    def total(self) -> np.ndarray:
+        """The composition of this step's flow with those before it (equation 2), in the same form."""
+        if self.known_total is not None:
+            return self.known_total
+        if len(self.flows) == 1:
+            return self.flow
+        return array_of(compose_all([tensor_of(flow)[None] for flow in self.flows])[0])
 
     @property
     def transform(self) -> sitk.Transform:
@@ -65,6 +86,8 @@ class Step:
     @cached_property
     def warped(self) -> sitk.Image:
         """The original moving image on the fixed grid after the steps so far: M1, M2, W of the paper's figure 3."""
+        if self.known_warped is not None:
+            return self.known_warped
         return resample(self.moving, self.fixed, self.cumulative_transform)
 
 
@@ -188,12 +211,11 @@ class Registration:
             RegistrationError: where the folder cannot be written; nothing has been written then.
         """
         folder = check_output_folder(folder)
-        last = self.steps[-1]
         with ThreadPoolExecutor(max_workers=1) as other_thread:
             # matplotlib draws on one core; the inverse and the warped volumes are computed on the others meanwhile.
             pictures = other_thread.submit(draw_pictures, self.view())
             measured = self.with_inverse_measured()
-            aligned, warped = self.aligned, [self.warped if step is last else step.warped for step in self.steps]
+            aligned, warped = self.aligned, [step.warped for step in self.steps]
         save_folder(
             folder,
             transform=self.transform,
