@@ -101,7 +101,7 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.stepsPanel = StepsPanel(self.ui)
         self.qualityPanel = QualityPanel(self.ui)
         self.binding = ParameterBinding(self.ui, self.updatePanel)
-        self.registerPanel = RegisterPanel(self.ui, self.logic, self.binding, self.onDone)
+        self.registerPanel = RegisterPanel(self.ui, self.logic, self.binding, self.onDone, self.onExtras)
         self.ui.swapButton.connect("clicked()", self.onSwapButton)
         self.ui.outputTransformSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onResultSelected)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -200,6 +200,12 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             fixed = slicer.mrmlScene.GetNodeByID(run.fixedVolumeID)
             maps.showLayers(background=fixed, foreground=run.volumeNode, foregroundOpacity=0.5, fit=True)
 
+    def onExtras(self, run):
+        """Shows steps and report of a run, which come after its result, unless another result is looked at by now."""
+        if self.ui.outputTransformSelector.currentNode() is run.transformNode:
+            self.stepsPanel.setFields(run.steps)
+            self.qualityPanel.setReport(run.report)
+
 
 class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
     """Registration from Python, without the panel.
@@ -230,6 +236,7 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
         waitForCompletion=True,
         progress=None,
         finished=None,
+        extras=None,
         **changes,
     ):
         """Registers the moving volume to the fixed one, in a process of its own.
@@ -250,7 +257,8 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
             panel was ticked, nor with weights of your own.
         :param waitForCompletion: return when all is done, keeping the window alive; otherwise at once.
         :param progress: called with the run whenever it has moved on.
-        :param finished: called with the run at its end, when it is not waited for.
+        :param finished: called with the run when its result is in the scene, or at its end, when it is not waited for.
+        :param extras: called with the run when its steps and its report have come after that.
         :param changes: fields of `settings` by name, such as preset="fast".
         :return: the run (see ULAERegistrationParts.run.Run): state, transformNode, volumeNode, carriedNodes,
             fixedMaskNode, movingMaskNode, quality.
@@ -272,10 +280,10 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
             self.workerCommand or pythonExecutable(),
         )
         if not waitForCompletion:
-            self._follow(run, progress, finished)
+            self._follow(run, progress, finished, extras)
             return run
         try:
-            while run.poll() == "running":
+            while run.poll() == "running" or not run.complete:
                 if progress is not None:
                     progress(run)
                 slicer.app.processEvents()
@@ -292,30 +300,30 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
             self._unfollow(run)
             run.cancel()
 
-    def _follow(self, run, progress, finished):
+    def _follow(self, run, progress, finished, extras):
         timer = qt.QTimer(slicer.app)  # without a parent it would end with the last variable, within its own signal
         timer.setInterval(POLL_MILLISECONDS)
 
         def look():
-            if run.poll() == "running":
-                if progress is not None:
-                    progress(run)
-            elif self._unfollow(run) and run.state != "cancelled" and finished is not None:
-                finished(run)
+            if not run.complete:
+                before, now = run.state, run.poll()
+                whom = progress if now == "running" else finished if before == "running" else extras
+                if whom is not None and (whom is not extras or run.complete):
+                    whom(run)
+            if run.complete:
+                self._unfollow(run)
 
         timer.connect("timeout()", look)
         self._runs[run] = timer
         timer.start()
 
-    def _unfollow(self, run) -> bool:
-        """Looks no more at a run; says whether it was looked at.
+    def _unfollow(self, run) -> None:
+        """Looks no more at a run.
 
         The timer's connection holds `look`, and that the run with all its fields, for as long as the timer lives:
         PythonQt's objects take no part in Python's search for cycles.
         """
         timer = self._runs.pop(run, None)
-        if timer is None:
-            return False
-        timer.stop()
-        timer.deleteLater()
-        return True
+        if timer is not None:
+            timer.stop()
+            timer.deleteLater()

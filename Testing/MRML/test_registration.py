@@ -42,7 +42,8 @@ def registered(mrml, data_folder):
     outputs = Outputs(alsoTransform=[labels, segments], steps=True, temporaryFiles=True)
     settings = RegistrationSettings(preset="fast", device="cpu")
     run = Run(fixed, moving, (None, None), None, outputs, settings, None)
-    while run.poll() == "running":
+    while not run.complete:
+        run.poll()
         time.sleep(0.05)
     assert run.state == "done", run.error + run.log
     field = sitk.ReadImage(str(run.folder / "result" / "field.nrrd"), sitk.sitkVectorFloat64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import slicer
 from standin.clicking import behave, click, finish, running, state_of, wait_for_stage, wait_until
-from standin.worker import STAGES
+from standin.worker import EXTRAS, STAGES
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -35,6 +35,52 @@ def test_failure_at_every_stage_leaves_the_scene_as_it_was(panel, pair, scene, a
     assert "ZeroDivisionError" in run.error
     assert "Traceback" in panel.ui.logTextEdit.plainText
     assert state_of(scene) == before
+
+
+@pytest.mark.parametrize("stage", EXTRAS)
+def test_the_result_is_in_the_scene_while_steps_and_report_are_still_made(panel, pair, scene, app, stage):
+    behave(panel, "pause", stage)
+    click(panel)
+    run = panel.registerPanel.run
+    wait_until(app, lambda: not running(panel))
+    assert (run.state, run.complete) == ("done", False)
+    assert run.transformNode is panel.ui.outputTransformSelector.currentNode()
+    assert panel.ui.stageLabel.text.startswith("Done in ")
+    assert not panel.ui.makeStepsButton.enabled
+    assert not panel.ui.saveReportButton.enabled
+    wait_until(app, lambda: run.complete)
+    assert panel.ui.makeStepsButton.enabled
+    assert panel.ui.saveReportButton.enabled
+
+
+@pytest.mark.parametrize("stage", EXTRAS)
+def test_steps_and_report_that_fail_take_nothing_from_the_result(panel, pair, scene, app, stage):
+    behave(panel, "fail", stage)
+    click(panel)
+    run = finish(panel, app)
+    assert run.state == "done"
+    assert run.transformNode is panel.ui.outputTransformSelector.currentNode()
+    assert "What comes beside the result could not be made" in panel.ui.logTextEdit.plainText
+    assert not panel.ui.saveReportButton.enabled
+
+
+@pytest.mark.parametrize("close", [False, True])
+def test_steps_and_report_are_left_off_where_the_next_registration_starts_or_the_scene_is_closed(
+    panel, pair, scene, app, close
+):
+    behave(panel, "hang", EXTRAS[0])
+    click(panel)
+    run = panel.registerPanel.run
+    wait_until(app, lambda: not running(panel))
+    behave(panel)
+    if close:
+        scene.Clear(0)
+    else:
+        click(panel)
+    assert run.complete
+    assert not run.folder.exists()
+    if not close:
+        assert finish(panel, app).steps
 
 
 def test_after_a_failure_the_next_registration_works(panel, pair, app):

@@ -72,10 +72,10 @@ def test_no_brain_comes_into_the_scene_where_none_was_found_wanted_or_needed(mod
 def test_a_run_that_does_not_end_well_leaves_no_brain(panel, pair, scene, app, behaviour, state):
     panel.enter()
     before = state_of(scene)
-    take_for_heads(panel, behaviour, "Writing the report")
+    take_for_heads(panel, behaviour, "Writing the warped volume")
     click(panel)
     if state == "cancelled":
-        wait_for_stage(app, panel, "Writing the report")
+        wait_for_stage(app, panel, "Writing the warped volume")
         panel.ui.registerButton.click()
     assert finish(panel, app).state == state
     app.processEvents()

@@ -103,7 +103,7 @@ def test_existing_outputs_are_overwritten_only_on_success(panel, pair, scene, ap
     click(panel)
     first = finish(panel, app)
     before = state_of(scene)
-    behave(panel, "fail", "Writing the report")
+    behave(panel, "fail", "Writing the warped volume")
     click(panel)
     finish(panel, app)
     assert state_of(scene) == before

@@ -47,9 +47,11 @@ def running(panel) -> bool:
 
 
 def finish(panel, app):
-    """Waits for the end of the panel's registration, however it ends, and gives its run."""
+    """Waits for the end of the panel's registration, however it ends, and of all after it, and gives its run."""
     wait_until(app, lambda: not running(panel))
-    return panel.registerPanel.run
+    run = panel.registerPanel.run
+    wait_until(app, lambda: run is None or run.complete)
+    return run
 
 
 def centre_of(image: sitk.Image) -> np.ndarray:

@@ -108,7 +108,7 @@ class Pictures:
         run = self.panel.registerPanel.run
         wait_until(self.app, lambda: "step 2" in self.ui.stageLabel.text or run.state != "running")
         self.panel_picture("panel-during")
-        wait_until(self.app, lambda: run.state != "running", seconds=3600)
+        wait_until(self.app, lambda: run.complete, seconds=3600)
         if run.state != "done":
             raise SystemExit(run.error + run.log)
         self.run = run

@@ -44,7 +44,8 @@ REGISTERING = (
     REFINEMENT.message,
     FIELD.message,
 )
-STAGES = (*REGISTERING, WRITING_TRANSFORM, WRITING_WARPED, WRITING_STEPS, WRITING_REPORT)
+STAGES = (*REGISTERING, WRITING_TRANSFORM, WRITING_WARPED)  # until the result is there
+EXTRAS = (WRITING_STEPS, WRITING_REPORT)  # after that
 OWN_STEP = (1.0, 2.0, 2.0)  # mm: what each of the three steps adds to the shift of the centres
 CHILD = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
 PAUSE_SECONDS = 1.0

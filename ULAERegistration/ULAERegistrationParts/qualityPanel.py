@@ -48,8 +48,7 @@ class QualityPanel:
 
         :param report: its report as HTML, empty where it is no longer at hand.
         """
-        self._transformNode = transformNode
-        self._report = report
+        self._transformNode, self._report = transformNode, report
         if transformNode is None:
             self._sideBySide.forget()
             self._ui.sideBySideButton.checked = False
@@ -64,6 +63,11 @@ class QualityPanel:
             button.enabled = None not in volumes
         self.update()
 
+    def setReport(self, report: str) -> None:
+        """Takes the report of the result, which may come after it."""
+        self._report = report
+        self.update()
+
     def update(self) -> None:
         """Brings the buttons in line with the selectors and with what is there."""
         ui = self._ui
@@ -73,7 +77,8 @@ class QualityPanel:
             button.toolTip = _("Save this result to look through, with all measures, as one HTML file for any browser.")
         else:
             button.toolTip = _(
-                "Register first; the report is kept until the next registration or until the scene is closed."
+                "Register first; the report comes some seconds after the result and is kept until the next registration"
+                " or until the scene is closed."
             )
         ready = self._transformNode is not None and ui.diceFixedSelector.currentNode() is not None
         ui.diceButton.enabled = ready and ui.diceWarpedSelector.currentNode() is not None

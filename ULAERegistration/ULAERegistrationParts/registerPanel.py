@@ -32,13 +32,14 @@ class RegisterPanel:
         ui: the widgets by name.
         logic: the module's logic.
         binding: the panel's choices.
-        done: called with a run that went well.
+        done: called with a run that went well, when its result is in the scene.
+        extras: called with it when its steps and report have come.
     """
 
-    def __init__(self, ui, logic, binding, done):
+    def __init__(self, ui, logic, binding, done, extras):
         self.run = None
         self._ui, self._logic, self._binding = ui, logic, binding
-        self._done = done
+        self._done, self._extras = done, extras
         ui.registerButton.connect("clicked()", self.onButton)
         explain(
             ui.presetComboBox,
@@ -147,6 +148,8 @@ class RegisterPanel:
         self._binding.toNode()  # CTK's path field says nothing while a path of another kind is typed
         ui.modelPathEdit.addCurrentPathToHistory()
         self._show(_("Preparing"), 0.0)
+        if self.run is not None:
+            self.run.cancel()  # of the last one, steps and report may still be made
         try:
             outputs = Outputs(
                 ui.outputTransformSelector.currentNode(),
@@ -167,6 +170,7 @@ class RegisterPanel:
                 waitForCompletion=False,
                 progress=self._onProgress,
                 finished=self._onFinished,
+                extras=self._onExtras,
                 **self._binding.settings(),
             )
         except Exception as error:
@@ -179,11 +183,8 @@ class RegisterPanel:
             self._ui.logTextEdit.setPlainText(run.log)
 
     def _onFinished(self, run) -> None:
-        """The run has ended, in whatever way."""
-        lines = [run.log, *run.notes]
-        if self._ui.keepFilesCheckBox.checked:
-            lines.append(_("Temporary files: {folder}").format(folder=run.folder))
-        self._ui.logTextEdit.setPlainText("\n".join(filter(None, lines)))
+        """The result is there, or the run has ended in another way."""
+        self._showLog(run)
         if run.state == "done":
             self._show(" ".join([_("Done in {seconds:.0f} s.").format(seconds=run.seconds), *run.notes]), 1.0)
             qt.QSettings().setValue(self._timeKey(), run.seconds)
@@ -193,6 +194,16 @@ class RegisterPanel:
         else:
             self._fail(run.error, run.log)
         self.update()
+
+    def _onExtras(self, run) -> None:
+        self._showLog(run)
+        self._extras(run)
+
+    def _showLog(self, run) -> None:
+        lines = [run.log, *run.notes]
+        if self._ui.keepFilesCheckBox.checked:
+            lines.append(_("Temporary files: {folder}").format(folder=run.folder))
+        self._ui.logTextEdit.setPlainText("\n".join(filter(None, lines)))
 
     def _show(self, message: str, fraction: float) -> None:
         self._ui.stageLabel.setVisible(True)

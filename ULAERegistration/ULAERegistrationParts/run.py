@@ -20,6 +20,7 @@ class Run:
 
     Attributes:
         state: "running", "done", "failed" or "cancelled".
+        complete: whether nothing more is to come. Steps and report come after the state is "done".
         fraction: of the work done, 0 to 1.
         message: the stage in words.
         error: one sentence, where it failed.
@@ -33,7 +34,7 @@ class Run:
         steps: displacement fields of the steps (SimpleITK, LPS), by the names of `worker`; empty unless asked for.
         report: the report as HTML, or an empty string.
         notes: sentences on what came beside the result, and on what could not be done though the registration could.
-        seconds: what it took.
+        seconds: from the start to the result in the scene.
     """
 
     def __init__(self, fixedVolume, movingVolume, masks, initialTransform, outputs: Outputs, settings, python):
@@ -64,7 +65,7 @@ class Run:
         self.quality, self.steps = {}, {}
         self.error = self.report = ""
         self.seconds = 0.0
-        self.state = "running"
+        self.state, self.complete = "running", False
         self._outputs = outputs
         self._started = time.monotonic()
         self._scene = fixedVolume.GetScene()
@@ -118,38 +119,66 @@ class Run:
         return self._job.log
 
     def poll(self) -> str:
-        """Looks how far it is, and puts the result into the scene when it is done; returns the state. Never waits."""
-        if self.state != "running":
+        """Looks how far it is, and puts the result into the scene when it is there; returns the state. Never waits.
+
+        Steps and report come after that, until when it goes on looking.
+        """
+        if self.complete:
             return self.state
         jobState = self._job.poll()
         for line in self._job.take_log():
             print(f"ULAE Registration: {line}")  # into the Python console, which Slicer keeps in its log as well
-        if jobState == "running":
+        if self.state == "running":
+            if jobState == "running" and not self._job.has_result:
+                return self.state
+            self._conclude(jobState)
+        if self.state == "done" and jobState == "running":
             return self.state
+        if self.state == "done":
+            self._takeExtras(jobState)
+        self._close()
+        return self.state
+
+    def cancel(self) -> None:
+        """Ends the process at once. The scene stays as it was, or keeps the result if that is in it already."""
+        if not self.complete:
+            self.state = "cancelled" if self.state == "running" else self.state
+            self._close()
+
+    def _close(self) -> None:
+        self.complete = True
+        self._job.close()
+        self._scene.RemoveObserver(self._closeObserver)
+
+    def _conclude(self, jobState: str) -> None:
+        """Puts the result into the scene, or says why there is none."""
         try:
-            if jobState == "done":
+            if jobState == "done" or self._job.has_result:
                 self._finish()
+                self.state = "done"
             else:
-                self.error = self._job.error
-            self.state = jobState
+                self.state, self.error = jobState, self._job.error
         except Exception as error:
             logging.exception("The result could not be put into the scene")
             self.state = "failed"
             self.error = _("The result could not be put into the scene: {error}").format(error=error)
         finally:
             self.seconds = time.monotonic() - self._started
-            self._close()
-        return self.state
 
-    def cancel(self) -> None:
-        """Ends the process at once and leaves the scene as it is. Harmless at any time."""
-        if self.state == "running":
-            self.state = "cancelled"
-            self._close()
+    def _takeExtras(self, jobState: str) -> None:
+        """Reads steps and report; a failure takes nothing from the result."""
+        import SimpleITK as sitk
 
-    def _close(self) -> None:
-        self._job.close()
-        self._scene.RemoveObserver(self._closeObserver)
+        from ULAERegistrationLib.process.job import EXTRAS
+
+        if jobState != "done":
+            sentence = _("What comes beside the result could not be made: {error}")
+            self.notes.append(sentence.format(error=self._job.error))
+            return
+        folder = self._job.results / EXTRAS
+        self.steps = {file.stem: sitk.ReadImage(str(file)) for file in sorted(folder.glob("steps/*.nrrd"))}
+        report = folder / "report.html"
+        self.report = report.read_text(encoding="utf-8") if report.is_file() else ""
 
     def _finish(self) -> None:
         import json
@@ -161,9 +190,6 @@ class Run:
         warped = sitk.ReadImage(str(folder / "warped.nrrd")) if self._outputs.makeVolume else None
         brains = [self._foundBrain(folder / f"{role}_mask.nrrd") for role in ("fixed", "moving")]
         self.quality = json.loads((folder / "quality.json").read_text(encoding="utf-8"))
-        self.steps = {file.stem: sitk.ReadImage(str(file)) for file in sorted(folder.glob("steps/*.nrrd"))}
-        report = folder / "report.html"
-        self.report = report.read_text(encoding="utf-8") if report.is_file() else ""
         made = self._outputs.commit(
             self._scene,
             self._scene.GetNodeByID(self.fixedVolumeID),

@@ -48,8 +48,12 @@ class StepsPanel:
         :param fields: its step fields, empty where they are no longer at hand; see `Stages.make`.
         """
         self._transformNode = transformNode
-        self._fields = fields
         self._ui.flickerButton.checked = False
+        self.setFields(fields)
+
+    def setFields(self, fields: dict) -> None:
+        """Takes the step fields of the result, which may come after it."""
+        self._fields = fields
         self._update()
 
     def cleanup(self) -> None:
@@ -105,7 +109,10 @@ class StepsPanel:
         ui.makeStepsButton.toolTip = (
             _("Puts the three steps into the scene as a sequence; the fields are large.")
             if possible
-            else _("Register first; the steps are kept until the next registration or until the scene is closed.")
+            else _(
+                "Register first; the steps come some seconds after the result and are kept until the next registration "
+                "or until the scene is closed."
+            )
         )
         controls = (ui.stageSlider, ui.opacitySlider, ui.flickerButton, ui.flowComboBox, ui.modeComboBox)
         for widget in (*controls, ui.slicesCheckBox, ui.threeDCheckBox, ui.differenceComboBox):

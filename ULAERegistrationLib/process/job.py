@@ -45,6 +45,7 @@ NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)
 OWN_GROUP = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
 ELSEWHERE = "ulae-result-"  # begins the names of folders in other places, see `files.rescue`
 RESULT = "result"  # the folder of the results, within the job's
+EXTRAS = "extras"  # the folder, within that of the results, of what is written after them
 # What the process may tell, and in which types.
 REPORTED: dict[str, type | tuple[type, ...]] = {
     "fraction": (int, float),
@@ -108,6 +109,7 @@ class Job:
         error: one sentence, where the state is "failed".
         outcome: what the process told at its end, if it is one that does.
         results: the folder of the results; another than in `folder` where that was full.
+        has_result: whether the results are whole. The extras of a job may still be written then.
 
     Args:
         keep_files: whether `close` keeps the folder, for debugging.
@@ -122,6 +124,7 @@ class Job:
                 f"There is no place for temporary files ({error.strerror}); free some space and register again."
             ) from None
         self.results = self.folder / RESULT
+        self.has_result = False
         self.state = READY
         self.fraction = 0.0
         self.message = ""
@@ -248,6 +251,8 @@ class Job:
         if place != self.results and place.parent.name.startswith(ELSEWHERE):
             self.results = place
             self._others.append(place.parent)
+        if "results" in report:
+            self.has_result = (self.results / "quality.json").is_file()
 
     def _conclude(self, code: int) -> None:
         has_result = bool(self.outcome) or (self.results / "quality.json").is_file()

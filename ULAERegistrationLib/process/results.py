@@ -5,9 +5,13 @@ The files are in world coordinates (LPS mm), and uncompressed because they are r
     field.nrrd                        the total displacement fixed -> moving, float32
     warped.nrrd                       the moving image on the fixed grid
     fixed_mask.nrrd, moving_mask.nrrd the brain masks that were extracted, not those that were given
+    quality.json
+
+and in the folder `extras`, which is written after these, while the result is looked at already:
+
     steps/0.nrrd .. 3.nrrd            the total displacement after the alignment and after each step
     steps/flow1.nrrd .. flow3.nrrd    each step's own displacement, fixed -> fixed; both kinds every STEP_SPACING mm
-    quality.json, report.html
+    report.html
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from .job import JobDescription
 
 
 def write_results(registration: Registration, job: JobDescription, folder: Path, progress: Progress) -> None:
-    """Write the results that a job requests.
+    """Write the results that a job requests, but for the extras.
 
     Args:
         registration: the finished registration.
@@ -52,14 +56,31 @@ def _write_all(registration: Registration, job: JobDescription, folder: Path, pr
         if mask is not None and given is None:
             _write(mask, folder / f"{role}_mask.nrrd")
     if job.warped:
-        progress(0.2, WRITING_WARPED)
+        progress(0.7, WRITING_WARPED)
         _write(registration.warped, folder / "warped.nrrd")
-    if job.steps:
-        progress(0.4, WRITING_STEPS)
-        _write_steps(registration, folder / "steps")
-    if job.report:
-        progress(0.6, WRITING_REPORT)
-        write_report(registration.report_content(), folder / "report.html")
+
+
+def write_extras(registration: Registration, job: JobDescription, folder: Path, progress: Progress) -> None:
+    """Write the fields of the steps and the report, where the job requests them.
+
+    Args:
+        registration: the finished registration.
+        job: tells which of them to write.
+        folder: for them; it is written completely or not at all.
+        progress: called with the fraction written and what is being written.
+
+    Raises:
+        RegistrationError: where it cannot be written.
+    """
+    if not (job.steps or job.report):
+        return
+    with whole_folder_or_nothing(folder) as partial:
+        if job.steps:
+            progress(0.0, WRITING_STEPS)
+            _write_steps(registration, partial / "steps")
+        if job.report:
+            progress(0.4, WRITING_REPORT)
+            write_report(registration.report_content(), partial / "report.html")
 
 
 def _write(image: sitk.Image, path: Path) -> None:

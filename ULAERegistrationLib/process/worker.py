@@ -3,7 +3,8 @@
 `job.Job` starts it as `python -m ULAERegistrationLib.process.worker job.json`; the file holds a `job.JobDescription`.
 It writes lines to standard output, {"fraction": 0.4, "message": "Network, step 2 of 3"}, and {"error": sentence} if it
 fails (exit status 1). The results go to `result/` beside the job file, or, where that cannot be written, to another
-place; the last line says where. `process.results` lists them.
+place; a line says so, {"results": folder}, as soon as they are whole. What the job asks for beside them follows in
+their folder `extras`. `process.results` lists all of them.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from typing import Any
 
 from ..errors import NOT_ENOUGH_MEMORY, RegistrationError, lacks_memory, unexpected
 from ..memory import keep_freed_memory
-from .job import RESULT, JobDescription
+from .job import EXTRAS, RESULT, JobDescription
 
 _REPAIR = (
     "PyTorch cannot be loaded ({}); in Slicer, uninstall it in the module PyTorch Utils, restart Slicer and install it"
     " again."
 )
-REGISTERING = 0.9  # fraction of the progress that belongs to register(); the rest belongs to writing
+# Fractions of the progress: of `register()`, and of the result's files after it; the rest belongs to the extras.
+REGISTERING, RESULTS = 0.94, 0.97
 
 
 class Reporter:
@@ -44,9 +46,13 @@ class Reporter:
         """Write a line with the fraction done, 0 to 1, and what is being done."""
         self._line({"fraction": round(float(fraction), 4), "message": message})
 
-    def done(self, place: Path) -> None:
-        """Write a line that says that all is done, and where the results are."""
-        self._line({"fraction": 1.0, "message": "Done", "results": str(place.absolute())})
+    def results(self, place: Path) -> None:
+        """Write a line that says that the results are whole, and where they are."""
+        self._line({"fraction": RESULTS, "message": "Registered", "results": str(place.absolute())})
+
+    def done(self) -> None:
+        """Write a line that says that all is done."""
+        self._line({"fraction": 1.0, "message": "Done"})
 
     def error(self, sentence: str) -> None:
         """Write a line with the reason of a failure."""
@@ -108,7 +114,7 @@ def run(job: JobDescription, folder: Path, report: Reporter) -> None:
     # Imported after the first report, because loading torch takes seconds.
     from .. import register
     from ..files.rescue import write_somewhere
-    from .results import write_results
+    from .results import write_extras, write_results
 
     def path(name: str | None) -> str | None:
         return str(folder / name) if name else None
@@ -127,11 +133,18 @@ def run(job: JobDescription, folder: Path, report: Reporter) -> None:
             registration,
             job,
             target,
-            lambda fraction, message: report.progress(REGISTERING + (1 - REGISTERING) * fraction, message),
+            lambda fraction, message: report.progress(REGISTERING + (RESULTS - REGISTERING) * fraction, message),
         ),
         folder / RESULT,
     )
-    report.done(place)
+    report.results(place)
+    write_extras(
+        registration,
+        job,
+        place / EXTRAS,
+        lambda fraction, message: report.progress(RESULTS + (1 - RESULTS) * fraction, message),
+    )
+    report.done()
 
 
 def _load_torch() -> None:

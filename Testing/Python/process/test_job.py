@@ -53,9 +53,17 @@ def test_a_good_job_leaves_its_results_and_close_removes_them(images):
         assert job.wait(60) == "done", job.error + job.log
         assert (job.fraction, job.message) == (1.0, "Done")
         names = {str(path.relative_to(job.folder / "result")) for path in (job.folder / "result").rglob("*.*")}
-        steps = {f"steps/{name}.nrrd" for name in ("0", "1", "2", "3", "flow1", "flow2", "flow3")}
-        assert names == {"field.nrrd", "warped.nrrd", "quality.json", "report.html"} | steps
+        steps = {f"extras/steps/{name}.nrrd" for name in ("0", "1", "2", "3", "flow1", "flow2", "flow3")}
+        assert names == {"field.nrrd", "warped.nrrd", "quality.json", "extras/report.html"} | steps
     assert not job.folder.exists()
+
+
+def test_the_result_is_whole_before_what_comes_beside_it(images):
+    with started(images, "hang", "Writing the report") as job:
+        wait_for(job, "Writing the report")
+        assert (job.state, job.has_result) == ("running", True)
+        assert (job.results / "quality.json").is_file()
+        assert not (job.results / "extras" / "report.html").exists()
 
 
 @pytest.mark.parametrize(
@@ -116,7 +124,7 @@ def test_an_account_whose_name_is_not_ascii_is_no_obstacle(images, tmp_path, mon
     monkeypatch.setattr(tempfile, "tempdir", str(home))
     with started(images, "go", "nowhere") as job:
         assert job.wait(60) == "done", job.error + job.log
-        assert (job.folder / "result" / "steps" / "flow3.nrrd").is_file()
+        assert (job.folder / "result" / "extras" / "steps" / "flow3.nrrd").is_file()
     assert not job.folder.exists()
 
 
