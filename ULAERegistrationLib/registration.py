@@ -85,7 +85,7 @@ def register(
     >>> registration.save("result")  # doctest: +SKIP
     """
     settings = dataclasses.replace(settings or RegistrationSettings(), **overrides)
-    fixed, moving = read_volume(fixed, "fixed"), read_volume(moving, "moving")
+    fixed, moving = for_both(read_volume, (fixed, "fixed"), (moving, "moving"))
     fixed_mask = None if fixed_mask is None else read_mask(fixed_mask, fixed, "fixed")
     moving_mask = None if moving_mask is None else read_mask(moving_mask, moving, "moving")
     if isinstance(initial_transform, (str, Path)):

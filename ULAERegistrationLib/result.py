@@ -35,14 +35,15 @@ class Step:
     """One accumulative step of the network (paper section 2.3); the last one includes the refinement.
 
     Attributes:
-        flows: the flow of each step up to this one, its own last, float32 `[3, L, P, S]`, voxels of the canonical grid.
+        flows_so_far: the flow of each step up to this one, its own last, float32 `[3, L, P, S]`, voxels of the
+            canonical grid.
         alignment: the affine maps of both images into the canonical frame.
         fixed, moving: the original images.
         known_total, known_warped: `total` and `warped` where they are known already; None computes them when they are
             asked for.
     """
 
-    flows: tuple[np.ndarray, ...] = field(repr=False)
+    flows_so_far: tuple[np.ndarray, ...] = field(repr=False)
     alignment: Alignment = field(repr=False)
     fixed: sitk.Image = field(repr=False)
     moving: sitk.Image = field(repr=False)
@@ -52,21 +53,21 @@ class Step:
     @property
     def name(self) -> str:
         """Its name: "phi1", "phi2", "phi3"."""
-        return f"phi{len(self.flows)}"
+        return f"phi{len(self.flows_so_far)}"
 
     @property
     def flow(self) -> np.ndarray:
         """This step's own flow, float32 `[3, L, P, S]`, voxels of the canonical grid."""
-        return self.flows[-1]
+        return self.flows_so_far[-1]
 
     @cached_property
     def total(self) -> np.ndarray:
         """The composition of this step's flow with those before it (equation 2), in the same form."""
         if self.known_total is not None:
             return self.known_total
-        if len(self.flows) == 1:
+        if len(self.flows_so_far) == 1:
             return self.flow
-        return array_of(compose_all([tensor_of(flow)[None] for flow in self.flows])[0])
+        return array_of(compose_all([tensor_of(flow)[None] for flow in self.flows_so_far])[0])
 
     @property
     def transform(self) -> sitk.Transform:

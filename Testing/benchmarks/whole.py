@@ -1,9 +1,9 @@
 """The whole way from a command to its files: seconds, peak memory, and what lies on the disk.
 
-    python Testing/benchmarks/whole.py FIXED MOVING [--threads 2] [--presets fast accurate]
+    python Testing/benchmarks/whole.py FIXED MOVING [--threads 2] [--presets fast accurate] [--picture FILE.png]
 
 Each row is one `ulae register` in a process of its own, timed from its start to its end on an idle machine. The stages
-are those that `quality.json` reports; "start, files" is the rest.
+are those that it reports; "start, files" is the rest. The picture has a bar for each row.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -23,13 +24,33 @@ import psutil
 CHECK_SECONDS = 0.05  # between two looks at the memory
 
 
-def run(arguments: list[str], threads: int) -> tuple[float, float]:
-    """Run a command; returns its seconds and the most resident memory that it and its children had, GB."""
+@dataclass(frozen=True)
+class Row:
+    """What one command took.
+
+    Attributes:
+        name: what it was.
+        seconds: from its start to its end.
+        memory: the most resident memory that it and its children had, GB.
+        disk: what it left on the disk, MB.
+        stages: seconds by stage, whose sum is `seconds`.
+    """
+
+    name: str
+    seconds: float
+    memory: float
+    disk: float
+    stages: dict[str, float]
+
+
+def run(arguments: list[str], threads: int) -> tuple[float, float, dict[str, float]]:
+    """Run a command; returns its seconds, the most resident memory (GB), and the seconds of its stages."""
     began = time.perf_counter()
     process = psutil.Popen(
-        [sys.executable, "-m", "ULAERegistrationLib", *arguments],
+        [sys.executable, "-m", "ULAERegistrationLib", *arguments, "--json"],
         env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     peak = 0
     while process.poll() is None:
@@ -38,7 +59,31 @@ def run(arguments: list[str], threads: int) -> tuple[float, float]:
         time.sleep(CHECK_SECONDS)
     if process.returncode:
         raise SystemExit(process.returncode)
-    return time.perf_counter() - began, peak / 1e9
+    seconds = time.perf_counter() - began
+    stages = json.loads(process.stdout.read())["seconds"]
+    return seconds, peak / 1e9, {**stages, "start, files": seconds - sum(stages.values())}
+
+
+def draw(rows: list[Row], path: Path) -> None:
+    """Draw a bar of stages for each row, the first on top."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 0.6 + 0.6 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    colours = {name: f"C{number}" for number, name in enumerate(max((row.stages for row in rows), key=len))}
+    for place, row in enumerate(reversed(rows)):
+        start = 0.0
+        for name, seconds in row.stages.items():
+            axes.barh(place, seconds, left=start, color=colours[name], edgecolor="white")
+            if seconds > 0.03 * rows[-1].seconds:
+                axes.text(start + seconds / 2, place, f"{seconds:.1f}", ha="center", va="center", fontsize=8)
+            start += seconds
+        axes.text(start + 0.2, place, f"{row.seconds:.1f} s, {row.memory:.2f} GB", va="center", fontsize=8)
+    axes.set_yticks(range(len(rows)), [row.name for row in reversed(rows)], fontsize=8)
+    axes.set(xlabel="seconds", xlim=(0, 1.25 * max(row.seconds for row in rows)))
+    handles = [axes.barh(0, 0, color=colour) for colour in colours.values()]
+    figure.legend(handles, colours, ncols=len(colours), loc="outside upper center", fontsize=8, frameon=False)
+    figure.savefig(path, dpi=130)
 
 
 def main() -> None:
@@ -47,7 +92,9 @@ def main() -> None:
     parser.add_argument("moving")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--presets", nargs="+", default=["fast", "accurate"])
+    parser.add_argument("--picture", type=Path, help="draw the table to this file")
     options = parser.parse_args()
+    rows = []
     print("| | wall, s | peak memory, GB | on disk, MB | of it, s |\n|---|---|---|---|---|")
     for preset in options.presets:
         for everything in (False, True):
@@ -56,16 +103,15 @@ def main() -> None:
                 targets = ["-o", str(result / "all")]
                 if not everything:
                     targets = ["--transform", str(result / "t.h5"), "--warped", str(result / "w.nii.gz")]
-                arguments = ["register", options.fixed, options.moving, "--preset", preset, "--quiet", *targets]
-                seconds, memory = run(arguments, options.threads)
+                arguments = ["register", options.fixed, options.moving, "--preset", preset, *targets]
+                seconds, memory, stages = run(arguments, options.threads)
                 size = sum(path.stat().st_size for path in result.rglob("*") if path.is_file()) / 1e6
-                stages = ""
-                if everything:
-                    found = json.loads((result / "all" / "quality.json").read_text())["seconds"]
-                    found["start, files"] = seconds - sum(found.values())
-                    stages = ", ".join(f"{name} {value:.1f}" for name, value in found.items())
             what = "everything (`-o`)" if everything else "transform and warped volume"
-            print(f"| {preset}, {what} | {seconds:.1f} | {memory:.2f} | {size:.0f} | {stages} |", flush=True)
+            rows.append(Row(f"{preset}, {what}".replace("`", ""), seconds, memory, size, stages))
+            of_it = ", ".join(f"{name} {value:.1f}" for name, value in stages.items())
+            print(f"| {preset}, {what} | {seconds:.1f} | {memory:.2f} | {size:.0f} | {of_it} |", flush=True)
+    if options.picture:
+        draw(rows, options.picture)
 
 
 if __name__ == "__main__":

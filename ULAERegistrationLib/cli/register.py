@@ -50,6 +50,7 @@ def _register(options: argparse.Namespace) -> None:
     if options.fixed_labels and not options.moving_labels:
         raise UsageError("--fixed-labels is compared with the warped labels; give --moving-labels FILE too.")
     settings = settings_of(options)
+    from ..both import for_both
     from ..files.transforms import TRANSFORM_EXTENSIONS, read_transform, write_transform
     from ..files.volumes import read_labels, read_mask, read_volume, write_image
     from ..files.writing import check_output_file, check_output_folder
@@ -61,7 +62,7 @@ def _register(options: argparse.Namespace) -> None:
         check_output_file(options.transform, TRANSFORM_EXTENSIONS)
     for file in filter(None, (options.warped, options.warped_labels)):
         check_output_file(file)
-    fixed, moving = read_volume(options.fixed, "fixed"), read_volume(options.moving, "moving")
+    fixed, moving = for_both(read_volume, (options.fixed, "fixed"), (options.moving, "moving"))
     labels = options.moving_labels and read_labels(options.moving_labels, moving, "moving")
     fixed_labels = options.fixed_labels and read_labels(options.fixed_labels, fixed, "fixed")
     fixed_mask = None if options.fixed_mask is None else read_mask(options.fixed_mask, fixed, "fixed")
