@@ -52,10 +52,11 @@ def write_transform(
     path = check_output_file(path, TRANSFORM_EXTENSIONS)
     if path.name.lower().endswith(".h5"):
         with whole_or_nothing(path) as partial, itk_files():
-            fields = [sitk.GetArrayViewFromImage(field) for field in _fields(transform.Downcast())]
-            check_room(partial.parent, MARGIN + sum(field.nbytes for field in fields))
-            ends = [field[-1].tobytes() for field in fields]
-            del fields  # they are copies of 24 bytes a voxel
+            fields = _fields(transform.Downcast())
+            # They are stored as float64.
+            check_room(partial.parent, MARGIN + sum(24 * field.GetNumberOfPixels() for field in fields))
+            ends = [sitk.GetArrayViewFromImage(field)[-1].tobytes() for field in fields]
+            del fields  # they are copies
             sitk.WriteTransform(transform, str(partial))
             _check_written(transform, ends, partial)
         return
