@@ -20,7 +20,7 @@ import robustness
 from verdict_cases import extent
 
 BY_NAME = {one.name: one for one in perturbations.PERTURBATIONS}
-ASKED = argparse.Namespace(output=None, preset="fast", only=None, minutes=float("inf"))
+ASKED = argparse.Namespace(output=None, preset="fast", only=None, pairs=4, minutes=float("inf"))
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_slices_of_3_mm_are_means_of_what_they_cover():
 def test_a_run_goes_on_where_it_was_stopped_and_its_table_has_every_change(tmp_path, monkeypatch, capsys):
     computed = []
 
-    def row_of(one, fixed, moving, preset):
+    def row_of(one, fixed, moving, preset, folder):
         computed.append((one.name, fixed, moving))
         dices = {"aligned_dice": 0.4, "dice": 0.7 if source_is_nirep(fixed) else 0.6}
         distances = {"mean_mm": 0.25, "p99_mm": 1.0, "folded_percent": 0.1, "cpu_s": 1.0}
@@ -138,7 +138,7 @@ def test_a_run_goes_on_where_it_was_stopped_and_its_table_has_every_change(tmp_p
     robustness.run(argparse.Namespace(**{**vars(asked), "only": ["as it is", "3 % noise"]}))
     assert len(computed) == 2 * 4 + 2 * 2  # four pairs, two people with themselves
     robustness.run(asked)
-    assert len(computed) == len(set(computed)) == len(list(robustness.wanted(None)))
+    assert len(computed) == len(set(computed)) == len(list(robustness.wanted(None, 4)))
     robustness.run(argparse.Namespace(**{**vars(asked), "preset": "smooth", "minutes": -1}))
     assert "goes on from here" in capsys.readouterr().out
     table = robustness.table(robustness.rows(asked.output), "fast")
