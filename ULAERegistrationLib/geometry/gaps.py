@@ -9,6 +9,7 @@ import SimpleITK as sitk
 # people it is 2.8 mm in the median. Where necks or membranes were left in one of two scans it is more, and rightly so.
 SMALLEST_MM = 4.0
 MARGIN_MM = 8.0  # around a gap, where the rim of the cut would be compared with tissue
+LEAST_LEFT = 0.3  # of what the two brains show together; where gaps leave less, they are no gaps but two things
 
 
 def gaps(first: np.ndarray, second: np.ndarray, voxel_mm: float) -> np.ndarray:
@@ -19,7 +20,7 @@ def gaps(first: np.ndarray, second: np.ndarray, voxel_mm: float) -> np.ndarray:
         voxel_mm: side of the grid's voxels, mm.
 
     Returns:
-        bool on the same grid; false everywhere for two whole brains.
+        bool on the same grid; false everywhere for two whole brains, and where hardly anything would be left.
     """
     whole = [sitk.BinaryFillhole(sitk.GetImageFromArray(brain.astype(np.uint8))) for brain in (first, second)]
     cores = np.zeros(first.shape, bool)
@@ -27,7 +28,11 @@ def gaps(first: np.ndarray, second: np.ndarray, voxel_mm: float) -> np.ndarray:
         cores |= _distance(one & ~other) <= -SMALLEST_MM / voxel_mm
     if not cores.any():
         return cores
-    return _distance(sitk.GetImageFromArray(cores.astype(np.uint8))) <= (SMALLEST_MM + MARGIN_MM) / voxel_mm
+    found = _distance(sitk.GetImageFromArray(cores.astype(np.uint8))) <= (SMALLEST_MM + MARGIN_MM) / voxel_mm
+    either = first | second
+    if np.count_nonzero(either & ~found) < LEAST_LEFT * np.count_nonzero(either):
+        return np.zeros_like(found)
+    return found
 
 
 def _distance(region: sitk.Image) -> np.ndarray:

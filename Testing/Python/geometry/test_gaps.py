@@ -44,6 +44,14 @@ def test_what_either_brain_lacks_is_found_with_a_margin(ball, voxel_mm):
     assert not found[: SIZE // 2 - 3].any()
 
 
+def test_where_hardly_anything_is_common_nothing_is_left_out(ball):
+    slab, nothing = ball.copy(), np.zeros_like(ball)
+    slab[:26], slab[34:] = False, False
+    for other in (slab, nothing):
+        assert not gaps(ball, other, 1.0).any()
+        assert not gaps(other, ball, 1.0).any()
+
+
 @pytest.mark.slow
 def test_a_brain_without_a_corner_is_not_stretched_to_fill_it(monkeypatch):
     monkeypatch.setattr(alignment, "TILTS", (0.0,))
