@@ -2,6 +2,7 @@
 
     python Testing/benchmarks/load.py --times 50
     python Testing/benchmarks/load.py --times 20 --worker    # each in a process of its own, as the module does
+    python Testing/benchmarks/load.py --times 20 --panel     # clicked in the module's panel, in the stand-in for Slicer
 
 The pair is the simulated one with voxels of 3 mm, and the network runs on voxels of 4 mm, so that most of the time goes
 into what surrounds it. Every fifth result is saved, figures included; a worker writes its transform and warped volume.
@@ -15,8 +16,11 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import os
+import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -31,6 +35,7 @@ from ULAERegistrationLib.simulation import simulate
 
 SPACING, VOXEL_MM = 3.0, 4
 SAVED_EVERY = 5
+TESTING = Path(__file__).parents[1]
 GROWTH_MB = 60.0  # more than this is a leak
 
 
@@ -62,7 +67,9 @@ def measured() -> dict[str, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--times", type=int, default=50, help="default: 50")
-    parser.add_argument("--worker", action="store_true", help="each in a process of its own")
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--worker", action="store_true", help="each in a process of its own")
+    way.add_argument("--panel", action="store_true", help="clicked in the module's panel")
     options = parser.parse_args()
     pair = simulate()
     fixed, moving = coarse(pair.subject), coarse(pair.template)
@@ -71,10 +78,13 @@ def main() -> int:
         model = Path(folder) / "coarse.safetensors"
         save_network(load_network(SHIPPED)[0], model, {"voxel_mm": VOXEL_MM})
         settings = RegistrationSettings(preset="fast", precision="float32", device="cpu", model=str(model))
+        click = clicked_in_the_panel(fixed, moving, model) if options.panel else None
         seen = []
         for number in range(1, options.times + 1):
             began = time.monotonic()
-            if options.worker:
+            if click:
+                click()
+            elif options.worker:
                 in_another_process(fixed, moving, settings)
             else:
                 from ULAERegistrationLib import register
@@ -101,6 +111,36 @@ def in_another_process(fixed: sitk.Image, moving: sitk.Image, settings: Registra
         write_checked(moving, job.folder / "moving.nrrd", compress=False)
         job.start(JobDescription(fixed="fixed.nrrd", moving="moving.nrrd", settings=settings, warped=True))
         assert job.wait() == "done", job.error
+
+
+def clicked_in_the_panel(fixed: sitk.Image, moving: sitk.Image, model: Path) -> Callable[[], None]:
+    """What registers the pair by a click in the module's panel; each result takes the place of the one before."""
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
+    sys.path.insert(0, str(TESTING))
+    import standin
+
+    app = standin.start()
+    from standin import loader
+    from standin.clicking import add_volume, finish, let_go
+
+    frame = loader.load_module(TESTING.parent / "ULAERegistration" / "ULAERegistration.py").widgetRepresentation()
+    for name, image in (("fixed", fixed), ("moving", moving)):
+        add_volume(app.mrmlScene(), image, name)
+    frame._enter()
+    panel = frame.self()
+    panel.ui.presetComboBox.setCurrentText("Fast")
+    panel.ui.deviceComboBox.setCurrentText("cpu")
+    panel.ui.modelPathEdit.currentPath = str(model)
+
+    def click() -> None:
+        panel.ui.registerButton.click()
+        run = finish(panel, app)
+        assert run.state == "done", run.error + run.log
+        del run
+        let_go()
+
+    return click
 
 
 if __name__ == "__main__":
