@@ -19,6 +19,7 @@ from ULAERegistrationLib.files.volumes import (
     write_image,
 )
 from ULAERegistrationLib.files.writing import check_output_folder, whole_or_nothing
+from ULAERegistrationLib.files.written import check_written, write_checked
 from ULAERegistrationLib.geometry.brain import brain_mask, looks_unstripped
 from ULAERegistrationLib.geometry.canonical import template, template_mask
 
@@ -273,3 +274,25 @@ def test_a_volume_appears_whole_or_not_at_all(tmp_path) -> None:
     assert sitk.ReadImage(str(tmp_path / "old.nrrd")).GetSize() == (48, 48, 48)
     with pytest.raises(RegistrationError, match=r"end its name with .nii.gz"):
         write_image(ball(), tmp_path / "picture.jpg")
+
+
+@pytest.mark.parametrize(
+    "values", [np.zeros((6, 5, 4), np.int16), np.arange(360, dtype=np.float32).reshape(6, 5, 4, 3)]
+)
+@pytest.mark.parametrize("lost", [0, 1, 48])
+def test_an_uncompressed_file_between_two_processes_that_lacks_bytes_is_noticed(tmp_path, values, lost):
+    image, path = sitk.GetImageFromArray(values, isVector=values.ndim == 4), tmp_path / "image.nrrd"
+    write_checked(image, path, compress=False)
+    path.write_bytes(path.read_bytes()[: -lost or None])
+    if lost:
+        with pytest.raises(OSError, match="incomplete"):
+            check_written(image, path)
+    else:
+        check_written(image, path)
+
+
+def test_an_uncompressed_file_that_ends_otherwise_is_noticed(tmp_path):
+    image, path = sitk.GetImageFromArray(np.ones((6, 5, 4), np.float32)), tmp_path / "image.nrrd"
+    write_checked(image, path, compress=False)
+    with pytest.raises(OSError, match="incomplete"):
+        check_written(image + 1, path)
