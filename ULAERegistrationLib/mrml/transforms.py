@@ -39,14 +39,15 @@ def grid_transform(field: sitk.Image) -> slicer.vtkOrientedGridTransform:
     Args:
         field: displacement vectors, LPS mm.
     """
-    size = field.GetSize()
-    vectors = np.array(sitk.GetArrayViewFromImage(field), dtype=np.float32).reshape(-1, 3)
-    vectors[:, :2] *= -1  # LPS to RAS
     data = vtk.vtkImageData()
-    data.SetDimensions(*size)
+    data.SetDimensions(*field.GetSize())
     data.SetSpacing(*field.GetSpacing())
     data.SetOrigin(*(RAS_TO_LPS @ field.GetOrigin()))
-    data.GetPointData().SetScalars(numpy_support.numpy_to_vtk(vectors, deep=True))
+    data.AllocateScalars(vtk.VTK_FLOAT, 3)
+    # Straight into the new node's memory, because a field is large.
+    vectors = numpy_support.vtk_to_numpy(data.GetPointData().GetScalars())
+    vectors[:] = sitk.GetArrayViewFromImage(field).reshape(-1, 3)
+    vectors[:, :2] *= -1  # LPS to RAS
     direction = np.eye(4)
     direction[:3, :3] = RAS_TO_LPS @ np.reshape(field.GetDirection(), (3, 3))
     grid = slicer.vtkOrientedGridTransform()
