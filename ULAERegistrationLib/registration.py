@@ -153,6 +153,7 @@ def register(
         moving=moving,
         fixed_mask=fixed_brain.mask,
         moving_mask=moving_brain.mask,
+        moving_brain=moving_brain.shown,
         alignment=alignment,
         steps=(*steps, last),
         flow=total,

@@ -100,6 +100,7 @@ class Registration:
         fixed, moving: the original images.
         fixed_mask, moving_mask: the brain mask of each, given or extracted, uint8 on its grid; None where the image
             shows the brain alone or was taken as it is.
+        moving_brain: the moving image's brain, also where the image shows it alone; None where it was taken as it is.
         alignment: the affine maps of both images into the canonical frame.
         steps: the three accumulative steps.
         flow: their composition (equation 2), float32 `[3, L, P, S]`, voxels of the canonical grid.
@@ -119,6 +120,7 @@ class Registration:
     moving: sitk.Image = field(repr=False)
     fixed_mask: sitk.Image | None = field(repr=False)
     moving_mask: sitk.Image | None = field(repr=False)
+    moving_brain: sitk.Image | None = field(repr=False)
     alignment: Alignment = field(repr=False)
     steps: tuple[Step, ...] = field(repr=False)
     flow: np.ndarray = field(repr=False)
@@ -156,7 +158,7 @@ class Registration:
 
     @cached_property
     def _inverse_errors(self) -> np.ndarray:
-        mask = brain_mask(self.moving) if self.moving_mask is None else self.moving_mask
+        mask = brain_mask(self.moving) if self.moving_brain is None else self.moving_brain
         return inverse_error(self.flow, self.alignment, mask)
 
     def displacement_field(self) -> sitk.Image:
