@@ -67,7 +67,7 @@ def once_per_brain():
     """Patches that compute once what a brain has alone, and leave out what the verdict does not look at."""
     brain_of, located_in = registration._brain_of, alignment._Brain.located_in
     shown: dict[str, registration._Brain] = {}
-    places: dict[bytes, tuple[np.ndarray, float]] = {}
+    places: dict[tuple, tuple[np.ndarray, float]] = {}
 
     def known_brain(scan, given, role, settings):
         # Its mask and whether it is cut belong to its voxels; where they lie is another matter.
@@ -79,10 +79,10 @@ def once_per_brain():
             mask.CopyInformation(scan)
         return found
 
-    def known_place(scan, template):
-        key = sitk.GetArrayViewFromImage(scan.image).tobytes()
+    def known_place(scan, template, *how):
+        key = sitk.GetArrayViewFromImage(scan.image).tobytes(), how
         if key not in places:
-            place, correlation = located_in(scan, template)
+            place, correlation = located_in(scan, template, *how)
             places[key] = place @ scan.to_world, correlation
         place, correlation = places[key]
         return place @ np.linalg.inv(scan.to_world), correlation
