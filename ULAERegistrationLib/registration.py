@@ -28,6 +28,7 @@ from .geometry.canonical import sample_on_canonical
 from .geometry.contrast import as_t1, have_same_contrast, scan_as_t1
 from .geometry.likeness import likeness
 from .geometry.resampling import resample
+from .geometry.shading import without_strong_shading
 from .geometry.transforms import total_transform
 from .network.devices import with_fallback
 from .network.extractors import extract_brain_with
@@ -101,12 +102,13 @@ def register(
     clock.begin(ALIGNMENT)
     masks = (fixed_brain.shown, moving_brain.shown)
 
-    def sampled(alignment: Alignment) -> tuple[np.ndarray, np.ndarray]:
+    def sampled(scans: tuple[sitk.Image, sitk.Image], alignment: Alignment) -> tuple[np.ndarray, np.ndarray]:
         maps = (alignment.fixed_to_canonical, alignment.moving_to_canonical)
-        return for_both(sample_on_canonical, *zip((fixed, moving), maps, masks, strict=True))
+        return for_both(sample_on_canonical, *zip(scans, maps, masks, strict=True))
 
-    alignment = align(fixed, moving, settings.alignment, *masks, initial_transform, clock.within)
-    fixed_canonical, moving_canonical = sampled(alignment)
+    scans = (fixed, moving)
+    alignment = align(*scans, settings.alignment, *masks, initial_transform, clock.within)
+    fixed_canonical, moving_canonical = sampled(scans, alignment)
     if settings.contrast == "auto":
         same = have_same_contrast(fixed_canonical, moving_canonical)
         settings = dataclasses.replace(settings, contrast="same" if same else "different")
@@ -115,7 +117,17 @@ def register(
         fixed_as_t1 = scan_as_t1(fixed, fixed_canonical, alignment.fixed_to_canonical)
         moving_as_t1 = scan_as_t1(moving, moving_canonical, alignment.moving_to_canonical)
         alignment = align(fixed_as_t1, moving_as_t1, settings.alignment, *masks, initial_transform, clock.within)
-        fixed_canonical, moving_canonical = sampled(alignment)
+        fixed_canonical, moving_canonical = sampled(scans, alignment)
+    if settings.contrast == "same":
+        even = for_both(
+            without_strong_shading,
+            (fixed, fixed_canonical, alignment.fixed_to_canonical),
+            (moving, moving_canonical, alignment.moving_to_canonical),
+        )
+        if any(one is not scan for one, scan in zip(even, scans, strict=True)):
+            # Shading draws the alignment towards what is bright, and costs the network Dice.
+            alignment = align(*even, settings.alignment, *masks, initial_transform, clock.within)
+            fixed_canonical, moving_canonical = sampled(even, alignment)
     brain = fixed_canonical > 0
     fixed_seen, moving_seen = fixed_canonical, moving_canonical
     if settings.contrast == "different":

@@ -27,7 +27,7 @@ def have_same_contrast(fixed: np.ndarray, moving: np.ndarray) -> bool:
     Args:
         fixed, moving: linearly aligned scans on one grid, float32 [L, P, S], 0 outside the brain.
     """
-    if _inverts_t1(fixed) != _inverts_t1(moving):
+    if inverts_t1(fixed) != inverts_t1(moving):
         return False
     return intensity_correlation(fixed, moving) >= SAME_CONTRAST
 
@@ -86,7 +86,7 @@ def as_t1(scan: np.ndarray, every: int = 1) -> np.ndarray:
     return np.clip(mapped, DARK, 1) * np.clip(scan / EDGE, 0, 1)
 
 
-def _inverts_t1(scan: np.ndarray) -> bool:
+def inverts_t1(scan: np.ndarray) -> bool:
     """Tell whether a scan is mostly bright where T1 is dark, as T2 is.
 
     Correlation with the intensities of T1: T1 .93 to 1.00, T1 with contrast agent .78, FLAIR .46 to .98, T2 -.79 to

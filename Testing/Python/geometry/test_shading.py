@@ -1,0 +1,74 @@
+"""A scan that a coil has shaded strongly is evened out; others stay as they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from ULAERegistrationLib import register
+from ULAERegistrationLib.geometry import alignment
+from ULAERegistrationLib.geometry.canonical import sample_on_canonical, template
+from ULAERegistrationLib.geometry.shading import without_strong_shading
+
+TRANSFORM = sitk.AffineTransform(3)
+
+
+@pytest.fixture(scope="module")
+def brain() -> sitk.Image:
+    return sitk.BinShrink(template(), [2, 2, 2])
+
+
+def shaded(image: sitk.Image, factor: float) -> sitk.Image:
+    """Darker towards the back, by a factor over 160 mm."""
+    place = np.arange(image.GetSize()[1]) * image.GetSpacing()[1]
+    values = sitk.GetArrayFromImage(image) * factor ** (-place / 160)[None, :, None]
+    result = sitk.GetImageFromArray(values.astype(np.float32))
+    result.CopyInformation(image)
+    return result
+
+
+def unevenness(scan: sitk.Image, brain: sitk.Image) -> float:
+    """How much brighter than the original one end of the brain is than the other."""
+    true = sitk.GetArrayFromImage(brain).astype(float)
+    low, high = np.percentile(sitk.GetArrayFromImage(scan)[true > 60] / true[true > 60], (1, 99))
+    return high / low
+
+
+def test_strong_shading_is_taken_from_a_scan(brain):
+    scan = shaded(brain, 3.0)
+    assert unevenness(scan, brain) > 2.3
+    even = without_strong_shading(scan, sample_on_canonical(scan, TRANSFORM), TRANSFORM)
+    assert unevenness(even, brain) < 1.25
+    assert even.GetSize() == scan.GetSize()
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.4])
+def test_a_scan_with_little_shading_stays_as_it_is(brain, factor):
+    scan = shaded(brain, factor)
+    assert without_strong_shading(scan, sample_on_canonical(scan, TRANSFORM), TRANSFORM) is scan
+
+
+def test_a_scan_that_is_bright_where_t1_is_dark_stays_as_it_is(brain):
+    values = sitk.GetArrayFromImage(shaded(brain, 3.0))
+    inverted = sitk.GetImageFromArray(np.where(values > 0, 260 - values, 0))
+    inverted.CopyInformation(brain)
+    assert without_strong_shading(inverted, sample_on_canonical(inverted, TRANSFORM), TRANSFORM) is inverted
+
+
+def test_an_empty_scan_stays_as_it_is(brain):
+    assert without_strong_shading(brain, np.zeros((160, 192, 160), np.float32), TRANSFORM) is brain
+
+
+@pytest.mark.slow
+def test_the_network_sees_a_shaded_scan_evenly_lit_and_the_user_gets_the_scan_that_was_given(
+    brain, coarse_model, monkeypatch
+):
+    monkeypatch.setattr(alignment, "TILTS", (0.0,))
+    found = register(
+        brain, shaded(brain, 3.0), preset="fast", model=str(coarse_model), precision="float32", contrast="same"
+    )
+    inside = found.brain & (found.moving_canonical > 0.2)
+    low, high = np.percentile(found.moving_canonical[inside] / found.fixed_canonical[inside], (5, 95))
+    assert high / low < 1.3
+    assert unevenness(found.warped, brain) > 2
