@@ -82,6 +82,7 @@ class Quality:
             under the inverse followed by the transform; None until the inverse has been computed.
         seconds: duration of each stage by name, in order.
         warnings: what earlier stages report to the user, one sentence each.
+        hints: what the user should know besides, which speaks neither for nor against the result.
     """
 
     ncc_before: float
@@ -106,6 +107,7 @@ class Quality:
     inverse_max_mm: float | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -116,8 +118,8 @@ class Quality:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """The reasons for the verdict, one sentence each, the gravest first."""
-        return (*self._faults(), *self._doubts()) or (self._praise(),)
+        """The reasons for the verdict, one sentence each, the gravest first; the hints come last."""
+        return ((*self._faults(), *self._doubts()) or (self._praise(),)) + self.hints
 
     def with_inverse_errors(self, errors: np.ndarray) -> Quality:
         """Return these measures with the inverse's error added.
@@ -130,7 +132,8 @@ class Quality:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the verdict and its reasons, then every measure, for quality.json."""
-        return {"verdict": self.verdict, "reasons": list(self.reasons), **asdict(self), "warnings": list(self.warnings)}
+        lists = {"warnings": list(self.warnings), "hints": list(self.hints)}
+        return {"verdict": self.verdict, "reasons": list(self.reasons), **asdict(self), **lists}
 
     def _praise(self) -> str:
         share = self.folded_percent_brain
@@ -207,6 +210,7 @@ def measure(
     seconds: Mapping[str, float] | None = None,
     warnings: Sequence[str] = (),
     likenesses: tuple[Likeness, Likeness] | tuple[None, None] = (None, None),
+    hints: Sequence[str] = (),
 ) -> Quality:
     """Measure the quality of a flow.
 
@@ -218,6 +222,7 @@ def measure(
         seconds: duration of each stage.
         warnings: of earlier stages, one sentence each.
         likenesses: of the fixed and of the moving brain to the template; None where they were not measured.
+        hints: what the user should know besides, one sentence each.
 
     Raises:
         RegistrationError: for a flow with values that are not finite, or an empty `brain`.
@@ -255,6 +260,7 @@ def measure(
             moving_likeness=likenesses[1],
             seconds=dict(seconds or {}),
             warnings=tuple(warnings),
+            hints=tuple(hints),
         )
 
 

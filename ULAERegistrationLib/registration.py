@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -22,7 +23,7 @@ from .flows.refinement import refine
 from .flows.self_similarity import self_similarity_distance
 from .flows.similarity import LocalNCC
 from .flows.warp import compose_all, downsample_image, upsample_flow, warp
-from .geometry.alignment import Alignment, align
+from .geometry.alignment import Alignment, align, align_inside
 from .geometry.brain import brain_mask, cut_sides, find_brain
 from .geometry.canonical import sample_on_canonical
 from .geometry.contrast import as_t1, have_same_contrast, scan_as_t1
@@ -35,11 +36,12 @@ from .network.extractors import extract_brain_with
 from .network.predict import predict_flows
 from .network.ulaenet import ULAENet
 from .network.weights import Card, load_network
+from .one_person import RIGID_ALONE, TRY_RIGID, look_like_one_person
 from .progress import ALIGNMENT, BRAIN, FIELD, NETWORK, QUALITY, REFINEMENT, Progress, StageClock, silent
 from .provenance import provenance_of
 from .quality import NCC_WINDOW, STEPS_LEFT_OUT, measure
 from .result import Registration, Step
-from .settings import PRESETS, RegistrationSettings
+from .settings import PRESETS, Contrast, RegistrationSettings
 from .tensors import array_of, tensor_of
 
 DIFFERENT_CONTRASTS = (
@@ -126,23 +128,39 @@ def register(
         )
         if any(one is not scan for one, scan in zip(even, scans, strict=True)):
             # Shading draws the alignment towards what is bright, and costs the network Dice.
-            alignment = align(*even, settings.alignment, *masks, initial_transform, clock.within)
-            fixed_canonical, moving_canonical = sampled(even, alignment)
+            scans = even
+            alignment = align(*scans, settings.alignment, *masks, initial_transform, clock.within)
+            fixed_canonical, moving_canonical = sampled(scans, alignment)
+    hints: tuple[str, ...] = ()
+    searched = settings.alignment in ("affine", "rigid")
+    one_person = searched and look_like_one_person(fixed_canonical, moving_canonical)
+    if one_person:
+        hints = (RIGID_ALONE if settings.alignment == "rigid" else TRY_RIGID,)
+        if settings.contrast == "same":
+            alignment = align_inside(*scans, alignment, settings.alignment, *masks)
+            fixed_canonical, moving_canonical = sampled(scans, alignment)
     brain = fixed_canonical > 0
     fixed_seen, moving_seen = fixed_canonical, moving_canonical
     if settings.contrast == "different":
         fixed_seen, moving_seen = as_t1(fixed_canonical), as_t1(moving_canonical)
+    if one_person:
+        # Masks of one brain differ by how they were made, which the network would take for a difference in shape.
+        both = brain & (moving_canonical > 0)
+        fixed_seen, moving_seen = fixed_seen * both, moving_seen * both
 
-    found = canonical_flows(
-        fixed=_tensor(fixed_seen),
-        moving=_tensor(moving_seen),
-        network=network,
-        card=card,
-        settings=settings,
-        clock=clock,
-    )
-    if settings.contrast == "different":
-        found = _across_contrasts(found, fixed=_tensor(fixed_canonical), moving=_tensor(moving_canonical))
+    if one_person and settings.alignment == "rigid":
+        found = _without_steps(fixed_canonical.shape, settings.contrast)
+    else:
+        found = canonical_flows(
+            fixed=_tensor(fixed_seen),
+            moving=_tensor(moving_seen),
+            network=network,
+            card=card,
+            settings=settings,
+            clock=clock,
+        )
+        if settings.contrast == "different":
+            found = _across_contrasts(found, fixed=_tensor(fixed_canonical), moving=_tensor(moving_canonical))
 
     clock.begin(FIELD)
     flows, total = tuple(array_of(flow[0]) for flow in found.flows), array_of(found.total[0])
@@ -155,7 +173,7 @@ def register(
 
     clock.begin(QUALITY)
     likenesses = for_both(likeness, (fixed_canonical, _voxel_mm(fixed)), (moving_canonical, _voxel_mm(moving)))
-    quality = measure(fixed_seen, moving_seen, total, brain, alignment, clock.seconds, warnings, likenesses)
+    quality = measure(fixed_seen, moving_seen, total, brain, alignment, clock.seconds, warnings, likenesses, hints)
     steps = tuple(Step(flows[:count], alignment, fixed, moving) for count in range(1, len(flows)))
     last = Step(flows, alignment, fixed, moving, total, warped)
     clock.end()
@@ -189,7 +207,7 @@ class CanonicalFlows:
         flows: phi1, phi2, phi3 of equation 2, float32 `[1, 3, L, P, S]` in voxels of the canonical grid, on the CPU.
         total: their composition, in the same form.
         warnings: what the user should know, one sentence each.
-        device, precision: where and in which type the network's convolutions ran.
+        device, precision: where and in which type the network's convolutions ran; "none" where it did not run.
     """
 
     flows: list[Tensor]
@@ -267,6 +285,13 @@ def _unless_harmful(flows: list[Tensor], *, fixed: Tensor, moving: Tensor) -> tu
     if ncc(warp(moving, total)) < ncc(moving):
         return [torch.zeros_like(flow) for flow in flows], torch.zeros_like(total)
     return flows, total
+
+
+def _without_steps(size: Sequence[int], contrast: Contrast) -> CanonicalFlows:
+    """Return flows that move nothing, for scans that the alignment alone brings together."""
+    nothing = torch.zeros(1, 3, *size)
+    warnings = (DIFFERENT_CONTRASTS,) if contrast == "different" else ()
+    return CanonicalFlows([nothing] * 3, nothing, warnings, "none", "none")
 
 
 def _across_contrasts(found: CanonicalFlows, *, fixed: Tensor, moving: Tensor) -> CanonicalFlows:

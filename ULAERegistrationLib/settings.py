@@ -58,7 +58,8 @@ class RegistrationSettings:
         extractor: the method of brain extraction: "ulae", the network that comes with this package, or "deepbet",
             which has to be installed.
         alignment: how the linear part is found: "affine" or "rigid" search, "centre" (the centres of mass are made to
-            coincide), or "none", if the two images already share a frame.
+            coincide), or "none", if the two images already share a frame. Of two scans that look like one person's, a
+            rigid alignment is the whole result.
         contrast: whether the two scans have the "same" contrast, for which the network was trained, or a "different"
             one, which are then given the intensities of T1; "auto" recognises it.
         device: where the network runs; "auto" takes CUDA if it is available, then MPS, then the CPU.

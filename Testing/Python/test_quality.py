@@ -285,6 +285,15 @@ def test_the_gravest_reason_comes_first(good: Quality) -> None:
     assert quality.reasons[-1] == "Something small."
 
 
+def test_a_hint_comes_after_the_reasons_and_changes_no_verdict(good: Quality) -> None:
+    hinted = dataclasses.replace(good, hints=("There is another way.",))
+    assert hinted.verdict == good.verdict
+    assert hinted.reasons == (*good.reasons, "There is another way.")
+    doubtful = dataclasses.replace(hinted, empty_percent=5.0)
+    assert "outside" in doubtful.reasons[0]
+    assert doubtful.to_dict()["reasons"][-1] == doubtful.to_dict()["hints"][0]
+
+
 def test_every_measure_is_in_the_json(good: Quality) -> None:
     quality = dataclasses.replace(good, warnings=("Look.",)).with_inverse_errors(np.array([0.1, 0.2, 0.6]))
     content = json.loads(json.dumps(quality.to_dict(), allow_nan=False))
@@ -292,5 +301,6 @@ def test_every_measure_is_in_the_json(good: Quality) -> None:
     known = {field.name: content[field.name] for field in dataclasses.fields(Quality)}
     assert Likeness(**known["fixed_likeness"]) == Likeness(**known["moving_likeness"]) == LIKE
     known |= {"fixed_likeness": LIKE, "moving_likeness": LIKE}
-    assert Quality(**{**known, "warnings": tuple(known["warnings"])}) == quality
+    known |= {name: tuple(known[name]) for name in ("warnings", "hints")}
+    assert Quality(**known) == quality
     assert (quality.inverse_mean_mm, quality.inverse_max_mm) == pytest.approx((0.3, 0.6))

@@ -20,7 +20,8 @@ import numpy as np  # noqa: E402
 
 import standin  # noqa: E402
 
-FIXED, MOVING = "nirep/na16", "oasis/1101"
+BRAINS = ("raw/nirep/na16_t1.nii.gz", "raw/oasis/1101_t1.nii.gz")
+HEADS = ("raw/whole-head/chris_t1.nii.gz", "heads/pumi_t1.nii.gz")
 PANEL_WIDTH = 480
 VIEW = (420, 420)
 ZOOM = 1.2
@@ -33,9 +34,9 @@ ORIENTATIONS = ("Axial", "Sagittal", "Coronal")
 
 
 class Pictures:
-    """The application with the panel and three slice views."""
+    """The application with the panel, two volumes (the fixed and the moving one) and three slice views."""
 
-    def __init__(self, data: Path, out: Path, preset: str):
+    def __init__(self, data: Path, files: tuple[str, str], out: Path, preset: str):
         self.app = standin.start()
         import slicer
 
@@ -51,9 +52,9 @@ class Pictures:
         self.ui = self.panel.ui
         volumes = slicer.modules.volumes.logic()
         self.nodes = []
-        for name in (FIXED, MOVING):
-            file = data / "raw" / f"{name}_t1.nii.gz"
-            node = volumes.AddArchetypeVolume(str(file), name.replace("/", " "), 0)
+        for file in files:
+            name = Path(file).name.removesuffix("_t1.nii.gz")
+            node = volumes.AddArchetypeVolume(str(data / file), f"{Path(file).parent.name} {name}", 0)
             node.CreateDefaultDisplayNodes()
             grey(node)
             self.nodes.append(node)
@@ -85,10 +86,10 @@ class Pictures:
         pairs = zip(self.views, texts, strict=False)
         return row([captioned(view.pixels(), text, sides(view)) for view, text in pairs])
 
-    def aim(self) -> None:
-        """Moves the views to where there is something to see in a brain."""
+    def aim(self, volume=None) -> None:
+        """Moves the views to where there is something to see in a brain; None takes the fixed volume."""
         bounds = [0.0] * 6
-        self.nodes[0].GetRASBounds(bounds)
+        (volume or self.nodes[0]).GetRASBounds(bounds)
         middle = [(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
         for view in self.views:
             view.fit()
@@ -96,18 +97,20 @@ class Pictures:
             node.SetFieldOfView(*(size / ZOOM for size in node.GetFieldOfView()))
             node.JumpSliceByOffsetting(*(centre + more for centre, more in zip(middle, LOOK, strict=True)))
 
-    def register(self) -> None:
-        """Registers by a click, and takes a picture on the way."""
+    def register(self, panel_pictures: bool = True) -> None:
+        """Registers by a click, and takes pictures of the panel on the way."""
         from standin.clicking import behave, wait_until
 
         self.panel.enter()
         self.ui.presetComboBox.setCurrentText(self.preset)
-        self.panel_picture("panel-before")
-        behave(self.panel, "pause", "Network, step 2 of 3", "real")
+        if panel_pictures:
+            self.panel_picture("panel-before")
+            behave(self.panel, "pause", "Network, step 2 of 3", "real")
         self.ui.registerButton.click()
         run = self.panel.registerPanel.run
-        wait_until(self.app, lambda: "step 2" in self.ui.stageLabel.text or run.state != "running")
-        self.panel_picture("panel-during")
+        if panel_pictures:
+            wait_until(self.app, lambda: "step 2" in self.ui.stageLabel.text or run.state != "running")
+            self.panel_picture("panel-during")
         wait_until(self.app, lambda: run.complete, seconds=3600)
         if run.state != "done":
             raise SystemExit(run.error + run.log)
@@ -167,6 +170,12 @@ def row(pictures) -> np.ndarray:
     return np.concatenate(parts[:-1], axis=1)
 
 
+def brightened(pictures: Pictures, text: str) -> np.ndarray:
+    """The three slice views at twice their brightness, which blending has halved."""
+    bright = [np.minimum(255, 2 * view.pixels().astype(int)).astype(np.uint8) for view in pictures.views]
+    return row([captioned(*one) for one in zip(bright, (text, "", ""), map(sides, pictures.views), strict=True)])
+
+
 def column(pictures) -> np.ndarray:
     gap = np.full((GAP, pictures[0].shape[1], 3), 255, np.uint8)
     parts = [part for picture in pictures for part in (picture, gap)]
@@ -181,10 +190,44 @@ def save(pixels: np.ndarray, path: Path) -> None:
     qt.QImage(data.data, width, height, 3 * width, qt.QImage.Format_RGB888).save(str(path))
 
 
+def heads(data: Path, preset: str) -> None:
+    """Writes heads.png: two raw heads with the brains that one click has found in them, and the one on the other."""
+    pictures = Pictures(data, HEADS, ROOT / "docs" / "images", preset)
+    pictures.register(panel_pictures=False)
+    run = pictures.run
+    brains = (run.fixedMaskNode, run.movingMaskNode)
+    composites = [view.logic.GetSliceCompositeNode() for view in pictures.views]
+
+    def show(background, foreground, brain) -> None:
+        for composite in composites:
+            composite.SetBackgroundVolumeID(background.GetID())
+            composite.SetForegroundVolumeID(foreground.GetID() if foreground else None)
+            composite.SetForegroundOpacity(0.5 if foreground else 0.0)
+        for node in brains:
+            node.GetDisplayNode().SetVisibility(node is brain)
+
+    rows = []
+    for node, brain, role in zip(pictures.nodes, brains, ("fixed", "moving"), strict=True):
+        show(node, None, brain)
+        pictures.aim(node)
+        rows.append(pictures.slices(f"{role}: the head, and the brain that was found", "", ""))
+    warped = run.volumeNode
+    show(pictures.nodes[0], warped, None)
+    pictures.aim(pictures.nodes[0])
+    for node, colour in ((pictures.nodes[0], "Green"), (warped, "Magenta")):
+        tint(node, colour)
+    rows.append(brightened(pictures, "after: fixed green, moving magenta"))
+    save(column(rows), pictures.out / "heads.png")
+
+
 def main() -> None:
-    """python pictures.py [PRESET]: writes docs/images."""
+    """python pictures.py [PRESET]: writes docs/images; python pictures.py heads [PRESET]: heads.png alone."""
     data = Path(os.environ.get("ULAE_DATA", ROOT.parent / "shared" / "data"))
-    pictures = Pictures(data, ROOT / "docs" / "images", sys.argv[1] if len(sys.argv) > 1 else "Accurate")
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["heads"]:
+        heads(data, (arguments[1:] or ["Accurate"])[0])
+        return
+    pictures = Pictures(data, BRAINS, ROOT / "docs" / "images", (arguments or ["Accurate"])[0])
     ui, util = pictures.ui, pictures.slicer.util
     pictures.register()
     run = pictures.run
@@ -200,9 +243,7 @@ def main() -> None:
     rows = []
     for number, name in ((0, "before: fixed green, moving magenta"), (3, "after")):
         ui.stageSlider.setValue(number)
-        bright = [np.minimum(255, 2 * view.pixels().astype(int)).astype(np.uint8) for view in pictures.views]
-        texts = (name, "", "")  # blending has halved the brightness
-        rows.append(row([captioned(*one) for one in zip(bright, texts, map(sides, pictures.views), strict=True)]))
+        rows.append(brightened(pictures, name))
     save(column(rows), pictures.out / "overlay.png")
     for node in (pictures.nodes[0], stage):
         tint(node, "Grey")

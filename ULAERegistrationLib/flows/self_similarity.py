@@ -64,3 +64,20 @@ def self_similarity_distance(first: Tensor, second: Tensor) -> float:
     """
     descriptors = [self_similarity(F.avg_pool3d(image, 2)) for image in (first, second)]
     return (descriptors[0] - descriptors[1]).square().mean().item()
+
+
+def distances_within(*brains: Tensor) -> Tensor:
+    """Compute the same for each pair of some brains, over the voxels that lie in all of them.
+
+    Args:
+        brains: each `[1, 1, L, P, S]`, float32, 0 outside the brain.
+
+    Returns:
+        The distances, a symmetric matrix; nan where no voxel lies in all.
+    """
+    shown = torch.stack([F.avg_pool3d((brain > 0).float(), 2) == 1 for brain in brains]).all(0)[0, 0]
+    descriptors = [self_similarity(F.avg_pool3d(brain, 2))[0, :, shown] for brain in brains]
+    distances = torch.zeros(len(brains), len(brains))
+    for i, j in combinations(range(len(brains)), 2):
+        distances[i, j] = distances[j, i] = (descriptors[i] - descriptors[j]).square_().mean()
+    return distances

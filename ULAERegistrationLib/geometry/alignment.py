@@ -9,7 +9,7 @@ The world is LPS millimetres.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import product
 
@@ -37,6 +37,8 @@ GAP_PASSES = 5  # of the finest level, each without the gaps that the one before
 GAP_CHANGE = 0.002  # of the region of comparison: where gaps change by less, they are known
 SAME_PLACE = 1.0  # mm; searches on the coarsest level that end this near each other have found the same map
 POOR_CORRELATION = 0.7
+INSIDE = 6.0  # mm from the edge of a brain, beyond which masks of different tools show the same
+DARK = 0.02  # of the image's brightness; darker voxels of a stripped brain lie outside it, or in fluid
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,34 @@ def align(
     progress(1.0, "Aligned")
     moving_to_canonical = fixed_to_canonical @ np.linalg.inv(fixed_to_moving)
     return Alignment(to_transform(fixed_to_canonical), to_transform(moving_to_canonical), tuple(warnings))
+
+
+def align_inside(
+    fixed: sitk.Image,
+    moving: sitk.Image,
+    alignment: Alignment,
+    method: AlignmentMethod,
+    fixed_mask: sitk.Image | None = None,
+    moving_mask: sitk.Image | None = None,
+) -> Alignment:
+    """Align two scans of one person once more, by what lies deep inside both brains.
+
+    Masks of one brain differ at their edges, by the tool that stripped the scan or by its contrast, and `align`, for
+    which the outline of a brain is the best landmark, follows the edges. What lies inside is the same in both scans.
+
+    Args:
+        fixed, moving: the scans, of one contrast.
+        alignment: as `align` found it.
+        method: "affine" or "rigid".
+        fixed_mask, moving_mask: as for `align`.
+
+    Returns:
+        The alignment with another map of the moving image.
+    """
+    brains = for_both(_Brain.of, (fixed, fixed_mask), (moving, moving_mask))
+    found = brains[1].matched_inside(brains[0], to_matrix(alignment.fixed_to_moving), method)
+    moving_to_canonical = to_matrix(alignment.fixed_to_canonical) @ np.linalg.inv(found)
+    return replace(alignment, moving_to_canonical=to_transform(moving_to_canonical))
 
 
 @dataclass(frozen=True)
@@ -255,6 +285,25 @@ class _Brain:
         there = sitk.Resample(self.image, fixed.image, to_transform(to_this), sitk.sitkLinear, 0.0)
         first, second = (sitk.GetArrayViewFromImage(image) > BRAIN for image in (fixed.image, there))
         return gaps(first, second, FINEST)
+
+    def matched_inside(self, fixed: _Brain, start: np.ndarray, freedom: str) -> np.ndarray:
+        """Refine the map from a fixed scan to this one by what lies further than `INSIDE` from the edges of both.
+
+        Args:
+            fixed, start, freedom: as of `matched_to`; for "rigid", `start` has to be rigid.
+
+        Returns:
+            The matrix, 4 x 4, from the fixed scan's world to this scan's world.
+        """
+        best = np.linalg.inv(self.to_world) @ start @ fixed.to_world
+        other = sitk.Resample(self._inside(), fixed.image, to_transform(best), sitk.sitkNearestNeighbor)
+        domain = sitk.GetArrayFromImage(fixed._inside() & other) > 0
+        search = CorrelationSearch(fixed.level(LEVELS[-1]), self.level(LEVELS[-1]), domain)
+        best, _ = search.maximise(best, freedom, 15)
+        return self.to_world @ best @ np.linalg.inv(fixed.to_world)
+
+    def _inside(self) -> sitk.Image:
+        return sitk.BinaryErode(sitk.BinaryFillhole(self.image > DARK), [round(INSIDE / FINEST)] * 3)
 
     def level(self, level: tuple[int, float]) -> sitk.Image:
         """Return the image smoothed and downsampled for one of `LEVELS`; each is computed once."""

@@ -1,0 +1,133 @@
+"""Two scans are said to be one person's where they are, whatever their contrasts, and not where they are two's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from ULAERegistrationLib import register
+from ULAERegistrationLib.geometry.affine import to_matrix, to_transform
+from ULAERegistrationLib.geometry.alignment import align, align_inside
+from ULAERegistrationLib.geometry.canonical import sample_on_canonical, template
+from ULAERegistrationLib.one_person import ONE_PERSON, RIGID_ALONE, TRY_RIGID, closeness, look_like_one_person
+from ULAERegistrationLib.simulation import SimulatedPair, simulate
+
+TURN = to_matrix(sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.1, -0.15, 0.2, (6.0, -9.0, 12.0)))
+
+
+@pytest.fixture(scope="module")
+def people() -> list[SimulatedPair]:
+    return [simulate(seed) for seed in (11, 12)]
+
+
+@pytest.fixture(scope="module")
+def brains(people) -> list[np.ndarray]:
+    """Both people on the canonical grid, where the known tilt brings them."""
+    tilts = (to_transform(to_matrix(person.truth.GetNthTransform(1))) for person in people)
+    return [sample_on_canonical(person.subject, tilt) for person, tilt in zip(people, tilts, strict=True)]
+
+
+def as_t2(scan: np.ndarray) -> np.ndarray:
+    """Bright fluid and dark white matter, a coil on one side, and other noise."""
+    noise = 0.02 * np.random.default_rng(3).standard_normal(scan.shape)
+    shading = np.linspace(0.7, 1, scan.shape[0])[:, None, None]
+    return np.where(scan > 0.05, (1.05 - scan) * shading + noise, 0).clip(0, 1).astype(np.float32)
+
+
+def test_one_persons_scans_look_like_one_persons_in_any_contrast(brains) -> None:
+    for brain in brains:
+        assert closeness(brain, as_t2(brain)) < 0.6
+        assert look_like_one_person(brain, as_t2(brain))
+
+
+def test_two_peoples_scans_do_not(brains) -> None:
+    first, second = brains
+    for pair in ((first, second), (as_t2(first), second), (as_t2(first), as_t2(second))):
+        assert closeness(*pair) > 0.8
+
+
+def test_coarse_scans_of_two_people_are_not_taken_for_one_persons(brains) -> None:
+    """All brains are alike when they are smoothed enough; the template is then as close as another person is."""
+    coarse = [sitk.GetArrayFromImage(sitk.BinShrink(sitk.GetImageFromArray(brain), [4, 4, 4])) for brain in brains]
+    assert closeness(*(np.kron(brain, np.ones((4, 4, 4), np.float32)) for brain in coarse)) > 0.8
+
+
+def test_a_person_and_the_template_are_two(brains) -> None:
+    average = sitk.GetArrayFromImage(template()).transpose(2, 1, 0).astype(np.float32) / 255
+    assert not look_like_one_person(brains[0], average)
+    assert not look_like_one_person(average, brains[1])
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("oasis-1116", "oasis-1125"), ("ds2748-32", "ds2748-35"), ("ds2748-23", "ds2748-42")]
+)
+def test_the_most_alike_of_82_real_people_are_told_apart(data_folder, first, second) -> None:
+    """Of 3,321 pairs these are the nearest."""
+    scans = [sitk.ReadImage(str(data_folder / "brains" / f"{name}_t1.nii.gz")) for name in (first, second)]
+    one, other = (sitk.GetArrayFromImage(scan).transpose(2, 1, 0) / np.float32(255) for scan in scans)
+    assert closeness(one, other) > ONE_PERSON
+
+
+def error(transform: sitk.Transform, truth: np.ndarray, brain: sitk.Image) -> float:
+    """The mean distance in the brain between a transform and the true linear map, mm."""
+    points = np.argwhere(sitk.GetArrayViewFromImage(brain) > 0)[::2000, ::-1]
+    world = np.array([brain.TransformIndexToPhysicalPoint(point) for point in points.tolist()])
+    found = np.array([transform.TransformPoint(point) for point in world.tolist()])
+    return float(np.linalg.norm(found - (world @ truth[:3, :3].T + truth[:3, 3]), axis=1).mean())
+
+
+def turned(scan: sitk.Image) -> sitk.Image:
+    """The scan of the same person who lay otherwise."""
+    scan = sitk.Image(scan)
+    scan.SetDirection((TURN[:3, :3] @ np.reshape(scan.GetDirection(), (3, 3))).ravel().tolist())
+    scan.SetOrigin((TURN[:3, :3] @ scan.GetOrigin() + TURN[:3, 3]).tolist())
+    return scan
+
+
+@pytest.fixture(scope="module")
+def stripped_otherwise(people) -> sitk.Image:
+    """The first person's scan, lying otherwise, without 4 mm of the brain's edge on one half."""
+    subject, mask = people[0].subject, people[0].brain
+    tight = sitk.BinaryErode(mask, [4, 4, 3])
+    left = sitk.GetArrayFromImage(mask)
+    left[:, :, : left.shape[2] // 2] = sitk.GetArrayViewFromImage(tight)[:, :, : left.shape[2] // 2]
+    image = sitk.GetImageFromArray(sitk.GetArrayViewFromImage(subject) * left.astype(np.int16))
+    image.CopyInformation(subject)
+    return turned(image)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["affine", "rigid"])
+def test_one_persons_brains_are_aligned_by_what_lies_inside_them(people, stripped_otherwise, method) -> None:
+    subject = people[0].subject
+    by_the_outline = align(subject, stripped_otherwise, method)
+    inside = align_inside(subject, stripped_otherwise, by_the_outline, method)
+    assert error(by_the_outline.fixed_to_moving, TURN, people[0].brain) > 0.3
+    assert error(inside.fixed_to_moving, TURN, people[0].brain) < 0.2
+
+
+@pytest.mark.slow
+def test_a_rigid_alignment_is_offered_and_what_masks_differ_by_moves_nothing(people, stripped_otherwise) -> None:
+    found = register(people[0].subject, stripped_otherwise, preset="fast")
+    assert found.quality.hints == (TRY_RIGID,)
+    assert found.quality.reasons[-1] == TRY_RIGID
+    assert error(found.transform, TURN, people[0].brain) < 0.3
+
+
+@pytest.mark.slow
+def test_a_rigid_alignment_is_then_the_whole_result_in_another_contrast_too(people) -> None:
+    subject = people[0].subject
+    values = sitk.GetArrayFromImage(subject)
+    image = sitk.GetImageFromArray(as_t2(values / np.float32(values.max())))
+    image.CopyInformation(subject)
+    found = register(subject, turned(image), preset="fast", alignment="rigid")
+    assert found.settings.contrast == "different"
+    assert found.quality.reasons[-1] == RIGID_ALONE
+    assert not found.flow.any()
+    assert found.provenance.device == "none"
+    assert error(found.transform, TURN, people[0].brain) < 1.5
+
+
+def test_nothing_is_offered_for_a_subject_and_the_template(simulated_registration) -> None:
+    assert simulated_registration.quality.hints == ()

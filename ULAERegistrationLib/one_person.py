@@ -1,0 +1,48 @@
+"""Tell whether two aligned scans show one person's brain, whatever their contrasts."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+
+from .flows.self_similarity import distances_within
+from .geometry.canonical import template
+from .tensors import tensor_of
+
+# Of 21 pairs of one person's scans (T1, contrast agent, T2, FLAIR, PD; slices of up to 4 mm; two visits) 20 have .74
+# and less, of 3,321 pairs of two people's T1 all have .84 and more, and more still at slices of 5 mm.
+ONE_PERSON = 0.75
+
+TRY_RIGID = (
+    "The two scans look like one person's; if they were taken on one day, register them with a rigid alignment "
+    "(alignment rigid), which is then the whole result."
+)
+RIGID_ALONE = (
+    "The two scans look like one person's, so the rigid alignment alone is the result; with an affine alignment the "
+    "network adds what differs in shape."
+)
+
+
+def closeness(fixed: np.ndarray, moving: np.ndarray) -> float:
+    """Compare two scans with each other and with the template, by their self-similarity (MIND-SSC).
+
+    The template is an average, and so as close to a person's brain as another person's brain is, or closer. Only what
+    lies inside all three brains counts, so that neither the masks nor a scan's place in the template do.
+
+    Args:
+        fixed, moving: linearly aligned scans on the canonical grid, float32 [L, P, S] in [0, 1], 0 outside the brain;
+            of any two contrasts.
+
+    Returns:
+        The distance between the two scans, divided by that of the template to the nearer of them: about 1 for two
+        people, clearly less for one; nan where the brains do not overlap.
+    """
+    average = sitk.GetArrayViewFromImage(template()).transpose(2, 1, 0).astype(np.float32)
+    images = [tensor_of(np.ascontiguousarray(image))[None, None] for image in (fixed, moving, average)]
+    distances = distances_within(*images)
+    return (distances[0, 1] / distances[2, :2].min().clamp_min(1e-9)).item()
+
+
+def look_like_one_person(fixed: np.ndarray, moving: np.ndarray) -> bool:
+    """Tell whether two scans seem to show one person's brain (see `closeness`)."""
+    return closeness(fixed, moving) < ONE_PERSON
