@@ -23,20 +23,17 @@ from .flows.refinement import refine
 from .flows.self_similarity import self_similarity_distance
 from .flows.similarity import LocalNCC
 from .flows.warp import compose_all, downsample_image, upsample_flow, warp
-from .geometry.alignment import Alignment, align, align_inside
 from .geometry.brain import brain_mask, cut_sides, find_brain
-from .geometry.canonical import sample_on_canonical
-from .geometry.contrast import as_t1, have_same_contrast, scan_as_t1
 from .geometry.likeness import likeness
 from .geometry.resampling import resample
-from .geometry.shading import without_strong_shading
 from .geometry.transforms import total_transform
 from .network.devices import with_fallback
 from .network.extractors import extract_brain_with
 from .network.predict import predict_flows
 from .network.ulaenet import ULAENet
 from .network.weights import Card, load_network
-from .one_person import RIGID_ALONE, TRY_RIGID, look_like_one_person
+from .one_person import RIGID_ALONE, TRY_RIGID
+from .placement import place
 from .progress import ALIGNMENT, BRAIN, FIELD, NETWORK, QUALITY, REFINEMENT, Progress, StageClock, silent
 from .provenance import provenance_of
 from .quality import NCC_WINDOW, STEPS_LEFT_OUT, measure
@@ -103,66 +100,27 @@ def register(
 
     clock.begin(ALIGNMENT)
     masks = (fixed_brain.shown, moving_brain.shown)
+    placed = place((fixed, moving), masks, settings, initial_transform, clock.within)
+    settings = dataclasses.replace(settings, contrast=placed.contrast)
+    is_rigid = settings.alignment == "rigid"
+    hints = (RIGID_ALONE if is_rigid else TRY_RIGID,) if placed.one_person else ()
 
-    def sampled(scans: tuple[sitk.Image, sitk.Image], alignment: Alignment) -> tuple[np.ndarray, np.ndarray]:
-        maps = (alignment.fixed_to_canonical, alignment.moving_to_canonical)
-        return for_both(sample_on_canonical, *zip(scans, maps, masks, strict=True))
-
-    scans = (fixed, moving)
-    alignment = align(*scans, settings.alignment, *masks, initial_transform, clock.within)
-    fixed_canonical, moving_canonical = sampled(scans, alignment)
-    if settings.contrast == "auto":
-        same = have_same_contrast(fixed_canonical, moving_canonical)
-        settings = dataclasses.replace(settings, contrast="same" if same else "different")
-    if settings.contrast == "different" and settings.alignment in ("affine", "rigid"):
-        # Correlation aligns two contrasts by millimetres less well than one.
-        fixed_as_t1 = scan_as_t1(fixed, fixed_canonical, alignment.fixed_to_canonical)
-        moving_as_t1 = scan_as_t1(moving, moving_canonical, alignment.moving_to_canonical)
-        alignment = align(fixed_as_t1, moving_as_t1, settings.alignment, *masks, initial_transform, clock.within)
-        fixed_canonical, moving_canonical = sampled(scans, alignment)
-    if settings.contrast == "same":
-        even = for_both(
-            without_strong_shading,
-            (fixed, fixed_canonical, alignment.fixed_to_canonical),
-            (moving, moving_canonical, alignment.moving_to_canonical),
-        )
-        if any(one is not scan for one, scan in zip(even, scans, strict=True)):
-            # Shading draws the alignment towards what is bright, and costs the network Dice.
-            scans = even
-            alignment = align(*scans, settings.alignment, *masks, initial_transform, clock.within)
-            fixed_canonical, moving_canonical = sampled(scans, alignment)
-    hints: tuple[str, ...] = ()
-    searched = settings.alignment in ("affine", "rigid")
-    one_person = searched and look_like_one_person(fixed_canonical, moving_canonical)
-    if one_person:
-        hints = (RIGID_ALONE if settings.alignment == "rigid" else TRY_RIGID,)
-        if settings.contrast == "same":
-            alignment = align_inside(*scans, alignment, settings.alignment, *masks)
-            fixed_canonical, moving_canonical = sampled(scans, alignment)
-    brain = fixed_canonical > 0
-    fixed_seen, moving_seen = fixed_canonical, moving_canonical
-    if settings.contrast == "different":
-        fixed_seen, moving_seen = as_t1(fixed_canonical), as_t1(moving_canonical)
-    if one_person:
-        # Masks of one brain differ by how they were made, which the network would take for a difference in shape.
-        both = brain & (moving_canonical > 0)
-        fixed_seen, moving_seen = fixed_seen * both, moving_seen * both
-
-    if one_person and settings.alignment == "rigid":
-        found = _without_steps(fixed_canonical.shape, settings.contrast)
+    if placed.one_person and is_rigid:
+        found = _without_steps(placed.fixed.shape, settings.contrast)
     else:
         found = canonical_flows(
-            fixed=_tensor(fixed_seen),
-            moving=_tensor(moving_seen),
+            fixed=_tensor(placed.fixed_seen),
+            moving=_tensor(placed.moving_seen),
             network=network,
             card=card,
             settings=settings,
             clock=clock,
         )
         if settings.contrast == "different":
-            found = _across_contrasts(found, fixed=_tensor(fixed_canonical), moving=_tensor(moving_canonical))
+            found = _across_contrasts(found, fixed=_tensor(placed.fixed), moving=_tensor(placed.moving))
 
     clock.begin(FIELD)
+    alignment, brain = placed.alignment, placed.fixed > 0
     flows, total = tuple(array_of(flow[0]) for flow in found.flows), array_of(found.total[0])
     warnings = fixed_brain.warnings + moving_brain.warnings + alignment.warnings + found.warnings
     provenance = provenance_of(settings, card, found.device, found.precision)
@@ -172,8 +130,9 @@ def register(
     warped = resample(moving, fixed, transform)
 
     clock.begin(QUALITY)
-    likenesses = for_both(likeness, (fixed_canonical, _voxel_mm(fixed)), (moving_canonical, _voxel_mm(moving)))
-    quality = measure(fixed_seen, moving_seen, total, brain, alignment, clock.seconds, warnings, likenesses, hints)
+    likenesses = for_both(likeness, (placed.fixed, _voxel_mm(fixed)), (placed.moving, _voxel_mm(moving)))
+    seen = (placed.fixed_seen, placed.moving_seen)
+    quality = measure(*seen, total, brain, alignment, clock.seconds, warnings, likenesses, hints)
     steps = tuple(Step(flows[:count], alignment, fixed, moving) for count in range(1, len(flows)))
     last = Step(flows, alignment, fixed, moving, total, warped)
     clock.end()
@@ -187,8 +146,8 @@ def register(
         alignment=alignment,
         steps=(*steps, last),
         flow=total,
-        fixed_canonical=fixed_canonical,
-        moving_canonical=moving_canonical,
+        fixed_canonical=placed.fixed,
+        moving_canonical=placed.moving,
         brain=brain,
         transform=transform,
         warped=warped,

@@ -1,0 +1,106 @@
+"""Place two scans on the canonical grid, and make of them what the network sees.
+
+The brains are aligned as the scans are. What that shows of the scans (whether their contrasts differ, whether a coil
+has shaded one strongly, whether they look like one person's) then decides how they are aligned once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+
+from .both import for_both
+from .geometry.alignment import Alignment, align, align_inside
+from .geometry.canonical import sample_on_canonical
+from .geometry.contrast import as_t1, have_same_contrast, scan_as_t1
+from .geometry.shading import without_strong_shading
+from .one_person import look_like_one_person
+from .progress import Progress
+from .settings import Contrast, RegistrationSettings
+
+Scans = tuple[sitk.Image, sitk.Image]
+Masks = tuple[sitk.Image | None, sitk.Image | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """Two scans on the canonical grid.
+
+    Attributes:
+        alignment: the linear maps.
+        contrast: "same" or "different": whether the scans have one contrast.
+        one_person: whether they look like one person's.
+        fixed, moving: the scans, without strong shading, float32 [L, P, S] in [0, 1], 0 outside the brain.
+        fixed_seen, moving_seen: what the network is shown of them, in the same form.
+    """
+
+    alignment: Alignment
+    contrast: Contrast
+    one_person: bool
+    fixed: np.ndarray
+    moving: np.ndarray
+    fixed_seen: np.ndarray
+    moving_seen: np.ndarray
+
+
+def place(
+    scans: Scans,
+    masks: Masks,
+    settings: RegistrationSettings,
+    initial_transform: sitk.Transform | None,
+    progress: Progress,
+) -> Placement:
+    """Align two scans and sample them on the canonical grid.
+
+    Args:
+        scans: the fixed and the moving scan.
+        masks: their brains; None where a scan is taken as it is.
+        settings: the method of alignment, and what is known of the contrasts.
+        initial_transform: linear transform from which the alignment starts, fixed world to moving world (LPS mm).
+        progress: called as `align` calls it.
+    """
+
+    def aligned(images: Scans) -> Alignment:
+        return align(*images, settings.alignment, *masks, initial_transform, progress)
+
+    alignment = aligned(scans)
+    canonical = _sampled(scans, masks, alignment)
+    contrast = settings.contrast
+    if contrast == "auto":
+        contrast = "same" if have_same_contrast(*canonical) else "different"
+    # Correlation aligns two contrasts by millimetres less well than one, and is drawn towards what is bright.
+    compared = _each(scan_as_t1 if contrast == "different" else without_strong_shading, scans, canonical, alignment)
+    if any(one is not scan for one, scan in zip(compared, scans, strict=True)):
+        alignment = aligned(compared)
+        scans = compared if contrast == "same" else scans
+        canonical = _sampled(scans, masks, alignment)
+    searched = settings.alignment in ("affine", "rigid")
+    one_person = searched and look_like_one_person(*canonical)
+    if one_person and contrast == "same":
+        alignment = align_inside(*scans, alignment, settings.alignment, *masks)
+        canonical = _sampled(scans, masks, alignment)
+    seen = canonical if contrast == "same" else (as_t1(canonical[0]), as_t1(canonical[1]))
+    if one_person:
+        # Masks of one brain differ by how they were made, which the network would take for a difference in shape.
+        both = (canonical[0] > 0) & (canonical[1] > 0)
+        seen = (seen[0] * both, seen[1] * both)
+    return Placement(alignment, contrast, one_person, *canonical, *seen)
+
+
+def _sampled(scans: Scans, masks: Masks, alignment: Alignment) -> tuple[np.ndarray, np.ndarray]:
+    maps = (alignment.fixed_to_canonical, alignment.moving_to_canonical)
+    return for_both(sample_on_canonical, *zip(scans, maps, masks, strict=True))
+
+
+def _each(
+    change: Callable[[sitk.Image, np.ndarray, sitk.Transform], sitk.Image],
+    scans: Scans,
+    canonical: tuple[np.ndarray, np.ndarray],
+    alignment: Alignment,
+) -> Scans:
+    """Change each scan by a function of the scan, the same on the canonical grid, and the map there."""
+    maps = (alignment.fixed_to_canonical, alignment.moving_to_canonical)
+    return for_both(change, *zip(scans, canonical, maps, strict=True))
