@@ -24,6 +24,7 @@ from .flows.self_similarity import self_similarity_distance
 from .flows.similarity import LocalNCC
 from .flows.warp import compose_all, downsample_image, upsample_flow, warp
 from .geometry.brain import brain_mask, cut_sides, find_brain
+from .geometry.gaps import gaps
 from .geometry.likeness import likeness
 from .geometry.resampling import resample
 from .geometry.transforms import total_transform
@@ -198,6 +199,7 @@ def canonical_flows(
     """
     clock = clock or StageClock()
     clock.begin(NETWORK)
+    fixed, moving = _without_gaps(fixed=fixed, moving=moving)
     prediction = predict_flows(
         network,
         fixed=downsample_image(fixed, card.voxel_mm),
@@ -231,6 +233,21 @@ def _refined(
 
     place = torch.device("cuda" if device == "cuda" else "cpu")
     return with_fallback(run, place, None, lambda message: clock.within(0.0, message))
+
+
+def _without_gaps(*, fixed: Tensor, moving: Tensor) -> tuple[Tensor, Tensor]:
+    """Empty both brains where one of them lacks a part, which would be filled with what lies beside it otherwise.
+
+    Gaps are large, so that they are looked for at every second voxel.
+    """
+    first, second = (array_of(image[0, 0, ::2, ::2, ::2] > 0) for image in (fixed, moving))
+    lacking = gaps(first, second, voxel_mm=2.0)
+    if not lacking.any():
+        return fixed, moving
+    for axis, size in enumerate(fixed.shape[2:]):
+        lacking = lacking.repeat(2, axis).take(range(size), axis)
+    shown = tensor_of(~lacking)
+    return fixed * shown, moving * shown
 
 
 def _unless_harmful(flows: list[Tensor], *, fixed: Tensor, moving: Tensor) -> tuple[list[Tensor], Tensor]:

@@ -353,6 +353,20 @@ def test_labels_are_saved_with_the_result_and_both_masks_beside_it(tmp_path, sim
         assert overlap.GetDiceCoefficient() > 0.9
 
 
+def test_the_network_sees_nothing_of_what_one_brain_lacks_and_all_of_two_whole_ones():
+    whole = torch.zeros(1, 1, 64, 64, 64)
+    whole[..., 8:56, 8:56, 8:56] = 0.5
+    cut = whole.clone()
+    cut[..., 40:] = 0
+    for fixed, moving in ((whole, cut), (cut, whole)):
+        seen = registration_module._without_gaps(fixed=fixed, moving=moving)
+        assert torch.equal(*seen)
+        assert not seen[0][..., 40:].any()
+        assert torch.equal(seen[0][..., :30], whole[..., :30])
+    shifted = whole.roll(3, 2)
+    assert registration_module._without_gaps(fixed=whole, moving=shifted) == (whole, shifted)
+
+
 def test_flows_that_make_scans_of_two_contrasts_less_alike_move_nothing():
     scan = torch.nn.functional.interpolate(torch.rand(1, 1, 12, 12, 12), size=[48] * 3, mode="trilinear")
     away = torch.full((1, 3, 48, 48, 48), 4.0)
