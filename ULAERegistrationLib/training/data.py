@@ -33,7 +33,7 @@ def pack(brains_folder: Path, file: Path) -> dict[str, int]:
             manual labels exist. Label maps of whole heads (FreeSurfer's numbers, `*.nii.gz`) are read from the folder
             `labelmaps` beside it, if there is one.
         file: the packed file. Intensities are kept up to a rounding of their details (see `wavelet`), by 2 of 255 in
-            the root of the mean square and at most about 11; labels, and where the brain is, are exact.
+            the root of the mean square and by 12 at most; labels, and where the brain is, are exact.
 
     Returns:
         The number of people, labelled people and heads, and the file's size in bytes.
