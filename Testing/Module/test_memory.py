@@ -72,8 +72,8 @@ def test_a_run_of_the_logic_that_is_not_waited_for_dies_at_its_end(module, scene
         ended.append(run.state)
 
     run = logic.register(*pair, acceptLicence=True, waitForCompletion=False, finished=finished)
-    wait_until(app, lambda: ended)
-    assert run.state == "done"
+    wait_until(app, lambda: run.complete)
+    assert ended == ["done"]
     run = weakref.ref(run)
     let_go()
     assert run() is None
