@@ -190,6 +190,16 @@ def save(pixels: np.ndarray, path: Path) -> None:
     qt.QImage(data.data, width, height, 3 * width, qt.QImage.Format_RGB888).save(str(path))
 
 
+def window_to_brain(node) -> None:
+    """Shows a head in the grey levels of its brain, as fat is brighter."""
+    import slicer
+
+    values = slicer.util.arrayFromVolume(node)
+    middle = values[tuple(slice(size // 3, 2 * size // 3) for size in values.shape)]
+    node.GetDisplayNode().SetAutoWindowLevel(False)
+    node.GetDisplayNode().SetWindowLevelMinMax(0, float(np.percentile(middle, 99.5)))
+
+
 def heads(data: Path, preset: str) -> None:
     """Writes heads.png: two raw heads with the brains that one click has found in them, and the one on the other."""
     pictures = Pictures(data, HEADS, ROOT / "docs" / "images", preset)
@@ -206,6 +216,10 @@ def heads(data: Path, preset: str) -> None:
         for node in brains:
             node.GetDisplayNode().SetVisibility(node is brain)
 
+    for node in (*pictures.nodes, run.volumeNode):
+        window_to_brain(node)
+    for node in brains:
+        node.GetDisplayNode().SetSliceIntersectionThickness(3)
     rows = []
     for node, brain, role in zip(pictures.nodes, brains, ("fixed", "moving"), strict=True):
         show(node, None, brain)
