@@ -136,14 +136,14 @@ def run(options: argparse.Namespace) -> None:
 def rows(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
 def write(path: Path, row: dict[str, object]) -> None:
     """Add a row; the first one, of a pair that is right, names the columns."""
     before = rows(path)
-    with path.open("a", newline="") as file:
+    with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(before[0] if before else row), restval="")
         if not before:
             writer.writeheader()
