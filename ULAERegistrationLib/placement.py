@@ -66,6 +66,7 @@ def place(
     def aligned(images: Scans) -> Alignment:
         return align(*images, settings.alignment, *masks, initial_transform, progress)
 
+    searched = settings.alignment in ("affine", "rigid")
     alignment = aligned(scans)
     canonical = _sampled(scans, masks, alignment)
     contrast = settings.contrast
@@ -74,10 +75,9 @@ def place(
     # Correlation aligns two contrasts by millimetres less well than one, and is drawn towards what is bright.
     compared = _each(scan_as_t1 if contrast == "different" else without_strong_shading, scans, canonical, alignment)
     if any(one is not scan for one, scan in zip(compared, scans, strict=True)):
-        alignment = aligned(compared)
+        alignment = aligned(compared) if searched else alignment
         scans = compared if contrast == "same" else scans
         canonical = _sampled(scans, masks, alignment)
-    searched = settings.alignment in ("affine", "rigid")
     one_person = searched and look_like_one_person(*canonical)
     if one_person and contrast == "same":
         alignment = align_inside(*scans, alignment, settings.alignment, *masks)

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 
 from ULAERegistrationLib import register
 from ULAERegistrationLib.geometry.affine import to_matrix, to_transform
-from ULAERegistrationLib.geometry.alignment import align, align_inside
+from ULAERegistrationLib.geometry.alignment import Alignment, align, align_inside
 from ULAERegistrationLib.geometry.canonical import sample_on_canonical, template
 from ULAERegistrationLib.one_person import ONE_PERSON, RIGID_ALONE, TRY_RIGID, closeness, look_like_one_person
 from ULAERegistrationLib.simulation import SimulatedPair, simulate
@@ -33,6 +33,17 @@ def as_t2(scan: np.ndarray) -> np.ndarray:
     noise = 0.02 * np.random.default_rng(3).standard_normal(scan.shape)
     shading = np.linspace(0.7, 1, scan.shape[0])[:, None, None]
     return np.where(scan > 0.05, (1.05 - scan) * shading + noise, 0).clip(0, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("method", ["affine", "rigid"])
+def test_a_slab_too_thin_to_have_an_inside_keeps_the_alignment_that_was_found(method) -> None:
+    values = sitk.GetArrayFromImage(template())
+    values[:78], values[86:] = 0, 0  # 8 mm are left
+    slab = sitk.GetImageFromArray(values)
+    slab.CopyInformation(template())
+    found = Alignment(sitk.AffineTransform(3), sitk.AffineTransform(3))
+    again = align_inside(slab, slab, found, method)
+    assert again.fixed_to_moving.GetParameters() == pytest.approx(found.fixed_to_moving.GetParameters())
 
 
 def test_one_persons_scans_look_like_one_persons_in_any_contrast(brains) -> None:

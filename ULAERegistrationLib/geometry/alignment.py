@@ -38,6 +38,7 @@ GAP_CHANGE = 0.002  # of the region of comparison: where gaps change by less, th
 SAME_PLACE = 1.0  # mm; searches on the coarsest level that end this near each other have found the same map
 POOR_CORRELATION = 0.7
 INSIDE = 6.0  # mm from the edge of a brain, beyond which masks of different tools show the same
+LEAST_INSIDE = 0.1  # of a brain's voxels; where fewer lie inside, as in a thin slab, they say too little
 DARK = 0.02  # of the image's brightness; darker voxels of a stripped brain lie outside it, or in fluid
 
 
@@ -293,11 +294,15 @@ class _Brain:
             fixed, start, freedom: as of `matched_to`; for "rigid", `start` has to be rigid.
 
         Returns:
-            The matrix, 4 x 4, from the fixed scan's world to this scan's world.
+            The matrix, 4 x 4, from the fixed scan's world to this scan's world; `start` where hardly anything lies
+            there.
         """
         best = np.linalg.inv(self.to_world) @ start @ fixed.to_world
         other = sitk.Resample(self._inside(), fixed.image, to_transform(best), sitk.sitkNearestNeighbor)
         domain = sitk.GetArrayFromImage(fixed._inside() & other) > 0
+        brain = sitk.GetArrayViewFromImage(fixed.image) > DARK
+        if np.count_nonzero(domain) < LEAST_INSIDE * np.count_nonzero(brain):
+            return start
         search = CorrelationSearch(fixed.level(LEVELS[-1]), self.level(LEVELS[-1]), domain)
         best, _ = search.maximise(best, freedom, 15)
         return self.to_world @ best @ np.linalg.inv(fixed.to_world)
