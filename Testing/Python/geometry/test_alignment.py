@@ -10,9 +10,10 @@ import pytest
 import SimpleITK as sitk
 
 from ULAERegistrationLib.errors import RegistrationError
-from ULAERegistrationLib.geometry import alignment
-from ULAERegistrationLib.geometry.alignment import Alignment, _Brain, align
+from ULAERegistrationLib.geometry import brain_search
+from ULAERegistrationLib.geometry.alignment import Alignment, align
 from ULAERegistrationLib.geometry.brain import brain_mask
+from ULAERegistrationLib.geometry.brain_search import SearchedBrain
 from ULAERegistrationLib.geometry.canonical import MODELS, canonical_grid, sample_on_canonical, template, template_mask
 
 pytestmark = pytest.mark.slow
@@ -63,7 +64,7 @@ def pair(data_folder) -> tuple[sitk.Image, sitk.Image]:
 @pytest.fixture
 def upright(monkeypatch) -> None:
     """One start of the search instead of 27, to be quick: enough where the heads are hardly tilted."""
-    monkeypatch.setattr(alignment, "TILTS", (0.0,))
+    monkeypatch.setattr(brain_search, "TILTS", (0.0,))
 
 
 @pytest.fixture(scope="module")
@@ -149,9 +150,9 @@ def test_the_order_of_storage_changes_nothing(pair, aligned) -> None:
 def test_the_search_sees_the_same_in_all_48_orders_of_storage(pair) -> None:
     """So it finds the same, in every order, as the test above shows the whole way for one of them."""
     scan = sitk.BinShrink(pair[1], [2, 2, 2])
-    searched = _Brain.of(scan, None)
+    searched = SearchedBrain.of(scan, None)
     for axes, flips in ORDERS:
-        found = _Brain.of(sitk.Flip(sitk.PermuteAxes(scan, axes), flips), None)
+        found = SearchedBrain.of(sitk.Flip(sitk.PermuteAxes(scan, axes), flips), None)
         assert np.array_equal(sitk.GetArrayViewFromImage(found.image), sitk.GetArrayViewFromImage(searched.image))
         np.testing.assert_allclose(found.to_world, searched.to_world, atol=1e-6)
 

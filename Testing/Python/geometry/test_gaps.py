@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from ULAERegistrationLib.geometry import alignment
+from ULAERegistrationLib.geometry import brain_search
 from ULAERegistrationLib.geometry.affine import to_matrix
 from ULAERegistrationLib.geometry.alignment import align
 from ULAERegistrationLib.geometry.canonical import template
@@ -54,7 +54,7 @@ def test_where_hardly_anything_is_common_nothing_is_left_out(ball):
 
 @pytest.mark.slow
 def test_a_brain_without_a_corner_is_not_stretched_to_fill_it(monkeypatch):
-    monkeypatch.setattr(alignment, "TILTS", (0.0,))
+    monkeypatch.setattr(brain_search, "TILTS", (0.0,))
     whole = sitk.BinShrink(template(), [2, 2, 2])
     values = sitk.GetArrayFromImage(whole)
     _, y, x = np.indices(values.shape)

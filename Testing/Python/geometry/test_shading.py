@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 
 from ULAERegistrationLib import register
-from ULAERegistrationLib.geometry import alignment
+from ULAERegistrationLib.geometry import brain_search
 from ULAERegistrationLib.geometry.canonical import sample_on_canonical, template
 from ULAERegistrationLib.geometry.shading import without_strong_shading
 
@@ -64,7 +64,7 @@ def test_an_empty_scan_stays_as_it_is(brain):
 def test_the_network_sees_a_shaded_scan_evenly_lit_and_the_user_gets_the_scan_that_was_given(
     brain, coarse_model, monkeypatch
 ):
-    monkeypatch.setattr(alignment, "TILTS", (0.0,))
+    monkeypatch.setattr(brain_search, "TILTS", (0.0,))
     found = register(
         brain, shaded(brain, 3.0), preset="fast", model=str(coarse_model), precision="float32", contrast="same"
     )
