@@ -3,38 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-import torch
 
-from ULAERegistrationLib import Cancelled, Registration, RegistrationError, __version__, register
-from ULAERegistrationLib import registration as registration_module
+from ULAERegistrationLib import Cancelled, Registration, RegistrationError, register
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.files.transforms import write_transform
 from ULAERegistrationLib.files.volumes import read_mask
-from ULAERegistrationLib.flows.refinement import refine
-from ULAERegistrationLib.flows.warp import compose_all, downsample_image, warp
 from ULAERegistrationLib.geometry.alignment import align
 from ULAERegistrationLib.geometry.canonical import template
 from ULAERegistrationLib.geometry.frame import CANONICAL_ORIGIN
 from ULAERegistrationLib.geometry.resampling import resample
-from ULAERegistrationLib.network.weights import load_network
 from ULAERegistrationLib.overlap import dice
-from ULAERegistrationLib.progress import REFINEMENT, STAGES, StageClock
-from ULAERegistrationLib.quality import STEPS_LEFT_OUT
-from ULAERegistrationLib.registration import (
-    DIFFERENT_CONTRASTS,
-    CanonicalFlows,
-    _across_contrasts,
-    _refined,
-    canonical_flows,
-)
-from ULAERegistrationLib.settings import RegistrationSettings
-from ULAERegistrationLib.tensors import tensor_of
+from ULAERegistrationLib.progress import STAGES
 
 
 @pytest.fixture(scope="module")
@@ -162,47 +145,6 @@ def test_progress_grows_from_nothing_to_all_and_says_what_is_going_on(registrati
         assert word in said
 
 
-@pytest.fixture(scope="module")
-def saved(registration, tmp_path_factory):
-    """The saved result, in the folder of an earlier one that had a mask."""
-    folder = tmp_path_factory.mktemp("saved") / "result"
-    folder.mkdir()
-    (folder / "fixed_brain.nii.gz").write_text("of an earlier result")
-    (folder / "quality.json").write_text('{"files": ["fixed_brain.nii.gz", "quality.json"]}')
-    registration.save(folder, warped_labels=sitk.Image(9, 9, 9, sitk.sitkUInt8))
-    return folder
-
-
-def test_a_saved_result_holds_everything_and_leaves_nothing_else(saved):
-    written = {str(path.relative_to(saved)) for path in saved.rglob("*") if path.is_file()}
-    assert {"transform.h5", "warped.nii.gz", "quality.json", "report.html", "steps/phi2.h5"} <= written
-    assert {"warped_labels.nii.gz", *(f"steps/warped{n}.nii.gz" for n in range(4))} <= written
-    assert set(json.loads((saved / "quality.json").read_text())["files"]) == written
-    assert "fixed_brain.nii.gz" not in written
-    assert [path.name for path in saved.parent.iterdir()] == ["result"]
-
-
-def test_a_saved_result_holds_every_file_that_the_read_me_names(saved):
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (`.*?) \|", text.partition("| in `result/` |")[2].partition("\n\n")[0], re.MULTILINE)
-    named = {name for row in rows for name in re.findall(r"`(.+?)`", row)}
-    assert {"transform.h5", "report.html", "figures/"} <= named
-    absent = {name for name in named if not (saved / name).exists()}
-    assert absent == {"fixed_brain.nii.gz", "moving_brain.nii.gz"}  # these scans show the brain alone
-
-
-def test_the_saved_quality_has_the_verdict_and_what_the_registration_ran_with(saved, registration):
-    quality = json.loads((saved / "quality.json").read_text())
-    assert quality["verdict"] == registration.quality.verdict
-    assert quality["inverse_mean_mm"] < 0.2
-    provenance = quality["provenance"]
-    assert (provenance["device"], provenance["precision"]) == ("cpu", "float32")
-    assert provenance["settings"]["preset"] == "fast"
-    assert provenance["versions"]["ULAERegistration"] == __version__
-    assert provenance["weights_sha256"] == registration.card.details["sha256"]
-    assert "float32" in (saved / "report.html").read_text(encoding="utf-8")
-
-
 def test_the_inverse_brings_points_back(registration, points):
     there = mapped(registration.transform, points)
     back = mapped(registration.inverse_transform(), there)
@@ -225,54 +167,6 @@ def test_an_image_registered_to_itself_stays_where_it_is(coarse_model):
     for voxel in [(80, 96, 80), (50, 60, 70), (110, 130, 90)]:
         point = template().TransformIndexToPhysicalPoint(voxel)
         np.testing.assert_allclose(registration.transform.TransformPoint(point), point, atol=0.05)
-
-
-@pytest.mark.slow
-def test_the_refinement_does_not_move_an_image_that_is_registered_to_itself():
-    """With the shipped weights, on half the grid. Twenty steps of refinement alone would move it by millimetres."""
-    values = sitk.GetArrayFromImage(template()).transpose(2, 1, 0).astype(np.float32) / 255
-    brain = downsample_image(tensor_of(np.ascontiguousarray(values))[None, None], 2)
-    settings = RegistrationSettings(preset="accurate", refinement_iterations=20, precision="float32")
-    network, card = load_network()
-    found = canonical_flows(fixed=brain, moving=brain, network=network, card=card, settings=settings)
-    assert compose_all(found.flows).abs().max() <= 0.02
-    alone = refine([torch.zeros(1, 3, *brain.shape[2:])] * 3, fixed=brain, moving=brain, settings=settings)
-    assert compose_all(alone).abs().max() > 0.5
-
-
-@pytest.mark.slow
-class PretendedFlow:
-    """A flow that keeps in mind where it was sent, as this machine has no GPU to send one to."""
-
-    def __init__(self) -> None:
-        self.device = torch.device("cpu")
-
-    def to(self, device: torch.device) -> PretendedFlow:
-        self.device = device
-        return self
-
-    def cpu(self) -> PretendedFlow:
-        return self.to(torch.device("cpu"))
-
-
-@pytest.mark.parametrize(("network_on", "refined_on"), [("cuda", ["cuda", "cpu"]), ("mps", ["cpu"]), ("cpu", ["cpu"])])
-def test_the_refinement_runs_where_the_network_ran_and_goes_on_on_the_cpu(monkeypatch, network_on, refined_on):
-    """The GPU of this test has too little memory; MPS lacks operations that the refinement needs."""
-    said, places = [], []
-
-    def refine_on_a_small_gpu(flows, **kwargs):
-        places.append(flows[0].device.type)
-        if places[-1] == "cuda":
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 300 MiB")
-        return flows
-
-    monkeypatch.setattr(registration_module, "refine", refine_on_a_small_gpu)
-    clock = StageClock(lambda fraction, message: said.append(message))
-    clock.begin(REFINEMENT)
-    image = torch.zeros(1, 1, 32, 32, 32)
-    _refined([PretendedFlow()], image, image, RegistrationSettings(), network_on, clock)
-    assert places == refined_on
-    assert ("The CUDA device ran out of memory or failed; going on on the CPU." in said) == (network_on == "cuda")
 
 
 def test_cancelling_stops_at_once(coarse_model):
@@ -334,49 +228,6 @@ def test_the_command_gives_the_same_bytes_as_the_function_and_labels_come_along(
     assert main([str(a) for a in back]) == 0
     moving, returned = (read_array(tmp_path / name) for name in ("every_second_voxel.nii.gz", "back.nii.gz"))
     assert np.corrcoef(moving.ravel(), returned.ravel())[0, 1] > 0.97
-
-
-def test_labels_are_saved_with_the_result_and_both_masks_beside_it(tmp_path, simulated, registration, monkeypatch):
-    """The scans of the pair are stripped: their masks are what they show."""
-    monkeypatch.setattr("ULAERegistrationLib.registration.register", lambda *given, **named: registration)
-    saved = []
-    monkeypatch.setattr(Registration, "save", lambda self, folder, warped_labels: saved.append(warped_labels))
-    command = ["register", simulated.fixed, simulated.moving, "-o", tmp_path / "result", "--quiet"]
-    command += ["--save-masks", tmp_path / "masks"]
-    assert main([str(a) for a in [*command, "--moving-labels", simulated.moving_labels]]) == 0
-    assert main([str(a) for a in command]) == 0
-    assert [image and image.GetSize() for image in saved] == [registration.fixed.GetSize(), None]
-    for role in ("fixed", "moving"):
-        mask = sitk.ReadImage(str(tmp_path / "masks" / f"{role}_brain.nii.gz"))
-        overlap = sitk.LabelOverlapMeasuresImageFilter()
-        overlap.Execute(mask, sitk.Cast(sitk.ReadImage(str(getattr(simulated, f"{role}_mask"))), sitk.sitkUInt8))
-        assert overlap.GetDiceCoefficient() > 0.9
-
-
-def test_the_network_sees_nothing_of_what_one_brain_lacks_and_all_of_two_whole_ones():
-    whole = torch.zeros(1, 1, 64, 64, 64)
-    whole[..., 8:56, 8:56, 8:56] = 0.5
-    cut = whole.clone()
-    cut[..., 40:] = 0
-    for fixed, moving in ((whole, cut), (cut, whole)):
-        seen = registration_module._without_gaps(fixed=fixed, moving=moving)
-        assert torch.equal(*seen)
-        assert not seen[0][..., 40:].any()
-        assert torch.equal(seen[0][..., :30], whole[..., :30])
-    shifted = whole.roll(3, 2)
-    assert registration_module._without_gaps(fixed=whole, moving=shifted) == (whole, shifted)
-
-
-def test_flows_that_make_scans_of_two_contrasts_less_alike_move_nothing():
-    scan = torch.nn.functional.interpolate(torch.rand(1, 1, 12, 12, 12), size=[48] * 3, mode="trilinear")
-    away = torch.full((1, 3, 48, 48, 48), 4.0)
-    found = CanonicalFlows([away, away * 0, away * 0], away, (), "cpu", "float32")
-    left = _across_contrasts(found, fixed=scan, moving=1 - scan)
-    assert not any(flow.any() for flow in (*left.flows, left.total))
-    assert left.warnings == (STEPS_LEFT_OUT, DIFFERENT_CONTRASTS)
-    kept = _across_contrasts(found, fixed=warp(scan, away), moving=1 - scan)
-    assert torch.equal(kept.total, away)
-    assert kept.warnings == (DIFFERENT_CONTRASTS,)
 
 
 @pytest.mark.slow

@@ -1,0 +1,76 @@
+"""The folder of a saved result holds what the read me names, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import SimpleITK as sitk
+
+from ULAERegistrationLib import Registration, __version__
+from ULAERegistrationLib.cli.main import main
+
+
+@pytest.fixture(scope="module")
+def registration(simulated_registration) -> Registration:
+    return simulated_registration
+
+
+@pytest.fixture(scope="module")
+def saved(registration, tmp_path_factory):
+    """The saved result, in the folder of an earlier one that had a mask."""
+    folder = tmp_path_factory.mktemp("saved") / "result"
+    folder.mkdir()
+    (folder / "fixed_brain.nii.gz").write_text("of an earlier result")
+    (folder / "quality.json").write_text('{"files": ["fixed_brain.nii.gz", "quality.json"]}')
+    registration.save(folder, warped_labels=sitk.Image(9, 9, 9, sitk.sitkUInt8))
+    return folder
+
+
+def test_a_saved_result_holds_everything_and_leaves_nothing_else(saved):
+    written = {str(path.relative_to(saved)) for path in saved.rglob("*") if path.is_file()}
+    assert {"transform.h5", "warped.nii.gz", "quality.json", "report.html", "steps/phi2.h5"} <= written
+    assert {"warped_labels.nii.gz", *(f"steps/warped{n}.nii.gz" for n in range(4))} <= written
+    assert set(json.loads((saved / "quality.json").read_text())["files"]) == written
+    assert "fixed_brain.nii.gz" not in written
+    assert [path.name for path in saved.parent.iterdir()] == ["result"]
+
+
+def test_a_saved_result_holds_every_file_that_the_read_me_names(saved):
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \|", text.partition("| in `result/` |")[2].partition("\n\n")[0], re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`(.+?)`", row)}
+    assert {"transform.h5", "report.html", "figures/"} <= named
+    absent = {name for name in named if not (saved / name).exists()}
+    assert absent == {"fixed_brain.nii.gz", "moving_brain.nii.gz"}  # these scans show the brain alone
+
+
+def test_the_saved_quality_has_the_verdict_and_what_the_registration_ran_with(saved, registration):
+    quality = json.loads((saved / "quality.json").read_text())
+    assert quality["verdict"] == registration.quality.verdict
+    assert quality["inverse_mean_mm"] < 0.2
+    provenance = quality["provenance"]
+    assert (provenance["device"], provenance["precision"]) == ("cpu", "float32")
+    assert provenance["settings"]["preset"] == "fast"
+    assert provenance["versions"]["ULAERegistration"] == __version__
+    assert provenance["weights_sha256"] == registration.card.details["sha256"]
+    assert "float32" in (saved / "report.html").read_text(encoding="utf-8")
+
+
+def test_labels_are_saved_with_the_result_and_both_masks_beside_it(tmp_path, simulated, registration, monkeypatch):
+    """The scans of the pair are stripped: their masks are what they show."""
+    monkeypatch.setattr("ULAERegistrationLib.registration.register", lambda *given, **named: registration)
+    saved = []
+    monkeypatch.setattr(Registration, "save", lambda self, folder, warped_labels: saved.append(warped_labels))
+    command = ["register", simulated.fixed, simulated.moving, "-o", tmp_path / "result", "--quiet"]
+    command += ["--save-masks", tmp_path / "masks"]
+    assert main([str(a) for a in [*command, "--moving-labels", simulated.moving_labels]]) == 0
+    assert main([str(a) for a in command]) == 0
+    assert [image and image.GetSize() for image in saved] == [registration.fixed.GetSize(), None]
+    for role in ("fixed", "moving"):
+        mask = sitk.ReadImage(str(tmp_path / "masks" / f"{role}_brain.nii.gz"))
+        overlap = sitk.LabelOverlapMeasuresImageFilter()
+        overlap.Execute(mask, sitk.Cast(sitk.ReadImage(str(getattr(simulated, f"{role}_mask"))), sitk.sitkUInt8))
+        assert overlap.GetDiceCoefficient() > 0.9
