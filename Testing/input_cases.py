@@ -18,6 +18,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ULAERegistrationLib.files.volumes import write_image
+from ULAERegistrationLib.geometry.frame import CANONICAL_ORIGIN, CANONICAL_SIZE
 
 Outcome = Literal["refused", "warned", "handled", "not recognised"]
 SIDE, SPACING = 48, 4.0
@@ -52,6 +53,16 @@ def brain(
     image = sitk.GetImageFromArray(np.where(depth > 0, 60 + depth, 0).astype(np.float32).T)
     image.SetSpacing(spacing)
     return image
+
+
+# From the world of these brains to the canonical one, as an alignment places them: about the middle of its grid.
+CENTRED = sitk.TranslationTransform(
+    3,
+    [
+        start + (size - 1) / 2 - (SIDE - 1) / 2 * SPACING
+        for start, size in zip(CANONICAL_ORIGIN, CANONICAL_SIZE, strict=True)
+    ],
+)
 
 
 def changed(change: Callable[[np.ndarray], np.ndarray]) -> sitk.Image:

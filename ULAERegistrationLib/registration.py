@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -15,21 +14,18 @@ import torch
 from torch import Tensor
 
 from .both import for_both
-from .errors import RegistrationError
 from .files.transforms import read_transform
-from .files.volumes import Source, check_brain_volume, header_doubts, read_mask, read_volume
+from .files.volumes import Source, read_mask, read_volume
 from .flows.fold_removal import remove_folds
 from .flows.refinement import refine
 from .flows.self_similarity import self_similarity_distance
 from .flows.similarity import LocalNCC
 from .flows.warp import compose_all, downsample_image, upsample_flow, warp
-from .geometry.brain import brain_mask, cut_sides, find_brain
 from .geometry.gaps import gaps
 from .geometry.likeness import likeness
 from .geometry.resampling import resample
 from .geometry.transforms import total_transform
 from .network.devices import with_fallback
-from .network.extractors import extract_brain_with
 from .network.predict import predict_flows
 from .network.ulaenet import ULAENet
 from .network.weights import Card, load_network
@@ -39,6 +35,7 @@ from .progress import ALIGNMENT, BRAIN, FIELD, NETWORK, QUALITY, REFINEMENT, Pro
 from .provenance import provenance_of
 from .quality import NCC_WINDOW, STEPS_LEFT_OUT, measure
 from .result import Registration, Step
+from .scan_brain import cut_doubts, find_scan_brain
 from .settings import PRESETS, Contrast, RegistrationSettings
 from .tensors import array_of, tensor_of
 
@@ -46,9 +43,6 @@ DIFFERENT_CONTRASTS = (
     "The two scans differ in contrast; they were given the intensities of T1, for which the network was trained; look "
     "at the result before you use it."
 )
-
-# Held while a brain is extracted: torch uses all cores itself, and two extractions at once take twice the memory.
-_EXTRACTION = Lock()
 
 
 def register(
@@ -96,7 +90,7 @@ def register(
 
     clock.begin(BRAIN)
     fixed_brain, moving_brain = for_both(
-        _brain_of, (fixed, fixed_mask, "fixed", settings), (moving, moving_mask, "moving", settings)
+        find_scan_brain, (fixed, fixed_mask, "fixed", settings), (moving, moving_mask, "moving", settings)
     )
 
     clock.begin(ALIGNMENT)
@@ -123,7 +117,10 @@ def register(
     clock.begin(FIELD)
     alignment, brain = placed.alignment, placed.fixed > 0
     flows, total = tuple(array_of(flow[0]) for flow in found.flows), array_of(found.total[0])
-    warnings = fixed_brain.warnings + moving_brain.warnings + alignment.warnings + found.warnings
+    doubts = fixed_brain.doubts + moving_brain.doubts
+    doubts += cut_doubts(fixed_brain, alignment.fixed_to_canonical, "fixed")
+    doubts += cut_doubts(moving_brain, alignment.moving_to_canonical, "moving")
+    warnings = doubts + alignment.warnings + found.warnings
     provenance = provenance_of(settings, card, found.device, found.precision)
     del found  # 240 MB that are needed no more
     transform = total_transform(total, alignment)
@@ -283,62 +280,6 @@ def _across_contrasts(found: CanonicalFlows, *, fixed: Tensor, moving: Tensor) -
         flows, total = [torch.zeros_like(flow) for flow in flows], torch.zeros_like(total)
         warnings = (STEPS_LEFT_OUT, DIFFERENT_CONTRASTS)
     return dataclasses.replace(found, flows=flows, total=total, warnings=warnings)
-
-
-@dataclass(frozen=True, eq=False)
-class _Brain:
-    """Where the brain of a scan is.
-
-    Attributes:
-        mask: as given or extracted; None where the scan shows the brain alone or is taken as it is.
-        shown: the mask that the later stages use, which a scan of the brain alone has too; None where the scan is taken
-            as it is.
-        warnings: what the user should know, one sentence each.
-    """
-
-    mask: sitk.Image | None
-    shown: sitk.Image | None
-    warnings: tuple[str, ...]
-
-
-def _brain_of(scan: sitk.Image, given: sitk.Image | None, role: str, settings: RegistrationSettings) -> _Brain:
-    """Return the mask that was given, or extract the brain where the scan shows more than the brain.
-
-    Raises:
-        RegistrationError: for a whole head without a mask if the settings require one, a brain that is impossibly
-            large, or where no brain is found.
-    """
-    mask = given
-    if given is None and settings.brain != "skip":
-
-        def extractor(image: sitk.Image) -> sitk.Image:
-            if settings.brain == "given":
-                raise RegistrationError(
-                    f"The {role} image shows more than the brain and no mask of its brain was given; give one, or let "
-                    f"the brain be found (brain auto)."
-                )
-            with _EXTRACTION:
-                return extract_brain_with(settings.extractor, image)
-
-        mask = find_brain(scan, extractor)
-        if mask is None:
-            check_brain_volume(scan, role)
-    foreground = brain_mask(scan) if mask is None else mask
-    shown = None if settings.brain == "skip" and mask is None else foreground
-    doubts = header_doubts(scan, role)
-    sides = cut_sides(foreground)
-    if not sides:
-        return _Brain(mask, shown, doubts)
-    where = " and ".join([", ".join(sides[:-1]), sides[-1]] if len(sides) > 1 else sides)
-    return _Brain(
-        mask,
-        shown,
-        (
-            *doubts,
-            f"The brain of the {role} image is cut off at the {where} of its field of view; do not trust the result "
-            f"near the cut.",
-        ),
-    )
 
 
 def _voxel_mm(scan: sitk.Image) -> float:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import SimpleITK as sitk
-from input_cases import CASES, brain
+from input_cases import CASES, CENTRED, brain
 
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.files.volumes import read_mask, read_volume
 from ULAERegistrationLib.mrml.labels import mask_image
 from ULAERegistrationLib.mrml.volumes import image_from_volume, set_volume
-from ULAERegistrationLib.registration import _brain_of
+from ULAERegistrationLib.scan_brain import cut_doubts, find_scan_brain
 from ULAERegistrationLib.settings import RegistrationSettings
 
 
@@ -31,7 +31,8 @@ def test_a_node_ends_as_the_table_says(scene, tmp_path, case) -> None:
         if "fixed_mask" in given:
             labels = node_of(scene, given["fixed_mask"], "vtkMRMLLabelMapVolumeNode")
             mask = read_mask(mask_image(labels, scan), scan, "fixed")
-        return _brain_of(scan, mask, "fixed", RegistrationSettings()).warnings
+        found = find_scan_brain(scan, mask, "fixed", RegistrationSettings())
+        return found.doubts + cut_doubts(found, CENTRED, "fixed")
 
     if case.outcome == "refused":
         with pytest.raises(RegistrationError) as caught:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from input_cases import CASES, brain
+from input_cases import CASES, CENTRED, brain
 from reported_faults import REPORTED_FAULTS
 from tools import limits
 
@@ -13,7 +13,7 @@ from ULAERegistrationLib import register
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.files.volumes import read_labels, read_mask, read_volume, write_image
-from ULAERegistrationLib.registration import _brain_of
+from ULAERegistrationLib.scan_brain import cut_doubts, find_scan_brain
 from ULAERegistrationLib.settings import RegistrationSettings
 
 REFUSED = [case for case in CASES if case.outcome == "refused"]
@@ -67,7 +67,8 @@ def test_an_odd_input_is_accepted_with_the_warning_that_the_table_names(case, in
     given = inputs(case)
     scan = read_volume(given["fixed"], "fixed")
     mask = read_mask(given["fixed_mask"], scan, "fixed") if "fixed_mask" in given else None
-    warnings = _brain_of(scan, mask, "fixed", RegistrationSettings()).warnings
+    found = find_scan_brain(scan, mask, "fixed", RegistrationSettings())
+    warnings = found.doubts + cut_doubts(found, CENTRED, "fixed")
     if case.outcome == "warned":
         assert [case.says in warning for warning in warnings] == [True]
     else:

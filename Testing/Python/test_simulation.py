@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ULAERegistrationLib.geometry.brain import cut_sides, find_brain
+from ULAERegistrationLib.geometry.brain import find_brain
 from ULAERegistrationLib.geometry.canonical import template
+from ULAERegistrationLib.geometry.cut import cut_sides
 from ULAERegistrationLib.network.brain_extraction import extract_brain
 from ULAERegistrationLib.overlap import dice
 from ULAERegistrationLib.simulation import SimulatedPair, paint_head

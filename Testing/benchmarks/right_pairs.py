@@ -32,9 +32,10 @@ from verdicts import FLAWLESS, NUMBERS, columns_of, quality_of, rows, write
 
 from ULAERegistrationLib import registration
 from ULAERegistrationLib.flows.similarity import LocalNCC
-from ULAERegistrationLib.geometry import alignment
+from ULAERegistrationLib.geometry.brain_search import SearchedBrain
 from ULAERegistrationLib.memory import keep_freed_memory
 from ULAERegistrationLib.quality import GOOD, LOOK, NCC_WINDOW, Quality
+from ULAERegistrationLib.scan_brain import ScanBrain
 
 SEED = 20
 
@@ -65,8 +66,8 @@ def drawn(number: int) -> list[tuple[str, str, int, int | None]]:
 
 def once_per_brain():
     """Patches that compute once what a brain has alone, and leave out what the verdict does not look at."""
-    brain_of, located_in = registration._brain_of, alignment._Brain.located_in
-    shown: dict[str, registration._Brain] = {}
+    brain_of, located_in = registration.find_scan_brain, SearchedBrain.located_in
+    shown: dict[str, ScanBrain] = {}
     places: dict[tuple, tuple[np.ndarray, float]] = {}
 
     def known_brain(scan, given, role, settings):
@@ -75,7 +76,7 @@ def once_per_brain():
         if key not in shown:
             shown[key] = brain_of(scan, given, role, settings)
         found = shown[key]
-        for mask in {id(one): one for one in (found.mask, found.shown) if one is not None}.values():
+        for mask in {id(one): one for one in (found.mask, found.foreground) if one is not None}.values():
             mask.CopyInformation(scan)
         return found
 
@@ -88,8 +89,8 @@ def once_per_brain():
         return place @ np.linalg.inv(scan.to_world), correlation
 
     return (
-        mock.patch.object(registration, "_brain_of", known_brain),
-        mock.patch.object(alignment._Brain, "located_in", known_place),
+        mock.patch.object(registration, "find_scan_brain", known_brain),
+        mock.patch.object(SearchedBrain, "located_in", known_place),
         mock.patch.object(registration, "total_transform", lambda flow, alignment: alignment.fixed_to_moving),
         mock.patch.object(registration, "resample", lambda moving, fixed, transform: moving),
     )

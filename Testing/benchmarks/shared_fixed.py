@@ -36,8 +36,9 @@ def main() -> None:
     parser.add_argument("moving", type=Path)
     parser.add_argument("--preset", default="fast")
     options = parser.parse_args()
-    from ULAERegistrationLib import registration
+    from ULAERegistrationLib import placement, registration
     from ULAERegistrationLib.geometry import alignment
+    from ULAERegistrationLib.geometry.brain_search import SearchedBrain
     from ULAERegistrationLib.memory import keep_freed_memory
     from ULAERegistrationLib.network.fast.network import FastULAENet
     from ULAERegistrationLib.process import made_from, pair
@@ -71,10 +72,10 @@ def main() -> None:
 
     timed(made_from, "_digest", "hashing", first("hash"))
     timed(pair, "read_volume", "reading", lambda path, role: role == "fixed")
-    timed(registration, "_brain_of", "brain", lambda scan, given, role, *_: role == "fixed")
-    timed(alignment, "_template_brain", "the template, prepared", first("template"))
-    timed(alignment._Brain, "located_in", "alignment to the template", first("locate"))
-    timed(registration, "sample_on_canonical", "canonical image", first("sample"))
+    timed(registration, "find_scan_brain", "brain", lambda scan, given, role, *_: role == "fixed")
+    timed(alignment, "template_brain", "the template, prepared", first("template"))
+    timed(SearchedBrain, "located_in", "alignment to the template", first("locate"))
+    timed(placement, "sample_on_canonical", "canonical image", first("sample"))
     timed(registration, "likeness", "comparison with the template", first("likeness"))
     timed(registration, "load_network", "weights", first("weights"))
     timed(FastULAENet, "prepare", "network's features", lambda *_: True)

@@ -33,7 +33,8 @@ from ULAERegistrationLib.geometry.alignment import align
 from ULAERegistrationLib.geometry.canonical import sample_on_canonical
 from ULAERegistrationLib.geometry.likeness import Likeness, likeness
 from ULAERegistrationLib.quality import DO_NOT_USE, GOOD, LOOK, Quality
-from ULAERegistrationLib.registration import _brain_of, _voxel_mm
+from ULAERegistrationLib.registration import _voxel_mm
+from ULAERegistrationLib.scan_brain import cut_doubts, find_scan_brain
 from ULAERegistrationLib.settings import RegistrationSettings
 
 WRONG_MM = 4.0
@@ -177,15 +178,14 @@ def doubts_alone(image: sitk.Image | Path) -> tuple[str, ...]:
     """What speaks against a fixed image before anything is registered to it."""
     try:
         scan = read_volume(image, "fixed")
-        shown = _brain_of(scan, None, "fixed", RegistrationSettings())
+        shown = find_scan_brain(scan, None, "fixed", RegistrationSettings())
     except RegistrationError as refusal:
         return (str(refusal),)
-    if shown.warnings:
-        return shown.warnings
     found = align(scan, scan, "none", shown.shown, shown.shown)
+    doubts = shown.doubts + cut_doubts(shown, found.fixed_to_canonical, "fixed") + found.warnings
     like = likeness(sample_on_canonical(scan, found.fixed_to_canonical, shown.shown), _voxel_mm(scan))
     measures = dict.fromkeys(NUMBERS, 0.5) | FLAWLESS
-    quality = Quality(**measures, warnings=found.warnings, fixed_likeness=like, moving_likeness=Likeness(1.0, 1.0, 1.0))
+    quality = Quality(**measures, warnings=doubts, fixed_likeness=like, moving_likeness=Likeness(1.0, 1.0, 1.0))
     return () if quality.verdict == GOOD else quality.reasons
 
 

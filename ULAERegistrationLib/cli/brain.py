@@ -30,7 +30,8 @@ def _brain(options: argparse.Namespace) -> None:
     # Imported here because these load torch and SimpleITK, which would delay the help of the command line.
     from ..files.volumes import read_volume, write_image
     from ..files.writing import check_output_file
-    from ..geometry.brain import cut_sides, volume_litres
+    from ..geometry.brain import volume_litres
+    from ..geometry.cut import cut_sides
     from ..network.extractors import extract_brain_with
 
     check_output_file(options.output)

@@ -1,4 +1,4 @@
-"""Tell whether a scan shows more than the brain, or only a part of it, and mask the brain of a stripped scan."""
+"""Tell whether a scan shows more than the brain, and mask the brain of a stripped scan."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ CERTAINLY_STRIPPED_LITRES = 1.85
 # A scan shows a head if more than this fraction of its foreground lies further than this distance (mm) from its brain.
 # The fraction is up to .06 for stripped scans, .14 where some neck is left, .17 (a thresholded FLAIR) to .5 for heads.
 BEYOND_MM, BEYOND_SHARE = 10.0, 0.15
-# A brain counts as cut off where its section with the scan's outermost plane is this fraction of its largest, or more.
-CUT_SHARE = 0.15
 SHRUNK = 4.0  # mm, voxel size that suffices to tell a brain from a head
 
 
@@ -100,31 +98,6 @@ def _share_beyond(foreground: sitk.Image, mask: sitk.Image) -> float:
     distance = sitk.SignedMaurerDistanceMap(coarse, squaredDistance=False, useImageSpacing=True)
     shown = sitk.GetArrayViewFromImage(foreground) > 0
     return float((sitk.GetArrayViewFromImage(distance)[shown] > BEYOND_MM).mean())
-
-
-def cut_sides(mask: sitk.Image) -> list[str]:
-    """Find the sides on which the field of view cuts the brain off.
-
-    Args:
-        mask: of the brain, zeros and ones.
-
-    Returns:
-        Those of "left", "right", "front", "back", "bottom", "top" where the brain's section with the face of the field
-        of view is `CUT_SHARE` of its largest section or more. That face lies half a voxel beyond the outermost plane of
-        voxels, whose own section is much larger where voxels are coarse: there the two outermost planes tell it.
-    """
-    values = sitk.GetArrayViewFromImage(mask) > 0
-    names = (("right", "left"), ("front", "back"), ("bottom", "top"))  # towards smaller and larger LPS coordinates
-    direction = np.reshape(mask.GetDirection(), (3, 3))
-    found = []
-    for axis in range(3):
-        sections = values.sum(axis=tuple(other for other in range(3) if other != 2 - axis))
-        body = int(np.abs(direction[:, axis]).argmax())
-        first, last = names[body] if direction[body, axis] > 0 else names[body][::-1]
-        at_first, at_last = (1.5 * sections[end] - 0.5 * sections[inner] for end, inner in ((0, 1), (-1, -2)))
-        least = CUT_SHARE * sections.max()
-        found += [side for side, area in ((first, at_first), (last, at_last)) if area >= least > 0]
-    return found
 
 
 def coarse_foreground(image: sitk.Image) -> sitk.Image:

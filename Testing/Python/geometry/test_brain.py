@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 
 from ULAERegistrationLib import RegistrationError, register
-from ULAERegistrationLib.geometry.brain import cut_sides, find_brain, looks_unstripped
+from ULAERegistrationLib.geometry.brain import find_brain, looks_unstripped
 from ULAERegistrationLib.geometry.canonical import template, template_mask
 
 
@@ -52,35 +52,6 @@ def test_a_large_brain_stays_as_it_is_where_next_to_nothing_lies_far_from_its_ma
 
     assert find_brain(template(), extractor) is None
     assert len(asked) == 1
-
-
-@pytest.mark.parametrize("flip", [(1, 1, 1), (-1, 1, 1), (1, -1, -1)])
-@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
-def test_a_cut_is_named_by_the_side_of_the_body_however_the_scan_is_stored(flip, order):
-    """A ball that leaves the field of view at its top."""
-    size = 40
-    x, y, z = np.meshgrid(*[np.arange(size)] * 3, indexing="ij")
-    ball = ((x - 20) ** 2 + (y - 20) ** 2 + (z - 30) ** 2 < 15**2).astype(np.uint8)  # [L, P, S]
-    image = sitk.GetImageFromArray(np.ascontiguousarray(ball.transpose(2, 1, 0)))
-    assert cut_sides(image) == ["top"]
-    stored = sitk.PermuteAxes(sitk.Flip(image, [step < 0 for step in flip]), order)
-    assert cut_sides(stored) == ["top"]
-    assert cut_sides(stored[1:-1, 1:-1, 1:-1] * 0) == []
-
-
-def test_a_whole_brain_is_not_called_cut():
-    assert cut_sides(template_mask()) == []
-
-
-@pytest.mark.parametrize("voxel_mm", [1, 5])
-@pytest.mark.parametrize(("missing_mm", "sides"), [(4, []), (8, ["top"])])
-def test_whether_a_brain_is_cut_off_does_not_depend_on_the_size_of_the_voxels(voxel_mm, missing_mm, sides):
-    """A ball of 65 mm whose top misses 4 mm, 12 % of its largest section, was called cut at 5 mm alone."""
-    below = np.arange(missing_mm + voxel_mm / 2, 140, voxel_mm)  # the centres' distance from the highest point, mm
-    across = np.arange(-80, 80, voxel_mm) + voxel_mm / 2
-    height, depth, width = np.meshgrid(below[::-1], across, across, indexing="ij")
-    ball = ((height - 65) ** 2 + depth**2 + width**2 < 65**2).astype(np.uint8)
-    assert cut_sides(sitk.GetImageFromArray(ball)) == sides
 
 
 def test_where_masks_are_to_be_given_a_head_without_one_is_refused(head):

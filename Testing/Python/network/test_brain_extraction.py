@@ -11,8 +11,8 @@ import SimpleITK as sitk
 import torch
 
 from ULAERegistrationLib.errors import RegistrationError
-from ULAERegistrationLib.geometry.brain import cut_sides
 from ULAERegistrationLib.geometry.canonical import template, template_mask
+from ULAERegistrationLib.geometry.cut import cut_sides
 from ULAERegistrationLib.network import brain_extraction, deepbet
 from ULAERegistrationLib.network.brain_extraction import (
     SHIPPED,
