@@ -19,8 +19,9 @@ from .flows.jacobian import folded, jacobian
 from .flows.similarity import ncc_maps
 from .flows.warp import warp
 from .geometry.alignment import Alignment
+from .geometry.gaps import missing_parts
 from .geometry.likeness import Likeness
-from .tensors import tensor_of
+from .tensors import array_of, tensor_of
 
 # Window of the reported local correlation: the middle one of the three the network is trained with (equation 3).
 NCC_WINDOW = 9
@@ -38,8 +39,8 @@ FOLDING_BAD = 5.0
 DISPLACEMENT_LARGE_MM = 25.0
 # One voxel of the canonical grid: a larger error maps a point to another voxel.
 INVERSE_ERROR_MM = 1.0
-# Percent of the fixed brain where the warped moving image is empty; .1 is usual.
-EMPTY_NOTABLE = 2.0
+# Percent of the fixed brain in parts that the warped moving image lacks; 0 is usual.
+MISSING_NOTABLE = 0.5
 # Likeness to the template that whole T1 brains reach, whatever their scanner (see docs/accuracy.md).
 LIKENESS_LOW = 0.69
 OVERLAP_LOW = 0.91
@@ -75,7 +76,8 @@ class Quality:
         log_jacobian_sd: standard deviation of its natural logarithm inside the brain, where it is positive.
         displacement_mean_mm, displacement_max_mm: length of the non-linear displacement inside the fixed brain, in the
             fixed image's millimetres.
-        empty_percent: percentage of the fixed brain where the warped moving image is empty.
+        missing_percent: percentage of the fixed brain in parts that the warped moving image lacks, each 8 mm thick or
+            more (see `geometry.gaps.missing_parts`).
         fixed_likeness, moving_likeness: how much each brain, linearly aligned, is like the template; None where that
             was not measured, and then no verdict is "good".
         inverse_mean_mm, inverse_p99_mm, inverse_max_mm: distance between points of the moving brain and their images
@@ -99,7 +101,7 @@ class Quality:
     log_jacobian_sd: float
     displacement_mean_mm: float
     displacement_max_mm: float
-    empty_percent: float
+    missing_percent: float
     fixed_likeness: Likeness | None = None
     moving_likeness: Likeness | None = None
     inverse_mean_mm: float | None = None
@@ -167,8 +169,8 @@ class Quality:
             )
         if FOLDING_NOTABLE < self.folded_percent_brain <= FOLDING_BAD:
             yield f'The map folds in {self.folded_percent_brain:.1f} % of the brain; the preset "smooth" folds nowhere.'
-        if self.empty_percent > EMPTY_NOTABLE:
-            yield f"{self.empty_percent:.1f} % of the fixed brain lies outside what the moving image shows."
+        if self.missing_percent > MISSING_NOTABLE:
+            yield f"{self.missing_percent:.1f} % of the fixed brain lies outside what the moving image shows."
         if self.displacement_max_mm > DISPLACEMENT_LARGE_MM:
             yield f"Some point moves {self.displacement_max_mm:.0f} mm, further than brains usually differ."
         yield from _doubts_about("fixed", self.fixed_likeness)
@@ -211,6 +213,7 @@ def measure(
     warnings: Sequence[str] = (),
     likenesses: tuple[Likeness, Likeness] | tuple[None, None] = (None, None),
     hints: Sequence[str] = (),
+    expected: np.ndarray | None = None,
 ) -> Quality:
     """Measure the quality of a flow.
 
@@ -223,6 +226,8 @@ def measure(
         warnings: of earlier stages, one sentence each.
         likenesses: of the fixed and of the moving brain to the template; None where they were not measured.
         hints: what the user should know besides, one sentence each.
+        expected: the template's brain, bool [L, P, S]. What the fixed image shows beyond it, as a neck that was left in
+            stripping, needs no counterpart; None asks for one everywhere.
 
     Raises:
         RegistrationError: for a flow with values that are not finite, or an empty `brain`.
@@ -255,7 +260,9 @@ def measure(
             log_jacobian_sd=in_brain[in_brain > 0].log().std().item(),
             displacement_mean_mm=displacement.mean().item(),
             displacement_max_mm=displacement.max().item(),
-            empty_percent=_percent(warped_[0, 0][inside] < EMPTY),
+            missing_percent=_missing_percent(
+                brain if expected is None else brain & expected, array_of(warped_[0, 0]) >= EMPTY
+            ),
             fixed_likeness=likenesses[0],
             moving_likeness=likenesses[1],
             seconds=dict(seconds or {}),
@@ -279,6 +286,13 @@ def displacement_mm(flow: np.ndarray, alignment: Alignment | None = None) -> np.
         columns = [back.TransformVector(axis, (0.0, 0.0, 0.0)) for axis in np.eye(3).tolist()]
         flow = np.tensordot(np.array(columns, np.float32).T, flow, axes=1)
     return np.linalg.norm(flow, axis=0)
+
+
+def _missing_percent(brain: np.ndarray, warped_brain: np.ndarray) -> float:
+    """Compute the percentage of a brain that lies in parts which the warped one lacks, at every second voxel."""
+    brain, warped_brain = brain[::2, ::2, ::2], warped_brain[::2, ::2, ::2]
+    voxels = int(missing_parts(brain, warped_brain, voxel_mm=2.0).sum())
+    return 100 * voxels / max(int(brain.sum()), 1)
 
 
 def _percent(mask: Tensor) -> float:

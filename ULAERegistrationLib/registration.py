@@ -21,6 +21,7 @@ from .flows.refinement import refine
 from .flows.self_similarity import self_similarity_distance
 from .flows.similarity import LocalNCC
 from .flows.warp import compose_all, downsample_image, upsample_flow, warp
+from .geometry.canonical import template_brain
 from .geometry.gaps import gaps
 from .geometry.likeness import likeness
 from .geometry.resampling import resample
@@ -130,7 +131,7 @@ def register(
     clock.begin(QUALITY)
     likenesses = for_both(likeness, (placed.fixed, _voxel_mm(fixed)), (placed.moving, _voxel_mm(moving)))
     seen = (placed.fixed_seen, placed.moving_seen)
-    quality = measure(*seen, total, brain, alignment, clock.seconds, warnings, likenesses, hints)
+    quality = measure(*seen, total, brain, alignment, clock.seconds, warnings, likenesses, hints, template_brain())
     steps = tuple(Step(flows[:count], alignment, fixed, moving) for count in range(1, len(flows)))
     last = Step(flows, alignment, fixed, moving, total, warped)
     clock.end()

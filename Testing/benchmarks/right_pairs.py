@@ -102,7 +102,7 @@ def no_flows(*, fixed: Tensor, **_) -> registration.CanonicalFlows:
     return registration.CanonicalFlows([still] * 3, still, (), "none", "none")
 
 
-def known_before(fixed, moving, flow, brain, alignment, seconds, warnings, likenesses) -> Quality:
+def known_before(fixed, moving, flow, brain, alignment, seconds, warnings, likenesses, hints, expected) -> Quality:
     """The measures that need no flow; the others as of a registration that nothing is wrong with."""
     ncc = LocalNCC(torch.from_numpy(fixed)[None, None], NCC_WINDOW).map(torch.from_numpy(moving)[None, None])
     still = dict.fromkeys(NUMBERS, 0) | FLAWLESS | {"ncc_before": ncc[0, 0][torch.from_numpy(brain)].mean().item()}

@@ -40,6 +40,11 @@ def template_mask() -> sitk.Image:
     return _shipped("template_mask.nii.gz")
 
 
+def template_brain() -> np.ndarray:
+    """Return the voxels of `template_mask`, bool [L, P, S]."""
+    return sitk.GetArrayViewFromImage(template_mask()).transpose(2, 1, 0) > 0
+
+
 def _shipped(name: str) -> sitk.Image:
     """Read a uint8 NIfTI file of `models/` on the canonical grid.
 

@@ -22,17 +22,47 @@ def gaps(first: np.ndarray, second: np.ndarray, voxel_mm: float) -> np.ndarray:
     Returns:
         bool on the same grid; false everywhere for two whole brains, and where hardly anything would be left.
     """
-    whole = [sitk.BinaryFillhole(sitk.GetImageFromArray(brain.astype(np.uint8))) for brain in (first, second)]
-    cores = np.zeros(first.shape, bool)
-    for one, other in (whole, whole[::-1]):
-        cores |= _distance(one & ~other) <= -SMALLEST_MM / voxel_mm
+    cores = _cores(_lacking(first, second), voxel_mm) | _cores(_lacking(second, first), voxel_mm)
     if not cores.any():
         return cores
-    found = _distance(sitk.GetImageFromArray(cores.astype(np.uint8))) <= (SMALLEST_MM + MARGIN_MM) / voxel_mm
+    found = _within((SMALLEST_MM + MARGIN_MM) / voxel_mm, cores)
     either = first | second
     if np.count_nonzero(either & ~found) < LEAST_LEFT * np.count_nonzero(either):
         return np.zeros_like(found)
     return found
+
+
+def missing_parts(brain: np.ndarray, other: np.ndarray, voxel_mm: float) -> np.ndarray:
+    """Find the parts of a brain that another one lacks, whole: those that hold a ball with the radius `SMALLEST_MM`.
+
+    Thinner ones differ by how the scans were stripped.
+
+    Args:
+        brain, other: as `first` and `second` of `gaps`.
+        voxel_mm: side of the grid's voxels, mm.
+
+    Returns:
+        bool on the same grid.
+    """
+    lacking = _lacking(brain, other)
+    cores = _cores(lacking, voxel_mm)
+    return _within(SMALLEST_MM / voxel_mm, cores) & (sitk.GetArrayViewFromImage(lacking) > 0)
+
+
+def _lacking(brain: np.ndarray, other: np.ndarray) -> sitk.Image:
+    """Return what `other` lacks of `brain`, both with their holes filled."""
+    one, two = (sitk.BinaryFillhole(sitk.GetImageFromArray(shown.astype(np.uint8))) for shown in (brain, other))
+    return one & ~two
+
+
+def _cores(lacking: sitk.Image, voxel_mm: float) -> np.ndarray:
+    """Return what lies deeper than `SMALLEST_MM` in a region."""
+    return _distance(lacking) <= -SMALLEST_MM / voxel_mm
+
+
+def _within(voxels: float, region: np.ndarray) -> np.ndarray:
+    """Return a region with all within a distance of it."""
+    return _distance(sitk.GetImageFromArray(region.astype(np.uint8))) <= voxels
 
 
 def _distance(region: sitk.Image) -> np.ndarray:
