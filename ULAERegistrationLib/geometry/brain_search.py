@@ -24,6 +24,9 @@ SEARCH_SIZE = (104, 120, 104)  # number of these voxels, around the centre of ma
 LEVELS = ((4, 5.0), (2, 3.0), (1, 1.5))  # voxels averaged along each axis, and the Gaussian's sigma before that (mm)
 TILTS = np.deg2rad((-30, 0, 30))  # rotations about each body axis from which the search starts
 HEAD_RAISES = (0.0, 30.0, 60.0)  # mm: starting heights of the brain's centre of mass above the head's
+OTHER_SIZE = (
+    0.25  # brains of adults are .8 to 1.05 times as large as the template; from 1, the search finds .7 and no less
+)
 BRAIN = 0.1  # of the image's brightness; brighter voxels are brain or head
 GAP_PASSES = 5  # of the finest level, each without the gaps that the one before has shown
 GAP_CHANGE = 0.002  # of the region of comparison: where gaps change by less, they are known
@@ -89,7 +92,8 @@ class SearchedBrain:
             The matrix, 4 x 4, from this scan's world to the template's world, and the correlation reached.
         """
         raises = HEAD_RAISES if self.is_head else HEAD_RAISES[:1]
-        starts = [_start(tilts, lift) for tilts in product(TILTS, repeat=3) for lift in raises]
+        scales = (1.0,) if self.is_head else _scales(self._volume() / template._volume())
+        starts = [_start(*start) for start in product(product(TILTS, repeat=3), raises, scales)]
         domain = template.domain
         if self.is_head:
             domain = sitk.GetArrayViewFromImage(template_brain().image) > BRAIN
@@ -181,6 +185,9 @@ class SearchedBrain:
     def _inside(self) -> sitk.Image:
         return sitk.BinaryErode(sitk.BinaryFillhole(self.image > DARK), [round(INSIDE / FINEST)] * 3)
 
+    def _volume(self) -> int:
+        return int(np.count_nonzero(sitk.GetArrayViewFromImage(self.image) > BRAIN))
+
     def level(self, level: tuple[int, float]) -> sitk.Image:
         """Return the image smoothed and downsampled for one of `LEVELS`; each is computed once."""
         if level not in self._levels:
@@ -199,11 +206,24 @@ def _different(maps: list[np.ndarray]) -> list[np.ndarray]:
     return kept
 
 
-def _start(tilts: tuple[float, float, float], lift: float) -> np.ndarray:
-    """Return a rotation about the three body axes (radians) followed by a shift upwards (mm), 4 x 4."""
+def _scales(volumes: float) -> tuple[float, ...]:
+    """Return the scales from which the search starts: 1, and where two brains differ much in volume, their ratio.
+
+    An infant's brain, or one whose header states a wrong spacing, would be left as large as it is: the search over the
+    scale ends where the smaller brain lies within the larger.
+
+    Args:
+        volumes: the ratio of the volumes of the two brains.
+    """
+    scale = volumes ** (1 / 3)
+    return (1.0,) if abs(scale - 1) < OTHER_SIZE else (1.0, scale)
+
+
+def _start(tilts: tuple[float, float, float], lift: float, scale: float) -> np.ndarray:
+    """Return a rotation about the three body axes (radians) and a scale, followed by a shift upwards (mm), 4 x 4."""
     start = np.eye(4)
     rotation = sitk.Euler3DTransform((0.0, 0.0, 0.0), *map(float, tilts))
-    start[:3, :3] = np.reshape(rotation.GetMatrix(), (3, 3))
+    start[:3, :3] = scale * np.reshape(rotation.GetMatrix(), (3, 3))
     start[2, 3] = lift
     return start
 

@@ -105,6 +105,17 @@ def test_the_template_can_be_made_again(data_folder) -> None:
     assert np.array_equal(sitk.GetArrayFromImage(mask), sitk.GetArrayFromImage(template_mask()))
 
 
+@pytest.mark.parametrize("scale", [0.6, 1.15])
+def test_the_size_of_a_brain_is_found_however_small_it_is(upright, scale) -> None:
+    """One of .6, as an infant's, was left as large as it is inside the template."""
+    brain = sitk.BinShrink(template(), [2, 2, 2])
+    brain.SetSpacing([scale * 2.0] * 3)
+    found = align(template(), brain, "affine", template_mask())
+    matrix = np.reshape(found.fixed_to_moving.GetMatrix(), (3, 3))
+    np.testing.assert_allclose(matrix, scale * np.eye(3), atol=0.02)
+    assert found.warnings == ()
+
+
 def test_fixed_to_moving_goes_through_the_canonical_frame() -> None:
     maps = (affine(np.diag([1.1, 0.9, 1.2]), (5, 6, 7)), affine([[1, 0.1, 0], [0, 1, 0.2], [0.1, 0, 1]], (-9, 0, 30)))
     points = np.random.default_rng(0).uniform(-90, 90, (20, 3))
