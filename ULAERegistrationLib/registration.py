@@ -36,7 +36,7 @@ from .progress import ALIGNMENT, BRAIN, FIELD, NETWORK, QUALITY, REFINEMENT, Pro
 from .provenance import provenance_of
 from .quality import NCC_WINDOW, STEPS_LEFT_OUT, measure
 from .result import Registration, Step
-from .scan_brain import cut_doubts, find_scan_brain
+from .scan_brain import cut_doubts, find_both_brains
 from .settings import PRESETS, Contrast, RegistrationSettings
 from .tensors import array_of, tensor_of
 
@@ -90,9 +90,7 @@ def register(
     clock = StageClock(progress)
 
     clock.begin(BRAIN)
-    fixed_brain, moving_brain = for_both(
-        find_scan_brain, (fixed, fixed_mask, "fixed", settings), (moving, moving_mask, "moving", settings)
-    )
+    fixed_brain, moving_brain = find_both_brains((fixed, moving), (fixed_mask, moving_mask), settings)
 
     clock.begin(ALIGNMENT)
     masks = (fixed_brain.shown, moving_brain.shown)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 
+import numpy as np
 import SimpleITK as sitk
 
+from .both import for_both
 from .errors import RegistrationError
 from .files.volumes import check_brain_volume, header_doubts
-from .geometry.brain import brain_mask, find_brain
+from .geometry.brain import box_around, brain_mask, find_brain
 from .geometry.cut import cut_sides
 from .network.extractors import extract_brain_with
 from .settings import RegistrationSettings
 
+# Width of what is shown around two brains that were both found, mm. A found mask lacks some cortex at its edge, which
+# costs more than a rim of fluid and membranes that both scans show: NiChart's heads have .715 and .713 in the mean Dice
+# of their regions with it, .705 and .697 without (.721 with the masks of their labels).
+RIM_MM = 3.0
 # Held while a brain is extracted: torch uses all cores itself, and two extractions at once take twice the memory.
 _EXTRACTION = Lock()
 
@@ -24,6 +30,7 @@ class ScanBrain:
 
     Attributes:
         mask: as given or extracted; None where the scan shows the brain alone or is taken as it is.
+        is_found: whether the mask was extracted.
         shown: the mask that the later stages use, which a scan of the brain alone has too; None where the scan is taken
             as it is.
         foreground: the brain, or of a scan that is taken as it is, all that the scan shows.
@@ -31,9 +38,43 @@ class ScanBrain:
     """
 
     mask: sitk.Image | None
+    is_found: bool
     shown: sitk.Image | None
     foreground: sitk.Image
     doubts: tuple[str, ...]
+
+
+def find_both_brains(
+    scans: tuple[sitk.Image, sitk.Image],
+    masks: tuple[sitk.Image | None, sitk.Image | None],
+    settings: RegistrationSettings,
+) -> tuple[ScanBrain, ScanBrain]:
+    """Find the brains of the fixed and of the moving scan (see `find_scan_brain`).
+
+    Where both were extracted, they are shown with a rim of `RIM_MM`. A rim around one of the two alone, such as a head
+    whose partner is stripped, would be a difference between them.
+    """
+    fixed, moving = for_both(
+        find_scan_brain, (scans[0], masks[0], "fixed", settings), (scans[1], masks[1], "moving", settings)
+    )
+    if fixed.is_found and moving.is_found:
+        rims = for_both(_with_rim, (fixed.foreground,), (moving.foreground,))
+        fixed, moving = replace(fixed, shown=rims[0]), replace(moving, shown=rims[1])
+    return fixed, moving
+
+
+def _with_rim(mask: sitk.Image) -> sitk.Image:
+    """Grow a mask by `RIM_MM`."""
+    values = sitk.GetArrayFromImage(mask)
+    # Voxels further off than the margin are no nearer than the rim's width.
+    box = box_around(values > 0, 1 + int(RIM_MM / min(mask.GetSpacing())))
+    part = sitk.GetImageFromArray(values[box])
+    part.SetSpacing(mask.GetSpacing())
+    distance = sitk.SignedMaurerDistanceMap(part, squaredDistance=False, useImageSpacing=True)
+    values[box] = sitk.GetArrayViewFromImage(distance) <= RIM_MM
+    grown = sitk.GetImageFromArray(values.astype(np.uint8))
+    grown.CopyInformation(mask)
+    return grown
 
 
 def find_scan_brain(scan: sitk.Image, given: sitk.Image | None, role: str, settings: RegistrationSettings) -> ScanBrain:
@@ -66,7 +107,7 @@ def find_scan_brain(scan: sitk.Image, given: sitk.Image | None, role: str, setti
             check_brain_volume(scan, role)
     foreground = brain_mask(scan) if mask is None else mask
     shown = None if settings.brain == "skip" and mask is None else foreground
-    return ScanBrain(mask, shown, foreground, header_doubts(scan, role))
+    return ScanBrain(mask, given is None and mask is not None, shown, foreground, header_doubts(scan, role))
 
 
 def cut_doubts(brain: ScanBrain, to_canonical: sitk.Transform, role: str) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ from torch import Tensor
 from verdict_cases import DATA, brain, pose, turned
 from verdicts import FLAWLESS, NUMBERS, columns_of, quality_of, rows, write
 
-from ULAERegistrationLib import registration
+from ULAERegistrationLib import registration, scan_brain
 from ULAERegistrationLib.flows.similarity import LocalNCC
 from ULAERegistrationLib.geometry.brain_search import SearchedBrain
 from ULAERegistrationLib.memory import keep_freed_memory
@@ -66,7 +66,7 @@ def drawn(number: int) -> list[tuple[str, str, int, int | None]]:
 
 def once_per_brain():
     """Patches that compute once what a brain has alone, and leave out what the verdict does not look at."""
-    brain_of, located_in = registration.find_scan_brain, SearchedBrain.located_in
+    brain_of, located_in = scan_brain.find_scan_brain, SearchedBrain.located_in
     shown: dict[str, ScanBrain] = {}
     places: dict[tuple, tuple[np.ndarray, float]] = {}
 
@@ -89,7 +89,7 @@ def once_per_brain():
         return place @ np.linalg.inv(scan.to_world), correlation
 
     return (
-        mock.patch.object(registration, "find_scan_brain", known_brain),
+        mock.patch.object(scan_brain, "find_scan_brain", known_brain),
         mock.patch.object(SearchedBrain, "located_in", known_place),
         mock.patch.object(registration, "total_transform", lambda flow, alignment: alignment.fixed_to_moving),
         mock.patch.object(registration, "resample", lambda moving, fixed, transform: moving),

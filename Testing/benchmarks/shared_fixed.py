@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("moving", type=Path)
     parser.add_argument("--preset", default="fast")
     options = parser.parse_args()
-    from ULAERegistrationLib import placement, registration
+    from ULAERegistrationLib import placement, registration, scan_brain
     from ULAERegistrationLib.geometry import alignment
     from ULAERegistrationLib.geometry.brain_search import SearchedBrain
     from ULAERegistrationLib.memory import keep_freed_memory
@@ -72,7 +72,7 @@ def main() -> None:
 
     timed(made_from, "_digest", "hashing", first("hash"))
     timed(pair, "read_volume", "reading", lambda path, role: role == "fixed")
-    timed(registration, "find_scan_brain", "brain", lambda scan, given, role, *_: role == "fixed")
+    timed(scan_brain, "find_scan_brain", "brain", lambda scan, given, role, *_: role == "fixed")
     timed(alignment, "template_brain", "the template, prepared", first("template"))
     timed(SearchedBrain, "located_in", "alignment to the template", first("locate"))
     timed(placement, "sample_on_canonical", "canonical image", first("sample"))

@@ -1,0 +1,49 @@
+"""The brains of two scans are found, and shown alike in both."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from ULAERegistrationLib.scan_brain import RIM_MM, _with_rim, find_both_brains
+from ULAERegistrationLib.settings import RegistrationSettings
+from ULAERegistrationLib.simulation import paint_head, simulate
+
+
+def share_within(mask: sitk.Image, other: sitk.Image) -> float:
+    inside, there = (sitk.GetArrayViewFromImage(image) > 0 for image in (mask, other))
+    return float((inside & there).sum() / inside.sum())
+
+
+def test_a_rim_is_shown_around_two_brains_that_were_both_found_and_around_no_other():
+    pair = simulate()
+    head, settings = paint_head(pair), RegistrationSettings()
+    both = find_both_brains((head, head), (None, None), settings)
+    for one in both:
+        assert share_within(one.foreground, one.shown) == 1
+        assert share_within(one.shown, one.foreground) < 0.9
+        assert one.mask is one.foreground  # what is saved and looked at stays as it was found
+    mask = both[0].mask
+    for scans, masks in (
+        ((head, pair.template), (None, None)),
+        ((pair.subject, head), (None, None)),
+        ((head, head), (None, mask)),
+    ):
+        for one in find_both_brains(scans, masks, settings):
+            assert one.shown is one.foreground
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.8, 1.3, 2.5)])
+def test_a_rim_is_as_wide_in_millimetres_along_every_axis(spacing):
+    size = [round(60 / step) for step in spacing]
+    places = np.meshgrid(*[(np.arange(n) - (n - 1) / 2) * s for n, s in zip(size, spacing, strict=True)], indexing="ij")
+    distance = np.linalg.norm(places, axis=0).transpose(2, 1, 0)
+    ball = sitk.GetImageFromArray((distance <= 20).astype(np.uint8))
+    ball.SetSpacing(spacing)
+    ball.SetDirection((0, -1, 0, 1, 0, 0, 0, 0, -1))
+    grown = _with_rim(ball)
+    assert grown.GetDirection() == ball.GetDirection()
+    shown = sitk.GetArrayViewFromImage(grown) > 0
+    assert shown[distance <= 20 + RIM_MM - max(spacing)].all()
+    assert not shown[distance > 20 + RIM_MM].any()
