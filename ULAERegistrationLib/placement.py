@@ -79,8 +79,8 @@ def place(
         scans = compared if contrast == "same" else scans
         canonical = _sampled(scans, masks, alignment)
     one_person = searched and look_like_one_person(*canonical)
-    if one_person and contrast == "same":
-        alignment = align_inside(*scans, alignment, settings.alignment, *masks)
+    if one_person:
+        alignment = align_inside(*scans, alignment, settings.alignment, contrast, *masks)
         canonical = _sampled(scans, masks, alignment)
     seen = canonical if contrast == "same" else (as_t1(canonical[0]), as_t1(canonical[1]))
     if one_person:

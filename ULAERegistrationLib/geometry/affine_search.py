@@ -1,10 +1,13 @@
-"""Find the linear map that maximises the correlation of two images, by Gauss-Newton steps.
+"""Find the linear map under which two images correspond best, by Gauss-Newton steps.
 
 ITK's gradient descent needs hundreds of evaluations of the metric where this search needs ten, at a few hundredths of a
 second each, so that it can start from many rotations. Maps are 4 x 4 matrices on points in mm.
 """
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Generic, TypeVar
 
 import numpy as np
 import SimpleITK as sitk
@@ -16,8 +19,11 @@ UNIT = 50.0  # mm, about a brain's radius: scales rotations so that they move po
 SMALLEST_STEP = 0.002  # mm
 
 
-class CorrelationSearch:
-    """The search for one pair of images.
+Sampled = TypeVar("Sampled")  # what a search keeps of the moving image under a map
+
+
+class LinearSearch(ABC, Generic[Sampled]):
+    """The search for one pair of images, by a measure that each kind of search has of its own.
 
     Args:
         fixed: float32 image with identity direction, at whose voxels the images are compared. World coordinates should
@@ -25,28 +31,25 @@ class CorrelationSearch:
         moving: float32 image; it counts as 0 outside its grid.
         domain: bool [z, y, x]: the region in which the images are compared. Its grid has the extent of `fixed`, and
             sides that are whole multiples of those of `fixed`.
+        margin: voxels around the domain that the measure reads.
     """
 
-    def __init__(self, fixed: sitk.Image, moving: sitk.Image, domain: np.ndarray) -> None:
+    def __init__(self, fixed: sitk.Image, moving: sitk.Image, domain: np.ndarray, margin: int) -> None:
         share = sitk.GetImageFromArray(domain.astype(np.float32))
         factors = [fine // coarse for fine, coarse in zip(share.GetSize(), fixed.GetSize(), strict=True)]
         inside = sitk.GetArrayFromImage(sitk.BinShrink(share, factors)) > 0.5
-        box = box_around(inside, 1)  # all that is sampled, with the neighbours that its gradient reads
+        box = box_around(inside, margin)  # all that is sampled
         self.inside = inside[box]
         self.fixed, self.moving = fixed[box[::-1]], moving
-        fixed = self.fixed
-        values = sitk.GetArrayFromImage(fixed)
-        self.target = values[self.inside]
-        self.target_gradient = self._gradient(values)
-        points = np.argwhere(self.inside)[:, ::-1] * fixed.GetSpacing() + fixed.GetOrigin()
+        points = np.argwhere(self.inside)[:, ::-1] * self.fixed.GetSpacing() + self.fixed.GetOrigin()
         self.points = np.column_stack([points / UNIT, np.ones(len(points))]).T.astype(np.float32, order="C")
 
     def maximise(self, start: np.ndarray, freedom: str, passes: int) -> tuple[np.ndarray, float]:
-        """Maximise the correlation locally, from a given map.
+        """Maximise the measure locally, from a given map.
 
-        Every pass finds the generator G for which gain * moving(map o exp(G)) + offset fits `fixed` best in the least
-        squares sense, with the mean of both images' gradients (efficient second-order minimisation, Benhimane, IROS
-        2004). A step that does not raise the correlation is halved, up to three times.
+        Every pass finds the generator G for which moving(map o exp(G)) fits `fixed` best in the least squares sense,
+        with the mean of both images' gradients (efficient second-order minimisation, Benhimane, IROS 2004). A step that
+        does not raise the measure is halved, up to three times.
 
         Args:
             start: 4 x 4 from points of fixed to points of moving, mm.
@@ -54,56 +57,88 @@ class CorrelationSearch:
             passes: maximum number of passes.
 
         Returns:
-            The map, 4 x 4, and its correlation, -1 to 1.
+            The map, 4 x 4, and what it reaches.
         """
         basis = _generators(freedom)
         best = start
-        values, correlation = self._sample(best)
+        values, reached = self._sample(best)
         for _ in range(passes):
             step = basis @ self._step(values, basis)
             for _ in range(4):
                 candidate = best @ _exponential(step)
-                candidate_values, candidate_correlation = self._sample(candidate)
-                if candidate_correlation > correlation:
+                candidate_values, candidate_reaches = self._sample(candidate)
+                if candidate_reaches > reached:
                     break
                 step = step / 2
             else:
                 break
-            best, values, correlation = candidate, candidate_values, candidate_correlation
+            best, values, reached = candidate, candidate_values, candidate_reaches
             if np.abs(step).max() < SMALLEST_STEP:
                 break
-        return best, correlation
+        return best, reached
+
+    @abstractmethod
+    def _sample(self, matrix: np.ndarray) -> tuple[Sampled, float]:
+        """Resample moving to the grid of fixed, and compute the measure over the domain."""
+
+    @abstractmethod
+    def _step(self, sampled: Sampled, basis: np.ndarray) -> np.ndarray:
+        """Compute the next generator, as coefficients of the basis."""
+
+    def _resampled(self, matrix: np.ndarray) -> np.ndarray:
+        """Resample moving to the grid of fixed, [z, y, x]."""
+        image = sitk.Resample(self.moving, self.fixed, to_transform(matrix), sitk.sitkLinear, 0.0)
+        return sitk.GetArrayFromImage(image)
+
+    def _gradient(self, values: np.ndarray) -> np.ndarray:
+        """Compute the gradient of an image on the grid of fixed, over the domain: per mm, [3, n], order x, y, z."""
+        parts = np.gradient(values, *self.fixed.GetSpacing()[::-1])
+        return np.stack([part[self.inside] for part in parts[::-1]])
+
+    def _rows(self, gradient: np.ndarray) -> np.ndarray:
+        """Compute how an image of this gradient, [3, n], changes with each of the twelve generators, [12, n]."""
+        rows = np.empty((12, gradient.shape[1]), np.float32)
+        for axis in range(3):
+            np.multiply(gradient[axis], self.points, out=rows[4 * axis : 4 * axis + 4])
+        return rows
+
+
+class CorrelationSearch(LinearSearch[np.ndarray]):
+    """The search by the correlation of two images of one contrast, -1 to 1; `gain` and `offset` are fitted too.
+
+    Args:
+        fixed, moving, domain: as of `LinearSearch`.
+    """
+
+    def __init__(self, fixed: sitk.Image, moving: sitk.Image, domain: np.ndarray) -> None:
+        super().__init__(fixed, moving, domain, margin=1)
+        values = sitk.GetArrayFromImage(self.fixed)
+        self.target = values[self.inside]
+        self.target_gradient = self._gradient(values)
 
     def _sample(self, matrix: np.ndarray) -> tuple[np.ndarray, float]:
-        """Resample moving to the grid of fixed, [z, y, x], and compute the correlation over the domain."""
-        image = sitk.Resample(self.moving, self.fixed, to_transform(matrix), sitk.sitkLinear, 0.0)
-        values = sitk.GetArrayFromImage(image)
+        values = self._resampled(matrix)
         inside = values[self.inside]
         if inside.min() == inside.max():
             return values, -1.0
         return values, float(np.corrcoef(inside, self.target)[0, 1])
 
     def _step(self, values: np.ndarray, basis: np.ndarray) -> np.ndarray:
-        """Compute the next generator, as coefficients of the basis."""
         source = values[self.inside]
         gain, offset = _line(source, self.target)
         gradient = 0.5 * (gain * self._gradient(values) + self.target_gradient)
-        rows = np.empty((14, len(source)), np.float32)
-        for axis in range(3):
-            np.multiply(gradient[axis], self.points, out=rows[4 * axis : 4 * axis + 4])
-        rows[12], rows[13] = source, 1
+        rows = np.concatenate([self._rows(gradient), source[None], np.ones_like(source)[None]])
         normal = (rows @ rows.T).astype(np.float64)
         error = (rows @ (self.target - gain * source - offset)).astype(np.float64)
         allowed = np.zeros((14, basis.shape[1] + 2))
         allowed[:12, :-2], allowed[12:, -2:] = basis, np.eye(2)
         normal, error = allowed.T @ normal @ allowed, allowed.T @ error
-        normal += 1e-9 * np.trace(normal) * np.eye(len(normal))  # keeps the system solvable where an image is constant
-        return np.linalg.solve(normal, error)[:-2]
+        return solved(normal, error)[:-2]
 
-    def _gradient(self, values: np.ndarray) -> np.ndarray:
-        """Compute the gradient of an image on the grid of fixed, over the domain: per mm, [3, n], order x, y, z."""
-        parts = np.gradient(values, *self.fixed.GetSpacing()[::-1])
-        return np.stack([part[self.inside] for part in parts[::-1]])
+
+def solved(normal: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Solve the normal equations, also where an image is constant."""
+    return np.linalg.solve(normal + 1e-9 * np.trace(normal) * np.eye(len(normal)), error)
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[np.float32, np.float32]:

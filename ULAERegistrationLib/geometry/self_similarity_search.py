@@ -1,0 +1,44 @@
+"""Find the linear map under which two images of different contrasts are most alike in their self-similarity."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..flows.self_similarity import self_similarity
+from ..tensors import array_of, tensor_of
+from .affine_search import LinearSearch, solved
+
+REACH = 3  # voxels that a descriptor and its gradient read around a voxel
+
+
+class SelfSimilaritySearch(LinearSearch[np.ndarray]):
+    """The search by the mean square difference of two images' descriptors (MIND-SSC), with its sign changed.
+
+    The descriptors of the moving image are computed anew for each map, as those of a rotated image are no rotated ones.
+
+    Args:
+        fixed, moving, domain: as of `LinearSearch`.
+    """
+
+    def __init__(self, fixed: sitk.Image, moving: sitk.Image, domain: np.ndarray) -> None:
+        super().__init__(fixed, moving, domain, margin=REACH)
+        self.target = _descriptors(sitk.GetArrayFromImage(self.fixed))
+        self.target_gradients = [self._gradient(channel) for channel in self.target]
+
+    def _sample(self, matrix: np.ndarray) -> tuple[np.ndarray, float]:
+        channels = _descriptors(self._resampled(matrix))
+        return channels, -float(np.square((channels - self.target)[:, self.inside]).mean())
+
+    def _step(self, channels: np.ndarray, basis: np.ndarray) -> np.ndarray:
+        normal, error = np.zeros((12, 12)), np.zeros(12)
+        for channel, target, gradient in zip(channels, self.target, self.target_gradients, strict=True):
+            rows = self._rows(0.5 * (self._gradient(channel) + gradient))
+            normal += rows @ rows.T
+            error += rows @ (target - channel)[self.inside]
+        return solved(basis.T @ normal @ basis, basis.T @ error)
+
+
+def _descriptors(values: np.ndarray) -> np.ndarray:
+    """Compute the descriptors of an image, [12, z, y, x]."""
+    return array_of(self_similarity(tensor_of(values)[None, None])[0])
