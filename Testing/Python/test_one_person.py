@@ -42,7 +42,7 @@ def test_a_slab_too_thin_to_have_an_inside_keeps_the_alignment_that_was_found(me
     slab = sitk.GetImageFromArray(values)
     slab.CopyInformation(template())
     found = Alignment(sitk.AffineTransform(3), sitk.AffineTransform(3))
-    again = align_inside(slab, slab, found, method, "same")
+    again = align_inside(slab, slab, found, method)
     assert again.fixed_to_moving.GetParameters() == pytest.approx(found.fixed_to_moving.GetParameters())
 
 
@@ -113,7 +113,7 @@ def stripped_otherwise(people) -> sitk.Image:
 def test_one_persons_brains_are_aligned_by_what_lies_inside_them(people, stripped_otherwise, method) -> None:
     subject = people[0].subject
     by_the_outline = align(subject, stripped_otherwise, method)
-    inside = align_inside(subject, stripped_otherwise, by_the_outline, method, "same")
+    inside = align_inside(subject, stripped_otherwise, by_the_outline, method)
     assert error(by_the_outline.fixed_to_moving, TURN, people[0].brain) > 0.3
     assert error(inside.fixed_to_moving, TURN, people[0].brain) < 0.2
 

@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from ..both import for_both
 from ..errors import RegistrationError
 from ..progress import Progress, silent
-from ..settings import AlignmentMethod, Contrast
+from ..settings import AlignmentMethod
 from .affine import to_matrix, to_transform
 from .brain_search import SearchedBrain, template_brain, template_domain
 from .frame import CANONICAL_ORIGIN, CANONICAL_SIZE
@@ -120,7 +120,6 @@ def align_inside(
     moving: sitk.Image,
     alignment: Alignment,
     method: AlignmentMethod,
-    contrast: Contrast,
     fixed_mask: sitk.Image | None = None,
     moving_mask: sitk.Image | None = None,
 ) -> Alignment:
@@ -130,17 +129,16 @@ def align_inside(
     which the outline of a brain is the best landmark, follows the edges. What lies inside is the same in both scans.
 
     Args:
-        fixed, moving: the scans.
+        fixed, moving: the scans, of any two contrasts.
         alignment: as `align` found it.
         method: "affine" or "rigid".
-        contrast: "same" or "different": whether the scans have one contrast.
         fixed_mask, moving_mask: as for `align`.
 
     Returns:
         The alignment with another map of the moving image.
     """
     brains = for_both(SearchedBrain.of, (fixed, fixed_mask), (moving, moving_mask))
-    found = brains[1].matched_inside(brains[0], to_matrix(alignment.fixed_to_moving), method, contrast)
+    found = brains[1].matched_inside(brains[0], to_matrix(alignment.fixed_to_moving), method)
     moving_to_canonical = to_matrix(alignment.fixed_to_canonical) @ np.linalg.inv(found)
     return replace(alignment, moving_to_canonical=to_transform(moving_to_canonical))
 

@@ -13,7 +13,6 @@ from itertools import product
 import numpy as np
 import SimpleITK as sitk
 
-from ..settings import Contrast
 from .affine import to_transform
 from .affine_search import UNIT, CorrelationSearch
 from .brain import background_value, looks_unstripped
@@ -164,12 +163,13 @@ class SearchedBrain:
         first, second = (sitk.GetArrayViewFromImage(image) > BRAIN for image in (fixed.image, there))
         return gaps(first, second, FINEST)
 
-    def matched_inside(self, fixed: SearchedBrain, start: np.ndarray, freedom: str, contrast: Contrast) -> np.ndarray:
+    def matched_inside(self, fixed: SearchedBrain, start: np.ndarray, freedom: str) -> np.ndarray:
         """Refine the map from a fixed scan to this one by what lies further than `INSIDE` from the edges of both.
+
+        The scans are compared by their self-similarity, which is the same in every contrast.
 
         Args:
             fixed, start, freedom: as of `matched_to`; for "rigid", `start` has to be rigid.
-            contrast: "same" compares by correlation, "different" by self-similarity.
 
         Returns:
             The matrix, 4 x 4, from the fixed scan's world to this scan's world; `start` where hardly anything lies
@@ -181,12 +181,7 @@ class SearchedBrain:
         brain = sitk.GetArrayViewFromImage(fixed.image) > DARK
         if np.count_nonzero(domain) < LEAST_INSIDE * np.count_nonzero(brain):
             return start
-        search: CorrelationSearch | SelfSimilaritySearch
-        if contrast == "same":
-            search = CorrelationSearch(fixed.level(LEVELS[-1]), self.level(LEVELS[-1]), domain)
-        else:
-            search = SelfSimilaritySearch(fixed.image, self.image, domain)
-        best, _ = search.maximise(best, freedom, 15)
+        best, _ = SelfSimilaritySearch(fixed.image, self.image, domain).maximise(best, freedom, 15)
         return self.to_world @ best @ np.linalg.inv(fixed.to_world)
 
     def _inside(self) -> sitk.Image:
