@@ -54,36 +54,66 @@ def intensity_correlation(fixed: np.ndarray, moving: np.ndarray) -> float:
     return float(np.corrcoef(first, second)[0, 1])
 
 
-def as_t1(scan: np.ndarray, every: int = 1) -> np.ndarray:
+def as_t1(scan: np.ndarray) -> np.ndarray:
     """Give a scan of any contrast the intensities of T1: each becomes the template's mean where the scan shows it.
 
     This is the curve of the correlation ratio (Roche et al., MICCAI 1998). The template lies in place only by the
     affine alignment, which draws all means towards their average; so the result is stretched to the template's mean
-    and spread.
+    and spread. A voxel at the edge of a tissue shows a mixture of its neighbours, and does not become brighter than
+    that: between fluid and cortex FLAIR has the intensity of white matter.
 
     Args:
         scan: on the canonical grid, float32 [L, P, S] in [0, 1], 0 outside the brain.
-        every: of which each n-th voxel along each axis is given.
 
     Returns:
         The same shape and range; the scan itself where it does not overlap the template, or has one intensity.
     """
-    average = sitk.GetArrayViewFromImage(template())[::every, ::every, ::every].transpose(2, 1, 0).astype(np.float32)
-    average /= np.percentile(average[average > 0], 99.9)
+    curve = _t1_curve(scan)
+    if curve is None:
+        return scan
+    image = sitk.GetImageFromArray(scan)
+    around = sitk.GetImageFromArray(np.where(scan > DARK, scan, np.float32(2)))  # the background is no tissue
+    darkest = np.minimum(sitk.GetArrayFromImage(sitk.GrayscaleErode(around, [1, 1, 1], sitk.sitkCross)), scan)
+    brightest = sitk.GetArrayFromImage(sitk.GrayscaleDilate(image, [1, 1, 1], sitk.sitkCross))
+    share = (scan - darkest) / np.maximum(brightest - darkest, 1e-3)
+    mixed = _along(curve, darkest) * (1 - share) + _along(curve, brightest) * share
+    mapped = np.minimum(_along(curve, scan), mixed)
+    average = _t1_average()
+    both = (scan > DARK / 2) & (average > DARK)
+    stretch = average[both].std() / max(float(mapped[both].std()), 1e-6)
+    mapped = average[both].mean() + (mapped - mapped[both].mean()) * stretch
+    return np.clip(mapped, DARK, 1) * np.clip(scan / EDGE, 0, 1)
+
+
+def _t1_curve(scan: np.ndarray, every: int = 1) -> np.ndarray | None:
+    """Compute the template's mean at each of `INTENSITIES` of a scan; None where they do not overlap, or it has one.
+
+    Args:
+        scan: as `as_t1` takes it.
+        every: of which each n-th voxel along each axis is given.
+    """
+    average = _t1_average()[::every, ::every, ::every]
     both = (scan > DARK / 2) & (average > DARK)
     numbers = np.rint(scan[both] * (INTENSITIES - 1)).astype(int)
     counts = np.bincount(numbers, minlength=INTENSITIES).astype(float)
     sums = np.bincount(numbers, weights=average[both], minlength=INTENSITIES)
     if (counts > 0).sum() < 2:
-        return scan
+        return None
     bell = np.exp(-0.5 * (np.arange(-3 * SPREAD, 3 * SPREAD + 1) / SPREAD) ** 2)
     counts, sums = np.convolve(counts, bell, "same"), np.convolve(sums, bell, "same")
     shown = np.flatnonzero(counts >= 1)
-    means = np.interp(np.arange(INTENSITIES), shown, sums[shown] / counts[shown])
-    mapped = np.interp(scan, np.linspace(0, 1, INTENSITIES), means).astype(np.float32)
-    stretch = average[both].std() / max(float(mapped[both].std()), 1e-6)
-    mapped = average[both].mean() + (mapped - mapped[both].mean()) * stretch
-    return np.clip(mapped, DARK, 1) * np.clip(scan / EDGE, 0, 1)
+    return np.interp(np.arange(INTENSITIES), shown, sums[shown] / counts[shown])
+
+
+def _t1_average() -> np.ndarray:
+    """Return the template, float32 [L, P, S], about in [0, 1]."""
+    average = sitk.GetArrayViewFromImage(template()).transpose(2, 1, 0).astype(np.float32)
+    return average / np.percentile(average[average > 0], 99.9)
+
+
+def _along(curve: np.ndarray, intensities: np.ndarray) -> np.ndarray:
+    """Look intensities in [0, 1] up in a curve, float32."""
+    return np.interp(intensities, np.linspace(0, 1, INTENSITIES), curve).astype(np.float32)
 
 
 def inverts_t1(scan: np.ndarray) -> bool:
@@ -93,11 +123,13 @@ def inverts_t1(scan: np.ndarray) -> bool:
     -.63 (18 scans).
     """
     scan = scan[::2, ::2, ::2]  # enough for a sign
-    brain = scan > DARK
-    mapped = as_t1(scan, every=2)
-    if not brain.any() or scan[brain].std() == 0 or mapped[brain].std() == 0:
+    curve, brain = _t1_curve(scan, every=2), scan > DARK
+    if curve is None or not brain.any():
         return False
-    return bool(np.corrcoef(scan[brain], mapped[brain])[0, 1] < 0)
+    values, mapped = scan[brain], _along(curve, scan[brain])
+    if values.std() == 0 or mapped.std() == 0:
+        return False
+    return bool(np.corrcoef(values, mapped)[0, 1] < 0)
 
 
 def scan_as_t1(scan: sitk.Image, canonical: np.ndarray, to_canonical: sitk.Transform) -> sitk.Image:

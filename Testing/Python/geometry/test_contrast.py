@@ -94,3 +94,23 @@ def test_a_scan_gets_the_intensities_of_t1_on_its_own_grid(brain) -> None:
     assert mapped.GetDirection() == grid.GetDirection()
     inside = wanted > 30
     assert np.corrcoef(found[inside], wanted[inside])[0, 1] > 0.9
+
+
+def test_between_fluid_and_cortex_flair_does_not_become_white_matter(brain) -> None:
+    """A voxel that both share has the intensity of white matter there."""
+    tissue = np.digitize(brain, (0.05, 0.3, 0.55))  # background, fluid, cortex, white matter
+    sharp = np.array([0, 0.15, 0.8, 0.65], np.float32)[tissue]
+    flair = sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(sitk.GetImageFromArray(sharp), 0.6))
+
+    def near(number: int, voxels: int) -> np.ndarray:
+        region = sitk.GetImageFromArray((tissue == number).astype(np.uint8))
+        return sitk.GetArrayFromImage(sitk.BinaryDilate(region, [voxels] * 3)) > 0
+
+    shared = near(1, 1) & near(2, 1) & ~near(3, 3) & ~near(0, 3) & (abs(flair - 0.65) < 0.05)
+    mapped = as_t1(flair)
+    cortex, white = (
+        np.median(mapped[(tissue == number) & (abs(flair - value) < 0.02)]) for number, value in ((2, 0.8), (3, 0.65))
+    )
+    assert shared.sum() > 500
+    assert white > cortex + 0.1
+    assert (mapped[shared] > (cortex + white) / 2).mean() < 0.05
