@@ -181,7 +181,8 @@ class SearchedBrain:
         brain = sitk.GetArrayViewFromImage(fixed.image) > DARK
         if np.count_nonzero(domain) < LEAST_INSIDE * np.count_nonzero(brain):
             return start
-        best, _ = SelfSimilaritySearch(fixed.image, self.image, domain).maximise(best, freedom, 15)
+        search = SelfSimilaritySearch(fixed.level(LEVELS[-1]), self.level(LEVELS[-1]), domain)
+        best, _ = search.maximise(best, freedom, 15)
         return self.to_world @ best @ np.linalg.inv(fixed.to_world)
 
     def _inside(self) -> sitk.Image:
