@@ -21,9 +21,9 @@ from .flows.refinement import refine
 from .flows.self_similarity import self_similarity_distance
 from .flows.similarity import LocalNCC
 from .flows.warp import compose_all, downsample_image, upsample_flow, warp
-from .geometry.canonical import template_brain
+from .geometry.canonical import mask_on_canonical, template_brain
 from .geometry.gaps import gaps
-from .geometry.likeness import likeness
+from .geometry.likeness import Likeness, likeness, mean_voxel_mm
 from .geometry.resampling import resample
 from .geometry.transforms import total_transform
 from .network.devices import with_fallback
@@ -36,7 +36,7 @@ from .progress import ALIGNMENT, BRAIN, FIELD, NETWORK, QUALITY, REFINEMENT, Pro
 from .provenance import provenance_of
 from .quality import NCC_WINDOW, STEPS_LEFT_OUT, measure
 from .result import Registration, Step
-from .scan_brain import cut_doubts, find_both_brains
+from .scan_brain import ScanBrain, cut_doubts, find_both_brains
 from .settings import PRESETS, Contrast, RegistrationSettings
 from .tensors import array_of, tensor_of
 
@@ -127,7 +127,11 @@ def register(
     warped = resample(moving, fixed, transform)
 
     clock.begin(QUALITY)
-    likenesses = for_both(likeness, (placed.fixed, _voxel_mm(fixed)), (placed.moving, _voxel_mm(moving)))
+    likenesses = for_both(
+        _likeness,
+        (placed.fixed, fixed_brain, alignment.fixed_to_canonical),
+        (placed.moving, moving_brain, alignment.moving_to_canonical),
+    )
     seen = (placed.fixed_seen, placed.moving_seen)
     quality = measure(*seen, total, brain, alignment, clock.seconds, warnings, likenesses, hints, template_brain())
     steps = tuple(Step(flows[:count], alignment, fixed, moving) for count in range(1, len(flows)))
@@ -281,9 +285,10 @@ def _across_contrasts(found: CanonicalFlows, *, fixed: Tensor, moving: Tensor) -
     return dataclasses.replace(found, flows=flows, total=total, warnings=warnings)
 
 
-def _voxel_mm(scan: sitk.Image) -> float:
-    """Compute the cube root of the volume of a scan's voxels, mm."""
-    return float(np.cbrt(np.prod(scan.GetSpacing())))
+def _likeness(image: np.ndarray, brain: ScanBrain, to_canonical: sitk.AffineTransform) -> Likeness:
+    """Compare the brain of a scan with the template, without what its rim shows outside the template's brain."""
+    inside = mask_on_canonical(brain.foreground, to_canonical)
+    return likeness(image * (inside | template_brain()), mean_voxel_mm(brain.foreground))
 
 
 def _tensor(image: np.ndarray) -> Tensor:

@@ -114,8 +114,8 @@ def test_one_persons_brains_are_aligned_by_what_lies_inside_them(people, strippe
     subject = people[0].subject
     by_the_outline = align(subject, stripped_otherwise, method)
     inside = align_inside(subject, stripped_otherwise, by_the_outline, method)
-    assert error(by_the_outline.fixed_to_moving, TURN, people[0].brain) > 0.3
-    assert error(inside.fixed_to_moving, TURN, people[0].brain) < 0.2
+    assert error(by_the_outline.fixed_to_moving, TURN, people[0].brain) > 0.8
+    assert error(inside.fixed_to_moving, TURN, people[0].brain) < 0.4
 
 
 @pytest.mark.slow
@@ -123,7 +123,7 @@ def test_a_rigid_alignment_is_offered_and_what_masks_differ_by_moves_nothing(peo
     found = register(people[0].subject, stripped_otherwise, preset="fast")
     assert found.quality.hints == (TRY_RIGID,)
     assert found.quality.reasons[-1] == TRY_RIGID
-    assert error(found.transform, TURN, people[0].brain) < 0.3
+    assert error(found.transform, TURN, people[0].brain) < 0.4
 
 
 @pytest.mark.slow

@@ -31,9 +31,8 @@ from ULAERegistrationLib import Registration, RegistrationError, register
 from ULAERegistrationLib.files.volumes import read_volume
 from ULAERegistrationLib.geometry.alignment import align
 from ULAERegistrationLib.geometry.canonical import sample_on_canonical
-from ULAERegistrationLib.geometry.likeness import Likeness, likeness
+from ULAERegistrationLib.geometry.likeness import Likeness, likeness, mean_voxel_mm
 from ULAERegistrationLib.quality import DO_NOT_USE, GOOD, LOOK, Quality
-from ULAERegistrationLib.registration import _voxel_mm
 from ULAERegistrationLib.scan_brain import cut_doubts, find_scan_brain
 from ULAERegistrationLib.settings import RegistrationSettings
 
@@ -183,7 +182,7 @@ def doubts_alone(image: sitk.Image | Path) -> tuple[str, ...]:
         return (str(refusal),)
     found = align(scan, scan, "none", shown.shown, shown.shown)
     doubts = shown.doubts + cut_doubts(shown, found.fixed_to_canonical, "fixed") + found.warnings
-    like = likeness(sample_on_canonical(scan, found.fixed_to_canonical, shown.shown), _voxel_mm(scan))
+    like = likeness(sample_on_canonical(scan, found.fixed_to_canonical, shown.shown), mean_voxel_mm(scan))
     measures = dict.fromkeys(NUMBERS, 0.5) | FLAWLESS
     quality = Quality(**measures, warnings=doubts, fixed_likeness=like, moving_likeness=Likeness(1.0, 1.0, 1.0))
     return () if quality.verdict == GOOD else quality.reasons

@@ -58,6 +58,17 @@ def _shipped(name: str) -> sitk.Image:
     return image
 
 
+def mask_on_canonical(mask: sitk.Image, to_canonical: sitk.AffineTransform) -> np.ndarray:
+    """Resample a mask to the canonical grid, bool [L, P, S].
+
+    Args:
+        mask: zeros and ones.
+        to_canonical: from its world to the canonical world (LPS mm).
+    """
+    there = sitk.Resample(mask, canonical_grid(), to_canonical.GetInverse(), sitk.sitkNearestNeighbor)
+    return sitk.GetArrayViewFromImage(there).transpose(2, 1, 0) > 0
+
+
 def sample_on_canonical(
     image: sitk.Image, to_canonical: sitk.AffineTransform, mask: sitk.Image | None = None
 ) -> np.ndarray:
@@ -75,13 +86,13 @@ def sample_on_canonical(
     Returns:
         float32 [L, P, S] in [0, 1]; zeros where the brain lies outside, or shows nothing.
     """
-    grid, pull = canonical_grid(), to_canonical.GetInverse()
     if mask is None and looks_unstripped(image):
-        inside = template_mask()
+        brain = template_brain()
     else:
-        inside = sitk.Resample(brain_mask(image) if mask is None else mask, grid, pull, sitk.sitkNearestNeighbor)
-    sampled = sitk.Resample(image, grid, pull, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
-    values, brain = sitk.GetArrayFromImage(sampled), sitk.GetArrayViewFromImage(inside) > 0
+        brain = mask_on_canonical(brain_mask(image) if mask is None else mask, to_canonical)
+    pull = to_canonical.GetInverse()
+    sampled = sitk.Resample(image, canonical_grid(), pull, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+    values = sitk.GetArrayFromImage(sampled).transpose(2, 1, 0)
     if not brain.any():
         return np.zeros(CANONICAL_SIZE, np.float32)
     low, high = np.percentile(values[brain], (0.1, 99.9))
@@ -89,4 +100,4 @@ def sample_on_canonical(
     if high <= low:
         return np.zeros(CANONICAL_SIZE, np.float32)
     values = np.clip((values - low) / (high - low), 0, 1) * brain
-    return np.ascontiguousarray(values.transpose(2, 1, 0), dtype=np.float32)
+    return np.ascontiguousarray(values, dtype=np.float32)

@@ -9,7 +9,7 @@ from .canonical import template_mask
 
 # A brain counts as cut off where its section with the face of the field of view is this fraction of its largest, or
 # more. A neck that was left in stripping has .24 to .36 of it on the lowest face, and none of that in the template's
-# brain; slabs of brains keep .4 and more of .7 to 1 there.
+# brain; slabs of brains keep .63 and more there of .68 to 1.
 CUT_SHARE = 0.15
 SIDES = (("right", "left"), ("front", "back"), ("bottom", "top"))  # towards smaller and larger LPS coordinates
 

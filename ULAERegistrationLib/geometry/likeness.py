@@ -68,6 +68,11 @@ def likeness(image: np.ndarray, voxel_mm: float = 1.0) -> Likeness:
     )
 
 
+def mean_voxel_mm(scan: sitk.Image) -> float:
+    """Compute the cube root of the volume of a scan's voxels, mm."""
+    return float(np.cbrt(np.prod(scan.GetSpacing())))
+
+
 def _handedness(values: np.ndarray) -> float:
     """Compute the handedness of a brain from its blocks."""
     differences, inside = half_differences(values)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
-from ..flows.self_similarity import self_similarity
-from ..tensors import array_of, tensor_of
 from .affine_search import LinearSearch, solved
 
 REACH = 3  # voxels that a descriptor and its gradient read around a voxel
@@ -41,4 +39,8 @@ class SelfSimilaritySearch(LinearSearch[np.ndarray]):
 
 def _descriptors(values: np.ndarray) -> np.ndarray:
     """Compute the descriptors of an image, [12, z, y, x]."""
+    # Imported here because they load torch, which what is shown before a registration does not wait for.
+    from ..flows.self_similarity import self_similarity
+    from ..tensors import array_of, tensor_of
+
     return array_of(self_similarity(tensor_of(values)[None, None])[0])
