@@ -11,6 +11,7 @@ from ..errors import RegistrationError
 
 SERIES_UID, DESCRIPTION, POSITION, ORIENTATION = "0020|000e", "0008|103e", "0020|0032", "0020|0037"
 PREAMBLE, MAGIC = 128, b"DICM"
+FORMAT = "GDCMImageIO"  # ITK is told, see `files.itk.HDF5`
 UNEVEN = 0.02  # largest difference of a gap between slices from the usual one, as a fraction
 MOST_NAMED = 8  # series in a message
 
@@ -36,7 +37,7 @@ def read_dicom(path: Path, name: str) -> sitk.Image:
     else:
         head = _head(path)
         if len(head.GetSize()) > 2 and head.GetSize()[2] > 1:
-            return sitk.ReadImage(str(path))
+            return sitk.ReadImage(str(path), imageIO=FORMAT)
         files = _series_in(path.parent).get(_entry(head, SERIES_UID), (str(path),))
     return _stacked(files, path, name)
 
@@ -69,7 +70,7 @@ def _stacked(files: tuple[str, ...], path: Path, name: str) -> sitk.Image:
     """Read slices as one volume, after a look at where they lie: ITK itself only warns where some are missing."""
     heads = [_head(Path(file)) for file in files]
     if len(heads) == 1:
-        return sitk.ReadImage(files[0])
+        return sitk.ReadImage(files[0], imageIO=FORMAT)
     orientations = np.array([_values(head, ORIENTATION, 6) for head in heads])
     if np.ptp(orientations, axis=0).max() > 1e-3:
         raise RegistrationError(f"{name} {path} has slices that are not parallel; give a series of one volume.")
@@ -87,6 +88,7 @@ def _stacked(files: tuple[str, ...], path: Path, name: str) -> sitk.Image:
             f"{Path(files[widest]).name}, {usual:.3g} mm elsewhere); fetch the whole series again."
         )
     reader = sitk.ImageSeriesReader()
+    reader.SetImageIO(FORMAT)
     reader.SetFileNames(files)
     return reader.Execute()
 
@@ -94,7 +96,7 @@ def _stacked(files: tuple[str, ...], path: Path, name: str) -> sitk.Image:
 def _head(file: Path) -> sitk.ImageFileReader:
     """Read the header of a file."""
     reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
+    reader.SetImageIO(FORMAT)
     reader.SetFileName(str(file))
     reader.ReadImageInformation()
     return reader

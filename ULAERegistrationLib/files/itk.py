@@ -9,6 +9,10 @@ from threading import Lock
 
 import SimpleITK as sitk
 
+# Held while ITK reads or writes by HDF5 (transforms in .h5, MINC), whose library fails where two threads use it. A
+# reader that is not told its format looks for it by HDF5 too, so every reader here is told.
+HDF5 = Lock()
+
 
 class _Shared:
     """What the threads share that read and write files at the same time.

@@ -21,7 +21,7 @@ from ..errors import RegistrationError
 from ..geometry.orientation import SHEAR_NOTABLE, STRAIGHTENED, check_shear, no_numbers, shear, straightened
 from .dicom import is_dicom, read_dicom
 from .hdf5 import MAGIC, is_cut_short
-from .itk import itk_files
+from .itk import HDF5, itk_files
 from .mgh import ENDINGS as MGH_ENDINGS
 from .mgh import read_mgh
 from .nifti import GZIP, PAIR_ENDINGS, NiftiHeader, open_decompressed, plain_header, read_nifti_header
@@ -95,7 +95,8 @@ def _read(path: Path, name: str, finite: bool) -> sitk.Image:
     if beginning.startswith(MAGIC) and is_cut_short(beginning, path.stat().st_size):
         raise EOFError
     if beginning.startswith(MINC) and path.name.lower().endswith((".mnc", ".mnc2")):
-        return _read_by_itk(path, "MINCImageIO")
+        with HDF5:
+            return _read_by_itk(path, "MINCImageIO")
     raise RegistrationError(f"{name} {path} is not a volume that is read here; give one in {FORMATS}, such as .nii.gz.")
 
 

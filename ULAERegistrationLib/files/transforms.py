@@ -15,7 +15,7 @@ from ..errors import RegistrationError
 from ..geometry.affine import to_matrix, to_transform
 from ..geometry.transforms import displacement_field, field_transform
 from .hdf5 import is_cut_short
-from .itk import itk_files
+from .itk import HDF5, itk_files
 from .reading import read_image
 from .text_headers import LONGEST
 from .transform_headers import TEXT, look_at_transform
@@ -51,7 +51,7 @@ def write_transform(
     """
     path = check_output_file(path, TRANSFORM_EXTENSIONS)
     if path.name.lower().endswith(".h5"):
-        with whole_or_nothing(path) as partial, itk_files():
+        with whole_or_nothing(path) as partial, itk_files(), HDF5:
             fields = _fields(transform.Downcast())
             # They are stored as float64.
             check_room(partial.parent, MARGIN + sum(24 * field.GetNumberOfPixels() for field in fields))
@@ -92,7 +92,7 @@ def read_transform(path: str | os.PathLike) -> sitk.Transform:
         return field_transform(field)
     try:
         beginning = look_at_transform(path)
-        with itk_files():
+        with itk_files(), HDF5:
             transform = _read(path, beginning)
     except (OSError, RuntimeError, ValueError):  # ITK's own message may hold bytes of the file
         raise RegistrationError(

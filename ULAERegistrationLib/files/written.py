@@ -22,6 +22,7 @@ from .writing import itk_reason, partial_name
 
 ITK_CODES = (1, 1)  # of qform and sform, in every NIfTI file that ITK writes
 INCOMPLETE = "what was written is incomplete, so the disk may be full"
+FORMATS = {".nrrd": "NrrdImageIO", ".mha": "MetaImageIO"}  # that are written, beside NIfTI
 LEVEL = 6  # of compression, zlib's and ITK's own
 
 
@@ -61,6 +62,7 @@ def check_written(image: sitk.Image, path: Path) -> None:
         if header is not None:
             check_voxels(header, "The file", finite=False)
         reader = sitk.ImageFileReader()
+        reader.SetImageIO(FORMATS.get(path.suffix.lower(), "NiftiImageIO"))  # see `files.itk.HDF5`
         reader.SetFileName(os.fspath(path))
         reader.ReadImageInformation()
         size = image.GetSize()
