@@ -106,7 +106,8 @@ class Registration:
         flow: their composition (equation 2), float32 `[3, L, P, S]`, voxels of the canonical grid.
         fixed_canonical, moving_canonical: what the network saw, float32 `[L, P, S]` in [0, 1]; the moving image after
             the alignment alone.
-        brain: the fixed image's brain on the canonical grid, bool `[L, P, S]`.
+        brain: the fixed image's brain on the canonical grid, with the rim that two found brains are shown with, bool
+            `[L, P, S]`.
         transform: fixed world to moving world (LPS mm): an affine transform into the canonical frame, the displacement
             field there, and an affine transform out of it, as a composite. Beyond the field the affine part remains.
         warped: the original moving image sampled once through `transform`, on the fixed grid, in its own pixel type.

@@ -7,7 +7,6 @@ second each, so that it can start from many rotations. Maps are 4 x 4 matrices o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Generic, TypeVar
 
 import numpy as np
 import SimpleITK as sitk
@@ -19,10 +18,7 @@ UNIT = 50.0  # mm, about a brain's radius: scales rotations so that they move po
 SMALLEST_STEP = 0.002  # mm
 
 
-Sampled = TypeVar("Sampled")  # what a search keeps of the moving image under a map
-
-
-class LinearSearch(ABC, Generic[Sampled]):
+class LinearSearch(ABC):
     """The search for one pair of images, by a measure that each kind of search has of its own.
 
     Args:
@@ -78,11 +74,11 @@ class LinearSearch(ABC, Generic[Sampled]):
         return best, reached
 
     @abstractmethod
-    def _sample(self, matrix: np.ndarray) -> tuple[Sampled, float]:
+    def _sample(self, matrix: np.ndarray) -> tuple[np.ndarray, float]:
         """Resample moving to the grid of fixed, and compute the measure over the domain."""
 
     @abstractmethod
-    def _step(self, sampled: Sampled, basis: np.ndarray) -> np.ndarray:
+    def _step(self, sampled: np.ndarray, basis: np.ndarray) -> np.ndarray:
         """Compute the next generator, as coefficients of the basis."""
 
     def _resampled(self, matrix: np.ndarray) -> np.ndarray:
@@ -103,7 +99,7 @@ class LinearSearch(ABC, Generic[Sampled]):
         return rows
 
 
-class CorrelationSearch(LinearSearch[np.ndarray]):
+class CorrelationSearch(LinearSearch):
     """The search by the correlation of two images of one contrast, -1 to 1; `gain` and `offset` are fitted too.
 
     Args:

@@ -1,4 +1,4 @@
-"""Find the linear map under which two images of different contrasts are most alike in their self-similarity."""
+"""Find the linear map under which two images of any contrasts are most alike in their self-similarity."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .affine_search import LinearSearch, solved
 REACH = 3  # voxels that a descriptor and its gradient read around a voxel
 
 
-class SelfSimilaritySearch(LinearSearch[np.ndarray]):
+class SelfSimilaritySearch(LinearSearch):
     """The search by the mean square difference of two images' descriptors (MIND-SSC), with its sign changed.
 
     The descriptors of the moving image are computed anew for each map, as those of a rotated image are no rotated ones.
