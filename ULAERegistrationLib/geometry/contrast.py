@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
+from ..t1_intensities import DARK, along, give_t1_intensities, t1_curve
+from ..tensors import array_of, tensor_of
 from .canonical import canonical_grid, template
 from .likeness import block_means
 
@@ -15,10 +17,6 @@ DARKEST_PERCENT = 10
 # 700 pairs of T1 scans correlate by .29 and more, 168 of T1 with and without contrast agent by .21 and more, 336 of T1
 # and T2 or FLAIR by -.08 at most, four of T2 and FLAIR by .13 at most.
 SAME_CONTRAST = 0.17
-INTENSITIES = 64  # of which `as_t1` looks for the one in T1
-SPREAD = 2.0  # intensities, sigma over which neighbouring ones are averaged
-DARK = 0.05  # of the brightest: darker voxels count as background in the template, and are not made darker in a scan
-EDGE = 0.08  # darker voxels of a scan fade to background
 
 
 def have_same_contrast(fixed: np.ndarray, moving: np.ndarray) -> bool:
@@ -55,12 +53,7 @@ def intensity_correlation(fixed: np.ndarray, moving: np.ndarray) -> float:
 
 
 def as_t1(scan: np.ndarray) -> np.ndarray:
-    """Give a scan of any contrast the intensities of T1: each becomes the template's mean where the scan shows it.
-
-    This is the curve of the correlation ratio (Roche et al., MICCAI 1998). The template lies in place only by the
-    affine alignment, which draws all means towards their average; so the result is stretched to the template's mean
-    and spread. A voxel at the edge of a tissue shows a mixture of its neighbours, and does not become brighter than
-    that: between fluid and cortex FLAIR has the intensity of white matter.
+    """Give a scan of any contrast the intensities of T1, as the template shows them (see `t1_intensities`).
 
     Args:
         scan: on the canonical grid, float32 [L, P, S] in [0, 1], 0 outside the brain.
@@ -68,41 +61,7 @@ def as_t1(scan: np.ndarray) -> np.ndarray:
     Returns:
         The same shape and range; the scan itself where it does not overlap the template, or has one intensity.
     """
-    curve = _t1_curve(scan)
-    if curve is None:
-        return scan
-    image = sitk.GetImageFromArray(scan)
-    around = sitk.GetImageFromArray(np.where(scan > DARK, scan, np.float32(2)))  # the background is no tissue
-    darkest = np.minimum(sitk.GetArrayFromImage(sitk.GrayscaleErode(around, [1, 1, 1], sitk.sitkCross)), scan)
-    brightest = sitk.GetArrayFromImage(sitk.GrayscaleDilate(image, [1, 1, 1], sitk.sitkCross))
-    share = (scan - darkest) / np.maximum(brightest - darkest, 1e-3)
-    mixed = _along(curve, darkest) * (1 - share) + _along(curve, brightest) * share
-    mapped = np.minimum(_along(curve, scan), mixed)
-    average = _t1_average()
-    both = (scan > DARK / 2) & (average > DARK)
-    stretch = average[both].std() / max(float(mapped[both].std()), 1e-6)
-    mapped = average[both].mean() + (mapped - mapped[both].mean()) * stretch
-    return np.clip(mapped, DARK, 1) * np.clip(scan / EDGE, 0, 1)
-
-
-def _t1_curve(scan: np.ndarray, every: int = 1) -> np.ndarray | None:
-    """Compute the template's mean at each of `INTENSITIES` of a scan; None where they do not overlap, or it has one.
-
-    Args:
-        scan: as `as_t1` takes it.
-        every: of which each n-th voxel along each axis is given.
-    """
-    average = _t1_average()[::every, ::every, ::every]
-    both = (scan > DARK / 2) & (average > DARK)
-    numbers = np.rint(scan[both] * (INTENSITIES - 1)).astype(int)
-    counts = np.bincount(numbers, minlength=INTENSITIES).astype(float)
-    sums = np.bincount(numbers, weights=average[both], minlength=INTENSITIES)
-    if (counts > 0).sum() < 2:
-        return None
-    bell = np.exp(-0.5 * (np.arange(-3 * SPREAD, 3 * SPREAD + 1) / SPREAD) ** 2)
-    counts, sums = np.convolve(counts, bell, "same"), np.convolve(sums, bell, "same")
-    shown = np.flatnonzero(counts >= 1)
-    return np.interp(np.arange(INTENSITIES), shown, sums[shown] / counts[shown])
+    return array_of(give_t1_intensities(tensor_of(scan), tensor_of(_t1_average())))
 
 
 def _t1_average() -> np.ndarray:
@@ -111,22 +70,17 @@ def _t1_average() -> np.ndarray:
     return average / np.percentile(average[average > 0], 99.9)
 
 
-def _along(curve: np.ndarray, intensities: np.ndarray) -> np.ndarray:
-    """Look intensities in [0, 1] up in a curve, float32."""
-    return np.interp(intensities, np.linspace(0, 1, INTENSITIES), curve).astype(np.float32)
-
-
 def inverts_t1(scan: np.ndarray) -> bool:
     """Tell whether a scan is mostly bright where T1 is dark, as T2 is.
 
     Correlation with the intensities of T1: T1 .93 to 1.00, T1 with contrast agent .78, FLAIR .46 to .98, T2 -.79 to
     -.63 (18 scans).
     """
-    scan = scan[::2, ::2, ::2]  # enough for a sign
-    curve, brain = _t1_curve(scan, every=2), scan > DARK
+    seen, average = (tensor_of(image[::2, ::2, ::2]) for image in (scan, _t1_average()))  # enough for a sign
+    curve, brain = t1_curve(seen, average), seen > DARK
     if curve is None or not brain.any():
         return False
-    values, mapped = scan[brain], _along(curve, scan[brain])
+    values, mapped = array_of(seen[brain]), array_of(along(curve, seen[brain]))
     if values.std() == 0 or mapped.std() == 0:
         return False
     return bool(np.corrcoef(values, mapped)[0, 1] < 0)
