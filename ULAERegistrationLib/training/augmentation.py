@@ -5,19 +5,23 @@ shares, and a smooth deformation of the image's own. The moving image's deformat
 the alignment before the network is not perfect. A fraction of the pairs shows one brain twice, of which only the fixed
 image is deformed, so that the true flow is known.
 
-For a network that sees any contrast, `contrasts` of the images are recoloured as another contrast shows the tissues.
-Only what the network sees changes: the loss compares the T1 images, which show where each tissue is.
+So that the network knows scans of other contrasts, `contrasts` of the images are recoloured as another contrast shows
+the tissues, and given the intensities of T1 again, as a registration does. Only what the network sees changes: the loss
+compares the T1 images, which show where each tissue is.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..t1_intensities import give_t1_intensities
 from .contrasts import recolour
+
+NOISIER = 2.0  # scans of other contrasts, measured on T2 and FLAIR after they were given the intensities of T1
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Augmentation:
         gamma, bias, noise: standard deviation of the logarithm of gamma, of the bias field's logarithm, and of white
             noise.
         blur: largest weight of the mean over 3 x 3 x 3 voxels that an image is mixed with.
-        contrasts: fraction of images that the network sees in another contrast.
+        contrasts: fraction of images that the network sees as another contrast, given the intensities of T1.
     """
 
     identical: float = 0.05
@@ -74,7 +78,13 @@ class Augmentation:
     contrasts: float = 0.0
 
     def __call__(
-        self, *, fixed: Tensor, moving: Tensor, random: torch.Generator, labels: tuple[Tensor, Tensor] | None = None
+        self,
+        *,
+        fixed: Tensor,
+        moving: Tensor,
+        random: torch.Generator,
+        labels: tuple[Tensor, Tensor] | None = None,
+        average: Tensor | None = None,
     ) -> Pair:
         """Make a random pair from two images, or from one.
 
@@ -82,6 +92,7 @@ class Augmentation:
             fixed, moving: `[1, 1, L, P, S]` in [0, 1]; the same object twice for a pair with a known flow.
             random: generator on the CPU; no other is used, so that a run can be resumed exactly.
             labels: label maps of fixed and moving, `[1, 1, L, P, S]`, to be deformed with them.
+            average: an average T1 brain, from which `contrasts` take its intensities; not needed where that is 0.
         """
         shared = _affine(random, self.shared_rotation, self.shared_scale, self.shared_shift)
         if torch.rand((), generator=random) < 0.5:
@@ -104,7 +115,8 @@ class Augmentation:
             for label_map, own in zip(labels or (), (own_fixed, own_moving), strict=False)
         ]
         fixed_labels, moving_labels = label_maps or (None, None)
-        seen = [self._as_seen(image, random) for image in pair]
+        average = None if average is None else _sample(average, shared, still)
+        seen = [self._as_seen(image, average, random) for image in pair]
         return Pair(
             fixed=pair[0],
             moving=pair[1],
@@ -143,12 +155,13 @@ class Augmentation:
         image = image.lerp(F.avg_pool3d(image, 3, stride=1, padding=1), share)
         return ((image.clamp(0, 1) ** gamma) * bias + noise * (image > 0)).clamp(0, 1)
 
-    def _as_seen(self, image: Tensor, random: torch.Generator) -> Tensor:
-        """Recolour a fraction of the images, with a scanner's noise of its own."""
-        if torch.rand((), generator=random) >= self.contrasts:
+    def _as_seen(self, image: Tensor, average: Tensor | None, random: torch.Generator) -> Tensor:
+        """Recolour a fraction of the images, with a scanner's shading and noise of its own, and show them as T1."""
+        if average is None or torch.rand((), generator=random) >= self.contrasts:
             return image
-        recoloured = recolour(image, random)
-        return (recoloured + _noise(image, random) * self.noise * (recoloured > 0)).clamp(0, 1)
+        scanner = replace(self, noise=NOISIER * self.noise)
+        recoloured = scanner._intensity(recolour(image, random), random)
+        return give_t1_intensities(recoloured[0, 0], average[0, 0])[None, None]
 
 
 def _noise(image: Tensor, random: torch.Generator) -> Tensor:

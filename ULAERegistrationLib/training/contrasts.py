@@ -39,7 +39,7 @@ def recolour(image: Tensor, random: torch.Generator) -> Tensor:
     """Map the intensities of a stripped T1 image by a random curve, so that it looks like another contrast.
 
     T1 orders fluid, grey and white matter by intensity, so a curve through three points gives each its intensity in
-    T2, FLAIR, PD or T1 (half of the images), or any other (the other half). Half of the images get thick slices.
+    T2, FLAIR, PD or T1 (four of five images), or any other. Half of the images get thick slices.
 
     Args:
         image: `[1, 1, L, P, S]` in [0, 1], background 0.
@@ -49,7 +49,7 @@ def recolour(image: Tensor, random: torch.Generator) -> Tensor:
         The same shape, in [0, 1].
     """
     values = torch.rand(3, generator=random)
-    if torch.rand((), generator=random) < 0.5:
+    if torch.rand((), generator=random) < 0.8:
         names = list(CONTRASTS)
         white, grey, fluid, _ = CONTRASTS[names[int(torch.randint(len(names), (), generator=random))]]
         values = torch.tensor([fluid, grey, white]) + 0.04 * torch.randn(3, generator=random)

@@ -78,8 +78,10 @@ def _labels(taught: list[str]) -> str:
 
 def _limits(people: list[str], runs: list[dict[str, Any]]) -> list[str]:
     devices = sorted({run.get("device", "cpu") for run in runs})
+    recoloured = any(run.get("recipe", {}).get("augmentation", {}).get("contrasts") for run in runs)
+    contrasts = "of other contrasts only recoloured T1 was" if recoloured else "other contrasts were never"
     return [
-        "T1-weighted, skull-stripped scans of adults; other contrasts, infants and large lesions were never seen.",
+        f"T1-weighted, skull-stripped scans of adults; {contrasts} seen; infants and large lesions were never seen.",
         f"Trained on {len(people)} people, on {' and '.join(devices)}.",
         "Not a medical device.",
     ]

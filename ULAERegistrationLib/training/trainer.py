@@ -82,6 +82,7 @@ class Trainer:
         self.phase_index, self.step, self.best = 0, 0, -1.0
         self.seconds, self.cpu_seconds = 0.0, -time.process_time()
         self._rows: list[dict] = []
+        self._average_image: Tensor | None = None
         if (self.folder / "checkpoint.pt").exists():
             self._resume()
         if self.processes.first:
@@ -147,7 +148,7 @@ class Trainer:
         moving = self._brain(images, i, voxel_mm)
         one_brain = torch.rand((), generator=self.random) < augmentation.one_brain
         fixed = moving if one_brain else self._brain(images, j, voxel_mm)
-        return augmentation(fixed=fixed, moving=moving, random=self.random)
+        return augmentation(fixed=fixed, moving=moving, random=self.random, average=self._average_brain(images))
 
     def _taught_by(self) -> list[str]:
         """Return the people whose manual labels are in the loss."""
@@ -171,6 +172,7 @@ class Trainer:
             moving=images[j : j + 1],
             random=self.random,
             labels=(fixed_labels, moving_labels),
+            average=self._average_brain(images),
         )
 
     def _painted_pair(self, voxel_mm: int) -> Pair:
@@ -182,6 +184,14 @@ class Trainer:
             random=self.random,
             labels=(self.brains.tissue_map(i, voxel_mm), self.brains.tissue_map(j, voxel_mm)),
         )
+
+    def _average_brain(self, images: Tensor) -> Tensor | None:
+        """Return the average of the training images where other contrasts are shown as T1, else None."""
+        if not self.settings.augmentation.contrasts:
+            return None
+        if self._average_image is None or self._average_image.shape[2:] != images.shape[2:]:
+            self._average_image = images.mean(0, keepdim=True)
+        return self._average_image
 
     def _label_term(self, pair: Pair, flow: Tensor) -> Tensor:
         """Compute the label distance of some labels that both images have; 0 for a pair without labels."""
