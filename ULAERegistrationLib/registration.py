@@ -41,8 +41,8 @@ from .settings import PRESETS, Contrast, RegistrationSettings
 from .tensors import array_of, tensor_of
 
 DIFFERENT_CONTRASTS = (
-    "The two scans differ in contrast; they were given the intensities of T1, for which the network was trained; look "
-    "at the result before you use it."
+    "The two scans differ in contrast; they were given the intensities of T1, for which the network was trained, and "
+    "matched by it alone; look at the result before you use it."
 )
 
 
@@ -111,7 +111,7 @@ def register(
             clock=clock,
         )
         if settings.contrast == "different":
-            found = _across_contrasts(found, fixed=_tensor(placed.fixed), moving=_tensor(placed.moving))
+            found = _across_contrasts(found, settings, fixed=_tensor(placed.fixed), moving=_tensor(placed.moving))
 
     clock.begin(FIELD)
     alignment, brain = placed.alignment, placed.fixed > 0
@@ -188,13 +188,15 @@ def canonical_flows(
 ) -> CanonicalFlows:
     """Compute the flows of a pair by the network and, if the preset has one, by the refinement.
 
-    Flows that lower the NCC of the two images are replaced by zeros.
+    Scans of different contrasts are not refined: the intensities of T1 that they were given differ from those of a T1
+    scan by more than noise, which the network has learned to bear and the local NCC has not. Flows that lower the NCC
+    of the two images are replaced by zeros.
 
     Args:
-        fixed, moving: float32 `[1, 1, L, P, S]` in [0, 1] on one grid of 1 mm voxels, moving linearly aligned; of one
-            contrast.
+        fixed, moving: float32 `[1, 1, L, P, S]` in [0, 1] on one grid of 1 mm voxels, moving linearly aligned; with
+            the intensities of T1.
         network, card: as `load_network` returns them.
-        settings: preset, device, precision and the refinement's settings.
+        settings: preset, contrast, device, precision and the refinement's settings.
         clock: receives the progress and measures the stages; its callback may raise `Cancelled`.
     """
     clock = clock or StageClock()
@@ -214,7 +216,7 @@ def canonical_flows(
     warnings: tuple[str, ...] = ()
     if not any(flow.any() for flow in flows):
         warnings = (STEPS_LEFT_OUT,)
-    if PRESETS[settings.preset].refines:
+    if PRESETS[settings.preset].refines and settings.contrast != "different":
         clock.begin(REFINEMENT)
         refined = _refined(flows, fixed, moving, settings, prediction.device, clock)
         flows, total = _unless_harmful(refined, fixed=fixed, moving=moving)
@@ -270,13 +272,16 @@ def _without_steps(size: Sequence[int], contrast: Contrast) -> CanonicalFlows:
     return CanonicalFlows([nothing] * 3, nothing, warnings, "none", "none")
 
 
-def _across_contrasts(found: CanonicalFlows, *, fixed: Tensor, moving: Tensor) -> CanonicalFlows:
+def _across_contrasts(
+    found: CanonicalFlows, settings: RegistrationSettings, *, fixed: Tensor, moving: Tensor
+) -> CanonicalFlows:
     """Remove folds of flows between scans of different contrasts; keep the flows only where they make the scans alike.
 
     They were computed on intensities that come from the template, so they are judged by a measure that has seen neither
     the template nor the network: the self-similarity of the two scans as they are.
     """
-    flows = remove_folds(found.flows, PRESETS["accurate"].folds_allowed)
+    allowed = min(PRESETS[preset].folds_allowed for preset in ("accurate", settings.preset))
+    flows = remove_folds(found.flows, allowed)
     total = compose_all(flows)
     warnings = (*found.warnings, DIFFERENT_CONTRASTS)
     if self_similarity_distance(fixed, warp(moving, total)) > self_similarity_distance(fixed, moving):

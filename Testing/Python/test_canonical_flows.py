@@ -8,6 +8,7 @@ import SimpleITK as sitk
 import torch
 
 from ULAERegistrationLib import registration as registration_module
+from ULAERegistrationLib.flows.jacobian import smallest_jacobian
 from ULAERegistrationLib.flows.refinement import refine
 from ULAERegistrationLib.flows.warp import compose_all, downsample_image, warp
 from ULAERegistrationLib.geometry.canonical import template
@@ -21,7 +22,7 @@ from ULAERegistrationLib.registration import (
     _refined,
     canonical_flows,
 )
-from ULAERegistrationLib.settings import RegistrationSettings
+from ULAERegistrationLib.settings import PRESETS, RegistrationSettings
 from ULAERegistrationLib.tensors import tensor_of
 
 
@@ -90,9 +91,31 @@ def test_flows_that_make_scans_of_two_contrasts_less_alike_move_nothing():
     scan = torch.nn.functional.interpolate(torch.rand(1, 1, 12, 12, 12), size=[48] * 3, mode="trilinear")
     away = torch.full((1, 3, 48, 48, 48), 4.0)
     found = CanonicalFlows([away, away * 0, away * 0], away, (), "cpu", "float32")
-    left = _across_contrasts(found, fixed=scan, moving=1 - scan)
+    settings = RegistrationSettings()
+    left = _across_contrasts(found, settings, fixed=scan, moving=1 - scan)
     assert not any(flow.any() for flow in (*left.flows, left.total))
     assert left.warnings == (STEPS_LEFT_OUT, DIFFERENT_CONTRASTS)
-    kept = _across_contrasts(found, fixed=warp(scan, away), moving=1 - scan)
+    kept = _across_contrasts(found, settings, fixed=warp(scan, away), moving=1 - scan)
     assert torch.equal(kept.total, away)
     assert kept.warnings == (DIFFERENT_CONTRASTS,)
+
+
+@pytest.mark.parametrize("preset", ["accurate", "smooth"])
+def test_scans_of_two_contrasts_are_matched_by_the_network_alone_without_more_folds_than_the_preset_allows(
+    monkeypatch, preset
+):
+    """The refinement trusts intensities that one scan was only given: it lowers the overlap of tissues."""
+    monkeypatch.setattr(registration_module, "refine", lambda *_, **__: pytest.fail("the pair was refined"))
+    network, card = load_network()
+    # A network that sees another brain upside down answers with folds.
+    values = sitk.GetArrayFromImage(template()).transpose(2, 1, 0).astype(np.float32) / 255
+    fixed = downsample_image(tensor_of(np.ascontiguousarray(values))[None, None], 2)
+    moving = fixed.flip(4)
+    settings = RegistrationSettings(preset=preset, contrast="different", precision="float32")
+    found = canonical_flows(fixed=fixed, moving=moving, network=network, card=card, settings=settings)
+    before = (smallest_jacobian(found.total) <= 0).float().mean()
+    after = _across_contrasts(found, settings, fixed=fixed, moving=moving)
+    assert after.total.any()
+    allowed = PRESETS[preset].folds_allowed
+    assert before > allowed
+    assert (smallest_jacobian(after.total) <= 0).float().mean() <= allowed
