@@ -21,7 +21,7 @@ from .flows.warp import warp
 from .geometry.alignment import Alignment
 from .geometry.gaps import missing_parts
 from .geometry.likeness import Likeness
-from .tensors import array_of, tensor_of
+from .tensors import array_of, tensor_of, tensor_sharing
 
 # Window of the reported local correlation: the middle one of the three the network is trained with (equation 3).
 NCC_WINDOW = 9
@@ -244,17 +244,18 @@ def measure(
         folds = folded(flow_)[0]
         determinant = jacobian(flow_)[0]
         in_brain = determinant[inside]
+        share = inside / inside.sum()  # of the brain, what one voxel is
         displacement = displacement_mm(flow[:, brain], alignment)
         return Quality(
-            ncc_before=before[inside].mean().item(),
-            ncc_after=after[inside].mean().item(),
+            ncc_before=(before * share).sum().item(),
+            ncc_after=(after * share).sum().item(),
             ncc_all_before=before.mean().item(),
             ncc_all_after=after.mean().item(),
             mse_before=(moving_ - fixed_).square().mean().item(),
             mse_after=(warped_ - fixed_).square().mean().item(),
             folded_voxels=int(folds.sum()),
             folded_percent=_percent(folds),
-            folded_percent_brain=_percent(folds[inside]),
+            folded_percent_brain=100 * (folds * share).sum().item(),
             jacobian_min=determinant.min().item(),
             jacobian_max=determinant.max().item(),
             log_jacobian_sd=in_brain[in_brain > 0].log().std().item(),
@@ -300,4 +301,4 @@ def _percent(mask: Tensor) -> float:
 
 
 def _tensor(array: np.ndarray) -> Tensor:
-    return tensor_of(array.astype(np.float32, copy=False))[None]
+    return tensor_sharing(np.require(array, np.float32, ["C_CONTIGUOUS", "WRITEABLE"]))[None]

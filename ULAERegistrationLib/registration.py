@@ -38,7 +38,7 @@ from .quality import NCC_WINDOW, STEPS_LEFT_OUT, measure
 from .result import Registration, Step
 from .scan_brain import ScanBrain, cut_doubts, find_both_brains
 from .settings import PRESETS, Contrast, RegistrationSettings
-from .tensors import array_of, tensor_of
+from .tensors import array_of, array_sharing, tensor_of
 
 DIFFERENT_CONTRASTS = (
     "The two scans differ in contrast; they were given the intensities of T1, for which the network was trained, and "
@@ -115,13 +115,12 @@ def register(
 
     clock.begin(FIELD)
     alignment, brain = placed.alignment, placed.fixed > 0
-    flows, total = tuple(array_of(flow[0]) for flow in found.flows), array_of(found.total[0])
+    flows, total = tuple(array_sharing(flow[0]) for flow in found.flows), array_sharing(found.total[0])
     doubts = fixed_brain.doubts + moving_brain.doubts
     doubts += cut_doubts(fixed_brain, alignment.fixed_to_canonical, "fixed")
     doubts += cut_doubts(moving_brain, alignment.moving_to_canonical, "moving")
     warnings = doubts + alignment.warnings + found.warnings
     provenance = provenance_of(settings, card, found.device, found.precision)
-    del found  # 240 MB that are needed no more
     transform = total_transform(total, alignment)
     clock.within(0.5, "Warping the moving image")
     warped = resample(moving, fixed, transform)

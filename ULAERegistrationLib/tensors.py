@@ -1,8 +1,9 @@
 """Conversion between numpy arrays and torch tensors without torch's own conversion.
 
 The last torch for macOS on Intel processors is 2.2, built for numpy 1, and Slicer has numpy 2. There
-`torch.from_numpy`, `torch.as_tensor(array)` and `tensor.numpy()` raise "Numpy is not available". These two functions
-copy the memory instead; the library converts through them only.
+`torch.from_numpy`, `torch.as_tensor(array)` and `tensor.numpy()` raise "Numpy is not available". These functions copy
+the memory instead, or share it by DLPack, which both packages know without each other; the library converts through
+them only.
 """
 
 from __future__ import annotations
@@ -59,3 +60,13 @@ def array_of(tensor: Tensor) -> np.ndarray:
     if array.nbytes:
         ctypes.memmove(array.ctypes.data, source.data_ptr(), array.nbytes)
     return array
+
+
+def array_sharing(tensor: Tensor) -> np.ndarray:
+    """Return an array on the memory of a float32 tensor on the CPU, for flows, which are large."""
+    return np.from_dlpack(tensor.detach())
+
+
+def tensor_sharing(array: np.ndarray) -> Tensor:
+    """Return a tensor on the memory of a float32 array that can be written to."""
+    return torch.from_dlpack(array)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from ULAERegistrationLib.tensors import array_of, tensor_of
+from ULAERegistrationLib.tensors import array_of, array_sharing, tensor_of, tensor_sharing
 
 LIBRARY = Path(__file__).parents[2] / "ULAERegistrationLib"
 TYPES = ["float32", "float64", "uint8", "int16", "int32", "int64", "bool"]
@@ -80,7 +80,7 @@ from ULAERegistrationLib.quality import measure
 from ULAERegistrationLib.registration import canonical_flows
 from ULAERegistrationLib.settings import RegistrationSettings
 from ULAERegistrationLib.flows.warp import compose_all
-from ULAERegistrationLib.tensors import array_of, tensor_of
+from ULAERegistrationLib.tensors import array_of, array_sharing, tensor_of, tensor_sharing
 
 random = np.random.default_rng(0)
 fixed, moving = (np.kron(random.random((8, 8, 8)), np.ones((8, 8, 8))).astype(np.float32) for _ in range(2))
@@ -104,3 +104,17 @@ def test_a_registration_needs_no_bridge_of_torchs():
     done = subprocess.run([sys.executable, "-c", WITHOUT_BRIDGE], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "4"
+
+
+def test_a_flow_is_shared_with_numpy_and_back_without_torchs_own_bridge():
+    """What one writes the other reads, and the memory stays as long as either is there."""
+    tensor = torch.zeros(3, 4, 5, 6, requires_grad=True)
+    array = array_sharing(tensor)
+    array[1, 2] = 7
+    assert tensor[1, 2].eq(7).all()
+    del tensor
+    back = tensor_sharing(array)
+    back[0] = 2
+    del back
+    assert (array[0] == 2).all()
+    assert (array[1, 2] == 7).all()
