@@ -22,6 +22,7 @@ from .flows.self_similarity import self_similarity_distance
 from .flows.similarity import LocalNCC
 from .flows.warp import compose_all, downsample_image, upsample_flow, warp
 from .geometry.canonical import mask_on_canonical, template_brain
+from .geometry.contrast import shows_tissue_as_t1
 from .geometry.gaps import gaps
 from .geometry.likeness import Likeness, likeness, mean_voxel_mm
 from .geometry.resampling import resample
@@ -31,7 +32,7 @@ from .network.predict import predict_flows
 from .network.ulaenet import ULAENet
 from .network.weights import Card, load_network
 from .one_person import RIGID_ALONE, TRY_RIGID
-from .placement import place
+from .placement import Placement, place
 from .progress import ALIGNMENT, BRAIN, FIELD, NETWORK, QUALITY, REFINEMENT, Progress, StageClock, silent
 from .provenance import provenance_of
 from .quality import NCC_WINDOW, STEPS_LEFT_OUT, measure
@@ -119,6 +120,8 @@ def register(
     doubts = fixed_brain.doubts + moving_brain.doubts
     doubts += cut_doubts(fixed_brain, alignment.fixed_to_canonical, "fixed")
     doubts += cut_doubts(moving_brain, alignment.moving_to_canonical, "moving")
+    if settings.contrast == "same":
+        doubts += _contrast_doubts(placed)
     warnings = doubts + alignment.warnings + found.warnings
     provenance = provenance_of(settings, card, found.device, found.precision)
     transform = total_transform(total, alignment)
@@ -287,6 +290,16 @@ def _across_contrasts(
         flows, total = [torch.zeros_like(flow) for flow in flows], torch.zeros_like(total)
         warnings = (STEPS_LEFT_OUT, DIFFERENT_CONTRASTS)
     return dataclasses.replace(found, flows=flows, total=total, warnings=warnings)
+
+
+def _contrast_doubts(placed: Placement) -> tuple[str, ...]:
+    """Say which of two scans, taken to have one contrast, shows tissue otherwise than the network's T1."""
+    return tuple(
+        f"The {role} image shows grey and white matter less apart than T1 scans do, so it may have another contrast, "
+        f"in which the network finds less."
+        for role, image in (("fixed", placed.fixed), ("moving", placed.moving))
+        if not shows_tissue_as_t1(image)
+    )
 
 
 def _likeness(image: np.ndarray, brain: ScanBrain, to_canonical: sitk.AffineTransform) -> Likeness:

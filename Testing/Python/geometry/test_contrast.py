@@ -7,7 +7,13 @@ import pytest
 import SimpleITK as sitk
 
 from ULAERegistrationLib.geometry.canonical import sample_on_canonical, template, template_mask
-from ULAERegistrationLib.geometry.contrast import as_t1, have_same_contrast, intensity_correlation, scan_as_t1
+from ULAERegistrationLib.geometry.contrast import (
+    as_t1,
+    have_same_contrast,
+    intensity_correlation,
+    scan_as_t1,
+    shows_tissue_as_t1,
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +57,24 @@ def test_t2_and_flair_are_told_apart_although_both_show_grey_matter_brighter_tha
         assert have_same_contrast(scan, 0.8 * scan)
     thick = [np.repeat(scan[..., ::5], 5, axis=2) for scan in (flair, t2)]
     assert not have_same_contrast(*thick)
+
+
+def low_contrast_flair(brain: np.ndarray) -> np.ndarray:
+    """Dark fluid, and all tissue equally bright."""
+    return np.interp(brain, (0, 0.05, 0.25, 0.5, 1), (0, 0.05, 0.2, 0.75, 0.85)).astype(np.float32)
+
+
+def test_a_t1_shows_grey_matter_between_fluid_and_white_matter_and_no_other_contrast_does(brain) -> None:
+    noise = np.random.default_rng(2).normal(0, 0.05, brain.shape) * (brain > 0)
+    for scan in (brain, 0.5 * brain, brain**1.4, brain + noise, np.repeat(brain[..., ::4], 4, axis=2)):
+        assert shows_tissue_as_t1(scan.astype(np.float32))
+    for scan in (low_contrast_flair(brain), low_contrast_flair(brain) + noise, inverted(brain)):
+        assert not shows_tissue_as_t1(scan.astype(np.float32))
+
+
+def test_what_shows_no_tissue_is_no_t1(brain) -> None:
+    for image in (np.zeros_like(brain), 0.7 * (brain > 0.05), np.roll(brain, 80, 0) * (brain == 0)):
+        assert not shows_tissue_as_t1(image.astype(np.float32))
 
 
 @pytest.mark.parametrize("contrast", [lambda brain: brain, inverted, lambda brain: brain * (1.6 - brain)])
