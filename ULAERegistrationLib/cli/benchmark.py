@@ -13,6 +13,8 @@ from ..settings import PRESETS
 from .options import Commands, UsageError, add_command, add_json, add_network, progress_bar
 
 WRITING = "writing everything"
+ALL, MEMORY, DISK, ERROR = "all", "peak memory, GB", "on disk, MB", "mean error, mm"
+NO_STAGES = (ALL, MEMORY, DISK, ERROR)
 WIDTH = 40  # characters of the longest bar
 
 
@@ -22,7 +24,7 @@ def add_benchmark(commands: Commands) -> None:
         commands,
         "benchmark",
         _benchmark,
-        "Time every stage of every preset on this machine, on the brains of `ulae demo` or on a pair of scans.",
+        "Measure every preset on this machine, its stages, memory and files, with the brains of `ulae demo` or a pair.",
         "ulae benchmark",
         "ulae benchmark --presets fast --device cpu --json",
     )
@@ -35,6 +37,8 @@ def add_benchmark(commands: Commands) -> None:
 def _benchmark(options: argparse.Namespace) -> None:
     if len(options.pair) not in (0, 2):
         raise UsageError("Give two scans, the fixed and the moving one, or none.")
+    from ..evaluation.peak_memory import peak_gb, reset_peak
+    from ..memory import return_freed_memory
     from ..registration import register
     from ..simulation import simulate, true_error
 
@@ -44,6 +48,8 @@ def _benchmark(options: argparse.Namespace) -> None:
     figures = {}
     for preset in options.presets:
         with progress_bar(options.json, f"{name}, preset {preset}") as progress:
+            return_freed_memory()
+            reset_peak()
             began = time.perf_counter()
             found = register(
                 fixed,
@@ -59,10 +65,14 @@ def _benchmark(options: argparse.Namespace) -> None:
             began = time.perf_counter()
             found.save(Path(folder) / "result")
             writing = time.perf_counter() - began
+            size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
         seconds = {"reading and checking": round(read, 2), **found.quality.seconds, WRITING: round(writing, 2)}
-        figures[preset] = {**seconds, "all": round(sum(seconds.values()), 2)}
+        figures[preset] = {**seconds, ALL: round(sum(seconds.values()), 2), DISK: round(size / 1e6)}
+        if (memory := peak_gb()) is not None:  # Windows does not tell it
+            figures[preset][MEMORY] = round(memory, 2)
         if not options.pair:
-            figures[preset]["mean error, mm"] = round(float(true_error(simulated, found.transform).mean()), 2)
+            figures[preset][ERROR] = round(float(true_error(simulated, found.transform).mean()), 2)
+        del found  # the next preset's memory is its own
     if options.json:
         print(json.dumps(figures, indent=2))
         return
@@ -76,13 +86,13 @@ def table(figures: Mapping[str, float]) -> str:
     The multiples mean the same on every machine, as long as the network runs on the same device.
 
     Args:
-        figures: seconds by stage, then "all" and other figures.
+        figures: seconds by stage, then "all" and other figures (`NO_STAGES`).
     """
-    stages = [name for name in figures if name not in ("all", "mean error, mm")]
+    stages = [name for name in figures if name not in NO_STAGES]
     longest = max(figures[name] for name in stages)
     lines = [f"{'':22}{'seconds':>9}{'of the network':>16}"]
     for name, value in figures.items():
-        share = f"{value / figures['network']:16.1f}" if name in stages or name == "all" else ""
+        share = f"{value / figures['network']:16.1f}" if name in stages or name == ALL else ""
         bar = "  " + "#" * round(WIDTH * value / longest) if name in stages else ""
         lines.append(f"{name:22}{value:9.2f}{share}{bar}")
     return "\n".join(lines)

@@ -187,17 +187,20 @@ def test_benchmark_times_every_stage_of_a_preset_from_reading_to_writing(capsys,
     assert main(["benchmark", "--presets", "fast", "--model", str(coarse_model), "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)["fast"]
     stages = ("brain extraction", "alignment", "network", "field", "quality")
-    assert set(figures) == {"reading and checking", *stages, "writing everything", "all", "mean error, mm"}
+    others = {"all", "peak memory, GB", "on disk, MB", "mean error, mm"}
+    assert set(figures) == {"reading and checking", *stages, "writing everything", *others}
+    assert 0.2 < figures["peak memory, GB"] < 10
+    assert figures["on disk, MB"] > 100  # the transform has the same size for every scan
     assert min(figures[stage] for stage in (*stages[1:], "writing everything")) > 0
     assert figures["mean error, mm"] < 0.5
 
 
 def test_the_benchmark_tells_each_stage_as_a_multiple_of_the_network():
-    lines = table({"network": 2.0, "field": 1.0, "all": 3.0, "mean error, mm": 1.5}).splitlines()
+    lines = table({"network": 2.0, "field": 1.0, "all": 3.0, "peak memory, GB": 1.5}).splitlines()
     assert lines[1].split() == ["network", "2.00", "1.0", "#" * 40]
     assert lines[2].split() == ["field", "1.00", "0.5", "#" * 20]
     assert lines[3].split() == ["all", "3.00", "1.5"]
-    assert lines[4].split() == ["mean", "error,", "mm", "1.50"]
+    assert lines[4].split() == ["peak", "memory,", "GB", "1.50"]
 
 
 def test_a_benchmark_of_one_scan_is_wrong_usage(capsys):
