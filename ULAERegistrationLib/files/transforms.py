@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import tempfile
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +12,15 @@ import SimpleITK as sitk
 from ..errors import RegistrationError
 from ..geometry.affine import to_matrix, to_transform
 from ..geometry.transforms import displacement_field, field_transform
-from .hdf5 import is_cut_short
+from .h5_transforms import PLACES, fields_of, write_h5
 from .itk import HDF5, itk_files
 from .reading import read_image
-from .text_headers import LONGEST
 from .transform_headers import TEXT, look_at_transform
-from .writing import check_input_file, check_output_file, check_room, whole_or_nothing
-from .written import INCOMPLETE, write_checked
+from .writing import check_input_file, check_output_file, whole_or_nothing
+from .written import write_checked
 
 TRANSFORM_EXTENSIONS = (".h5", ".nii.gz", ".nrrd")
 FIELD_EXTENSIONS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")  # of images, which hold displacement fields
-MARGIN = 1 << 16  # bytes, of an .h5 file beside the fields
-# The origin and a millimetre along each axis: where a linear transform takes them tells all of it.
-PLACES = ((0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
 
 def write_transform(
@@ -52,13 +46,7 @@ def write_transform(
     path = check_output_file(path, TRANSFORM_EXTENSIONS)
     if path.name.lower().endswith(".h5"):
         with whole_or_nothing(path) as partial, itk_files(), HDF5:
-            fields = _fields(transform.Downcast())
-            # They are stored as float64.
-            check_room(partial.parent, MARGIN + sum(24 * field.GetNumberOfPixels() for field in fields))
-            ends = [sitk.GetArrayViewFromImage(field)[-1].tobytes() for field in fields]
-            del fields  # they are copies
-            sitk.WriteTransform(transform, str(partial))
-            _check_written(transform, ends, partial)
+            write_h5(transform.Downcast(), partial)
         return
     transform = transform.Downcast()
     if isinstance(transform, sitk.DisplacementFieldTransform):
@@ -127,7 +115,7 @@ def _usable(transform: sitk.Transform, path: Path) -> sitk.Transform:
         except RuntimeError:
             raise RegistrationError(f"The transform {path} has no inverse; give another one.") from None
     own = _in_own_class(transform, path)
-    if not all(np.isfinite(sitk.GetArrayViewFromImage(field)).all() for field in _fields(own)):
+    if not all(np.isfinite(sitk.GetArrayViewFromImage(field)).all() for field in fields_of(own)):
         raise _no_numbers(path)
     return own
 
@@ -160,44 +148,6 @@ def _in_own_class(transform: sitk.Transform, path: Path) -> sitk.Transform:
                 upto.RemoveTransform()
             parts.append(to_transform(np.linalg.inv(before) @ to_matrix(upto)))
     return sitk.CompositeTransform(parts)
-
-
-def _parts(transform: sitk.Transform) -> list[sitk.Transform]:
-    """Return the parts of a composite transform, each in its own class, or the transform itself."""
-    if not isinstance(transform, sitk.CompositeTransform):
-        return [transform]
-    return [transform.GetNthTransform(number).Downcast() for number in range(transform.GetNumberOfTransforms())]
-
-
-def _fields(transform: sitk.Transform) -> list[sitk.Image]:
-    """Return the displacement fields among the parts of a transform."""
-    fields = [part for part in _parts(transform) if isinstance(part, sitk.DisplacementFieldTransform)]
-    return [part.GetDisplacementField() for part in fields]
-
-
-def _check_written(transform: sitk.Transform, ends: list[bytes], path: Path) -> None:
-    """Look for the end of each field in a file; where there is none, read it again and compare where some points go.
-
-    A field that is read again takes three times its memory.
-
-    Args:
-        transform: that was written.
-        ends: the last plane of each of its displacement fields.
-        path: of the file.
-
-    Raises:
-        OSError: where the file differs.
-    """
-    with path.open("rb") as file:
-        if is_cut_short(file.read(LONGEST), path.stat().st_size):
-            raise OSError(errno.EIO, INCOMPLETE)
-        with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-            is_whole = all(content.rfind(end) >= 0 for end in ends)
-    if not ends:
-        written = sitk.ReadTransform(str(path))
-        is_whole = all(written.TransformPoint(place) == transform.TransformPoint(place) for place in PLACES)
-    if not is_whole:
-        raise OSError(errno.EIO, INCOMPLETE)
 
 
 def _no_numbers(path: Path) -> RegistrationError:

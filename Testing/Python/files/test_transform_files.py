@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -38,6 +39,37 @@ def test_a_written_transform_reads_back_without_a_sign_change(tmp_path, oblique,
     expected = mapped(oblique.transform, oblique.points)
     np.testing.assert_allclose(mapped(others, oblique.points), expected, atol=accuracy)
     np.testing.assert_allclose(mapped(read_transform(path), oblique.points), expected, atol=accuracy)
+
+
+def test_displacements_are_stored_in_the_bits_that_they_have(tmp_path, oblique, monkeypatch) -> None:
+    """A flow has 32: half of the file that SimpleITK writes, which is written where h5py is missing. Both are exact."""
+    expected = mapped(oblique.transform, oblique.points)
+    write_transform(oblique.transform, tmp_path / "32.h5")
+    parts = [oblique.transform.GetNthTransform(number).Downcast() for number in range(3)]
+    field = parts[1].GetDisplacementField()
+    voxels = field.GetNumberOfPixels()
+    longer = sitk.GetImageFromArray(sitk.GetArrayFromImage(field) * (1 + 1e-12), isVector=True)
+    longer.CopyInformation(field)
+    moved = sitk.DisplacementFieldTransform(longer)
+    write_transform(moved, tmp_path / "64.h5")
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    write_transform(oblique.transform, tmp_path / "without.h5")
+    for name, size in (("32.h5", 12), ("64.h5", 24), ("without.h5", 24)):
+        assert (tmp_path / name).stat().st_size == pytest.approx(size * voxels, rel=0.01)
+    for name in ("32.h5", "without.h5"):
+        np.testing.assert_array_equal(mapped(read_transform(tmp_path / name), oblique.points), expected)
+    np.testing.assert_array_equal(
+        mapped(read_transform(tmp_path / "64.h5"), oblique.points), mapped(moved, oblique.points)
+    )
+
+
+def test_a_chain_of_several_fields_is_stored_in_its_order(tmp_path, oblique) -> None:
+    affine, field, back = (oblique.transform.GetNthTransform(number).Downcast() for number in range(3))
+    small = sitk.DisplacementFieldTransform(field.GetDisplacementField()[::9, ::8, ::7])
+    for chain in (small, sitk.CompositeTransform([small, affine, field, back, small])):
+        write_transform(chain, tmp_path / "chain.h5")
+        for found in (read_transform(tmp_path / "chain.h5"), sitk.ReadTransform(str(tmp_path / "chain.h5"))):
+            np.testing.assert_array_equal(mapped(found, oblique.points), mapped(chain, oblique.points))
 
 
 def test_a_field_marked_as_displacements_in_ras_is_understood(tmp_path) -> None:
