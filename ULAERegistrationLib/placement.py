@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from .both import for_both
 from .geometry.alignment import Alignment, align, align_inside
 from .geometry.canonical import sample_on_canonical
-from .geometry.contrast import as_t1, have_same_contrast, inverts_t1, scan_as_t1
+from .geometry.contrast import as_t1, have_same_contrast, scan_as_t1, shows_tissue_as_t1
 from .geometry.shading import without_strong_shading
 from .one_person import look_like_one_person
 from .progress import Progress
@@ -82,8 +82,8 @@ def place(
     if one_person:
         alignment = align_inside(*scans, alignment, settings.alignment, *masks)
         canonical = _sampled(scans, masks, alignment)
-    # The network knows T1 alone: two T2 scans are given its intensities too.
-    unlike_t1 = contrast == "different" or all(inverts_t1(image) for image in canonical)
+    # The network knows T1, and other contrasts as they look with its intensities; two T2 or FLAIR scans get them too.
+    unlike_t1 = contrast == "different" or not all(shows_tissue_as_t1(image) for image in canonical)
     seen = (as_t1(canonical[0]), as_t1(canonical[1])) if unlike_t1 else canonical
     if one_person:
         # Masks of one brain differ by how they were made, which the network would take for a difference in shape.

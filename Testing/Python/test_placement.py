@@ -21,6 +21,15 @@ def t2() -> sitk.Image:
     return image
 
 
+@pytest.fixture(scope="module")
+def flair() -> sitk.Image:
+    """The template with dark fluid and grey matter a little brighter than white matter."""
+    values = np.interp(sitk.GetArrayFromImage(template()), (0, 12, 50, 120, 255), (0, 12, 40, 220, 170))
+    image = sitk.GetImageFromArray(values.astype(np.uint8))
+    image.CopyInformation(template())
+    return image
+
+
 def placed(fixed: sitk.Image, moving: sitk.Image) -> Placement:
     """Where they lie: both on the canonical grid."""
     settings = RegistrationSettings(alignment="none")
@@ -46,6 +55,14 @@ def test_two_t2_scans_are_of_one_contrast_and_shown_with_the_intensities_of_t1(t
     for scan, seen in ((found.fixed, found.fixed_seen), (found.moving, found.moving_seen)):
         assert likeness_to_t1(scan) < -0.8
         assert likeness_to_t1(seen) > 0.8
+
+
+def test_two_flair_scans_are_of_one_contrast_and_shown_with_the_intensities_of_t1(flair):
+    found = placed(flair, flair)
+    assert found.contrast == "same"
+    for scan, seen in ((found.fixed, found.fixed_seen), (found.moving, found.moving_seen)):
+        assert likeness_to_t1(scan) < 0.7
+        assert likeness_to_t1(seen) > 0.9
 
 
 def test_scans_of_two_contrasts_are_shown_with_the_intensities_of_t1(t2):
