@@ -36,13 +36,13 @@ def write_h5(transform: sitk.Transform, path: Path) -> None:
     Raises:
         OSError, RuntimeError: where it could not be written.
     """
-    fields = fields_of(transform)
+    parts = parts_of(transform)
+    fields = [part.GetDisplacementField() for part in parts if isinstance(part, sitk.DisplacementFieldTransform)]
     grids = [[*f.GetSize(), *f.GetOrigin(), *f.GetSpacing(), *f.GetDirection()] for f in fields]
     values = [_stored(field) for field in fields]
-    del fields  # they are copies
     check_room(path.parent, MARGIN + sum(array.nbytes for array in values))
     if values and all(array.dtype == np.float32 for array in values):
-        sitk.WriteTransform(_with_empty_fields(transform), str(path))
+        sitk.WriteTransform(_with_empty_fields(parts), str(path))
         _add_fields(path, grids, values)
     else:
         sitk.WriteTransform(transform, str(path))
@@ -77,15 +77,15 @@ def _h5py() -> ModuleType | None:
     return h5py
 
 
-def _with_empty_fields(transform: sitk.Transform) -> sitk.Transform:
-    """Return a transform whose displacement fields have one voxel, so that writing it takes no time."""
-    parts = [
+def _with_empty_fields(parts: Sequence[sitk.Transform]) -> sitk.Transform:
+    """Return a transform of these parts whose displacement fields have one voxel, so that writing it takes no time."""
+    light = [
         sitk.DisplacementFieldTransform(sitk.Image([1, 1, 1], sitk.sitkVectorFloat64, 3))
         if isinstance(part, sitk.DisplacementFieldTransform)
         else part
-        for part in parts_of(transform)
+        for part in parts
     ]
-    return sitk.CompositeTransform(parts) if isinstance(transform, sitk.CompositeTransform) else parts[0]
+    return light[0] if len(light) == 1 else sitk.CompositeTransform(light)
 
 
 def _add_fields(path: Path, grids: Sequence[Sequence[float]], values: Sequence[np.ndarray]) -> None:
