@@ -12,7 +12,7 @@ from . import dependencies, licence
 from .outputs import Outputs
 
 # Seconds on two processors, measured; after the first run here the panel tells what that one took.
-TYPICAL_SECONDS = {"fast": 30, "accurate": 80, "smooth": 90}
+TYPICAL_SECONDS = {"fast": 20, "accurate": 30, "smooth": 35}
 MOST_PROCESSORS = 8  # more of them help little
 
 
