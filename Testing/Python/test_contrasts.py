@@ -18,11 +18,10 @@ import contrasts
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("pair", [("t1", "flair"), ("t2", "flair")])
-def test_tissue_lies_better_than_after_the_alignment_and_the_verdict_is_not_good(data_folder, pair):
+def test_tissue_lies_better_than_after_the_alignment_and_the_verdict_is_not_good(data_folder):
     """Tissue is known from the T1 of both people, which lie in the frame of their other scans."""
     folder = data_folder / "heads" / "cross"
-    fixed, moving = (folder / f"{person}_{name}.nii.gz" for person, name in zip(("ms07", "ms26"), pair, strict=True))
+    fixed, moving = folder / "ms07_t1.nii.gz", folder / "ms26_flair.nii.gz"
     theirs, carried = (
         contrasts.tissues(sitk.ReadImage(str(folder / f"{person}_t1.nii.gz"))) for person in ("ms07", "ms26")
     )
