@@ -43,7 +43,7 @@ from .tensors import array_of, array_sharing, tensor_of
 
 DIFFERENT_CONTRASTS = (
     "The two scans differ in contrast; they were given the intensities of T1, for which the network was trained, and "
-    "matched by it alone; look at the result before you use it."
+    "the match was not refined; look at the result before you use it."
 )
 
 

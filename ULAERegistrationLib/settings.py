@@ -61,7 +61,7 @@ class RegistrationSettings:
             coincide), or "none", if the two images already share a frame. Of two scans that look like one person's, a
             rigid alignment is the whole result.
         contrast: whether the two scans have the "same" contrast, for which the network was trained, or a "different"
-            one, which are then given the intensities of T1; "auto" recognises it.
+            one, which are then given the intensities of T1 and not refined; "auto" recognises it.
         device: where the network runs; "auto" takes CUDA if it is available, then MPS, then the CPU.
         precision: number type of the convolutions; flows and coordinates are always float32. "auto" takes half
             precision where the processor or GPU has it in hardware and its results agree with float32.

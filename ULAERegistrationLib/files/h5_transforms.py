@@ -37,7 +37,7 @@ def write_h5(transform: sitk.Transform, path: Path) -> None:
         OSError, RuntimeError: where it could not be written.
     """
     parts = parts_of(transform)
-    fields = [part.GetDisplacementField() for part in parts if isinstance(part, sitk.DisplacementFieldTransform)]
+    fields = fields_of(parts)
     grids = [[*f.GetSize(), *f.GetOrigin(), *f.GetSpacing(), *f.GetDirection()] for f in fields]
     values = [_stored(field) for field in fields]
     check_room(path.parent, MARGIN + sum(array.nbytes for array in values))
@@ -56,10 +56,9 @@ def parts_of(transform: sitk.Transform) -> list[sitk.Transform]:
     return [transform.GetNthTransform(number).Downcast() for number in range(transform.GetNumberOfTransforms())]
 
 
-def fields_of(transform: sitk.Transform) -> list[sitk.Image]:
+def fields_of(parts: Sequence[sitk.Transform]) -> list[sitk.Image]:
     """Return the displacement fields among the parts of a transform."""
-    fields = [part for part in parts_of(transform) if isinstance(part, sitk.DisplacementFieldTransform)]
-    return [part.GetDisplacementField() for part in fields]
+    return [part.GetDisplacementField() for part in parts if isinstance(part, sitk.DisplacementFieldTransform)]
 
 
 def _stored(field: sitk.Image) -> np.ndarray:
