@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from .heads import GRID, Head
 
 HELD_OUT = ("head_19", "head_20")  # label maps for validation, never trained on
 REACH = 5  # mm, radius of the closing over sulci, and of the dilation into the fluid around the brain
+SHRINKAGE = 0.04  # by which a strongly atrophied brain is smaller along each axis: about 7 mm at the front
 MEASURED = ("nichart/subj01_t1", "nichart/subj05_t1", "nichart/subj08_t1")  # real heads for validation
 
 
@@ -45,9 +46,10 @@ def pack(data: Path, file: Path) -> dict[str, int]:
     for path in sorted((data / "labelmaps").glob("head_*.nii.gz")):
         name = path.name.removesuffix(".nii.gz")
         head = sitk.ReadImage(str(path))
-        for kind in ("",) if name in HELD_OUT else ("", "_aged"):
-            for part, values in pack_labels(head, arrays["generation_labels"], kind == "_aged").items():
-                arrays[f"{name}{kind}/{part}"] = values
+        for kind, change in AGES.items():
+            if not kind or name not in HELD_OUT:
+                for part, values in pack_labels(head, arrays["generation_labels"], change).items():
+                    arrays[f"{name}{kind}/{part}"] = values
     for name, scan, mask in _real_scans(data / "heads"):
         for part, values in pack_scan(scan, mask).items():
             arrays[f"{name}/{part}"] = values
@@ -63,13 +65,15 @@ def pack(data: Path, file: Path) -> dict[str, int]:
     return {kind: len({key.rsplit("/", 1)[0] for key in arrays if key.startswith(kind)}) for kind in kinds}
 
 
-def pack_labels(head: object, labels: np.ndarray, older: bool = False) -> dict[str, np.ndarray]:
+def pack_labels(
+    head: object, labels: np.ndarray, change: Callable[[np.ndarray], np.ndarray] | None = None
+) -> dict[str, np.ndarray]:
     """Reduce a label map of 1 mm to the two most frequent labels of each block of 2 x 2 x 2 voxels.
 
     Args:
         head: a SimpleITK image of FreeSurfer's numbers, 1 mm, an even number of voxels a side.
         labels: the label list: the numbers, in the order of the rows.
-        older: whether `aged` is applied to the head first; its brain mask stays that of the original.
+        change: `aged`, `shrunken` or None: what the head undergoes first; its brain mask stays that of the original.
 
     Returns:
         Arrays uint8 `[L, P, S]`, cropped to the head: `first` and `second` (rows of the label list), `share` (of
@@ -82,7 +86,7 @@ def pack_labels(head: object, labels: np.ndarray, older: bool = False) -> dict[s
     rows = np.zeros(max(int(values.max()), int(labels.max())) + 1, np.uint8)
     rows[labels] = np.arange(len(labels))
     brain = brain_of(values)
-    blocks = _blocks(rows[aged(values) if older else values])
+    blocks = _blocks(rows[change(values) if change else values])
     counts = (blocks[:, None] == blocks[None]).sum(0)
     first = np.take_along_axis(blocks, counts.argmax(0)[None], 0)[0]
     others = np.where(blocks == first, 0, counts)
@@ -114,7 +118,7 @@ def brain_of(values: np.ndarray) -> np.ndarray:
     where = np.argwhere((values > 0) & (values < 500))
     box = tuple(slice(a, b + 1) for a, b in zip(where.min(0), where.max(0), strict=True))
     head = np.pad(values[box], REACH + 1)
-    tissue = sitk.GetImageFromArray(((head > 0) & (head < 500) & (head != 24)).astype(np.uint8))
+    tissue = sitk.GetImageFromArray(_is_tissue(head).astype(np.uint8))
     inside = sitk.GetImageFromArray(((head > 0) & (head < 500)).astype(np.uint8))
     closed = sitk.BinaryMorphologicalClosing(tissue, [REACH] * 3, sitk.sitkBall) & inside
     near = sitk.BinaryDilate(closed, [REACH] * 3, sitk.sitkBall)
@@ -143,6 +147,36 @@ def aged(values: np.ndarray) -> np.ndarray:
         )
         result[(sitk.GetArrayViewFromImage(grown) > 0) & np.isin(values, losing)] = label
     return result
+
+
+def shrunken(values: np.ndarray) -> np.ndarray:
+    """Simulate stronger atrophy: `aged`, and all that is brain smaller by `SHRINKAGE` within its outer fluid.
+
+    The person lies on the back, so the brain rests at the back and on the brain stem, and the fluid gathers in front of
+    it and above it.
+
+    Args:
+        values: FreeSurfer's numbers at 1 mm, axes to L, P, S.
+
+    Returns:
+        A label map of the same type and shape.
+    """
+    import SimpleITK as sitk
+
+    older = aged(values)
+    where = np.argwhere(_is_tissue(older))
+    lowest, highest = where.min(0), where.max(0)
+    smaller = sitk.ScaleTransform(3, [1 / (1 - SHRINKAGE)] * 3)
+    smaller.SetCenter([float(lowest[2]), float(highest[1]), float(lowest[0] + highest[0]) / 2])  # S, P, L
+    image = sitk.GetImageFromArray(older)
+    moved = sitk.GetArrayFromImage(sitk.Resample(image, image, smaller, sitk.sitkNearestNeighbor))
+    inside = (older > 0) & (older < 500)
+    return np.where(inside, np.where(_is_tissue(moved), moved, 24), older)
+
+
+def _is_tissue(values: np.ndarray) -> np.ndarray:
+    """Mask all labels of the brain but its outer fluid (24)."""
+    return (values > 0) & (values < 500) & (values != 24)
 
 
 def _blocks(values: np.ndarray) -> np.ndarray:
@@ -219,6 +253,10 @@ def _array(image: object) -> np.ndarray:
     import SimpleITK as sitk
 
     return sitk.GetArrayFromImage(image).transpose(2, 1, 0)
+
+
+# What a label map is also packed as: the end of its name, and what changes it.
+AGES: dict[str, Callable[[np.ndarray], np.ndarray] | None] = {"": None, "_aged": aged, "_shrunken": shrunken}
 
 
 class Heads:

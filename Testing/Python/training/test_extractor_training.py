@@ -21,7 +21,16 @@ from ULAERegistrationLib.training.extractor import (
     extraction_loss,
     validate,
 )
-from ULAERegistrationLib.training.head_data import HELD_OUT, Heads, brain_of, pack, pack_labels, pack_scan
+from ULAERegistrationLib.training.head_data import (
+    HELD_OUT,
+    Heads,
+    aged,
+    brain_of,
+    pack,
+    pack_labels,
+    pack_scan,
+    shrunken,
+)
 from ULAERegistrationLib.training.heads import SIZE, augment, paint
 from ULAERegistrationLib.training.ship_extractor import ship
 
@@ -53,7 +62,7 @@ def packed(tmp_path_factory) -> Heads:
         np.save(folder / "labelmaps" / f"{name}.npy", np.arange(len(LABELS)))
     np.save(folder / "labelmaps" / "prior_means_t1.npy", np.array([[5, 160, 120, 40, 40, 20, 140], [2] * 7], float))
     np.save(folder / "labelmaps" / "prior_stds_t1.npy", np.array([[5] * 7, [2] * 7], float))
-    assert pack(folder, folder / "heads.npz") == {"head": 5, "scan": 0, "measured": 0}
+    assert pack(folder, folder / "heads.npz") == {"head": 7, "scan": 0, "measured": 0}
     return Heads(folder / "heads.npz")
 
 
@@ -62,7 +71,7 @@ def random(seed: int = 0) -> torch.Generator:
 
 
 def test_the_held_out_heads_are_never_trained_on(packed):
-    assert set(packed.maps) == {"head_01", "head_01_aged", "head_02", "head_02_aged"}
+    assert set(packed.maps) == {f"head_{n}{kind}" for n in ("01", "02") for kind in ("", "_aged", "_shrunken")}
     assert set(packed.held_out) <= set(HELD_OUT)
 
 
@@ -86,6 +95,21 @@ def test_a_packed_label_map_keeps_the_volume_of_every_label():
         volume = 8 * (share * (parts["first"] == row) + (1 - share) * (parts["second"] == row)).sum()
         assert volume == pytest.approx((values == label).sum(), rel=0.03)
     assert 8 * (parts["brain"] / 255).sum() == pytest.approx(brain_of(values).sum(), rel=0.01)
+
+
+def test_a_shrunken_brain_leaves_fluid_in_front_of_it_and_above_it_and_none_behind():
+    values = np.zeros((60, 60, 60), np.int32)
+    values[2:58, 2:58, 2:58] = 24
+    values[4:56, 4:56, 4:56] = 3
+    values[:2] = 500
+    older, smaller = aged(values), shrunken(values)
+    tissue, before = np.argwhere(smaller == 3), np.argwhere(older == 3)
+    assert tissue.min(0)[1] - before.min(0)[1] == pytest.approx(2, abs=1)
+    assert before.max(0)[2] - tissue.max(0)[2] == pytest.approx(2, abs=1)
+    assert tissue.max(0)[1] == before.max(0)[1]
+    assert tissue.min(0)[2] == before.min(0)[2]
+    assert np.array_equal(smaller == 500, values == 500)
+    assert np.array_equal(smaller == 0, values == 0)
 
 
 def test_a_real_scan_is_packed_along_the_axes_of_the_body_with_its_mask():
