@@ -139,7 +139,7 @@ def register(
     steps = tuple(Step(flows[:count], alignment, fixed, moving) for count in range(1, len(flows)))
     last = Step(flows, alignment, fixed, moving, total, warped)
     clock.end()
-    quality = dataclasses.replace(quality, seconds=clock.seconds)
+    quality = dataclasses.replace(quality, seconds=clock.seconds, rigid_advised=placed.one_person and not is_rigid)
     return Registration(
         fixed=fixed,
         moving=moving,

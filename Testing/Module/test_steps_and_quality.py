@@ -10,7 +10,7 @@ import pytest
 import qt
 import SimpleITK as sitk
 import slicer
-from standin.clicking import click, finish, state_of, wait_until
+from standin.clicking import behave, click, finish, state_of, wait_until
 from standin.worker import QUALITY, known_map, known_step
 
 from ULAERegistrationLib.mrml.transforms import field_from_node, jacobian_determinant
@@ -205,6 +205,32 @@ def test_the_table_shows_the_measures_and_the_verdict_in_words(done):
     assert rows["Displacement, mean / largest"] == "2.5 / 9.0 mm"
     assert "Good" in done.ui.verdictLabel.text
     assert QUALITY["reasons"][0] in done.ui.verdictLabel.text
+
+
+def test_one_persons_scans_are_registered_rigidly_by_a_click_and_the_next_pair_is_not(panel, pair, app):
+    behave(panel, "go", "nowhere", "one person")
+    click(panel)
+    first = finish(panel, app)
+    button = panel.ui.rigidButton
+    assert not button.isHidden()
+    panel.ui.swapButton.click()
+    assert not button.enabled  # the result is of other volumes than those that are chosen
+    panel.ui.swapButton.click()
+    assert button.enabled
+    button.click()
+    second = finish(panel, app)
+    assert second is not first
+    assert second.state == "done", second.error + second.log
+    assert second.transformNode is first.transformNode
+    assert button.isHidden()
+    assert panel.ui.alignmentComboBox.currentText == "affine"
+    click(panel)
+    assert finish(panel, app).state == "done"
+    assert not button.isHidden()
+
+
+def test_two_peoples_scans_are_offered_no_rigid_registration(done):
+    assert done.ui.rigidButton.isHidden()
 
 
 def test_the_jacobian_map_is_that_of_simpleitk_in_a_diverging_table(done):

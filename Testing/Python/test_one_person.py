@@ -121,6 +121,7 @@ def test_one_persons_brains_are_aligned_by_what_lies_inside_them(people, strippe
 @pytest.mark.slow
 def test_a_rigid_alignment_is_offered_and_what_masks_differ_by_moves_nothing(people, stripped_otherwise) -> None:
     found = register(people[0].subject, stripped_otherwise, preset="fast")
+    assert found.quality.rigid_advised
     assert found.quality.hints == (TRY_RIGID,)
     assert found.quality.reasons[-1] == TRY_RIGID
     assert error(found.transform, TURN, people[0].brain) < 0.4
@@ -135,6 +136,7 @@ def test_a_rigid_alignment_is_then_the_whole_result_in_another_contrast_too(peop
     found = register(subject, turned(image), preset="fast", alignment="rigid")
     assert found.settings.contrast == "different"
     assert found.quality.reasons[-1] == RIGID_ALONE
+    assert not found.quality.rigid_advised
     assert not found.flow.any()
     assert found.provenance.device == "none"
     assert error(found.transform, TURN, people[0].brain) < 0.3
@@ -142,3 +144,4 @@ def test_a_rigid_alignment_is_then_the_whole_result_in_another_contrast_too(peop
 
 def test_nothing_is_offered_for_a_subject_and_the_template(simulated_registration) -> None:
     assert simulated_registration.quality.hints == ()
+    assert not simulated_registration.quality.rigid_advised

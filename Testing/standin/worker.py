@@ -124,7 +124,9 @@ def behave(behaviour: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def register(fixed, moving, settings, fixed_mask, moving_mask, initial_transform, progress, heads=False):
+def register(
+    fixed, moving, settings, fixed_mask, moving_mask, initial_transform, progress, heads=False, one_person=False
+):
     """Stands for the library's `register`, with the same arguments and what the worker needs of its result."""
     from ULAERegistrationLib.geometry.resampling import resample
     from ULAERegistrationLib.geometry.transforms import displacement_field, field_transform
@@ -151,7 +153,7 @@ def register(fixed, moving, settings, fixed_mask, moving_mask, initial_transform
         transform=transform,
         displacement_field=lambda: field,
         warped=resample(moving, fixed, transform),
-        quality_record=lambda: QUALITY,
+        quality_record=lambda: QUALITY | {"rigid_advised": one_person and settings.alignment != "rigid"},
         alignment=SimpleNamespace(fixed_to_moving=_shift(fixed, moving)),
         steps=steps,
         report_content=lambda: None,
@@ -179,7 +181,7 @@ def main() -> int:
     worker.Reporter = Reporter
     _read_only_ascii()
     if registration != "real":
-        _replace_registration(heads=registration == "heads")
+        _replace_registration(heads=registration == "heads", one_person=registration == "one person")
     return worker.main([job_file])
 
 
@@ -199,7 +201,7 @@ def _narrow(real):
     return narrow
 
 
-def _replace_registration(heads: bool) -> None:
+def _replace_registration(heads: bool, one_person: bool) -> None:
     """Put the known registration, coarse fields and a report of one word in the places of the product's own."""
 
     def write_report(content, path: Path) -> None:
@@ -216,7 +218,7 @@ def _replace_registration(heads: bool) -> None:
     }.items():
         sys.modules[name] = ModuleType(name)
         vars(sys.modules[name]).update(content)
-    ULAERegistrationLib.register = functools.partial(register, heads=heads)
+    ULAERegistrationLib.register = functools.partial(register, heads=heads, one_person=one_person)
 
 
 if __name__ == "__main__":

@@ -95,6 +95,12 @@ class RegisterPanel:
         finally:  # Slicer's error display lets the error go on, and a part may have been installed
             self.update()
 
+    def registerRigidly(self) -> None:
+        """Registers once with a rigid alignment; the choice under Advanced stays as it is."""
+        if not self.isRunning():
+            self._start(alignment="rigid")
+            self.update()
+
     def _install(self) -> None:
         with slicer.util.tryWithErrorDisplay(_("The installation was not completed.")):
             todo = dependencies.install()
@@ -143,7 +149,7 @@ class RegisterPanel:
     def _timeKey(self) -> str:
         return f"ULAERegistration/Seconds-{self._ui.presetComboBox.currentText}-{self._ui.deviceComboBox.currentText}"
 
-    def _start(self) -> None:
+    def _start(self, **changes) -> None:
         ui = self._ui
         self._binding.toNode()  # CTK's path field says nothing while a path of another kind is typed
         ui.modelPathEdit.addCurrentPathToHistory()
@@ -171,7 +177,7 @@ class RegisterPanel:
                 progress=self._onProgress,
                 finished=self._onFinished,
                 extras=self._onExtras,
-                **self._binding.settings(),
+                **{**self._binding.settings(), **changes},
             )
         except Exception as error:
             self.run = None
