@@ -20,6 +20,7 @@ from .geometry.brain import brain_mask
 from .geometry.inverse import inverse, inverse_error
 from .geometry.resampling import LabelInterpolation, resample
 from .geometry.transforms import displacement_field, step_transform, total_transform
+from .memory import return_freed_memory
 from .network.weights import Card
 from .output.canonical_view import CanonicalView
 from .output.folder import STEP_SPACING, SavedStep, save_folder
@@ -219,7 +220,10 @@ class Registration:
             # matplotlib draws on one core; the inverse and the warped volumes are computed on the others meanwhile.
             pictures = other_thread.submit(draw_pictures, self.view())
             measured = self.with_inverse_measured()
-            aligned, warped = self.aligned, [step.warped for step in self.steps]
+            aligned, warped = self.aligned, []
+            for step in self.steps:
+                return_freed_memory()
+                warped.append(step.warped)
         save_folder(
             folder,
             transform=self.transform,

@@ -57,6 +57,7 @@ def test_every_stage_is_the_moving_image_sampled_once_through_the_flows_so_far(v
         if count:
             assert stage.flow.shape == (3, *(-(-n // FLOW_STEP) for n in stage.volume.shape))
             assert np.allclose(stage.flow[0], -count * SHIFT)
+            assert stage.flow.base is None  # a view would keep every voxel of the flow in memory
     assert np.abs(found[-1].volume - np.clip(view.fixed[1:-1, 1:-1, 1:-1] / view.fixed_white, 0, 1) * 255).max() <= 1
 
 
