@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 import sys
 from importlib import metadata
@@ -12,48 +13,57 @@ from slicer.i18n import tr as _
 
 PLATFORM = sys.platform
 NAMES = {"torch": "PyTorch"}  # as users know them, where that differs from the distribution's name
+DEEPBET = "==1.0.2"  # whose files the library knows; needed only where its brain extraction was chosen
 REQUIREMENTS = Path(__file__).parents[1] / "Resources" / "requirements.txt"
 
 
-def requirements() -> dict[str, str]:
-    """The distributions that a registration needs, and the versions that will do."""
+def requirements(extractor: str = "ulae") -> dict[str, str]:
+    """The distributions that a registration needs, and the versions that will do.
+
+    :param extractor: the brain extraction that was chosen, "ulae" or "deepbet".
+    """
     # torch 2.13 cannot be loaded by Slicer's Python on Windows; 2.2 is the newest there is for Slicer on macOS.
     found = {"torch": ">=2.2,<2.13" if PLATFORM == "win32" else ">=2.2"}
     for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
             name = re.match(r"[\w.-]+", line)[0]
             found[name] = line[len(name) :]
-    return found
+    return found | ({"deepbet": DEEPBET} if extractor == "deepbet" else {})
 
 
-def missing() -> list[str]:
+def missing(extractor: str = "ulae") -> list[str]:
     """Names of what a registration needs and is not installed, or in a version that will not do.
 
     Nothing is imported. What counts is the record of the installed distribution: the folder of a package can be found,
     and its import still fail, after an installation that broke off.
     """
-    return [NAMES.get(name, name) for name in _missing()]
+    return [NAMES.get(name, name) for name in _missing(extractor)]
 
 
-def install() -> str:
+def install(extractor: str = "ulae") -> str:
     """Installs what a registration needs: torch through the PyTorch extension, the rest by pip, each after asking.
 
+    :param extractor: the brain extraction that was chosen, "ulae" or "deepbet".
     :return: one sentence on what the user has to do next, empty where all is there.
     :raises RuntimeError: one sentence on what went wrong.
     """
-    if "torch" in _missing():
+    if "torch" in _missing(extractor):
         todo = _installTorch()
         if todo:
             return todo
-    _pip(_missing())
-    if missing():
+    names = _missing(extractor)
+    _pip([name for name in names if name != "deepbet"])
+    if "deepbet" in names:
+        # Its weights alone are used and its code is never run, so nothing that it requires is needed.
+        _askAndInstall([f"deepbet{DEEPBET}"], "--no-deps")
+    if missing(extractor):
         sentence = _("Still not installed: {names}; install it, or restart Slicer and try again.")
-        raise RuntimeError(sentence.format(names=", ".join(missing())))
+        raise RuntimeError(sentence.format(names=", ".join(missing(extractor))))
     return ""
 
 
-def _missing() -> list[str]:
-    return [name for name, versions in requirements().items() if not _fits(name, versions)]
+def _missing(extractor: str) -> list[str]:
+    return [name for name, versions in requirements(extractor).items() if not _fits(name, versions)]
 
 
 def _fits(name: str, versions: str) -> bool:
@@ -62,8 +72,9 @@ def _fits(name: str, versions: str) -> bool:
         installed = _release(metadata.version(name))
     except metadata.PackageNotFoundError:
         return False
-    bounds = re.findall(r"(>=|<)([\d.]+)", versions)
-    return all((installed >= _release(bound)) == (sign == ">=") for sign, bound in bounds)
+    bounds = re.findall(r"(>=|<|==)([\d.]+)", versions)
+    holds = {">=": operator.ge, "<": operator.lt, "==": operator.eq}
+    return all(holds[sign](installed, _release(bound)) for sign, bound in bounds)
 
 
 def _release(version: str) -> tuple[int, ...]:
@@ -110,6 +121,10 @@ def _pip(names: list[str]) -> None:
     if packaging is not None:
         packaging.pip_ensure(wanted, requester="ULAERegistration")
         return
-    question = _("These Python packages will be installed: {names}.").format(names=", ".join(names))
+    _askAndInstall(wanted)
+
+
+def _askAndInstall(wanted: list[str], *options: str) -> None:
+    question = _("These Python packages will be installed: {names}.").format(names=", ".join(wanted))
     if slicer.util.confirmOkCancelDisplay(question):
-        slicer.util.pip_install(wanted)
+        slicer.util.pip_install([*options, *wanted])

@@ -55,7 +55,12 @@ DEFAULTS = {
     "Model": "",
 }
 # The choices for whole heads and for contrasts, and what the library calls them.
-BRAIN_CHOICES = {"Find the brain": "auto", "Require masks": "given", "Take as they are": "skip"}
+BRAIN_CHOICES = {
+    "Find the brain": {"brain": "auto", "extractor": "ulae"},
+    "Find the brain by deepbet": {"brain": "auto", "extractor": "deepbet"},
+    "Require masks": {"brain": "given"},
+    "Take as they are": {"brain": "skip"},
+}
 CONTRAST_CHOICES = {"Recognise": "auto", "The same": "same", "Different": "different"}
 CARRY = "AlsoTransform"  # a reference to any number of nodes
 
@@ -140,7 +145,7 @@ class ParameterBinding:
         return {
             "preset": value("Preset").lower(),
             "device": value("Device"),
-            "brain": BRAIN_CHOICES[value("WholeHeads")],
+            **BRAIN_CHOICES[value("WholeHeads")],
             "contrast": CONTRAST_CHOICES[value("Contrasts")],
             "alignment": value("Alignment"),
             "precision": value("Precision"),

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from . import dependencies, licence
 from .outputs import Outputs
+from .parameters import BRAIN_CHOICES
 
 # Seconds on two processors, measured; after the first run here the panel tells what that one took.
 TYPICAL_SECONDS = {"fast": 20, "accurate": 30, "smooth": 35}
@@ -50,6 +51,7 @@ class RegisterPanel:
         explain(
             ui.brainComboBox,
             _("Find the brain where a volume shows more than it; the mask comes into the scene, to be corrected."),
+            _("The same by the weights of deepbet, once it is installed: its masks are a little larger."),
             _("Refuse a volume that shows more than the brain and has no mask."),
             _("Look for no brain: for volumes that show the brain alone, even if they do not look like it."),
         )
@@ -88,7 +90,7 @@ class RegisterPanel:
             if self.isRunning():
                 self.run.cancel()
                 self._onFinished(self.run)
-            elif dependencies.missing():
+            elif dependencies.missing(self._extractor()):
                 self._install()
             else:
                 self._start()
@@ -103,7 +105,7 @@ class RegisterPanel:
 
     def _install(self) -> None:
         with slicer.util.tryWithErrorDisplay(_("The installation was not completed.")):
-            todo = dependencies.install()
+            todo = dependencies.install(self._extractor())
             if todo:
                 slicer.util.infoDisplay(todo)
 
@@ -120,13 +122,16 @@ class RegisterPanel:
             return _("Select a moving volume"), _("Choose the brain that is carried along, under Inputs."), False
         if fixed is moving:
             return _("Select two different volumes"), _("Fixed and moving volume are the same."), False
-        names = ", ".join(dependencies.missing())
+        names = ", ".join(dependencies.missing(self._extractor()))
         if names:
             toolTip = _("{names} is not installed: click to install").format(names=names)
             return _("Install {names}").format(names=names), toolTip, True
         if not self._ui.modelPathEdit.currentPath and not licence.accepted():
             return _("Accept the licence of the weights"), _("Tick the box above; it is asked only once."), False
         return _("Register"), _("Carry the moving volume to the fixed one."), True
+
+    def _extractor(self) -> str:
+        return BRAIN_CHOICES[self._ui.brainComboBox.currentText].get("extractor", "ulae")
 
     def _costLine(self) -> str:
         preset = self._ui.presetComboBox.currentText.lower()
