@@ -182,6 +182,7 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         own = run is not None and run.state == "done" and run.transformNode is node
         self.stepsPanel.setResult(node, run.steps if own else {})
         self.qualityPanel.setResult(node, run.report if own else "")
+        self.registerPanel.update()
 
     def onDone(self, run):
         """Selects the outputs of a run that went well, and shows the warped volume over the fixed one."""

@@ -222,7 +222,7 @@ class Registration:
             measured = self.with_inverse_measured()
             aligned, warped = self.aligned, []
             for step in self.steps:
-                return_freed_memory()
+                return_freed_memory()  # of the step before, which is in pieces that this one's field does not fit into
                 warped.append(step.warped)
         save_folder(
             folder,

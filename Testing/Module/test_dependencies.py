@@ -9,6 +9,7 @@ from importlib import metadata
 from importlib.util import find_spec
 
 import pytest
+import qt
 import slicer
 from standin import extensions, pythonqt
 from standin.clicking import finish
@@ -202,6 +203,7 @@ def test_deepbet_is_installed_without_what_it_requires_when_it_is_chosen(panel, 
     assert button.text == "Register"
     panel.ui.brainComboBox.setCurrentText("Find the brain by deepbet")
     assert button.text == "Install deepbet"
+    assert panel.ui.brainComboBox.itemData(panel.ui.brainComboBox.currentIndex, qt.Qt.ToolTipRole)
     button.click()
     assert commands == [["--no-deps", "deepbet==1.0.2"]]
     assert button.text == "Register"
@@ -209,6 +211,16 @@ def test_deepbet_is_installed_without_what_it_requires_when_it_is_chosen(panel, 
     monkeypatch.setattr(panel.logic, "register", lambda *arguments, **named: asked.append(named))
     button.click()
     assert (asked[0]["brain"], asked[0]["extractor"]) == ("auto", "deepbet")
+
+
+def test_deepbet_is_not_asked_for_where_both_masks_are_given(panel, pair, scene, installed):
+    installed["deepbet"] = None
+    panel.enter()
+    panel.ui.brainComboBox.setCurrentText("Find the brain by deepbet")
+    panel.ui.fixedMaskSelector.setCurrentNode(scene.AddNewNodeByClass("vtkMRMLSegmentationNode"))
+    assert panel.ui.registerButton.text == "Install deepbet"
+    panel.ui.movingMaskSelector.setCurrentNode(scene.AddNewNodeByClass("vtkMRMLSegmentationNode"))
+    assert panel.ui.registerButton.text == "Register"
 
 
 @pytest.mark.parametrize("version", ["1.0.1", "1.0.3"])

@@ -159,12 +159,7 @@ def test_every_choice_survives_saving_closing_and_loading_the_scene(panel, scene
         (
             "brain",
             "brainComboBox",
-            {
-                "Find the brain": "auto",
-                "Find the brain by deepbet": "auto",
-                "Require masks": "given",
-                "Take as they are": "skip",
-            },
+            {"Find the brain": "auto", "Require masks": "given", "Take as they are": "skip"},
         ),
         ("contrast", "contrastComboBox", {"Recognise": "auto", "The same": "same", "Different": "different"}),
     ],

@@ -207,26 +207,58 @@ def test_the_table_shows_the_measures_and_the_verdict_in_words(done):
     assert QUALITY["reasons"][0] in done.ui.verdictLabel.text
 
 
-def test_one_persons_scans_are_registered_rigidly_by_a_click_and_the_next_pair_is_not(panel, pair, app):
+@pytest.fixture
+def one_person(panel, pair, app):
+    """A finished registration of two scans that look like one person's."""
     behave(panel, "go", "nowhere", "one person")
     click(panel)
-    first = finish(panel, app)
-    button = panel.ui.rigidButton
-    assert not button.isHidden()
-    panel.ui.swapButton.click()
-    assert not button.enabled  # the result is of other volumes than those that are chosen
-    panel.ui.swapButton.click()
-    assert button.enabled
-    button.click()
+    run = finish(panel, app)
+    assert run.state == "done", run.error + run.log
+    assert not panel.ui.rigidButton.isHidden()
+    assert panel.ui.rigidButton.enabled
+    return run
+
+
+def test_one_persons_scans_are_registered_rigidly_by_a_click_and_the_next_pair_is_not(panel, one_person, app):
+    qt.QSettings().setValue(panel.registerPanel._timeKey(), 77.0)
+    panel.ui.rigidButton.click()
+    assert not panel.ui.rigidButton.enabled  # while it runs
     second = finish(panel, app)
-    assert second is not first
+    assert second is not one_person
     assert second.state == "done", second.error + second.log
-    assert second.transformNode is first.transformNode
-    assert button.isHidden()
+    assert second.transformNode is one_person.transformNode
+    assert panel.ui.rigidButton.isHidden()
     assert panel.ui.alignmentComboBox.currentText == "affine"
+    assert "77 s" in panel.ui.costLabel.text  # that of a registration with the network
     click(panel)
     assert finish(panel, app).state == "done"
-    assert not button.isHidden()
+    assert not panel.ui.rigidButton.isHidden()
+
+
+@pytest.mark.parametrize("why", ["other volumes", "a deleted volume", "no licence", "no deepbet"])
+def test_no_rigid_registration_begins_that_the_large_button_would_not_begin(
+    panel, one_person, pair, scene, monkeypatch, why
+):
+    ui = panel.ui
+    if why == "other volumes":
+        ui.swapButton.click()
+    elif why == "a deleted volume":
+        scene.RemoveNode(pair[0])
+    elif why == "no licence":
+        ui.licenceCheckBox.click()
+    else:
+        from ULAERegistrationParts import dependencies
+
+        monkeypatch.setattr(dependencies, "missing", lambda extractor: ["deepbet"] if extractor == "deepbet" else [])
+        ui.brainComboBox.setCurrentText("Find the brain by deepbet")
+    assert not ui.rigidButton.enabled
+
+
+def test_the_rigid_registration_is_offered_beside_the_result_it_is_for(panel, one_person):
+    panel.ui.outputTransformSelector.setCurrentNode(None)
+    assert panel.ui.rigidButton.isHidden()
+    panel.ui.outputTransformSelector.setCurrentNode(one_person.transformNode)
+    assert not panel.ui.rigidButton.isHidden()
 
 
 def test_two_peoples_scans_are_offered_no_rigid_registration(done):

@@ -23,14 +23,15 @@ from ULAERegistrationLib.geometry.resampling import resample
 from ULAERegistrationLib.overlap import dice
 
 HEADS = Path(__file__).parents[3] / "shared" / "data" / "heads" / "nichart"
-SMALLEST = 50  # voxels of 2 mm: the overlap of smaller regions says little
+SMALLEST = 400  # mm^3: the overlap of smaller regions says little
 
 
 def mean_dice(found: sitk.Image, labels: sitk.Image) -> float:
     theirs = sitk.GetArrayFromImage(labels)
     overlap = dice(sitk.GetArrayFromImage(found), theirs)
     regions, counts = np.unique(theirs, return_counts=True)
-    large = [int(region) for region, count in zip(regions, counts, strict=True) if region and count >= SMALLEST]
+    volumes = counts * np.prod(labels.GetSpacing())
+    large = [int(region) for region, volume in zip(regions, volumes, strict=True) if region and volume >= SMALLEST]
     return float(np.mean([overlap[region] for region in large]))
 
 
@@ -86,7 +87,7 @@ def main() -> None:
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--extractor", default="ulae")
     parser.add_argument("--pairs", type=int, default=4)
-    parser.add_argument("--template", action="store_true", help="register all heads to the template instead")
+    parser.add_argument("--template", action="store_true", help="register all heads, not pairs, to the template")
     options = parser.parse_args()
     people = sorted(path.name.removesuffix("_t1.nii.gz") for path in HEADS.glob("*_t1.nii.gz"))
     labels = {person: sitk.ReadImage(str(HEADS / f"{person}_t1_labels.nii.gz")) for person in people}

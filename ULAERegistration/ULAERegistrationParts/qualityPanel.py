@@ -54,7 +54,6 @@ class QualityPanel:
             self._ui.sideBySideButton.checked = False
         quality = qualityOf(transformNode)
         self._ui.verdictLabel.text = _verdict(quality)
-        self._ui.rigidButton.setVisible(quality.get("rigid_advised", False))
         self._fill(_rows(quality))
         self._ui.jacobianButton.enabled = bool(quality)
         for button in (self._ui.copyTableButton, self._ui.saveTableButton):
@@ -81,10 +80,6 @@ class QualityPanel:
                 "Register first; the report comes some seconds after the result and is kept until the next registration"
                 " or until the scene is closed."
             )
-        ui.rigidButton.enabled = self._transformNode is not None and all(
-            selector.currentNode() is referenced(self._transformNode, which)
-            for selector, which in ((ui.fixedVolumeSelector, "fixed"), (ui.movingVolumeSelector, "moving"))
-        )
         ready = self._transformNode is not None and ui.diceFixedSelector.currentNode() is not None
         ui.diceButton.enabled = ready and ui.diceWarpedSelector.currentNode() is not None
 

@@ -9,7 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import dependencies, licence
-from .outputs import Outputs
+from .outputs import Outputs, qualityOf, referenced
 from .parameters import BRAIN_CHOICES
 
 # Seconds on two processors, measured; after the first run here the panel tells what that one took.
@@ -39,6 +39,7 @@ class RegisterPanel:
 
     def __init__(self, ui, logic, binding, done, extras):
         self.run = None
+        self._timed = True
         self._ui, self._logic, self._binding = ui, logic, binding
         self._done, self._extras = done, extras
         ui.registerButton.connect("clicked()", self.onButton)
@@ -80,6 +81,9 @@ class RegisterPanel:
         ui.licenceCheckBox.checked = licence.accepted()  # by a script, or in another window, as well
         state = (_("Cancel"), _("End it now; the scene stays as it was."), True) if running else self._readiness()
         ui.registerButton.text, ui.registerButton.toolTip, ui.registerButton.enabled = state
+        result = ui.outputTransformSelector.currentNode()
+        ui.rigidButton.setVisible(qualityOf(result).get("rigid_advised", False))
+        ui.rigidButton.enabled = not running and state[-1] and not self._missing() and self._isOfInputs(result)
         ui.progressBar.setVisible(running)
         ui.outputVolumeSelector.enabled = ui.warpedCheckBox.checked
         ui.costLabel.text = self._costLine()
@@ -90,7 +94,7 @@ class RegisterPanel:
             if self.isRunning():
                 self.run.cancel()
                 self._onFinished(self.run)
-            elif dependencies.missing(self._extractor()):
+            elif self._missing():
                 self._install()
             else:
                 self._start()
@@ -99,9 +103,8 @@ class RegisterPanel:
 
     def registerRigidly(self) -> None:
         """Registers once with a rigid alignment; the choice under Advanced stays as it is."""
-        if not self.isRunning():
-            self._start(alignment="rigid")
-            self.update()
+        self._start(alignment="rigid")
+        self.update()
 
     def _install(self) -> None:
         with slicer.util.tryWithErrorDisplay(_("The installation was not completed.")):
@@ -122,7 +125,7 @@ class RegisterPanel:
             return _("Select a moving volume"), _("Choose the brain that is carried along, under Inputs."), False
         if fixed is moving:
             return _("Select two different volumes"), _("Fixed and moving volume are the same."), False
-        names = ", ".join(dependencies.missing(self._extractor()))
+        names = ", ".join(self._missing())
         if names:
             toolTip = _("{names} is not installed: click to install").format(names=names)
             return _("Install {names}").format(names=names), toolTip, True
@@ -130,8 +133,23 @@ class RegisterPanel:
             return _("Accept the licence of the weights"), _("Tick the box above; it is asked only once."), False
         return _("Register"), _("Carry the moving volume to the fixed one."), True
 
+    def _isOfInputs(self, result) -> bool:
+        """Whether a result is of the two volumes that are chosen."""
+        ui = self._ui
+        selectors = {"fixed": ui.fixedVolumeSelector, "moving": ui.movingVolumeSelector}
+        return result is not None and all(
+            selector.currentNode() is referenced(result, which) for which, selector in selectors.items()
+        )
+
+    def _missing(self) -> list[str]:
+        return dependencies.missing(self._extractor())
+
     def _extractor(self) -> str:
-        return BRAIN_CHOICES[self._ui.brainComboBox.currentText].get("extractor", "ulae")
+        """The brain extraction that a click would use, where a volume needs any."""
+        ui = self._ui
+        if ui.fixedMaskSelector.currentNode() is not None and ui.movingMaskSelector.currentNode() is not None:
+            return "ulae"
+        return BRAIN_CHOICES[ui.brainComboBox.currentText].get("extractor", "ulae")
 
     def _costLine(self) -> str:
         preset = self._ui.presetComboBox.currentText.lower()
@@ -161,6 +179,9 @@ class RegisterPanel:
         self._show(_("Preparing"), 0.0)
         if self.run is not None:
             self.run.cancel()  # of the last one, steps and report may still be made
+        settings = {**self._binding.settings(), **changes}
+        # A rigid result of one person's scans has no network in it; its time says nothing about the preset.
+        self._timed = settings["alignment"] != "rigid"
         try:
             outputs = Outputs(
                 ui.outputTransformSelector.currentNode(),
@@ -182,7 +203,7 @@ class RegisterPanel:
                 progress=self._onProgress,
                 finished=self._onFinished,
                 extras=self._onExtras,
-                **{**self._binding.settings(), **changes},
+                **settings,
             )
         except Exception as error:
             self.run = None
@@ -198,7 +219,8 @@ class RegisterPanel:
         self._showLog(run)
         if run.state == "done":
             self._show(" ".join([_("Done in {seconds:.0f} s.").format(seconds=run.seconds), *run.notes]), 1.0)
-            qt.QSettings().setValue(self._timeKey(), run.seconds)
+            if self._timed:
+                qt.QSettings().setValue(self._timeKey(), run.seconds)
             self._done(run)
         elif run.state == "cancelled":
             self._show(_("Cancelled; the scene is as it was."), 0.0)

@@ -31,7 +31,7 @@ def flow_transform(flow: np.ndarray, every: int = 1) -> sitk.DisplacementFieldTr
         raise ValueError(f"flow has shape {flow.shape}, not {(3, *grid.GetSize())}")
     values = padded(flow)[:, ::every, ::every, ::every].transpose(3, 2, 1, 0)
     field = sitk.GetImageFromArray(np.ascontiguousarray(values), isVector=True)
-    del values  # before there is a third copy of as much
+    del values  # as `field_transform` needs twice as much memory again
     field.SetOrigin(grid.TransformIndexToPhysicalPoint([-PAD] * 3))
     field.SetSpacing([float(every)] * 3)
     return field_transform(field)

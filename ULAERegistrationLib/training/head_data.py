@@ -73,7 +73,8 @@ def pack_labels(
     Args:
         head: a SimpleITK image of FreeSurfer's numbers, 1 mm, an even number of voxels a side.
         labels: the label list: the numbers, in the order of the rows.
-        change: `aged`, `shrunken` or None: what the head undergoes first; its brain mask stays that of the original.
+        change: `aged`, `shrunken` or None: what the head undergoes first. Its brain mask stays that of the original,
+            which includes the fluid that atrophy leaves, with what little tissue `shrunken` moves beyond it.
 
     Returns:
         Arrays uint8 `[L, P, S]`, cropped to the head: `first` and `second` (rows of the label list), `share` (of
@@ -85,8 +86,9 @@ def pack_labels(
     values = _array(head).astype(np.int32)
     rows = np.zeros(max(int(values.max()), int(labels.max())) + 1, np.uint8)
     rows[labels] = np.arange(len(labels))
-    brain = brain_of(values)
-    blocks = _blocks(rows[change(values) if change else values])
+    changed = change(values) if change else values
+    brain = brain_of(values) | _is_tissue(changed)
+    blocks = _blocks(rows[changed])
     counts = (blocks[:, None] == blocks[None]).sum(0)
     first = np.take_along_axis(blocks, counts.argmax(0)[None], 0)[0]
     others = np.where(blocks == first, 0, counts)
@@ -153,7 +155,8 @@ def shrunken(values: np.ndarray) -> np.ndarray:
     """Simulate stronger atrophy: `aged`, and all that is brain smaller by `SHRINKAGE` within its outer fluid.
 
     The person lies on the back, so the brain rests at the back and on the brain stem, and the fluid gathers in front of
-    it and above it.
+    it and above it. The ventricles become smaller with the brain, by less than `aged` has widened them; what would
+    leave the fluid at the base of the skull, less than half a per cent of the brain, is cut off.
 
     Args:
         values: FreeSurfer's numbers at 1 mm, axes to L, P, S.
