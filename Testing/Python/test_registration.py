@@ -231,18 +231,17 @@ def test_the_command_gives_the_same_bytes_as_the_function_and_labels_come_along(
 
 
 @pytest.mark.slow
-def test_another_contrast_is_recognised_matched_as_t1_and_never_called_good(simulated, points):
+def test_another_contrast_is_recognised_matched_as_t1_and_never_called_good(registration, simulated, points):
     values = sitk.GetArrayFromImage(sitk.ReadImage(str(simulated.moving)))
     inverted = sitk.GetImageFromArray(np.where(values > 0, 280 - values.astype(np.int16), 0).astype(np.int16))
     inverted.CopyInformation(sitk.ReadImage(str(simulated.moving)))
     found = register(simulated.fixed, inverted, preset="fast")
-    same = register(simulated.fixed, simulated.moving, preset="fast")
 
     def error(transform: sitk.Transform) -> float:
         return float(np.linalg.norm(mapped(transform, points) - mapped(simulated.truth, points), axis=1).mean())
 
     assert found.provenance.settings["contrast"] == "different"
     assert error(found.transform) < error(found.alignment.fixed_to_moving)
-    assert error(found.transform) < error(same.transform) + 1.0
+    assert error(found.transform) < error(registration.transform) + 1.0  # as it is found in one contrast
     assert found.quality.verdict == "look at it"
     assert any("differ in contrast" in reason for reason in found.quality.reasons)
