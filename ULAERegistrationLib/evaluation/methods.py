@@ -14,7 +14,7 @@ from ..network.devices import choose_device, choose_precision
 from ..network.weights import load_network
 from ..registration import canonical_flows
 from ..settings import Device, Precision, PresetName, RegistrationSettings
-from .baselines import affine_only, check_package, greedy, syn
+from .baselines import SYN_CC, affine_only, check_package, greedy, syn
 
 
 class Method(Protocol):
@@ -30,7 +30,7 @@ BASELINES: dict[str, Method] = {
     "affine": affine_only,
     "greedy": greedy,
     "syn": syn,
-    "syn-cc": partial(syn, kind="SyNCC"),
+    "syn-cc": partial(syn, **SYN_CC),
 }
 # What pip installs and Python imports for a method that needs more than ours do.
 PACKAGES = {
