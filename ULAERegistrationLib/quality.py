@@ -41,7 +41,7 @@ DISPLACEMENT_LARGE_MM = 30.0
 INVERSE_ERROR_MM = 1.0
 # Percent of the fixed brain in parts that the warped moving image lacks; 0 is usual.
 MISSING_NOTABLE = 0.5
-# Likeness to the template that whole T1 brains reach, whatever their scanner (see docs/accuracy.md).
+# Likeness to the template that whole T1 brains reach, whatever their scanner (see docs/verdict.md).
 LIKENESS_LOW = 0.69
 OVERLAP_LOW = 0.91
 # The same for coarse scans, which are as smooth as the template: at 5 mm whole brains have .83 and more, and brains
