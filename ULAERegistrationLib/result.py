@@ -220,10 +220,8 @@ class Registration:
             # matplotlib draws on one core; the inverse and the warped volumes are computed on the others meanwhile.
             pictures = other_thread.submit(draw_pictures, self.view())
             measured = self.with_inverse_measured()
-            aligned, warped = self.aligned, []
-            for step in self.steps:
-                return_freed_memory()  # of the step before, which is in pieces that this one's field does not fit into
-                warped.append(step.warped)
+            return_freed_memory()  # of the inverse, in pieces that the fields of the steps do not fit into
+            aligned, warped = self.aligned, [step.warped for step in self.steps]
         save_folder(
             folder,
             transform=self.transform,
