@@ -156,11 +156,7 @@ def test_every_choice_survives_saving_closing_and_loading_the_scene(panel, scene
 @pytest.mark.parametrize(
     ("setting", "box", "choices"),
     [
-        (
-            "brain",
-            "brainComboBox",
-            {"Find the brain": "auto", "Require masks": "given", "Take as they are": "skip"},
-        ),
+        ("brain", "brainComboBox", {"Find the brain": "auto", "Require masks": "given", "Take as they are": "skip"}),
         ("contrast", "contrastComboBox", {"Recognise": "auto", "The same": "same", "Different": "different"}),
     ],
 )

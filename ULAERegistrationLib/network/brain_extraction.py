@@ -29,7 +29,7 @@ SIZE = 96  # voxels a side: 230 mm
 SMALLEST_LITRES = 0.1  # minimum volume of a brain; half of a newborn's is larger
 CLOSER_LOOKS = 2  # maximum number of passes after the first, each centred on the brain that the last one found
 STILL = 8.0  # mm; another pass follows only where the brain's centre moved at least this far
-INSIDE = 0.45  # probability above which a voxel is brain; by the validation heads, whose masks are small at .5
+BRAIN_PROBABILITY = 0.45  # above which a voxel is brain; by the validation heads, whose masks are small at .5
 CERTAIN = 0.8  # probability that at least one voxel of a brain must reach
 
 
@@ -203,7 +203,7 @@ def extract_brain(image: sitk.Image, model: str | Path | None = None) -> sitk.Im
     if sitk.GetArrayViewFromImage(probability).max() < CERTAIN:
         raise RegistrationError(_NOT_FOUND)
     on_scan = sitk.Resample(probability, image, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
-    mask = sitk.BinaryFillhole(_largest_piece(on_scan > INSIDE))
+    mask = sitk.BinaryFillhole(_largest_piece(on_scan > BRAIN_PROBABILITY))
     if sitk.GetArrayViewFromImage(mask).sum() * voxel_litres(mask) < SMALLEST_LITRES:
         raise RegistrationError(_NOT_FOUND)
     return mask
