@@ -1,10 +1,17 @@
 """Registration across contrasts: overlap of tissues on two people whose scans of all contrasts lie in one frame.
 
-    python Testing/benchmarks/contrasts.py [--preset fast] [--data ../shared/data]
+    python Testing/benchmarks/contrasts.py [--preset fast] [--swapped] [--data ../shared/data]
+    python Testing/benchmarks/contrasts.py --limits
+    python Testing/benchmarks/contrasts.py --syn t1-t1 t1-flair flair-t1
 
 Tissues are the three classes of a k-means of each person's T1, which the registration of the other contrasts never
 sees; they are carried by the transform that was found. Dice of white and of grey matter, after the alignment and
 after the registration.
+
+`--limits` asks what keeps the other contrasts behind T1. It registers the moving person's T1 with its intensities
+changed to those of another contrast, so that all tissues lie where T1 shows them; and it compares the tissues that
+each scan shows with those of the same person's T1. `--syn` registers pairs by SyN of ANTs with mutual information,
+from the same alignment.
 """
 
 from __future__ import annotations
@@ -17,27 +24,59 @@ import numpy as np
 import SimpleITK as sitk
 
 from ULAERegistrationLib import register
+from ULAERegistrationLib.evaluation.baselines import syn
 from ULAERegistrationLib.geometry.resampling import resample
+from ULAERegistrationLib.geometry.transforms import total_transform
 from ULAERegistrationLib.overlap import dice
-from ULAERegistrationLib.settings import PRESETS
+from ULAERegistrationLib.placement import place
+from ULAERegistrationLib.progress import silent
+from ULAERegistrationLib.scan_brain import find_both_brains
+from ULAERegistrationLib.settings import PRESETS, RegistrationSettings
+from ULAERegistrationLib.tensors import array_of, tensor_of
 
 SCANS = ("t1", "t1ce", "t2", "flair")
-GREY, WHITE = 2, 3
+PEOPLE = ("ms07", "ms26")
+FLUID, GREY, WHITE = 1, 2, 3
+# The classes of a scan from dark to bright.
+T1_ORDER = (FLUID, GREY, WHITE)
+ORDERS = {"t1": T1_ORDER, "t1ce": T1_ORDER, "t2": (WHITE, GREY, FLUID), "flair": (FLUID, WHITE, GREY)}
+# Intensity of fluid, grey and white matter in T1 and in other contrasts, of full scale.
+T1_LEVELS = (0.20, 0.54, 0.85)
+LEVELS = {"t2": (0.90, 0.50, 0.35), "flair": (0.15, 0.65, 0.50)}
+# Standard deviation of noise, of full scale, and sigma of the blur before it, mm.
+WORSE = ((0.0, 0.0), (0.02, 0.0), (0.02, 0.7))
 
 
-def tissues(t1: sitk.Image, passes: int = 20) -> sitk.Image:
-    """The three classes of a k-means of a stripped T1's intensities: 1 fluid, 2 grey, 3 white matter."""
-    values = sitk.GetArrayFromImage(t1).astype(np.float32)
+def tissues(scan: sitk.Image, order: tuple[int, ...] = T1_ORDER, passes: int = 20) -> sitk.Image:
+    """The three classes of a k-means of a stripped scan's intensities, numbered by the order from dark to bright."""
+    values = sitk.GetArrayFromImage(scan).astype(np.float32)
     brain = values > 0
     centres = np.percentile(values[brain], (15, 50, 85))
     for _ in range(passes):
         nearest = np.abs(values[brain][:, None] - centres).argmin(1)
         centres = np.array([values[brain][nearest == number].mean() for number in range(3)])
     labels = np.zeros(values.shape, np.uint8)
-    labels[brain] = 1 + np.abs(values[brain][:, None] - centres).argmin(1)
+    labels[brain] = np.array(order)[np.abs(values[brain][:, None] - centres).argmin(1)]
     image = sitk.GetImageFromArray(labels)
-    image.CopyInformation(t1)
+    image.CopyInformation(scan)
     return image
+
+
+def recoloured(t1: sitk.Image, levels: tuple[float, ...], noise: float, blur: float) -> sitk.Image:
+    """A stripped T1 with the intensities of another contrast, blurred and noisy."""
+    values = sitk.GetArrayFromImage(t1).astype(np.float32)
+    brain = values > 0
+    values /= np.percentile(values[brain], 99.9)
+    mapped = np.interp(values, (0, 0.02, *T1_LEVELS, 1), (0, levels[0] / 2, *levels, levels[-1])).astype(np.float32)
+    image = sitk.GetImageFromArray(mapped)
+    image.CopyInformation(t1)
+    if blur:
+        image = sitk.DiscreteGaussian(image, blur**2)
+    drawn = np.random.default_rng(0).standard_normal(mapped.shape, np.float32)
+    worse = (sitk.GetArrayFromImage(image) + noise * drawn).clip(0.01) * brain
+    result = sitk.GetImageFromArray(255 * worse)
+    result.CopyInformation(t1)
+    return result
 
 
 def scores(found: sitk.Image, theirs: sitk.Image) -> dict[int, float]:
@@ -45,17 +84,13 @@ def scores(found: sitk.Image, theirs: sitk.Image) -> dict[int, float]:
     return dice(sitk.GetArrayFromImage(found), sitk.GetArrayFromImage(theirs))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", choices=PRESETS, default="fast")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    options = parser.parse_args()
-    folder = options.data / "heads" / "cross"
-    fixed, moving = (tissues(sitk.ReadImage(str(folder / f"{person}_t1.nii.gz"))) for person in ("ms07", "ms26"))
+def pairs_table(folder: Path, preset: str, people: tuple[str, ...]) -> None:
+    """Register each contrast of the second person to each of the first."""
+    fixed, moving = (tissues(read(folder, person, "t1")) for person in people)
     print("| fixed <- moving | taken as | alignment: white, grey | registered: white, grey | folded, % | verdict |")
     print("|---|---|---|---|---|---|")
     for first, second in product(SCANS, SCANS):
-        found = register(folder / f"ms07_{first}.nii.gz", folder / f"ms26_{second}.nii.gz", preset=options.preset)
+        found = register(read(folder, people[0], first), read(folder, people[1], second), preset=preset)
         aligned = resample(moving, fixed, found.alignment.fixed_to_moving, labels=True)
         both = [scores(labels, fixed) for labels in (aligned, found.warp_labels(moving))]
         cells = " | ".join(f"{one[WHITE]:.3f}, {one[GREY]:.3f}" for one in both)
@@ -64,6 +99,61 @@ def main() -> None:
             f"| {first} <- {second} | {contrast} | {cells} | {quality.folded_percent_brain:.2f} | {quality.verdict} |",
             flush=True,
         )
+
+
+def limits(folder: Path, preset: str) -> None:
+    """Compare what each scan shows with the same person's T1, and register T1 scans that look like other contrasts."""
+    print("| scan | white, grey: its own classes and those of T1 |")
+    print("|---|---|")
+    for person, contrast in product(PEOPLE, SCANS[1:]):
+        own = scores(tissues(read(folder, person, contrast), ORDERS[contrast]), tissues(read(folder, person, "t1")))
+        print(f"| {person} {contrast} | {own[WHITE]:.3f}, {own[GREY]:.3f} |")
+    first, second = (read(folder, person, "t1") for person in PEOPLE)
+    print("\n| t1 <- t1 that looks like | noise | blur, mm | taken as | registered: white, grey |")
+    print("|---|---|---|---|---|")
+    for contrast, (noise, blur) in product(LEVELS, WORSE):
+        found = register(first, recoloured(second, LEVELS[contrast], noise, blur), preset=preset)
+        one = scores(found.warp_labels(tissues(second)), tissues(first))
+        taken = found.provenance.settings["contrast"]
+        print(f"| {contrast} | {noise} | {blur} | {taken} | {one[WHITE]:.3f}, {one[GREY]:.3f} |", flush=True)
+
+
+def by_syn(folder: Path, pairs: list[str]) -> None:
+    """Register pairs by SyN with mutual information, from our alignment and with ANTs' own affine map after it."""
+    fixed, moving = (tissues(read(folder, person, "t1")) for person in PEOPLE)
+    settings = RegistrationSettings()
+    print("| fixed <- moving | SyN: white, grey |")
+    print("|---|---|")
+    for pair in pairs:
+        first, second = (read(folder, *which) for which in zip(PEOPLE, pair.split("-"), strict=True))
+        brains = find_both_brains((first, second), (None, None), settings)
+        placed = place((first, second), (brains[0].shown, brains[1].shown), settings, None, silent)
+        images = (tensor_of(image)[None, None] for image in (placed.fixed, placed.moving))
+        flow, _ = syn(**dict(zip(("fixed", "moving"), images, strict=True)))
+        transform = total_transform(array_of(flow[0]), placed.alignment)
+        one = scores(resample(moving, fixed, transform, labels=True), fixed)
+        print(f"| {pair.replace('-', ' <- ')} | {one[WHITE]:.3f}, {one[GREY]:.3f} |", flush=True)
+
+
+def read(folder: Path, person: str, contrast: str) -> sitk.Image:
+    return sitk.ReadImage(str(folder / f"{person}_{contrast}.nii.gz"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", choices=PRESETS, default="fast")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--swapped", action="store_true", help="take the other person for the fixed one")
+    parser.add_argument("--limits", action="store_true", help="what keeps the other contrasts behind T1")
+    parser.add_argument("--syn", nargs="+", metavar="PAIR", help="register these pairs by SyN, such as t1-flair")
+    options = parser.parse_args()
+    folder = options.data / "heads" / "cross"
+    if options.limits:
+        limits(folder, options.preset)
+    elif options.syn:
+        by_syn(folder, options.syn)
+    else:
+        pairs_table(folder, options.preset, PEOPLE[::-1] if options.swapped else PEOPLE)
 
 
 if __name__ == "__main__":
