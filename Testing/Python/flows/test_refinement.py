@@ -14,7 +14,7 @@ from torch import Tensor
 from ULAERegistrationLib.errors import Cancelled
 from ULAERegistrationLib.flows.fold_removal import remove_folds
 from ULAERegistrationLib.flows.jacobian import folded, smallest_jacobian, smallest_jacobian_at
-from ULAERegistrationLib.flows.refinement import refine, smoothness_gradient
+from ULAERegistrationLib.flows.refinement import _gaussian, refine, smoothness_gradient
 from ULAERegistrationLib.flows.similarity import LocalNCC, local_ncc
 from ULAERegistrationLib.flows.warp import compose, compose_all, compose_all_at, values_at, warp
 from ULAERegistrationLib.settings import RegistrationSettings
@@ -189,6 +189,15 @@ def test_the_smoothness_gradient_is_that_of_the_papers_term() -> None:
     flow = noise(3, 2, 7, (8, 10, 6)).requires_grad_()
     (sum(flow.diff(dim=axis).square().sum() for axis in (2, 3, 4)) / (3 * flow.numel())).backward()
     torch.testing.assert_close(smoothness_gradient(flow.detach()), flow.grad)
+
+
+@pytest.mark.parametrize("sigma", [0.45, 1.0, 2.5])
+def test_smoothing_multiplies_by_no_denormal_numbers_and_is_the_gaussian_up_to_rounding(sigma: float) -> None:
+    matrix = _gaussian(160, 80, sigma, torch.device("cpu"))
+    assert matrix[matrix > 0].min() > torch.finfo(torch.float32).tiny
+    distances = torch.linspace(0, 159, 80, dtype=torch.float64)[:, None] - torch.arange(160, dtype=torch.float64)
+    exact = torch.exp(-0.5 * (distances / sigma) ** 2)
+    torch.testing.assert_close(matrix.double(), exact / exact.sum(1, keepdim=True), rtol=0, atol=2e-7)
 
 
 def test_windows_on_a_strided_grid_are_those_of_the_full_grid() -> None:
