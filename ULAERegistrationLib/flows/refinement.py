@@ -288,8 +288,8 @@ def _gaussian(old: int, new: int, sigma: float, device: torch.device) -> Tensor:
     places = torch.linspace(0, old - 1, new, dtype=torch.float64)
     distances = places[:, None] - torch.arange(old, dtype=torch.float64)[None, :]
     weights = torch.exp(-0.5 * (distances / sigma) ** 2)
-    # Weights too small to change a float32 sum are left out: some would be denormal numbers, with which processors of
-    # Intel multiply a hundred times more slowly.
+    # Weights too small to change a float32 sum are left out: some would be denormal numbers, with which some processors
+    # multiply ten times more slowly.
     weights[weights < torch.finfo(torch.float32).eps] = 0
     return (weights / weights.sum(1, keepdim=True)).float().to(device)
 
