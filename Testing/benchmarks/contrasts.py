@@ -24,7 +24,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ULAERegistrationLib import register
-from ULAERegistrationLib.evaluation.baselines import syn
+from ULAERegistrationLib.evaluation.baselines import check_package, syn
 from ULAERegistrationLib.geometry.resampling import resample
 from ULAERegistrationLib.geometry.transforms import total_transform
 from ULAERegistrationLib.overlap import dice
@@ -33,6 +33,7 @@ from ULAERegistrationLib.progress import silent
 from ULAERegistrationLib.scan_brain import find_both_brains
 from ULAERegistrationLib.settings import PRESETS, RegistrationSettings
 from ULAERegistrationLib.tensors import array_of, tensor_of
+from ULAERegistrationLib.training.contrasts import CONTRASTS, T1_LEVELS
 
 SCANS = ("t1", "t1ce", "t2", "flair")
 PEOPLE = ("ms07", "ms26")
@@ -40,9 +41,7 @@ FLUID, GREY, WHITE = 1, 2, 3
 # The classes of a scan from dark to bright.
 T1_ORDER = (FLUID, GREY, WHITE)
 ORDERS = {"t1": T1_ORDER, "t1ce": T1_ORDER, "t2": (WHITE, GREY, FLUID), "flair": (FLUID, WHITE, GREY)}
-# Intensity of fluid, grey and white matter in T1 and in other contrasts, of full scale.
-T1_LEVELS = (0.20, 0.54, 0.85)
-LEVELS = {"t2": (0.90, 0.50, 0.35), "flair": (0.15, 0.65, 0.50)}
+LOOKS = {"t2": "T2", "flair": "FLAIR"}  # what a T1 is made to look like, as `training.contrasts` names it
 # Standard deviation of noise, of full scale, and sigma of the blur before it, mm.
 WORSE = ((0.0, 0.0), (0.02, 0.0), (0.02, 0.7))
 
@@ -62,12 +61,13 @@ def tissues(scan: sitk.Image, order: tuple[int, ...] = T1_ORDER, passes: int = 2
     return image
 
 
-def recoloured(t1: sitk.Image, levels: tuple[float, ...], noise: float, blur: float) -> sitk.Image:
+def recoloured(t1: sitk.Image, contrast: str, noise: float, blur: float) -> sitk.Image:
     """A stripped T1 with the intensities of another contrast, blurred and noisy."""
+    white, grey, fluid, _ = CONTRASTS[contrast]
     values = sitk.GetArrayFromImage(t1).astype(np.float32)
     brain = values > 0
     values /= np.percentile(values[brain], 99.9)
-    mapped = np.interp(values, (0, 0.02, *T1_LEVELS, 1), (0, levels[0] / 2, *levels, levels[-1])).astype(np.float32)
+    mapped = np.interp(values, (0, 0.02, *T1_LEVELS, 1), (0, fluid / 2, fluid, grey, white, white)).astype(np.float32)
     image = sitk.GetImageFromArray(mapped)
     image.CopyInformation(t1)
     if blur:
@@ -109,17 +109,19 @@ def limits(folder: Path, preset: str) -> None:
         own = scores(tissues(read(folder, person, contrast), ORDERS[contrast]), tissues(read(folder, person, "t1")))
         print(f"| {person} {contrast} | {own[WHITE]:.3f}, {own[GREY]:.3f} |")
     first, second = (read(folder, person, "t1") for person in PEOPLE)
+    fixed, moving = tissues(first), tissues(second)
     print("\n| t1 <- t1 that looks like | noise | blur, mm | taken as | registered: white, grey |")
     print("|---|---|---|---|---|")
-    for contrast, (noise, blur) in product(LEVELS, WORSE):
-        found = register(first, recoloured(second, LEVELS[contrast], noise, blur), preset=preset)
-        one = scores(found.warp_labels(tissues(second)), tissues(first))
+    for contrast, (noise, blur) in product(LOOKS, WORSE):
+        found = register(first, recoloured(second, LOOKS[contrast], noise, blur), preset=preset)
+        one = scores(found.warp_labels(moving), fixed)
         taken = found.provenance.settings["contrast"]
         print(f"| {contrast} | {noise} | {blur} | {taken} | {one[WHITE]:.3f}, {one[GREY]:.3f} |", flush=True)
 
 
 def by_syn(folder: Path, pairs: list[str]) -> None:
     """Register pairs by SyN with mutual information, from our alignment and with ANTs' own affine map after it."""
+    check_package("syn", "antspyx", "ants")
     fixed, moving = (tissues(read(folder, person, "t1")) for person in PEOPLE)
     settings = RegistrationSettings()
     print("| fixed <- moving | SyN: white, grey |")
