@@ -103,7 +103,7 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.binding = ParameterBinding(self.ui, self.updatePanel)
         self.registerPanel = RegisterPanel(self.ui, self.logic, self.binding, self.onDone, self.onExtras)
         self.ui.swapButton.connect("clicked()", self.onSwapButton)
-        self.ui.rigidButton.connect("clicked()", self.registerPanel.registerRigidly)
+        self.ui.shapeButton.connect("clicked()", self.registerPanel.registerShape)
         self.ui.outputTransformSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onResultSelected)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)

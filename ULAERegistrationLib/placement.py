@@ -19,7 +19,7 @@ from .geometry.contrast import as_t1, have_same_contrast, scan_as_t1, shows_tiss
 from .geometry.shading import without_strong_shading
 from .one_person import look_like_one_person
 from .progress import Progress
-from .settings import Contrast, RegistrationSettings
+from .settings import AlignmentMethod, Contrast, RegistrationSettings
 
 Scans = tuple[sitk.Image, sitk.Image]
 Masks = tuple[sitk.Image | None, sitk.Image | None]
@@ -31,6 +31,7 @@ class Placement:
 
     Attributes:
         alignment: the linear maps.
+        method: how the map from fixed to moving was found.
         contrast: "same" or "different": whether the scans have one contrast.
         one_person: whether they look like one person's.
         fixed, moving: the scans, without strong shading, float32 [L, P, S] in [0, 1], 0 outside the brain.
@@ -38,6 +39,7 @@ class Placement:
     """
 
     alignment: Alignment
+    method: AlignmentMethod
     contrast: Contrast
     one_person: bool
     fixed: np.ndarray
@@ -58,15 +60,16 @@ def place(
     Args:
         scans: the fixed and the moving scan.
         masks: their brains; None where a scan is taken as it is.
-        settings: the method of alignment, and what is known of the contrasts.
+        settings: what is asked of the alignment, and what is known of the contrasts.
         initial_transform: linear transform from which the alignment starts, fixed world to moving world (LPS mm).
         progress: called as `align` calls it.
     """
 
     def aligned(images: Scans) -> Alignment:
-        return align(*images, settings.alignment, *masks, initial_transform, progress)
+        return align(*images, method, *masks, initial_transform, progress)
 
-    searched = settings.alignment in ("affine", "rigid")
+    method = "affine" if settings.alignment == "auto" else settings.alignment
+    searched = method in ("affine", "rigid")
     alignment = aligned(scans)
     canonical = _sampled(scans, masks, alignment)
     contrast = settings.contrast
@@ -80,7 +83,8 @@ def place(
         canonical = _sampled(scans, masks, alignment)
     one_person = searched and look_like_one_person(*canonical)
     if one_person:
-        alignment = align_inside(*scans, alignment, settings.alignment, *masks)
+        method = "rigid" if settings.alignment == "auto" else method
+        alignment = align_inside(*scans, alignment, method, *masks)
         canonical = _sampled(scans, masks, alignment)
     # The network knows T1, and other contrasts as they look with its intensities; two T2 or FLAIR scans get them too.
     unlike_t1 = contrast == "different" or not all(shows_tissue_as_t1(image) for image in canonical)
@@ -89,7 +93,7 @@ def place(
         # Masks of one brain differ by how they were made, which the network would take for a difference in shape.
         both = (canonical[0] > 0) & (canonical[1] > 0)
         seen = (seen[0] * both, seen[1] * both)
-    return Placement(alignment, contrast, one_person, *canonical, *seen)
+    return Placement(alignment, method, contrast, one_person, *canonical, *seen)
 
 
 def _sampled(scans: Scans, masks: Masks, alignment: Alignment) -> tuple[np.ndarray, np.ndarray]:

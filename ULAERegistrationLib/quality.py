@@ -85,7 +85,8 @@ class Quality:
         seconds: duration of each stage by name, in order.
         warnings: what earlier stages report to the user, one sentence each.
         hints: what the user should know besides, which speaks neither for nor against the result.
-        rigid_advised: whether the two scans look like one person's and were not aligned rigidly.
+        rigid_alone: whether a rigid alignment is the whole result, as the two scans look like one person's and the
+            network finds no change of shape.
     """
 
     ncc_before: float
@@ -111,7 +112,7 @@ class Quality:
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
-    rigid_advised: bool = False
+    rigid_alone: bool = False
 
     @property
     def verdict(self) -> Verdict:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,14 +30,14 @@ from .network.devices import with_fallback
 from .network.predict import predict_flows
 from .network.ulaenet import ULAENet
 from .network.weights import Card, load_network
-from .one_person import RIGID_ALONE, TRY_RIGID
+from .one_person import CHANGED, RIGID_ALONE, TRY_RIGID, has_changed_shape
 from .placement import Placement, place
 from .progress import ALIGNMENT, BRAIN, FIELD, NETWORK, QUALITY, REFINEMENT, Progress, StageClock, silent
 from .provenance import provenance_of
 from .quality import NCC_WINDOW, STEPS_LEFT_OUT, measure
 from .result import Registration, Step
 from .scan_brain import ScanBrain, cut_doubts, find_both_brains
-from .settings import PRESETS, Contrast, RegistrationSettings
+from .settings import PRESETS, RegistrationSettings
 from .tensors import array_of, array_sharing, tensor_of
 
 DIFFERENT_CONTRASTS = (
@@ -96,23 +95,21 @@ def register(
     clock.begin(ALIGNMENT)
     masks = (fixed_brain.shown, moving_brain.shown)
     placed = place((fixed, moving), masks, settings, initial_transform, clock.within)
-    settings = dataclasses.replace(settings, contrast=placed.contrast)
-    is_rigid = settings.alignment == "rigid"
-    hints = (RIGID_ALONE if is_rigid else TRY_RIGID,) if placed.one_person else ()
+    settings = dataclasses.replace(settings, contrast=placed.contrast, alignment=placed.method)
 
-    if placed.one_person and is_rigid:
-        found = _without_steps(placed.fixed.shape, settings.contrast)
-    else:
-        found = canonical_flows(
-            fixed=_tensor(placed.fixed_seen),
-            moving=_tensor(placed.moving_seen),
-            network=network,
-            card=card,
-            settings=settings,
-            clock=clock,
-        )
-        if settings.contrast == "different":
-            found = _across_contrasts(found, settings, fixed=_tensor(placed.fixed), moving=_tensor(placed.moving))
+    found = canonical_flows(
+        fixed=_tensor(placed.fixed_seen),
+        moving=_tensor(placed.moving_seen),
+        network=network,
+        card=card,
+        settings=settings,
+        clock=clock,
+    )
+    if settings.contrast == "different":
+        found = _across_contrasts(found, settings, fixed=_tensor(placed.fixed), moving=_tensor(placed.moving))
+    hints: tuple[str, ...] = ()
+    if placed.one_person:
+        found, hints = _of_one_person(found, placed)
 
     clock.begin(FIELD)
     alignment, brain = placed.alignment, placed.fixed > 0
@@ -139,7 +136,7 @@ def register(
     steps = tuple(Step(flows[:count], alignment, fixed, moving) for count in range(1, len(flows)))
     last = Step(flows, alignment, fixed, moving, total, warped)
     clock.end()
-    quality = dataclasses.replace(quality, seconds=clock.seconds, rigid_advised=placed.one_person and not is_rigid)
+    quality = dataclasses.replace(quality, seconds=clock.seconds, rigid_alone=RIGID_ALONE in hints)
     return Registration(
         fixed=fixed,
         moving=moving,
@@ -169,7 +166,7 @@ class CanonicalFlows:
         flows: phi1, phi2, phi3 of equation 2, float32 `[1, 3, L, P, S]` in voxels of the canonical grid, on the CPU.
         total: their composition, in the same form.
         warnings: what the user should know, one sentence each.
-        device, precision: where and in which type the network's convolutions ran; "none" where it did not run.
+        device, precision: where and in which type the network's convolutions ran.
     """
 
     flows: list[Tensor]
@@ -267,13 +264,6 @@ def _unless_harmful(flows: list[Tensor], *, fixed: Tensor, moving: Tensor) -> tu
     return flows, total
 
 
-def _without_steps(size: Sequence[int], contrast: Contrast) -> CanonicalFlows:
-    """Return flows that move nothing, for scans that the alignment alone brings together."""
-    nothing = torch.zeros(1, 3, *size)
-    warnings = (DIFFERENT_CONTRASTS,) if contrast == "different" else ()
-    return CanonicalFlows([nothing] * 3, nothing, warnings, "none", "none")
-
-
 def _across_contrasts(
     found: CanonicalFlows, settings: RegistrationSettings, *, fixed: Tensor, moving: Tensor
 ) -> CanonicalFlows:
@@ -290,6 +280,22 @@ def _across_contrasts(
         flows, total = [torch.zeros_like(flow) for flow in flows], torch.zeros_like(total)
         warnings = (STEPS_LEFT_OUT, DIFFERENT_CONTRASTS)
     return dataclasses.replace(found, flows=flows, total=total, warnings=warnings)
+
+
+def _of_one_person(found: CanonicalFlows, placed: Placement) -> tuple[CanonicalFlows, tuple[str, ...]]:
+    """Leave the flows out after a rigid alignment, unless the brain has changed in shape; and say what was done.
+
+    The network has learned that two scans are two people, and moves one person's scans for differences in contrast or
+    in distortion too.
+    """
+    if placed.method != "rigid":
+        return found, (TRY_RIGID,)
+    warped = array_of(warp(_tensor(placed.moving), found.total)[0, 0])
+    if has_changed_shape(placed.fixed, placed.moving, warped):
+        return found, (CHANGED,)
+    nothing = torch.zeros_like(found.total)
+    warnings = tuple(warning for warning in found.warnings if warning != STEPS_LEFT_OUT)
+    return dataclasses.replace(found, flows=[nothing] * 3, total=nothing, warnings=warnings), (RIGID_ALONE,)
 
 
 def _contrast_doubts(placed: Placement) -> tuple[str, ...]:

@@ -9,12 +9,13 @@ from .errors import RegistrationError
 
 PresetName = Literal["fast", "accurate", "smooth"]
 AlignmentMethod = Literal["affine", "rigid", "centre", "none"]
+AlignmentChoice = Literal["auto", "affine", "rigid", "centre", "none"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 BrainChoice = Literal["auto", "given", "skip"]
 Extractor = Literal["ulae", "deepbet"]
 Contrast = Literal["auto", "same", "different"]
-ALIGNMENTS: tuple[AlignmentMethod, ...] = get_args(AlignmentMethod)
+ALIGNMENTS: tuple[AlignmentChoice, ...] = get_args(AlignmentChoice)
 DEVICES: tuple[Device, ...] = get_args(Device)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 BRAIN_CHOICES: tuple[BrainChoice, ...] = get_args(BrainChoice)
@@ -58,8 +59,9 @@ class RegistrationSettings:
         extractor: the method of brain extraction: "ulae", the network that comes with this package, or "deepbet",
             which has to be installed.
         alignment: how the linear part is found: "affine" or "rigid" search, "centre" (the centres of mass are made to
-            coincide), or "none", if the two images already share a frame. Of two scans that look like one person's, a
-            rigid alignment is the whole result.
+            coincide), or "none", if the two images already share a frame; "auto" is "rigid" for two scans that look
+            like one person's and "affine" for all others. Of one person's scans, a rigid alignment is the whole result,
+            unless the brain has changed in shape between them.
         contrast: whether the two scans have the "same" contrast, for which the network was trained, or a "different"
             one, which are then given the intensities of T1 and not refined; "auto" recognises it.
         device: where the network runs; "auto" takes CUDA if it is available, then MPS, then the CPU.
@@ -78,7 +80,7 @@ class RegistrationSettings:
     preset: PresetName = "accurate"
     brain: BrainChoice = "auto"
     extractor: Extractor = "ulae"
-    alignment: AlignmentMethod = "affine"
+    alignment: AlignmentChoice = "auto"
     contrast: Contrast = "auto"
     device: Device = "auto"
     precision: Precision = "auto"

@@ -214,29 +214,29 @@ def one_person(panel, pair, app):
     click(panel)
     run = finish(panel, app)
     assert run.state == "done", run.error + run.log
-    assert not panel.ui.rigidButton.isHidden()
-    assert panel.ui.rigidButton.enabled
+    assert not panel.ui.shapeButton.isHidden()
+    assert panel.ui.shapeButton.enabled
     return run
 
 
-def test_one_persons_scans_are_registered_rigidly_by_a_click_and_the_next_pair_is_not(panel, one_person, app):
-    qt.QSettings().setValue(panel.registerPanel._timeKey(), 77.0)
-    panel.ui.rigidButton.click()
-    assert not panel.ui.rigidButton.enabled  # while it runs
+def test_the_shape_of_one_persons_brain_is_registered_too_by_a_click_and_that_of_the_next_pair_is_not(
+    panel, one_person, app
+):
+    panel.ui.shapeButton.click()
+    assert not panel.ui.shapeButton.enabled  # while it runs
     second = finish(panel, app)
     assert second is not one_person
     assert second.state == "done", second.error + second.log
     assert second.transformNode is one_person.transformNode
-    assert panel.ui.rigidButton.isHidden()
-    assert panel.ui.alignmentComboBox.currentText == "affine"
-    assert "77 s" in panel.ui.costLabel.text  # that of a registration with the network
+    assert panel.ui.shapeButton.isHidden()
+    assert panel.ui.alignmentComboBox.currentText == "auto"
     click(panel)
     assert finish(panel, app).state == "done"
-    assert not panel.ui.rigidButton.isHidden()
+    assert not panel.ui.shapeButton.isHidden()
 
 
 @pytest.mark.parametrize("why", ["other volumes", "a deleted volume", "no licence", "no deepbet"])
-def test_no_rigid_registration_begins_that_the_large_button_would_not_begin(
+def test_no_registration_begins_below_the_verdict_that_the_large_button_would_not_begin(
     panel, one_person, pair, scene, monkeypatch, why
 ):
     ui = panel.ui
@@ -251,18 +251,18 @@ def test_no_rigid_registration_begins_that_the_large_button_would_not_begin(
 
         monkeypatch.setattr(dependencies, "missing", lambda extractor: ["deepbet"] if extractor == "deepbet" else [])
         ui.brainComboBox.setCurrentText("Find the brain by deepbet")
-    assert not ui.rigidButton.enabled
+    assert not ui.shapeButton.enabled
 
 
-def test_the_rigid_registration_is_offered_beside_the_result_it_is_for(panel, one_person):
+def test_a_registration_of_the_shape_is_offered_beside_the_rigid_result_it_is_for(panel, one_person):
     panel.ui.outputTransformSelector.setCurrentNode(None)
-    assert panel.ui.rigidButton.isHidden()
+    assert panel.ui.shapeButton.isHidden()
     panel.ui.outputTransformSelector.setCurrentNode(one_person.transformNode)
-    assert not panel.ui.rigidButton.isHidden()
+    assert not panel.ui.shapeButton.isHidden()
 
 
-def test_two_peoples_scans_are_offered_no_rigid_registration(done):
-    assert done.ui.rigidButton.isHidden()
+def test_nothing_more_is_offered_for_two_peoples_scans(done):
+    assert done.ui.shapeButton.isHidden()
 
 
 def test_the_jacobian_map_is_that_of_simpleitk_in_a_diverging_table(done):

@@ -54,6 +54,12 @@ def test_the_true_map_is_found(registration, simulated, points):
     assert error(registration.transform) < 0.85 * error(registration.alignment.fixed_to_moving)
 
 
+def test_a_subject_and_the_template_are_two_people_and_aligned_by_an_affine_map(registration):
+    assert registration.settings.alignment == "affine"
+    assert registration.quality.hints == ()
+    assert not registration.quality.rigid_alone
+
+
 def test_labels_overlap_far_better_than_after_the_alignment(registration, simulated):
     labels = sitk.ReadImage(str(simulated.moving_labels))
     aligned = resample(labels, registration.fixed, registration.alignment.fixed_to_moving, labels=True)

@@ -32,7 +32,7 @@ def test_fast_refines_nothing_and_smooth_leaves_no_fold():
     ("field", "value", "hint"),
     [
         ("preset", "best", "fast, accurate, smooth"),
-        ("alignment", "bspline", "affine, rigid, centre, none"),
+        ("alignment", "bspline", "auto, affine, rigid, centre, none"),
         ("device", "gpu", "auto, cpu, cuda, mps"),
         ("precision", "int8", "float32"),
         ("brain", "never", "auto, given, skip"),

@@ -153,7 +153,7 @@ def register(
         transform=transform,
         displacement_field=lambda: field,
         warped=resample(moving, fixed, transform),
-        quality_record=lambda: QUALITY | {"rigid_advised": one_person and settings.alignment != "rigid"},
+        quality_record=lambda: QUALITY | {"rigid_alone": one_person and settings.alignment != "affine"},
         alignment=SimpleNamespace(fixed_to_moving=_shift(fixed, moving)),
         steps=steps,
         report_content=lambda: None,

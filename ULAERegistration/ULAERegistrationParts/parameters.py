@@ -47,7 +47,7 @@ DEFAULTS = {
     "FlowIn3D": "false",
     "WholeHeads": "Find the brain",
     "Contrasts": "Recognise",
-    "Alignment": "affine",
+    "Alignment": "auto",
     "RefinementIterations": "-1",
     "Smoothness": "1.0",
     "Precision": "auto",

@@ -39,7 +39,6 @@ class RegisterPanel:
 
     def __init__(self, ui, logic, binding, done, extras):
         self.run = None
-        self._timed = True
         self._ui, self._logic, self._binding = ui, logic, binding
         self._done, self._extras = done, extras
         ui.registerButton.connect("clicked()", self.onButton)
@@ -82,8 +81,8 @@ class RegisterPanel:
         state = (_("Cancel"), _("End it now; the scene stays as it was."), True) if running else self._readiness()
         ui.registerButton.text, ui.registerButton.toolTip, ui.registerButton.enabled = state
         result = ui.outputTransformSelector.currentNode()
-        ui.rigidButton.setVisible(qualityOf(result).get("rigid_advised", False))
-        ui.rigidButton.enabled = not running and state[-1] and not self._missing() and self._isOfInputs(result)
+        ui.shapeButton.setVisible(qualityOf(result).get("rigid_alone", False))
+        ui.shapeButton.enabled = not running and state[-1] and not self._missing() and self._isOfInputs(result)
         ui.progressBar.setVisible(running)
         ui.outputVolumeSelector.enabled = ui.warpedCheckBox.checked
         ui.costLabel.text = self._costLine()
@@ -101,9 +100,9 @@ class RegisterPanel:
         finally:  # Slicer's error display lets the error go on, and a part may have been installed
             self.update()
 
-    def registerRigidly(self) -> None:
-        """Registers once with a rigid alignment; the choice under Advanced stays as it is."""
-        self._start(alignment="rigid")
+    def registerShape(self) -> None:
+        """Registers once with an affine alignment and the network; the choice under Advanced stays as it is."""
+        self._start(alignment="affine")
         self.update()
 
     def _install(self) -> None:
@@ -180,8 +179,6 @@ class RegisterPanel:
         if self.run is not None:
             self.run.cancel()  # of the last one, steps and report may still be made
         settings = {**self._binding.settings(), **changes}
-        # A rigid result of one person's scans has no network in it; its time says nothing about the preset.
-        self._timed = settings["alignment"] != "rigid"
         try:
             outputs = Outputs(
                 ui.outputTransformSelector.currentNode(),
@@ -219,8 +216,7 @@ class RegisterPanel:
         self._showLog(run)
         if run.state == "done":
             self._show(" ".join([_("Done in {seconds:.0f} s.").format(seconds=run.seconds), *run.notes]), 1.0)
-            if self._timed:
-                qt.QSettings().setValue(self._timeKey(), run.seconds)
+            qt.QSettings().setValue(self._timeKey(), run.seconds)
             self._done(run)
         elif run.state == "cancelled":
             self._show(_("Cancelled; the scene is as it was."), 0.0)

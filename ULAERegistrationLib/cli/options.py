@@ -78,7 +78,12 @@ def add_settings(command: argparse.ArgumentParser) -> None:
         default="auto",
         help="scans of different contrasts (T1 and FLAIR) are given the intensities of T1 first; default: auto",
     )
-    command.add_argument("--alignment", choices=ALIGNMENTS, default="affine", help="default: affine")
+    command.add_argument(
+        "--alignment",
+        choices=ALIGNMENTS,
+        default="auto",
+        help="default: auto, which is rigid for scans that look like one person's and affine for all others",
+    )
     command.add_argument("--no-affine", action="store_const", dest="alignment", const="none", help="--alignment none")
     add_network(command)
     command.add_argument("--iterations", type=int, metavar="N", help="most refinement steps; default: the preset's")

@@ -122,10 +122,7 @@ class SearchedBrain:
             The matrix, 4 x 4, from the fixed scan's world to this scan's world, and the correlation reached.
         """
         domain = fixed.domain if domain is None else domain
-        best = np.linalg.inv(self.to_world) @ start @ fixed.to_world
-        if freedom == "rigid":
-            left, _, right = np.linalg.svd(best[:3, :3])
-            best[:3, :3] = left @ right
+        best = self._between_frames(fixed, start, freedom)
         middle = CorrelationSearch(fixed.level(LEVELS[1]), self.level(LEVELS[1]), domain)
         best, _ = middle.maximise(best, freedom, 15)
         best, correlation = self._finely_matched(fixed, best, freedom, domain)
@@ -169,21 +166,29 @@ class SearchedBrain:
         The scans are compared by their self-similarity, which is the same in every contrast.
 
         Args:
-            fixed, start, freedom: as of `matched_to`; for "rigid", `start` has to be rigid.
+            fixed, start, freedom: as of `matched_to`.
 
         Returns:
-            The matrix, 4 x 4, from the fixed scan's world to this scan's world; `start` where hardly anything lies
-            there.
+            The matrix, 4 x 4, from the fixed scan's world to this scan's world; where hardly anything lies there,
+            `start`, or for "rigid" the nearest rigid map.
         """
-        best = np.linalg.inv(self.to_world) @ start @ fixed.to_world
+        best = self._between_frames(fixed, start, freedom)
         other = sitk.Resample(self._inside(), fixed.image, to_transform(best), sitk.sitkNearestNeighbor)
         domain = sitk.GetArrayFromImage(fixed._inside() & other) > 0
         brain = sitk.GetArrayViewFromImage(fixed.image) > DARK
         if np.count_nonzero(domain) < LEAST_INSIDE * np.count_nonzero(brain):
-            return start
+            return self.to_world @ best @ np.linalg.inv(fixed.to_world)
         search = SelfSimilaritySearch(fixed.level(LEVELS[-1]), self.level(LEVELS[-1]), domain)
         best, _ = search.maximise(best, freedom, 15)
         return self.to_world @ best @ np.linalg.inv(fixed.to_world)
+
+    def _between_frames(self, fixed: SearchedBrain, start: np.ndarray, freedom: str) -> np.ndarray:
+        """Return a map between two worlds as one between the scans' own frames; for "rigid", the nearest rigid one."""
+        found = np.linalg.inv(self.to_world) @ start @ fixed.to_world
+        if freedom == "rigid":
+            left, _, right = np.linalg.svd(found[:3, :3])
+            found[:3, :3] = left @ right
+        return found
 
     def _inside(self) -> sitk.Image:
         return sitk.BinaryErode(sitk.BinaryFillhole(self.image > DARK), [round(INSIDE / FINEST)] * 3)

@@ -227,7 +227,7 @@ def _weights(card: Card) -> Iterable[tuple[str, str]]:
 def _computed_with(provenance: Provenance) -> Iterable[tuple[str, str]]:
     threads = f", {provenance.threads} threads" if provenance.device == "cpu" else ""
     where = f"{provenance.device} in {provenance.precision}{threads}"
-    yield "network computed on", where if provenance.device != "none" else "not needed"
+    yield "network computed on", where
     yield from provenance.versions.items()
     yield "machine", provenance.machine
 
