@@ -5,9 +5,9 @@ RUN := $(VENV)/bin/python
 TORCH := torch==2.13.0
 # Errors alone: setuptools warns at length that an installation is editable.
 INSTALL := $(RUN) -m pip install --quiet --quiet
-# A process for each core, each with one thread, a test file at a time in the order of the conftest.py: two thirds of the
-# time of one after the other.
-PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# A process for each core, each with one thread of torch and of ITK, a test file at a time in the order of the
+# conftest.py: two thirds of the time of one after the other.
+PYTEST := OMP_NUM_THREADS=1 ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-quick types layers lint clean
 
