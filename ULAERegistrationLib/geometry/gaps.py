@@ -22,7 +22,8 @@ def gaps(first: np.ndarray, second: np.ndarray, voxel_mm: float) -> np.ndarray:
     Returns:
         bool on the same grid; false everywhere for two whole brains, and where hardly anything would be left.
     """
-    cores = _cores(_lacking(first, second), voxel_mm) | _cores(_lacking(second, first), voxel_mm)
+    one, two = _filled(first), _filled(second)
+    cores = _cores(one & ~two, voxel_mm) | _cores(two & ~one, voxel_mm)
     if not cores.any():
         return cores
     found = _within((SMALLEST_MM + MARGIN_MM) / voxel_mm, cores)
@@ -44,15 +45,13 @@ def missing_parts(brain: np.ndarray, other: np.ndarray, voxel_mm: float) -> np.n
     Returns:
         bool on the same grid.
     """
-    lacking = _lacking(brain, other)
+    lacking = _filled(brain) & ~_filled(other)
     cores = _cores(lacking, voxel_mm)
     return _within(SMALLEST_MM / voxel_mm, cores) & (sitk.GetArrayViewFromImage(lacking) > 0)
 
 
-def _lacking(brain: np.ndarray, other: np.ndarray) -> sitk.Image:
-    """Return what `other` lacks of `brain`, both with their holes filled."""
-    one, two = (sitk.BinaryFillhole(sitk.GetImageFromArray(shown.astype(np.uint8))) for shown in (brain, other))
-    return one & ~two
+def _filled(brain: np.ndarray) -> sitk.Image:
+    return sitk.BinaryFillhole(sitk.GetImageFromArray(brain.astype(np.uint8)))
 
 
 def _cores(lacking: sitk.Image, voxel_mm: float) -> np.ndarray:
