@@ -5,11 +5,11 @@
 `ms01` comes with the transforms between its six scans (two visits of three contrasts). The scans of each person in
 `cross` lie in one frame; the moving one is turned and shifted by its header first, so that the answer is known and is
 not the identity. Of `chris` and `nichart` the headers alone say how the scans lie to each other, as the scanner saw
-them; who moved between two scans is not known. Two brains of `brains` are registered to smooth warps of themselves, as
-of a brain that changed in shape; the names of these pairs state how far the warp moves the brain on average, beyond an
-affine map. The error is the distance in mm, mean and 95th percentile over points of the fixed brain, of the alignment
-alone and of the whole registration. "Closeness left" is that of the two scans after the flows, as a fraction of that
-before them (see `has_changed_shape`); `--alignment affine` keeps the flows of every pair.
+them; who moved between two scans is not known. Three of the pairs are registered once more with the fixed scan warped
+smoothly, as if the brain had changed in shape since. The error is the distance in mm, mean and 95th percentile over
+points of the fixed brain, of the alignment alone and of the whole registration. "Closeness left" is that of the two
+scans after the flows, as a fraction of that before them (see `has_changed_shape`); `--alignment affine` keeps the flows
+of every pair.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ from ULAERegistrationLib.tensors import array_of, tensor_of
 POINTS = 3000
 TURN = (0.15, -0.1, 0.2)  # radians about L, P, S
 SHIFT = (12.0, -8.0, 15.0)  # mm
-WARPS = (1.25, 2.5, 5.0, 7.0)  # mm, standard deviation of the coefficients of the smooth warps
+WARPS = (2.5, 5.0)  # mm, standard deviation of the coefficients of the smooth warps
+CHANGED = ("ms01 1 t1w <- 2 t1w", "cross ms07 t1 <- t1ce", "cross ms07 t1 <- t2")
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,15 @@ def cases(data: Path) -> Iterator[Case]:
     for person in ("subj01", "subj05"):
         fixed, moving = (sitk.ReadImage(str(heads / "nichart" / f"{person}_{c}.nii.gz")) for c in ("t1", "flair"))
         yield Case(f"nichart {person} t1 <- flair", fixed, moving, sitk.AffineTransform(3))
-    for person in ("nirep-na16", "oasis-1113"):
-        moving = sitk.ReadImage(str(data / "brains" / f"{person}_t1.nii.gz"))
-        for spread in WARPS:
-            shape = smooth_warp(moving, spread)
-            name = f"{person} warped by {beyond_affine(shape, moving):.1f} mm"
-            yield Case(name, resample(moving, moving, shape), moving, shape)
+
+
+def changed_in_shape(case: Case) -> Iterator[Case]:
+    """The same scans, the fixed one warped as if the brain had changed in shape since."""
+    for spread in WARPS:
+        shape = smooth_warp(case.fixed, spread)
+        warped = resample(case.fixed, case.fixed, shape)
+        name = f"{case.name}, changed ({spread})"
+        yield Case(name, warped, case.moving, sitk.CompositeTransform([case.truth, shape]))
 
 
 def ms01_to_common(folder: Path, visit: int, contrast: str) -> np.ndarray:
@@ -93,14 +97,6 @@ def smooth_warp(image: sitk.Image, spread: float) -> sitk.Transform:
     field = sitk.BSplineTransformInitializer(image, mesh, order=3)
     field.SetParameters(np.random.default_rng(3).normal(0, spread, len(field.GetParameters())).tolist())
     return field
-
-
-def beyond_affine(field: sitk.Transform, brain: sitk.Image) -> float:
-    """How far a transform moves a brain on average, mm, once the best affine map is taken off."""
-    points = points_of(brain_mask(brain))
-    moved = np.array([field.TransformPoint(point) for point in points.tolist()]) - points
-    terms = np.column_stack([points, np.ones(len(points))])
-    return float(np.linalg.norm(moved - terms @ np.linalg.lstsq(terms, moved, rcond=None)[0], axis=1).mean())
 
 
 def points_of(brain: sitk.Image) -> np.ndarray:
@@ -134,7 +130,9 @@ def main() -> None:
     options = parser.parse_args()
     print("| fixed <- moving | taken as | alignment: mean, 95 % | registered: mean, 95 % | closeness left | verdict |")
     print("|" + "---|" * 6)
-    for case in cases(options.data):
+    unchanged = list(cases(options.data))
+    changed = [other for case in unchanged if case.name in CHANGED for other in changed_in_shape(case)]
+    for case in unchanged + changed:
         if options.only not in case.name:
             continue
         found = register(case.fixed, case.moving, preset=options.preset, alignment=options.alignment)
