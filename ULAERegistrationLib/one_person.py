@@ -15,14 +15,17 @@ ONE_PERSON = 0.75
 # The flows bring scans of one person whose brain has not changed to .78 and more of their distance before, whatever
 # their contrasts; the same scans, one of them warped smoothly by 2.2 to 2.6 mm, to .37 to .46.
 SHAPE_CHANGED = 0.6
+# Two copies of one scan, half a voxel apart along each axis, have .05 to .08, and scans of different days .2 and more.
+ONE_SCAN = 0.1
 
 RIGID_ALONE = (
     "The two scans look like one person's, and the network finds no change of shape between them, so a rigid alignment "
-    "alone is the result; for small or local changes register them with an affine alignment (alignment affine)."
+    "alone is the result; an affine alignment (alignment affine) registers small and local changes too, and moves what "
+    "has not changed by a millimetre."
 )
 CHANGED = (
-    "The two scans look like one person's, whose brain has changed in shape between them: the network's steps, after a "
-    "rigid alignment, bring them far closer."
+    "The two scans look like one person's, whose brain has changed in shape between them: flows after a rigid "
+    "alignment bring them far closer."
 )
 TRY_RIGID = (
     "The two scans look like one person's; where the brain has not changed in shape between them, a rigid alignment "
@@ -57,7 +60,8 @@ def has_changed_shape(fixed: np.ndarray, moving: np.ndarray, warped: np.ndarray)
         fixed, moving: the rigidly aligned scans, in the form of `closeness`.
         warped: the moving scan, warped by the flows, in the same form.
     """
-    return closeness(fixed, warped) < SHAPE_CHANGED * closeness(fixed, moving)
+    before = closeness(fixed, moving)
+    return before > ONE_SCAN and closeness(fixed, warped) < SHAPE_CHANGED * before
 
 
 def look_like_one_person(fixed: np.ndarray, moving: np.ndarray) -> bool:

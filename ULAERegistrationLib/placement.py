@@ -19,7 +19,7 @@ from .geometry.contrast import as_t1, have_same_contrast, scan_as_t1, shows_tiss
 from .geometry.shading import without_strong_shading
 from .one_person import look_like_one_person
 from .progress import Progress
-from .settings import AlignmentMethod, Contrast, RegistrationSettings
+from .settings import Contrast, RegistrationSettings
 
 Scans = tuple[sitk.Image, sitk.Image]
 Masks = tuple[sitk.Image | None, sitk.Image | None]
@@ -31,7 +31,6 @@ class Placement:
 
     Attributes:
         alignment: the linear maps.
-        method: how the map from fixed to moving was found.
         contrast: "same" or "different": whether the scans have one contrast.
         one_person: whether they look like one person's.
         fixed, moving: the scans, without strong shading, float32 [L, P, S] in [0, 1], 0 outside the brain.
@@ -39,7 +38,6 @@ class Placement:
     """
 
     alignment: Alignment
-    method: AlignmentMethod
     contrast: Contrast
     one_person: bool
     fixed: np.ndarray
@@ -93,7 +91,7 @@ def place(
         # Masks of one brain differ by how they were made, which the network would take for a difference in shape.
         both = (canonical[0] > 0) & (canonical[1] > 0)
         seen = (seen[0] * both, seen[1] * both)
-    return Placement(alignment, method, contrast, one_person, *canonical, *seen)
+    return Placement(alignment, contrast, one_person, *canonical, *seen)
 
 
 def _sampled(scans: Scans, masks: Masks, alignment: Alignment) -> tuple[np.ndarray, np.ndarray]:

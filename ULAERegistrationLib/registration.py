@@ -95,7 +95,7 @@ def register(
     clock.begin(ALIGNMENT)
     masks = (fixed_brain.shown, moving_brain.shown)
     placed = place((fixed, moving), masks, settings, initial_transform, clock.within)
-    settings = dataclasses.replace(settings, contrast=placed.contrast, alignment=placed.method)
+    settings = dataclasses.replace(settings, contrast=placed.contrast)
 
     found = canonical_flows(
         fixed=_tensor(placed.fixed_seen),
@@ -288,13 +288,13 @@ def _of_one_person(found: CanonicalFlows, placed: Placement) -> tuple[CanonicalF
     The network has learned that two scans are two people, and moves one person's scans for differences in contrast or
     in distortion too.
     """
-    if placed.method != "rigid":
+    if placed.alignment.method != "rigid":
         return found, (TRY_RIGID,)
+    warnings = tuple(warning for warning in found.warnings if warning != STEPS_LEFT_OUT)
     warped = array_of(warp(_tensor(placed.moving), found.total)[0, 0])
     if has_changed_shape(placed.fixed, placed.moving, warped):
-        return found, (CHANGED,)
+        return dataclasses.replace(found, warnings=warnings), (CHANGED,)
     nothing = torch.zeros_like(found.total)
-    warnings = tuple(warning for warning in found.warnings if warning != STEPS_LEFT_OUT)
     return dataclasses.replace(found, flows=[nothing] * 3, total=nothing, warnings=warnings), (RIGID_ALONE,)
 
 

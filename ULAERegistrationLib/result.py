@@ -105,8 +105,8 @@ class Registration:
         alignment: the affine maps of both images into the canonical frame.
         steps: the three accumulative steps.
         flow: their composition (equation 2), float32 `[3, L, P, S]`, voxels of the canonical grid.
-        fixed_canonical, moving_canonical: what the network saw, float32 `[L, P, S]` in [0, 1]; the moving image after
-            the alignment alone.
+        fixed_canonical, moving_canonical: both images on the canonical grid, float32 `[L, P, S]` in [0, 1]; the moving
+            image after the alignment alone. The network saw these, where they are no other contrasts.
         brain: the fixed image's brain on the canonical grid, with the rim that two found brains are shown with, bool
             `[L, P, S]`.
         transform: fixed world to moving world (LPS mm): an affine transform into the canonical frame, the displacement

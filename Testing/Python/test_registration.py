@@ -55,7 +55,7 @@ def test_the_true_map_is_found(registration, simulated, points):
 
 
 def test_a_subject_and_the_template_are_two_people_and_aligned_by_an_affine_map(registration):
-    assert registration.settings.alignment == "affine"
+    assert registration.alignment.method == "affine"
     assert registration.quality.hints == ()
     assert not registration.quality.rigid_alone
 

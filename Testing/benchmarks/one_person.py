@@ -141,7 +141,7 @@ def main() -> None:
         cells = " | ".join(
             errors(transform, case.truth, points) for transform in (found.alignment.fixed_to_moving, found.transform)
         )
-        taken = f"{found.settings.contrast}, {found.settings.alignment}{' alone' * found.quality.rigid_alone}"
+        taken = f"{found.settings.contrast}, {found.alignment.method}{' alone' * found.quality.rigid_alone}"
         print(f"| {case.name} | {taken} | {cells} | {left(found):.2f} | {found.quality.verdict} |", flush=True)
 
 

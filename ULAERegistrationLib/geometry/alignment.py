@@ -31,11 +31,13 @@ class Alignment:
         fixed_to_canonical: A_f, from fixed world points to canonical world points (LPS mm).
         moving_to_canonical: A_m, from moving world points to canonical world points (LPS mm).
         warnings: what the user should know about the two scans, one sentence each.
+        method: how the map from fixed to moving was found.
     """
 
     fixed_to_canonical: sitk.AffineTransform
     moving_to_canonical: sitk.AffineTransform
     warnings: tuple[str, ...] = ()
+    method: AlignmentMethod = "affine"
 
     @property
     def fixed_to_moving(self) -> sitk.AffineTransform:
@@ -112,7 +114,7 @@ def align(
     ]
     progress(1.0, "Aligned")
     moving_to_canonical = fixed_to_canonical @ np.linalg.inv(fixed_to_moving)
-    return Alignment(to_transform(fixed_to_canonical), to_transform(moving_to_canonical), tuple(warnings))
+    return Alignment(to_transform(fixed_to_canonical), to_transform(moving_to_canonical), tuple(warnings), method)
 
 
 def align_inside(
@@ -135,12 +137,12 @@ def align_inside(
         fixed_mask, moving_mask: as for `align`.
 
     Returns:
-        The alignment with another map of the moving image.
+        The alignment with another map of the moving image, and the method.
     """
     brains = for_both(SearchedBrain.of, (fixed, fixed_mask), (moving, moving_mask))
     found = brains[1].matched_inside(brains[0], to_matrix(alignment.fixed_to_moving), method)
     moving_to_canonical = to_matrix(alignment.fixed_to_canonical) @ np.linalg.inv(found)
-    return replace(alignment, moving_to_canonical=to_transform(moving_to_canonical))
+    return replace(alignment, moving_to_canonical=to_transform(moving_to_canonical), method=method)
 
 
 def _on_canonical_grid(image: sitk.Image) -> bool:

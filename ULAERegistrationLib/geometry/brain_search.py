@@ -169,15 +169,15 @@ class SearchedBrain:
             fixed, start, freedom: as of `matched_to`.
 
         Returns:
-            The matrix, 4 x 4, from the fixed scan's world to this scan's world; where hardly anything lies there,
-            `start`, or for "rigid" the nearest rigid map.
+            The matrix, 4 x 4, from the fixed scan's world to this scan's world; where hardly anything lies there, that
+            of `matched_to`.
         """
         best = self._between_frames(fixed, start, freedom)
         other = sitk.Resample(self._inside(), fixed.image, to_transform(best), sitk.sitkNearestNeighbor)
         domain = sitk.GetArrayFromImage(fixed._inside() & other) > 0
         brain = sitk.GetArrayViewFromImage(fixed.image) > DARK
         if np.count_nonzero(domain) < LEAST_INSIDE * np.count_nonzero(brain):
-            return self.to_world @ best @ np.linalg.inv(fixed.to_world)
+            return self.matched_to(fixed, start, freedom, None)[0]
         search = SelfSimilaritySearch(fixed.level(LEVELS[-1]), self.level(LEVELS[-1]), domain)
         best, _ = search.maximise(best, freedom, 15)
         return self.to_world @ best @ np.linalg.inv(fixed.to_world)

@@ -21,7 +21,8 @@ class CanonicalView:
     """The data of the figures, computed only in the slices that they show.
 
     Attributes:
-        fixed, moving: what the network saw, float32 `[L, P, S]` in [0, 1]; moving after the alignment alone.
+        fixed, moving: the images on the canonical grid, float32 `[L, P, S]` in [0, 1]; moving after the alignment
+            alone.
         brain: the fixed image's brain, bool `[L, P, S]`.
         steps: the flow of each step, float32 `[3, L, P, S]`, voxels.
         totals: the composition of each step with those before it (equation 2), in the same form; the last one is the
