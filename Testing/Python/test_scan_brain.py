@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from ULAERegistrationLib import scan_brain
 from ULAERegistrationLib.scan_brain import RIM_MM, _with_rim, find_both_brains
 from ULAERegistrationLib.settings import RegistrationSettings
 from ULAERegistrationLib.simulation import paint_head, simulate
@@ -16,6 +17,20 @@ def share_within(mask: sitk.Image, other: sitk.Image) -> float:
     return float((inside & there).sum() / inside.sum())
 
 
+@pytest.fixture
+def extracted_once(monkeypatch) -> None:
+    """Every brain is extracted once, however often it is asked for."""
+    extract, found = scan_brain.extract_brain_with, {}
+
+    def once(extractor: str, image: sitk.Image) -> sitk.Image:
+        if id(image) not in found:
+            found[id(image)] = extract(extractor, image)
+        return found[id(image)]
+
+    monkeypatch.setattr(scan_brain, "extract_brain_with", once)
+
+
+@pytest.mark.usefixtures("extracted_once")
 def test_a_rim_is_shown_around_two_brains_that_were_both_found_and_around_no_other():
     pair = simulate()
     head, settings = paint_head(pair), RegistrationSettings()
