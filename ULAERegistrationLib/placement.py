@@ -33,6 +33,7 @@ class Placement:
         alignment: the linear maps.
         contrast: "same" or "different": whether the scans have one contrast.
         one_person: whether they look like one person's.
+        both_t1: whether both show tissue as T1 does.
         fixed, moving: the scans, without strong shading, float32 [L, P, S] in [0, 1], 0 outside the brain.
         fixed_seen, moving_seen: what the network is shown of them, in the same form.
     """
@@ -40,6 +41,7 @@ class Placement:
     alignment: Alignment
     contrast: Contrast
     one_person: bool
+    both_t1: bool
     fixed: np.ndarray
     moving: np.ndarray
     fixed_seen: np.ndarray
@@ -85,13 +87,13 @@ def place(
         alignment = align_inside(*scans, alignment, method, *masks)
         canonical = _sampled(scans, masks, alignment)
     # The network knows T1, and other contrasts as they look with its intensities; two T2 or FLAIR scans get them too.
-    unlike_t1 = contrast == "different" or not all(shows_tissue_as_t1(image) for image in canonical)
-    seen = (as_t1(canonical[0]), as_t1(canonical[1])) if unlike_t1 else canonical
+    both_t1 = contrast == "same" and all(shows_tissue_as_t1(image) for image in canonical)
+    seen = canonical if both_t1 else (as_t1(canonical[0]), as_t1(canonical[1]))
     if one_person:
         # Masks of one brain differ by how they were made, which the network would take for a difference in shape.
         both = (canonical[0] > 0) & (canonical[1] > 0)
         seen = (seen[0] * both, seen[1] * both)
-    return Placement(alignment, contrast, one_person, *canonical, *seen)
+    return Placement(alignment, contrast, one_person, both_t1, *canonical, *seen)
 
 
 def _sampled(scans: Scans, masks: Masks, alignment: Alignment) -> tuple[np.ndarray, np.ndarray]:

@@ -85,8 +85,8 @@ class Quality:
         seconds: duration of each stage by name, in order.
         warnings: what earlier stages report to the user, one sentence each.
         hints: what the user should know besides, which speaks neither for nor against the result.
-        rigid_alone: whether a rigid alignment is the whole result, as the two scans look like one person's and the
-            network finds no change of shape.
+        rigid_alone: whether a rigid alignment is the whole result, as the two scans look like one person's and do
+            not show that the brain has changed in shape.
     """
 
     ncc_before: float

@@ -286,13 +286,13 @@ def _of_one_person(found: CanonicalFlows, placed: Placement) -> tuple[CanonicalF
     """Leave the flows out after a rigid alignment, unless the brain has changed in shape; and say what was done.
 
     The network has learned that two scans are two people, and moves one person's scans for differences in contrast or
-    in distortion too.
+    in distortion too. So only T1 scans, which it knows best, can show that a brain has changed.
     """
     if placed.alignment.method != "rigid":
         return found, (TRY_RIGID,)
     warnings = tuple(warning for warning in found.warnings if warning != STEPS_LEFT_OUT)
     warped = array_of(warp(_tensor(placed.moving), found.total)[0, 0])
-    if has_changed_shape(placed.fixed, placed.moving, warped):
+    if placed.both_t1 and has_changed_shape(placed.fixed, placed.moving, warped):
         return dataclasses.replace(found, warnings=warnings), (CHANGED,)
     nothing = torch.zeros_like(found.total)
     return dataclasses.replace(found, flows=[nothing] * 3, total=nothing, warnings=warnings), (RIGID_ALONE,)

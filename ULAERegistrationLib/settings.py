@@ -61,7 +61,7 @@ class RegistrationSettings:
         alignment: how the linear part is found: "affine" or "rigid" search, "centre" (the centres of mass are made to
             coincide), or "none", if the two images already share a frame; "auto" is "rigid" for two scans that look
             like one person's and "affine" for all others. Of one person's scans, a rigid alignment is the whole result,
-            unless the brain has changed in shape between them.
+            unless two T1 scans show that the brain has changed in shape.
         contrast: whether the two scans have the "same" contrast, for which the network was trained, or a "different"
             one, which are then given the intensities of T1 and not refined; "auto" recognises it.
         device: where the network runs; "auto" takes CUDA if it is available, then MPS, then the CPU.
