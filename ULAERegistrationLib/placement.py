@@ -33,7 +33,7 @@ class Placement:
         alignment: the linear maps.
         contrast: "same" or "different": whether the scans have one contrast.
         one_person: whether they look like one person's.
-        both_t1: whether both show tissue as T1 does.
+        both_t1: whether both have one contrast and show tissue as T1 does.
         fixed, moving: the scans, without strong shading, float32 [L, P, S] in [0, 1], 0 outside the brain.
         fixed_seen, moving_seen: what the network is shown of them, in the same form.
     """
