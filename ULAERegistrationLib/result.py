@@ -222,6 +222,7 @@ class Registration:
             measured = self.with_inverse_measured()
             return_freed_memory()  # of the inverse, in pieces that the fields of the steps do not fit into
             aligned, warped = self.aligned, [step.warped for step in self.steps]
+        return_freed_memory()  # of the pictures, which the writing of files does not fit into
         save_folder(
             folder,
             transform=self.transform,
