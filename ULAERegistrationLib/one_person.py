@@ -23,6 +23,10 @@ RIGID_ALONE = (
     "alone is the result; an affine alignment (alignment affine) registers small and local changes too, and moves what "
     "has not changed by a millimetre."
 )
+NO_CHANGE_SHOWN = (
+    "The two scans are not both T1 scans, which alone can show whether a brain has changed in shape; look at the "
+    "result before you use it."
+)
 CHANGED = (
     "The two scans look like one person's, whose brain has changed in shape between them: flows after a rigid "
     "alignment bring them far closer."

@@ -47,6 +47,14 @@ class Placement:
     fixed_seen: np.ndarray
     moving_seen: np.ndarray
 
+    @property
+    def is_result(self) -> bool:
+        """Whether the linear maps are the whole result: rigid ones of one person's scans that are not both T1.
+
+        Only T1 scans, which the network knows best, can show that a brain has changed in shape.
+        """
+        return self.one_person and self.alignment.method == "rigid" and not self.both_t1
+
 
 def place(
     scans: Scans,

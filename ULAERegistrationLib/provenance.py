@@ -22,8 +22,8 @@ class Provenance:
 
     Attributes:
         settings: as used, every field by name.
-        device: where the network's convolutions ran: "cpu", "cuda", "mps".
-        precision: number type of the convolutions: "float32", "bfloat16", "float16".
+        device: where the network's convolutions ran: "cpu", "cuda", "mps"; empty where it was not needed.
+        precision: number type of the convolutions: "float32", "bfloat16", "float16"; empty as well.
         threads: number of torch's threads on the CPU.
         weights: name of the weights file, without its ending.
         weights_sha256: SHA-256 of that file as its card states it; empty where the card does not.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from .flows.similarity import LocalNCC
 from .flows.warp import compose_all, downsample_image, upsample_flow, warp
 from .geometry.canonical import mask_on_canonical, template_brain
 from .geometry.contrast import shows_tissue_as_t1
+from .geometry.frame import CANONICAL_SIZE
 from .geometry.gaps import gaps
 from .geometry.likeness import Likeness, likeness, mean_voxel_mm
 from .geometry.resampling import resample
@@ -30,7 +30,7 @@ from .network.devices import with_fallback
 from .network.predict import predict_flows
 from .network.ulaenet import ULAENet
 from .network.weights import Card, load_network
-from .one_person import CHANGED, RIGID_ALONE, TRY_RIGID, has_changed_shape
+from .one_person import CHANGED, NO_CHANGE_SHOWN, RIGID_ALONE, TRY_RIGID, has_changed_shape
 from .placement import Placement, place
 from .progress import ALIGNMENT, BRAIN, FIELD, NETWORK, QUALITY, REFINEMENT, Progress, StageClock, silent
 from .provenance import provenance_of
@@ -80,7 +80,7 @@ def register(
     >>> registration = register("fixed.nii.gz", "moving.nii.gz", preset="fast")  # doctest: +SKIP
     >>> registration.save("result")  # doctest: +SKIP
     """
-    settings = dataclasses.replace(settings or RegistrationSettings(), **overrides)
+    settings = replace(settings or RegistrationSettings(), **overrides)
     fixed, moving = for_both(read_volume, (fixed, "fixed"), (moving, "moving"))
     fixed_mask = None if fixed_mask is None else read_mask(fixed_mask, fixed, "fixed")
     moving_mask = None if moving_mask is None else read_mask(moving_mask, moving, "moving")
@@ -95,21 +95,25 @@ def register(
     clock.begin(ALIGNMENT)
     masks = (fixed_brain.shown, moving_brain.shown)
     placed = place((fixed, moving), masks, settings, initial_transform, clock.within)
-    settings = dataclasses.replace(settings, contrast=placed.contrast)
+    settings = replace(settings, contrast=placed.contrast)
 
-    found = canonical_flows(
-        fixed=_tensor(placed.fixed_seen),
-        moving=_tensor(placed.moving_seen),
-        network=network,
-        card=card,
-        settings=settings,
-        clock=clock,
-    )
-    if settings.contrast == "different":
-        found = _across_contrasts(found, settings, fixed=_tensor(placed.fixed), moving=_tensor(placed.moving))
-    hints: tuple[str, ...] = ()
-    if placed.one_person:
-        found, hints = _of_one_person(found, placed)
+    if placed.is_result:
+        found = _without_flows((NO_CHANGE_SHOWN,), (RIGID_ALONE,))
+    else:
+        found = canonical_flows(
+            fixed=_tensor(placed.fixed_seen),
+            moving=_tensor(placed.moving_seen),
+            network=network,
+            card=card,
+            settings=settings,
+            clock=clock,
+        )
+        if settings.contrast == "different":
+            found = _across_contrasts(found, settings, fixed=_tensor(placed.fixed), moving=_tensor(placed.moving))
+        elif not placed.both_t1:
+            found = replace(found, warnings=found.warnings + _contrast_doubts(placed))
+        if placed.one_person:
+            found = _of_one_person(found, placed)
 
     clock.begin(FIELD)
     alignment, brain = placed.alignment, placed.fixed > 0
@@ -117,8 +121,6 @@ def register(
     doubts = fixed_brain.doubts + moving_brain.doubts
     doubts += cut_doubts(fixed_brain, alignment.fixed_to_canonical, "fixed")
     doubts += cut_doubts(moving_brain, alignment.moving_to_canonical, "moving")
-    if settings.contrast == "same":
-        doubts += _contrast_doubts(placed)
     warnings = doubts + alignment.warnings + found.warnings
     provenance = provenance_of(settings, card, found.device, found.precision)
     transform = total_transform(total, alignment)
@@ -132,11 +134,13 @@ def register(
         (placed.moving, moving_brain, alignment.moving_to_canonical),
     )
     seen = (placed.fixed_seen, placed.moving_seen)
-    quality = measure(*seen, total, brain, alignment, clock.seconds, warnings, likenesses, hints, template_brain())
+    quality = measure(
+        *seen, total, brain, alignment, clock.seconds, warnings, likenesses, found.hints, template_brain()
+    )
     steps = tuple(Step(flows[:count], alignment, fixed, moving) for count in range(1, len(flows)))
     last = Step(flows, alignment, fixed, moving, total, warped)
     clock.end()
-    quality = dataclasses.replace(quality, seconds=clock.seconds, rigid_alone=RIGID_ALONE in hints)
+    quality = replace(quality, seconds=clock.seconds, rigid_alone=RIGID_ALONE in found.hints)
     return Registration(
         fixed=fixed,
         moving=moving,
@@ -166,7 +170,8 @@ class CanonicalFlows:
         flows: phi1, phi2, phi3 of equation 2, float32 `[1, 3, L, P, S]` in voxels of the canonical grid, on the CPU.
         total: their composition, in the same form.
         warnings: what the user should know, one sentence each.
-        device, precision: where and in which type the network's convolutions ran.
+        device, precision: where and in which type the network's convolutions ran; empty where it was not needed.
+        hints: as `Quality` has them.
     """
 
     flows: list[Tensor]
@@ -174,6 +179,7 @@ class CanonicalFlows:
     warnings: tuple[str, ...]
     device: str
     precision: str
+    hints: tuple[str, ...] = ()
 
 
 def canonical_flows(
@@ -279,23 +285,30 @@ def _across_contrasts(
     if self_similarity_distance(fixed, warp(moving, total)) > self_similarity_distance(fixed, moving):
         flows, total = [torch.zeros_like(flow) for flow in flows], torch.zeros_like(total)
         warnings = (STEPS_LEFT_OUT, DIFFERENT_CONTRASTS)
-    return dataclasses.replace(found, flows=flows, total=total, warnings=warnings)
+    return replace(found, flows=flows, total=total, warnings=warnings)
 
 
-def _of_one_person(found: CanonicalFlows, placed: Placement) -> tuple[CanonicalFlows, tuple[str, ...]]:
+def _of_one_person(found: CanonicalFlows, placed: Placement) -> CanonicalFlows:
     """Leave the flows out after a rigid alignment, unless the brain has changed in shape; and say what was done.
 
-    The network has learned that two scans are two people, and moves one person's scans for differences in contrast or
-    in distortion too. So only T1 scans, which it knows best, can show that a brain has changed.
+    The network has learned that two scans are two people, and moves one person's scans for differences in distortion
+    too.
     """
     if placed.alignment.method != "rigid":
-        return found, (TRY_RIGID,)
+        return replace(found, hints=(TRY_RIGID,))
     warnings = tuple(warning for warning in found.warnings if warning != STEPS_LEFT_OUT)
     warped = array_of(warp(_tensor(placed.moving), found.total)[0, 0])
-    if placed.both_t1 and has_changed_shape(placed.fixed, placed.moving, warped):
-        return dataclasses.replace(found, warnings=warnings), (CHANGED,)
-    nothing = torch.zeros_like(found.total)
-    return dataclasses.replace(found, flows=[nothing] * 3, total=nothing, warnings=warnings), (RIGID_ALONE,)
+    if has_changed_shape(placed.fixed, placed.moving, warped):
+        return replace(found, warnings=warnings, hints=(CHANGED,))
+    return _without_flows(warnings, (RIGID_ALONE,), found.device, found.precision)
+
+
+def _without_flows(
+    warnings: tuple[str, ...], hints: tuple[str, ...], device: str = "", precision: str = ""
+) -> CanonicalFlows:
+    """Return flows of zeros, where the linear maps are the whole result."""
+    nothing = torch.zeros(1, 3, *CANONICAL_SIZE)
+    return CanonicalFlows([nothing] * 3, nothing, warnings, device, precision, hints)
 
 
 def _contrast_doubts(placed: Placement) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from ULAERegistrationLib.geometry.alignment import Alignment, align, align_insid
 from ULAERegistrationLib.geometry.canonical import sample_on_canonical, template
 from ULAERegistrationLib.one_person import (
     CHANGED,
+    NO_CHANGE_SHOWN,
     ONE_PERSON,
     RIGID_ALONE,
     TRY_RIGID,
@@ -112,21 +113,26 @@ def test_flows_are_kept_after_a_rigid_map_only_where_the_brain_has_changed_in_sh
     flow = waves(brain.shape, 3.0)
     changed = array_of(warp(tensor_of(brain)[None, None], flow)[0, 0])
     found = CanonicalFlows([flow, flow * 0, flow * 0], flow, (STEPS_LEFT_OUT,), "cpu", "float32")
-    kept, hints = _of_one_person(found, placed(changed, brain, "rigid"))
-    assert hints == (CHANGED,)
+    kept = _of_one_person(found, placed(changed, brain, "rigid"))
+    assert kept.hints == (CHANGED,)
     assert torch.equal(kept.total, flow)
     assert kept.warnings == ()
 
-    # The network's flows bring scans of other contrasts closer even where nothing has changed.
-    for pair in (placed(as_t2(brain), brain, "rigid"), placed(changed, brain, "rigid", both_t1=False)):
-        left, hints = _of_one_person(found, pair)
-        assert hints == (RIGID_ALONE,)
-        assert not any(one.any() for one in (*left.flows, left.total))
-        assert left.warnings == ()
+    left = _of_one_person(found, placed(as_t2(brain), brain, "rigid"))
+    assert left.hints == (RIGID_ALONE,)
+    assert not any(one.any() for one in (*left.flows, left.total))
+    assert left.warnings == ()
 
-    asked_for, hints = _of_one_person(found, placed(as_t2(brain), brain, "affine"))
-    assert hints == (TRY_RIGID,)
+    asked_for = _of_one_person(found, placed(as_t2(brain), brain, "affine"))
+    assert asked_for.hints == (TRY_RIGID,)
     assert torch.equal(asked_for.total, flow)
+
+
+def test_only_t1_scans_can_show_that_a_brain_has_changed(brains) -> None:
+    """The network's flows bring scans of other contrasts closer even where nothing has changed."""
+    assert placed(brains[0], brains[0], "rigid", both_t1=False).is_result
+    assert not placed(brains[0], brains[0], "rigid").is_result
+    assert not placed(brains[0], brains[0], "affine", both_t1=False).is_result
 
 
 def test_two_copies_of_a_scan_half_a_voxel_apart_have_not_changed_in_shape(brains) -> None:
@@ -181,19 +187,22 @@ def test_one_persons_brains_are_aligned_by_what_lies_inside_them(
 
 
 @pytest.mark.slow
-def test_one_persons_scans_are_registered_by_a_rigid_map_alone_in_two_contrasts_too(people, coarse_model) -> None:
+def test_one_persons_scans_are_registered_by_a_rigid_map_alone_in_two_contrasts_too(people) -> None:
     subject = people[0].subject
     values = sitk.GetArrayFromImage(subject)
     image = sitk.GetImageFromArray(as_t2(values / np.float32(values.max())))
     image.CopyInformation(subject)
-    found = register(subject, turned(image), preset="fast", model=str(coarse_model))
+    found = register(subject, turned(image), preset="accurate")
     assert found.settings.contrast == "different"
     assert found.alignment.method == "rigid"
     assert found.settings.alignment == "auto"  # as asked for, so that the record repeats the result
     assert found.quality.hints == (RIGID_ALONE,)
-    assert found.quality.reasons[-1] == RIGID_ALONE
+    assert found.quality.reasons[-2:] == (NO_CHANGE_SHOWN, RIGID_ALONE)
+    assert found.quality.verdict == "look at it"
     assert found.quality.rigid_alone
     assert not found.flow.any()
+    assert "network" not in found.quality.seconds  # as its answer would not be used
+    assert found.provenance.device == ""
     assert error(found.transform, TURN, people[0].brain) < 0.3
 
 

@@ -227,7 +227,7 @@ def _weights(card: Card) -> Iterable[tuple[str, str]]:
 def _computed_with(provenance: Provenance) -> Iterable[tuple[str, str]]:
     threads = f", {provenance.threads} threads" if provenance.device == "cpu" else ""
     where = f"{provenance.device} in {provenance.precision}{threads}"
-    yield "network computed on", where
+    yield "network computed on", where if provenance.device else "not computed: the linear alignment is the result"
     yield from provenance.versions.items()
     yield "machine", provenance.machine
 
