@@ -114,7 +114,7 @@ def _largest_piece(image: sitk.Image, share: float) -> sitk.Image:
     background = background_value(image)
     sparse = tuple(slice(None, None, 2 if size > 64 else 1) for size in values.shape)  # enough for a percentile
     threshold = share * abs(float(np.percentile(values[sparse], 99)) - background)
-    shown = np.abs(values - np.float32(background)) > threshold
+    shown = (values < np.float32(background - threshold)) | (values > np.float32(background + threshold))
     # Only the box around the foreground and its neighbours is searched: most of many scans is air.
     box = box_around(shown, 1)
     foreground = sitk.GetImageFromArray(shown[box].astype(np.uint8))
