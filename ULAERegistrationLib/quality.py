@@ -19,7 +19,7 @@ from .flows.jacobian import folded, jacobian
 from .flows.similarity import ncc_maps
 from .flows.warp import warp
 from .geometry.alignment import Alignment
-from .geometry.gaps import missing_parts
+from .geometry.gaps import unshared_parts
 from .geometry.likeness import Likeness
 from .tensors import array_of, tensor_of, tensor_sharing
 
@@ -39,7 +39,7 @@ FOLDING_BAD = 5.0
 DISPLACEMENT_LARGE_MM = 30.0
 # One voxel of the canonical grid: a larger error maps a point to another voxel.
 INVERSE_ERROR_MM = 1.0
-# Percent of the fixed brain in parts that the warped moving image lacks; 0 is usual.
+# Percent of one brain in parts that the other lacks; 0 is usual.
 MISSING_NOTABLE = 0.5
 # Likeness to the template that whole T1 brains reach, whatever their scanner (see docs/verdict.md).
 LIKENESS_LOW = 0.69
@@ -77,7 +77,8 @@ class Quality:
         displacement_mean_mm, displacement_max_mm: length of the non-linear displacement inside the fixed brain, in the
             fixed image's millimetres.
         missing_percent: percentage of the fixed brain in parts that the warped moving image lacks, each 8 mm thick or
-            more (see `geometry.gaps.missing_parts`).
+            more (see `geometry.gaps.unshared_parts`).
+        beyond_percent: percentage of the warped moving brain in such parts that the fixed image lacks.
         fixed_likeness, moving_likeness: how much each brain, linearly aligned, is like the template; None where that
             was not measured, and then no verdict is "good".
         inverse_mean_mm, inverse_p99_mm, inverse_max_mm: distance between points of the moving brain and their images
@@ -104,6 +105,7 @@ class Quality:
     displacement_mean_mm: float
     displacement_max_mm: float
     missing_percent: float
+    beyond_percent: float
     fixed_likeness: Likeness | None = None
     moving_likeness: Likeness | None = None
     inverse_mean_mm: float | None = None
@@ -174,6 +176,8 @@ class Quality:
             yield f'The map folds in {self.folded_percent_brain:.1f} % of the brain; the preset "smooth" folds nowhere.'
         if self.missing_percent > MISSING_NOTABLE:
             yield f"{self.missing_percent:.1f} % of the fixed brain lies outside what the moving image shows."
+        if self.beyond_percent > MISSING_NOTABLE:
+            yield f"{self.beyond_percent:.1f} % of the moving brain lies outside what the fixed image shows."
         if self.displacement_max_mm > DISPLACEMENT_LARGE_MM:
             yield f"Some point moves {self.displacement_max_mm:.0f} mm, further than brains usually differ."
         yield from _doubts_about("fixed", self.fixed_likeness)
@@ -229,7 +233,7 @@ def measure(
         warnings: of earlier stages, one sentence each.
         likenesses: of the fixed and of the moving brain to the template; None where they were not measured.
         hints: what the user should know besides, one sentence each.
-        expected: the template's brain, bool [L, P, S]. What the fixed image shows beyond it, as a neck that was left in
+        expected: the template's brain, bool [L, P, S]. What either image shows beyond it, as a neck that was left in
             stripping, needs no counterpart; None asks for one everywhere.
 
     Raises:
@@ -249,6 +253,7 @@ def measure(
         in_brain = determinant[inside]
         share = inside / inside.sum()  # of the brain, what one voxel is
         displacement = displacement_mm(flow[:, brain], alignment)
+        missing, beyond = _unshared_percent(brain, array_of(warped_[0, 0]) >= EMPTY, expected)
         return Quality(
             ncc_before=(before * share).sum().item(),
             ncc_after=(after * share).sum().item(),
@@ -264,9 +269,8 @@ def measure(
             log_jacobian_sd=in_brain[in_brain > 0].log().std().item(),
             displacement_mean_mm=displacement.mean().item(),
             displacement_max_mm=displacement.max().item(),
-            missing_percent=_missing_percent(
-                brain if expected is None else brain & expected, array_of(warped_[0, 0]) >= EMPTY
-            ),
+            missing_percent=missing,
+            beyond_percent=beyond,
             fixed_likeness=likenesses[0],
             moving_likeness=likenesses[1],
             seconds=dict(seconds or {}),
@@ -292,11 +296,15 @@ def displacement_mm(flow: np.ndarray, alignment: Alignment | None = None) -> np.
     return np.linalg.norm(flow, axis=0)
 
 
-def _missing_percent(brain: np.ndarray, warped_brain: np.ndarray) -> float:
-    """Compute the percentage of a brain that lies in parts which the warped one lacks, at every second voxel."""
-    brain, warped_brain = brain[::2, ::2, ::2], warped_brain[::2, ::2, ::2]
-    voxels = int(missing_parts(brain, warped_brain, voxel_mm=2.0).sum())
-    return 100 * voxels / max(int(brain.sum()), 1)
+def _unshared_percent(brain: np.ndarray, warped_brain: np.ndarray, expected: np.ndarray | None) -> tuple[float, float]:
+    """Compute the percentage of either brain in parts that the other lacks, at every second voxel."""
+    brains = [one if expected is None else one & expected for one in (brain, warped_brain)]
+    first, second = (one[::2, ::2, ::2] for one in brains)
+    parts = unshared_parts(first, second, voxel_mm=2.0)
+    missing, beyond = (
+        100 * int(part.sum()) / max(int(one.sum()), 1) for part, one in zip(parts, (first, second), strict=True)
+    )
+    return missing, beyond
 
 
 def _percent(mask: Tensor) -> float:

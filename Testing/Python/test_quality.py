@@ -63,6 +63,7 @@ def good() -> Quality:
         displacement_mean_mm=3.1,
         displacement_max_mm=11.0,
         missing_percent=0.1,
+        beyond_percent=0.1,
         fixed_likeness=LIKE,
         moving_likeness=LIKE,
         seconds={"network": 3.2, "quality": 1.5},
@@ -218,30 +219,37 @@ def ball(radius: float) -> np.ndarray:
     return np.linalg.norm(np.indices([60] * 3) - 29.5, axis=0) < radius
 
 
-def missing(moving: np.ndarray, expected: np.ndarray | None = None) -> Quality:
-    """The quality of a ball as the fixed brain and another image of ones and zeros."""
-    fixed = ball(26).astype(np.float32)
-    return measure(fixed, moving.astype(np.float32), np.zeros((3, 60, 60, 60), np.float32), ball(26), expected=expected)
+def judged(fixed: np.ndarray, moving: np.ndarray, expected: np.ndarray | None = None) -> Quality:
+    """The quality where two brains of ones lie on each other."""
+    still = np.zeros((3, *fixed.shape), np.float32)
+    return measure(fixed.astype(np.float32), moving.astype(np.float32), still, fixed, expected=expected)
 
 
-def test_a_part_that_the_moving_brain_lacks_is_measured_and_said() -> None:
-    cut = ball(26)
+def test_a_part_that_one_of_two_brains_lacks_is_measured_and_said() -> None:
+    whole, cut = ball(26), ball(26)
     cut[:, :20] = False
-    quality = missing(cut)
-    assert 5 < quality.missing_percent <= 100 * (1 - cut.sum() / ball(26).sum())
-    assert any("lies outside" in reason for reason in quality.reasons)
+    share = 100 * (1 - cut.sum() / whole.sum())
+    lacking = judged(whole, cut)
+    assert 5 < lacking.missing_percent <= share
+    assert lacking.beyond_percent == 0
+    assert any("of the fixed brain lies outside" in reason for reason in lacking.reasons)
+    having_more = judged(cut, whole)
+    assert 5 < having_more.beyond_percent <= share
+    assert having_more.missing_percent == 0
+    assert any("of the moving brain lies outside" in reason for reason in having_more.reasons)
 
 
 def test_a_rim_by_which_two_strippings_differ_and_a_neck_are_not_missing() -> None:
     """Of 44 right pairs eight were "look at it" for rims of up to 5 % of the brain and for necks."""
-    rim = missing(ball(23))
     assert ball(23).sum() < 0.75 * ball(26).sum()
-    assert rim.missing_percent == 0
-    assert not any("lies outside" in reason for reason in rim.reasons)
+    for rim in (judged(ball(26), ball(23)), judged(ball(23), ball(26))):
+        assert (rim.missing_percent, rim.beyond_percent) == (0, 0)
+        assert not any("lies outside" in reason for reason in rim.reasons)
     without_neck = ball(26)
     without_neck[:, :, :16] = False
-    assert missing(without_neck).missing_percent > 2
-    assert missing(without_neck, expected=without_neck).missing_percent == 0
+    assert judged(ball(26), without_neck).missing_percent > 2
+    assert judged(ball(26), without_neck, expected=without_neck).missing_percent == 0
+    assert judged(without_neck, ball(26), expected=without_neck).beyond_percent == 0
 
 
 def test_folding_is_a_share_of_the_grid_and_of_the_brain() -> None:
@@ -276,7 +284,8 @@ def test_a_flow_that_is_no_number_is_refused() -> None:
         ({"ncc_after": 0.3}, LOOK, "weakly"),
         ({"ncc_before": 0.12}, LOOK, "hardly matched before"),
         ({"folded_percent_brain": 2.0}, LOOK, "folds in 2.0 %"),
-        ({"missing_percent": 5.0}, LOOK, "outside"),
+        ({"missing_percent": 5.0}, LOOK, "5.0 % of the fixed brain lies outside"),
+        ({"beyond_percent": 5.0}, LOOK, "5.0 % of the moving brain lies outside"),
         ({"displacement_max_mm": 40.0}, LOOK, "40 mm"),
         ({"warnings": ("The moving image is not skull-stripped.",)}, LOOK, "skull"),
         ({"warnings": (STEPS_LEFT_OUT,), "ncc_before": 0.3}, LOOK, "left out"),

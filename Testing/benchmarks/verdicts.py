@@ -44,7 +44,13 @@ WHOLE, DAMAGED_BUT_RIGHT, WRONG = GROUPS = ("right, of whole brains", "right, of
 NOTHING_MISSING = ("none", "rotated", "scaled", "wrong spacing")  # the kinds in which two whole T1 brains are shown
 ROLES = ("fixed", "moving")
 # What the network and the refinement decide, as of a registration that nothing is wrong with.
-FLAWLESS = {"ncc_after": 1.0, "folded_percent_brain": 0.0, "displacement_max_mm": 1.0, "missing_percent": 0.0}
+FLAWLESS = {
+    "ncc_after": 1.0,
+    "folded_percent_brain": 0.0,
+    "displacement_max_mm": 1.0,
+    "missing_percent": 0.0,
+    "beyond_percent": 0.0,
+}
 NUMBERS = [field.name for field in dataclasses.fields(Quality) if field.type in ("int", "float")]
 
 

@@ -33,19 +33,23 @@ def gaps(first: np.ndarray, second: np.ndarray, voxel_mm: float) -> np.ndarray:
     return found
 
 
-def missing_parts(brain: np.ndarray, other: np.ndarray, voxel_mm: float) -> np.ndarray:
-    """Find the parts of a brain that another one lacks, whole: those that hold a ball with the radius `SMALLEST_MM`.
+def unshared_parts(first: np.ndarray, second: np.ndarray, voxel_mm: float) -> tuple[np.ndarray, np.ndarray]:
+    """Find the parts of either of two brains that the other lacks, whole: those that hold a ball of `SMALLEST_MM`.
 
     Thinner ones differ by how the scans were stripped.
 
     Args:
-        brain, other: as `first` and `second` of `gaps`.
+        first, second: bool, where each brain is, on one grid; holes are filled.
         voxel_mm: side of the grid's voxels, mm.
 
     Returns:
-        bool on the same grid.
+        The parts of the first and of the second brain, bool on the same grid.
     """
-    lacking = _filled(brain) & ~_filled(other)
+    one, two = _filled(first), _filled(second)
+    return _thick_parts(one & ~two, voxel_mm), _thick_parts(two & ~one, voxel_mm)
+
+
+def _thick_parts(lacking: sitk.Image, voxel_mm: float) -> np.ndarray:
     cores = _cores(lacking, voxel_mm)
     return _within(SMALLEST_MM / voxel_mm, cores) & (sitk.GetArrayViewFromImage(lacking) > 0)
 

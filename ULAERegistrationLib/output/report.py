@@ -181,7 +181,8 @@ def _measures(quality: Quality) -> Iterable[tuple[str, str, str, str]]:
     yield "Spread of its logarithm in the brain", "", f"{q.log_jacobian_sd:.3f}", "standard deviation"
     yield "Mean displacement", "", f"{q.displacement_mean_mm:.2f} mm", "non-linear part, in the brain"
     yield "Largest displacement", "", f"{q.displacement_max_mm:.2f} mm", ""
-    yield "Brain without counterpart", "", f"{q.missing_percent:.2f} %", "in parts that the moving image does not show"
+    yield "Fixed brain without counterpart", "", f"{q.missing_percent:.2f} %", "in parts that the other does not show"
+    yield "Moving brain without counterpart", "", f"{q.beyond_percent:.2f} %", "in parts that the other does not show"
     for role, found in (("Fixed", q.fixed_likeness), ("Moving", q.moving_likeness)):
         if found is not None:
             remark = (
