@@ -20,13 +20,12 @@ SHAPE_CHANGED = 0.7
 ONE_SCAN = 0.1
 
 RIGID_ALONE = (
-    "The two scans look like one person's, and do not show that the brain has changed in shape, so a rigid alignment "
-    "alone is the result; an affine alignment (alignment affine) registers small and local changes too, and moves what "
-    "has not changed by a millimetre."
+    "The two scans look like one person's, so a rigid alignment alone is the result; an affine alignment (alignment "
+    "affine) registers changes in shape too, and moves what has not changed by a millimetre."
 )
-NO_CHANGE_SHOWN = (
-    "The two scans are not both T1 scans, which alone can show whether a brain has changed in shape; look at the "
-    "result before you use it."
+SHAPE_NOT_COMPARED = (
+    "At least one of the two scans shows tissue otherwise than a plain T1 scan does, so it was not compared whether "
+    "the brain has changed in shape; look at the result before you use it."
 )
 CHANGED = (
     "The two scans look like one person's, whose brain has changed in shape between them: flows after a rigid "

@@ -221,6 +221,7 @@ def measure(
     likenesses: tuple[Likeness, Likeness] | tuple[None, None] = (None, None),
     hints: Sequence[str] = (),
     expected: np.ndarray | None = None,
+    moving_brain: np.ndarray | None = None,
 ) -> Quality:
     """Measure the quality of a flow.
 
@@ -235,6 +236,7 @@ def measure(
         hints: what the user should know besides, one sentence each.
         expected: the template's brain, bool [L, P, S]. What either image shows beyond it, as a neck that was left in
             stripping, needs no counterpart; None asks for one everywhere.
+        moving_brain: the moving brain, bool [L, P, S], linearly aligned; None takes what `moving` shows.
 
     Raises:
         RegistrationError: for a flow with values that are not finite, or an empty `brain`.
@@ -253,7 +255,8 @@ def measure(
         in_brain = determinant[inside]
         share = inside / inside.sum()  # of the brain, what one voxel is
         displacement = displacement_mm(flow[:, brain], alignment)
-        missing, beyond = _unshared_percent(brain, array_of(warped_[0, 0]) >= EMPTY, expected)
+        shown = warped_ if moving_brain is None else warp(_tensor(moving_brain)[None], flow_)
+        missing, beyond = _unshared_percent(brain, array_of(shown[0, 0]) >= EMPTY, expected)
         return Quality(
             ncc_before=(before * share).sum().item(),
             ncc_after=(after * share).sum().item(),
@@ -298,13 +301,10 @@ def displacement_mm(flow: np.ndarray, alignment: Alignment | None = None) -> np.
 
 def _unshared_percent(brain: np.ndarray, warped_brain: np.ndarray, expected: np.ndarray | None) -> tuple[float, float]:
     """Compute the percentage of either brain in parts that the other lacks, at every second voxel."""
-    brains = [one if expected is None else one & expected for one in (brain, warped_brain)]
-    first, second = (one[::2, ::2, ::2] for one in brains)
-    parts = unshared_parts(first, second, voxel_mm=2.0)
-    missing, beyond = (
-        100 * int(part.sum()) / max(int(one.sum()), 1) for part, one in zip(parts, (first, second), strict=True)
-    )
-    return missing, beyond
+    first, second = brain[::2, ::2, ::2], warped_brain[::2, ::2, ::2]
+    within = None if expected is None else expected[::2, ::2, ::2]
+    missing, beyond = (int(part.sum()) for part in unshared_parts(first, second, voxel_mm=2.0, within=within))
+    return 100 * missing / max(int(first.sum()), 1), 100 * beyond / max(int(second.sum()), 1)
 
 
 def _percent(mask: Tensor) -> float:

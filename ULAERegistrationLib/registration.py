@@ -30,7 +30,7 @@ from .network.devices import with_fallback
 from .network.predict import predict_flows
 from .network.ulaenet import ULAENet
 from .network.weights import Card, load_network
-from .one_person import CHANGED, NO_CHANGE_SHOWN, RIGID_ALONE, TRY_RIGID, has_changed_shape
+from .one_person import CHANGED, RIGID_ALONE, SHAPE_NOT_COMPARED, TRY_RIGID, has_changed_shape
 from .placement import Placement, place
 from .progress import ALIGNMENT, BRAIN, FIELD, NETWORK, QUALITY, REFINEMENT, Progress, StageClock, silent
 from .provenance import provenance_of
@@ -98,7 +98,7 @@ def register(
     settings = replace(settings, contrast=placed.contrast)
 
     if placed.is_result:
-        found = _without_flows((NO_CHANGE_SHOWN,), (RIGID_ALONE,))
+        found = _without_flows((*_contrast_doubts(placed), SHAPE_NOT_COMPARED), (RIGID_ALONE,))
     else:
         found = canonical_flows(
             fixed=_tensor(placed.fixed_seen),
@@ -110,8 +110,7 @@ def register(
         )
         if settings.contrast == "different":
             found = _across_contrasts(found, settings, fixed=_tensor(placed.fixed), moving=_tensor(placed.moving))
-        elif not placed.both_t1:
-            found = replace(found, warnings=found.warnings + _contrast_doubts(placed))
+        found = replace(found, warnings=found.warnings + _contrast_doubts(placed))
         if placed.one_person:
             found = _of_one_person(found, placed)
 
@@ -135,7 +134,16 @@ def register(
     )
     seen = (placed.fixed_seen, placed.moving_seen)
     quality = measure(
-        *seen, total, brain, alignment, clock.seconds, warnings, likenesses, found.hints, template_brain()
+        *seen,
+        total,
+        brain,
+        alignment,
+        clock.seconds,
+        warnings,
+        likenesses,
+        found.hints,
+        expected=template_brain(),
+        moving_brain=placed.moving > 0,
     )
     steps = tuple(Step(flows[:count], alignment, fixed, moving) for count in range(1, len(flows)))
     last = Step(flows, alignment, fixed, moving, total, warped)
@@ -313,9 +321,11 @@ def _without_flows(
 
 def _contrast_doubts(placed: Placement) -> tuple[str, ...]:
     """Say which of two scans, taken to have one contrast, shows tissue otherwise than the network's T1."""
+    if placed.both_t1 or placed.contrast == "different":
+        return ()
     return tuple(
         f"The {role} image shows grey and white matter less apart than T1 scans do, so it may have another contrast, "
-        f"in which the network finds less."
+        f"in which less is found."
         for role, image in (("fixed", placed.fixed), ("moving", placed.moving))
         if not shows_tissue_as_t1(image)
     )

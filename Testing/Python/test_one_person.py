@@ -14,9 +14,9 @@ from ULAERegistrationLib.geometry.alignment import Alignment, align, align_insid
 from ULAERegistrationLib.geometry.canonical import sample_on_canonical, template
 from ULAERegistrationLib.one_person import (
     CHANGED,
-    NO_CHANGE_SHOWN,
     ONE_PERSON,
     RIGID_ALONE,
+    SHAPE_NOT_COMPARED,
     TRY_RIGID,
     closeness,
     has_changed_shape,
@@ -24,7 +24,7 @@ from ULAERegistrationLib.one_person import (
 )
 from ULAERegistrationLib.placement import Placement
 from ULAERegistrationLib.quality import STEPS_LEFT_OUT
-from ULAERegistrationLib.registration import CanonicalFlows, _of_one_person
+from ULAERegistrationLib.registration import CanonicalFlows, _contrast_doubts, _of_one_person
 from ULAERegistrationLib.settings import AlignmentMethod
 from ULAERegistrationLib.simulation import SimulatedPair, simulate
 from ULAERegistrationLib.tensors import array_of, tensor_of
@@ -135,6 +135,12 @@ def test_only_t1_scans_can_show_that_a_brain_has_changed(brains) -> None:
     assert not placed(brains[0], brains[0], "affine", both_t1=False).is_result
 
 
+def test_the_scan_that_shows_tissue_otherwise_than_t1_is_named(brains) -> None:
+    doubts = _contrast_doubts(placed(brains[0], as_t2(brains[0]), "rigid", both_t1=False))
+    assert [sentence.split()[1] for sentence in doubts] == ["moving"]
+    assert _contrast_doubts(placed(brains[0], brains[0], "rigid")) == ()
+
+
 def test_two_copies_of_a_scan_half_a_voxel_apart_have_not_changed_in_shape(brains) -> None:
     brain = brains[0]
     apart = array_of(warp(tensor_of(brain)[None, None], waves(brain.shape, 0.0) + 0.5)[0, 0])
@@ -197,7 +203,7 @@ def test_one_persons_scans_are_registered_by_a_rigid_map_alone_in_two_contrasts_
     assert found.alignment.method == "rigid"
     assert found.settings.alignment == "auto"  # as asked for, so that the record repeats the result
     assert found.quality.hints == (RIGID_ALONE,)
-    assert found.quality.reasons[-2:] == (NO_CHANGE_SHOWN, RIGID_ALONE)
+    assert found.quality.reasons[-2:] == (SHAPE_NOT_COMPARED, RIGID_ALONE)
     assert found.quality.verdict == "look at it"
     assert found.quality.rigid_alone
     assert not found.flow.any()

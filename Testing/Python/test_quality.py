@@ -239,6 +239,21 @@ def test_a_part_that_one_of_two_brains_lacks_is_measured_and_said() -> None:
     assert any("of the moving brain lies outside" in reason for reason in having_more.reasons)
 
 
+def test_what_the_network_is_not_shown_of_the_moving_brain_counts_too() -> None:
+    """Of one person's scans it sees what lies in both brains."""
+    whole, cut = ball(26), ball(26)
+    cut[:, :20] = False
+    still, seen = np.zeros((3, 60, 60, 60), np.float32), cut.astype(np.float32)
+    assert measure(seen, seen, still, cut).beyond_percent == 0
+    assert measure(seen, seen, still, cut, moving_brain=whole).beyond_percent > 5
+
+
+def test_a_hole_that_crosses_the_edge_of_the_templates_brain_is_no_missing_part() -> None:
+    hole = np.linalg.norm(np.indices([60] * 3) - np.array([46.5, 29.5, 29.5])[:, None, None, None], axis=0) < 8
+    quality = judged(ball(27), ball(27) & ~hole, expected=ball(22))
+    assert (quality.missing_percent, quality.beyond_percent) == (0, 0)
+
+
 def test_a_rim_by_which_two_strippings_differ_and_a_neck_are_not_missing() -> None:
     """Of 44 right pairs eight were "look at it" for rims of up to 5 % of the brain and for necks."""
     assert ball(23).sum() < 0.75 * ball(26).sum()

@@ -143,7 +143,10 @@ def rows(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        found = list(csv.DictReader(file))
+    if found and not set(NUMBERS) <= set(found[0]):
+        raise SystemExit(f"{path} lacks measures of this version; give another file with -o.")
+    return found
 
 
 def write(path: Path, row: dict[str, object]) -> None:

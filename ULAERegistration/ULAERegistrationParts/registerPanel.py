@@ -216,7 +216,8 @@ class RegisterPanel:
         self._showLog(run)
         if run.state == "done":
             self._show(" ".join([_("Done in {seconds:.0f} s.").format(seconds=run.seconds), *run.notes]), 1.0)
-            qt.QSettings().setValue(self._timeKey(), run.seconds)
+            if "network" in run.quality["seconds"]:  # a run without it tells nothing of the next one
+                qt.QSettings().setValue(self._timeKey(), run.seconds)
             self._done(run)
         elif run.state == "cancelled":
             self._show(_("Cancelled; the scene is as it was."), 0.0)

@@ -55,6 +55,7 @@ def _benchmark(options: argparse.Namespace) -> None:
                 fixed,
                 moving,
                 preset=preset,
+                alignment="affine",  # with which the network runs for any pair
                 device=options.device,
                 precision=options.precision,
                 model=options.model,

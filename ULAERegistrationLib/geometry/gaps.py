@@ -33,7 +33,9 @@ def gaps(first: np.ndarray, second: np.ndarray, voxel_mm: float) -> np.ndarray:
     return found
 
 
-def unshared_parts(first: np.ndarray, second: np.ndarray, voxel_mm: float) -> tuple[np.ndarray, np.ndarray]:
+def unshared_parts(
+    first: np.ndarray, second: np.ndarray, voxel_mm: float, within: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Find the parts of either of two brains that the other lacks, whole: those that hold a ball of `SMALLEST_MM`.
 
     Thinner ones differ by how the scans were stripped.
@@ -41,12 +43,14 @@ def unshared_parts(first: np.ndarray, second: np.ndarray, voxel_mm: float) -> tu
     Args:
         first, second: bool, where each brain is, on one grid; holes are filled.
         voxel_mm: side of the grid's voxels, mm.
+        within: bool on the same grid, where parts are looked for; None looks everywhere.
 
     Returns:
         The parts of the first and of the second brain, bool on the same grid.
     """
     one, two = _filled(first), _filled(second)
-    return _thick_parts(one & ~two, voxel_mm), _thick_parts(two & ~one, voxel_mm)
+    where = sitk.GetImageFromArray(np.ones(first.shape, np.uint8) if within is None else within.astype(np.uint8))
+    return _thick_parts(one & ~two & where, voxel_mm), _thick_parts(two & ~one & where, voxel_mm)
 
 
 def _thick_parts(lacking: sitk.Image, voxel_mm: float) -> np.ndarray:

@@ -125,13 +125,15 @@ def _handed_differences() -> np.ndarray:
 
 
 def block_means(values: np.ndarray) -> np.ndarray:
-    """Compute the mean of each block, float32."""
+    """Compute the mean of each block, float32, of an array whose sides are multiples of `BLOCK`."""
+    if any(size % BLOCK for size in values.shape):
+        raise ValueError(f"An array of {values.shape} is not made of blocks of {BLOCK} voxels.")
     values = values.astype(np.float32, copy=False)
     for axis in range(values.ndim):
         # Whole planes are added, because numpy is slow at sums along short axes.
         planes = np.moveaxis(values, axis, 0)
         values = np.moveaxis(reduce(np.add, [planes[first::BLOCK] for first in range(BLOCK)]), 0, axis)
-    return values / np.float32(BLOCK**3)
+    return values / np.float32(BLOCK**values.ndim)
 
 
 def _correlation(first: np.ndarray, second: np.ndarray, where: np.ndarray) -> float:

@@ -139,6 +139,21 @@ def test_figures_settings_files_and_versions_are_in_it(content: ReportContent, t
     assert "inverse" not in words, "nothing is said of what was not measured"
 
 
+def test_a_report_of_a_linear_alignment_alone_says_that_the_network_was_not_needed(content, pictures, tmp_path) -> None:
+    provenance = dataclasses.replace(content.provenance, device="", precision="")
+    write_report(dataclasses.replace(content, provenance=provenance), tmp_path / "report.html", pictures=pictures)
+    words = Page((tmp_path / "report.html").read_text(encoding="utf-8")).words
+    assert "not computed: the linear alignment is the result" in words
+
+
+def test_parts_of_either_brain_without_counterpart_are_told(content, pictures, tmp_path) -> None:
+    quality = dataclasses.replace(content.quality, missing_percent=1.25, beyond_percent=2.75)
+    write_report(dataclasses.replace(content, quality=quality), tmp_path / "report.html", pictures=pictures)
+    lines = [line for line in Page((tmp_path / "report.html").read_text(encoding="utf-8")).words.split("\n") if line]
+    for name, value in (("Fixed", "1.25 %"), ("Moving", "2.75 %")):
+        assert lines[lines.index(f"{name} brain without counterpart") + 1] == value
+
+
 def test_the_pictures_lie_beside_the_report_as_files(folder: Path, text: str) -> None:
     page = Page(text)
     files = sorted((folder / "figures").iterdir())
