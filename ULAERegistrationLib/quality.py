@@ -39,7 +39,7 @@ FOLDING_BAD = 5.0
 DISPLACEMENT_LARGE_MM = 30.0
 # One voxel of the canonical grid: a larger error maps a point to another voxel.
 INVERSE_ERROR_MM = 1.0
-# Percent of one brain in parts that the other lacks; 0 is usual.
+# Percent of one brain in parts that the other lacks; right pairs of whole brains have .18 at most.
 MISSING_NOTABLE = 0.5
 # Likeness to the template that whole T1 brains reach, whatever their scanner (see docs/verdict.md).
 LIKENESS_LOW = 0.69

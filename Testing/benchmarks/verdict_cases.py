@@ -100,6 +100,7 @@ def cases(half: int) -> Iterator[Case]:
         yield Case(half, "none", f"{fixed} <- {moving} at {voxel_mm} mm", index, *images, moved_by(pose(index)))
         if index < DAMAGED[half]:
             yield from damaged(half, index, brain(fixed, voxel_mm), brain(moving, voxel_mm))
+            yield from fixed_lacks(half, index, brain(fixed, voxel_mm), brain(moving, voxel_mm))
     if DAMAGED[half]:
         yield from other_contrasts(half)
 
@@ -139,6 +140,13 @@ def damaged(half: int, index: int, fixed: sitk.Image, moving: sitk.Image) -> Ite
     radius = (30, 45)[half - 1]
     yield case("resection", f"moving lacks a ball of {radius} mm", unmoved, moving=resected(moving, radius))
     yield case("inverted", "moving has inverted intensities", unmoved, moving=inverted(moving))
+
+
+def fixed_lacks(half: int, index: int, fixed: sitk.Image, moving: sitk.Image) -> Iterator[Case]:
+    """The moving brain whole, and a part of the fixed one missing."""
+    for end, share in ("top", 10), ("top", 15), ("bottom", 15), ("bottom", 30):
+        name = f"fixed lacks {share} % at the {end}, pair {index + 1} of half {half}"
+        yield Case(half, "part of the fixed missing", name, index, without(fixed, end, share), moving, unmoved)
 
 
 def damaged_images(half: int, voxel_mm: int) -> Iterator[tuple[str, str, sitk.Image | Path]]:
