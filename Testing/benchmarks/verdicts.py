@@ -97,6 +97,8 @@ def columns_of(quality: Quality) -> dict[str, object]:
 
 def quality_of(row: dict[str, str]) -> Quality:
     """The inverse of `columns_of`."""
+    if not set(NUMBERS) <= set(row):
+        raise SystemExit("The file is of an earlier version and lacks measures; give another one with -o.")
     likenesses = {
         f"{role}_likeness": Likeness(
             **{field.name: float(row[f"{role}_{field.name}"]) for field in dataclasses.fields(Likeness)}
@@ -143,10 +145,7 @@ def rows(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        found = list(csv.DictReader(file))
-    if found and not set(NUMBERS) <= set(found[0]):
-        raise SystemExit(f"{path} lacks measures of this version; give another file with -o.")
-    return found
+        return list(csv.DictReader(file))
 
 
 def write(path: Path, row: dict[str, object]) -> None:
