@@ -44,7 +44,7 @@ MISSING_NOTABLE = 0.5
 # Likeness to the template that whole T1 brains reach, whatever their scanner (see docs/verdict.md).
 LIKENESS_LOW = 0.69
 OVERLAP_LOW = 0.91
-# The same for coarse scans, which are as smooth as the template: at 5 mm whole brains have .83 and more, and brains
+# The same for coarse scans, which are as smooth as the template: at 5 mm whole brains have .82 and more, and brains
 # that are mirrored or lack a third up to .72.
 COARSE_MM = 3.0
 LIKENESS_LOW_COARSE = 0.78

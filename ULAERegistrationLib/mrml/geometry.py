@@ -1,6 +1,6 @@
 """Positions of MRML nodes in the world, and of SimpleITK images.
 
-MRML uses RAS millimetres, all else in the library LPS millimetres; only this package converts between them.
+MRML uses RAS millimetres, the library LPS millimetres; of nodes, only this package converts between them.
 
 Code here takes a scene from a node, never from the application.
 """
