@@ -1,8 +1,9 @@
 """Find the brain in a scan of a whole head: any contrast, orientation, spacing and field of view.
 
-A small U-Net segments the brain on a cubic grid along the body's axes: first in the whole scan, to locate the brain,
-then once or twice at full resolution around it. Blocks of 2 x 2 x 2 voxels of 2.4 mm are rearranged into eight channels
-of 4.8 mm at its input, and back at its output, so that most of the computation runs on the coarser grid.
+A small U-Net segments the brain on a cubic grid along the body's axes: once or twice at full resolution, around where
+the brain is taken to be; in a scan larger than the grid it is located first, at a lower resolution. Blocks of 2 x 2 x 2
+voxels of 2.4 mm are rearranged into eight channels of 4.8 mm at its input, and back at its output, so that most of the
+computation runs on the coarser grid.
 """
 
 from __future__ import annotations
@@ -27,14 +28,13 @@ ARCHITECTURE = "BrainNet"
 SPACING = 2.4  # mm, of the grid the network was trained on
 SIZE = 96  # voxels a side: 230 mm
 SMALLEST_LITRES = 0.1  # minimum volume of a brain; half of a newborn's is larger
-CLOSER_LOOKS = 2  # maximum number of passes after the first, each centred on the brain that the last one found
-STILL = 8.0  # mm; another pass follows only where the brain's centre moved at least this far
+STILL = 8.0  # mm; where the brain that was found lies further from the grid's centre, the grid is centred on it
 BRAIN_PROBABILITY = 0.45  # above which a voxel is brain; by the validation heads, whose masks are small at .5
 CERTAIN = 0.8  # probability that at least one voxel of a brain must reach
 
 
 class BrainNet(nn.Module):
-    """A U-Net of four levels with added skip connections: 420,000 parameters.
+    """A U-Net of four levels with added skip connections: 411,000 parameters.
 
     Args:
         channels: number of channels at each of the four levels, from 4.8 mm to 38 mm.
@@ -192,14 +192,13 @@ def extract_brain(image: sitk.Image, model: str | Path | None = None) -> sitk.Im
     Raises:
         RegistrationError: where no brain is found or the weights cannot be used.
     """
-    network = load_brain_network(model)
-    probability = brain_probability(network_view(image, spacing=max(SPACING, _extent(image) / SIZE)), network)
-    centre = centre_of_mass(_largest_piece(probability > 0.5))
-    for _ in range(CLOSER_LOOKS):
-        probability = brain_probability(network_view(image, centre), network)
-        before, centre = centre, centre_of_mass(_largest_piece(probability > 0.5))
-        if np.linalg.norm(centre - before) < STILL:
-            break
+    network, centre = load_brain_network(model), _middle(image)
+    if _extent(image) > SIZE * SPACING:
+        centre = _brain_centre(brain_probability(network_view(image, centre, _extent(image) / SIZE), network))
+    probability = brain_probability(network_view(image, centre), network)
+    found = _brain_centre(probability)
+    if np.linalg.norm(found - centre) >= STILL:
+        probability = brain_probability(network_view(image, found), network)
     if sitk.GetArrayViewFromImage(probability).max() < CERTAIN:
         raise RegistrationError(_NOT_FOUND)
     on_scan = sitk.Resample(probability, image, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
@@ -207,6 +206,10 @@ def extract_brain(image: sitk.Image, model: str | Path | None = None) -> sitk.Im
     if sitk.GetArrayViewFromImage(mask).sum() * voxel_litres(mask) < SMALLEST_LITRES:
         raise RegistrationError(_NOT_FOUND)
     return mask
+
+
+def _brain_centre(probability: sitk.Image) -> np.ndarray:
+    return centre_of_mass(_largest_piece(probability > 0.5))
 
 
 _NOT_FOUND = "No brain was found in this scan; give a mask of its brain, or check that it shows a head."
