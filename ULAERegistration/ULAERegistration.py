@@ -251,7 +251,8 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
         :param fixedMask: the fixed brain as segmentation or label map; found where the scan shows more than the brain
             and none is given, unless `brain` of the settings is "given" or "skip".
         :param movingMask: the moving brain likewise.
-        :param initialTransform: linear transform node that carries the moving volume roughly to the fixed one.
+        :param initialTransform: linear transform node that carries the moving volume roughly to the fixed one, whether
+            the volume lies under it already or not.
         :param outputs: an `Outputs`: nodes to overwrite, what else to carry along, what to keep; by default a new
             transform and a new volume.
         :param settings: the library's RegistrationSettings: preset, alignment, device, precision and so on.

@@ -15,8 +15,8 @@ from ULAERegistrationLib.mrml.transforms import (
     field_from_node,
     grid_transform,
     jacobian_determinant,
-    linear_transform,
     set_transform,
+    start_transform,
 )
 from ULAERegistrationLib.mrml.volumes import image_from_volume
 
@@ -134,17 +134,37 @@ def test_the_jacobian_of_an_oblique_field_agrees_with_the_map_itself(known_field
         assert determinant[index] == pytest.approx(expected, abs=2e-3)
 
 
-def test_a_linear_node_starts_a_registration_from_where_it_carries_the_moving_volume(scene):
+@pytest.fixture
+def start(scene):
+    """Carries the moving volume 10 mm to the right, 20 to anterior, 30 up (RAS)."""
     node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "start")
     matrix = np.eye(4)
-    matrix[:3, 3] = 10, 20, 30  # carries the moving volume 10 mm right to left, 20 to anterior, 30 up (RAS)
+    matrix[:3, 3] = 10, 20, 30
     node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
-    assert np.allclose(linear_transform(node).TransformPoint((0, 0, 0)), (10, 20, -30))
+    return node
 
 
-def test_a_bent_transform_cannot_start_a_registration(node):
+@pytest.fixture
+def moving(scene):
+    return scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "moving")
+
+
+def test_a_linear_node_starts_a_registration_from_where_it_carries_the_moving_volume(start, moving):
+    assert np.allclose(start_transform(start, moving).TransformPoint((0, 0, 0)), (10, 20, -30))
+
+
+@pytest.mark.parametrize("between", [False, True])
+def test_a_node_under_which_the_moving_volume_lies_already_moves_it_no_further(scene, start, moving, between):
+    parent = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "between") if between else start
+    if between:
+        parent.SetAndObserveTransformNodeID(start.GetID())
+    moving.SetAndObserveTransformNodeID(parent.GetID())
+    assert start_transform(start, moving).TransformPoint((1, 2, 3)) == (1, 2, 3)
+
+
+def test_a_bent_transform_cannot_start_a_registration(node, moving):
     with pytest.raises(RegistrationError, match="result is not linear"):
-        linear_transform(node)
+        start_transform(node, moving)
 
 
 def test_far_from_the_brain_slicer_takes_the_affine_map_alone_from_transform_h5(mrml, scene, tmp_path):

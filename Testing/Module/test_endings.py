@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import SimpleITK as sitk
 import slicer
 from standin.clicking import behave, click, finish, running, state_of, wait_for_stage, wait_until
 from standin.worker import EXTRAS, STAGES
@@ -62,6 +63,23 @@ def test_steps_and_report_that_fail_take_nothing_from_the_result(panel, pair, sc
     assert run.transformNode is panel.ui.outputTransformSelector.currentNode()
     assert "What comes beside the result could not be made" in panel.ui.logTextEdit.plainText
     assert not panel.ui.saveReportButton.enabled
+
+
+def test_steps_that_cannot_be_read_take_nothing_from_the_result_and_the_run_ends(panel, pair, app, monkeypatch):
+    read = sitk.ReadImage
+
+    def without_memory(path: str):
+        if "steps" in path:
+            raise MemoryError("no room")
+        return read(path)
+
+    monkeypatch.setattr(sitk, "ReadImage", without_memory)
+    click(panel)
+    run = finish(panel, app)
+    assert run.state == "done"
+    assert run.complete
+    assert not run.folder.exists()
+    assert "What comes beside the result could not be made: no room" in panel.ui.logTextEdit.plainText
 
 
 @pytest.mark.parametrize("close", [False, True])

@@ -33,7 +33,9 @@ LEGEND_SIZE = (0.1, 0.35)  # of the view: what it says is scaled to its width, a
 
 
 def jacobianMap(transformNode):
-    """The Jacobian determinant of a result as a volume: 1 keeps volume, folded voxels stand out in magenta.
+    """The Jacobian determinant of a result as a volume: 1 keeps volume, determinants of 0 and less are magenta.
+
+    It is that of the whole map, linear part included, by central differences, which miss folds of single voxels.
 
     :return: scalar volume on the grid of the displacement field.
     """

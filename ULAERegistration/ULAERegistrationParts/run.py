@@ -50,7 +50,7 @@ class Run:
         from ULAERegistrationLib.errors import RegistrationError
         from ULAERegistrationLib.files.written import write_checked
         from ULAERegistrationLib.mrml.labels import mask_image
-        from ULAERegistrationLib.mrml.transforms import linear_transform
+        from ULAERegistrationLib.mrml.transforms import start_transform
         from ULAERegistrationLib.mrml.volumes import image_from_volume
         from ULAERegistrationLib.process.job import Job, JobDescription
 
@@ -74,7 +74,7 @@ class Run:
         for name, mask in zip(("fixed", "moving"), masks, strict=True):
             if mask is not None:
                 images[f"{name}_mask"] = mask_image(mask, images[name])
-        start = linear_transform(initialTransform) if initialTransform is not None else None
+        start = start_transform(initialTransform, movingVolume) if initialTransform is not None else None
 
         if settings.model is not None:
             settings = replace(settings, model=os.path.abspath(settings.model))  # the process works in its own folder
@@ -171,14 +171,18 @@ class Run:
 
         from ULAERegistrationLib.process.job import EXTRAS
 
-        if jobState != "done":
-            sentence = _("What comes beside the result could not be made: {error}")
-            self.notes.append(sentence.format(error=self._job.error))
-            return
         folder = self._job.results / EXTRAS
-        self.steps = {file.stem: sitk.ReadImage(str(file)) for file in sorted(folder.glob("steps/*.nrrd"))}
-        report = folder / "report.html"
-        self.report = report.read_text(encoding="utf-8") if report.is_file() else ""
+        error = self._job.error
+        if jobState == "done":
+            try:
+                self.steps = {file.stem: sitk.ReadImage(str(file)) for file in sorted(folder.glob("steps/*.nrrd"))}
+                report = folder / "report.html"
+                self.report = report.read_text(encoding="utf-8") if report.is_file() else ""
+                return
+            except (OSError, RuntimeError, MemoryError) as failure:
+                logging.exception("Steps and report could not be read")
+                error = failure
+        self.notes.append(_("What comes beside the result could not be made: {error}").format(error=error))
 
     def _finish(self) -> None:
         import json

@@ -16,10 +16,6 @@ class SideBySide:
     def __init__(self):
         self._before = None  # the layout, and what every slice view showed
 
-    @property
-    def isShown(self) -> bool:
-        return self._before is not None
-
     def show(self, fixed, moving, warped) -> None:
         """One row each; views are linked, so that slices of one orientation go together.
 

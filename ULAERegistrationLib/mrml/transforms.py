@@ -14,16 +14,23 @@ from ..geometry.transforms import field_transform
 from .geometry import RAS_TO_LPS
 
 
-def linear_transform(node: slicer.vtkMRMLTransformNode) -> sitk.Transform:
+def start_transform(node: slicer.vtkMRMLTransformNode, moving: slicer.vtkMRMLVolumeNode) -> sitk.AffineTransform:
     """Convert a linear transform node to the initial transform of a registration, fixed world -> moving world (LPS mm).
 
     In Slicer a transform moves the moving volume to the fixed one, so this is the node's transform from the world.
+    Where the moving volume lies under the node already, its place in the world is where it shall start, so that this is
+    the identity.
 
     Raises:
         RegistrationError: where the transform is not linear.
     """
     if not node.IsTransformToWorldLinear():
         raise RegistrationError(f"{node.GetName()} is not linear; choose a linear transform to start from.")
+    parent = moving.GetParentTransformNode()
+    while parent is not None:
+        if parent is node:
+            return sitk.AffineTransform(3)
+        parent = parent.GetParentTransformNode()
     matrix = vtk.vtkMatrix4x4()
     node.GetMatrixTransformFromWorld(matrix)
     from_world = slicer.util.arrayFromVTKMatrix(matrix)
