@@ -330,7 +330,17 @@ CASES = (
         "NaN in NIfTI, which ITK reads as 0", "refused", "NaN", as_file(lambda: with_voxel(np.nan), "odd.nii.gz")
     ),
     InputCase("infinite voxels", "refused", "NaN or infinite", as_file(lambda: with_voxel(float("inf"))), True),
-    InputCase("a background of -1024", "handled", "", as_file(lambda: changed(lambda a: a - 1024)), True),
+    InputCase("intensities less 1024 everywhere", "handled", "", as_file(lambda: changed(lambda a: a - 1024)), True),
+    InputCase(
+        "a brain padded with -1024", "handled", "", as_file(lambda: changed(lambda a: np.where(a > 0, a, -1024))), True
+    ),
+    InputCase(
+        "a brain of z-scores in a background of 0",
+        "handled",
+        "",
+        as_file(lambda: changed(lambda a: (a - a[a > 0].mean()) / a[a > 0].std() * (a > 0))),
+        True,
+    ),
     InputCase("intensities of 1e-7", "handled", "", as_file(lambda: changed(lambda a: a * np.float32(1e-9))), True),
     InputCase("intensities of 1e6", "handled", "", as_file(lambda: changed(lambda a: a * np.float32(1e4))), True),
     InputCase("a brain of .1 litres", "refused", "litres, which is impossible", as_file(lambda: brain(0.1)), True),

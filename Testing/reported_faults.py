@@ -41,7 +41,8 @@ REPORTED_FAULTS = (
     ReportedFault(
         "ANTs #400, #1110",
         "a slab, or a brain without its top or bottom",
-        "said; a brain that the field of view cuts off is never called good. Where a part was emptied instead, small losses (10 % at the top, a slab of 85 %) were called good, and these results were right (`docs/verdict.md`)",
+        "said; a brain that the field of view cuts off is never called good. Where a part was emptied instead, small "
+        "losses (10 % at the top, a slab of 85 %) were called good, and these results were right (`docs/verdict.md`)",
         (
             "Python/geometry/test_cut.py::test_a_cut_is_named_by_the_side_of_the_body_however_the_scan_is_stored",
             f"{FOUND}::test_the_brain_is_found_in_a_slab_of_a_head_and_cut_off_at_both_ends",

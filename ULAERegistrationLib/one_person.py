@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import SimpleITK as sitk
 
 from .flows.self_similarity import distances_within
-from .geometry.canonical import template
+from .geometry.canonical import template_values
 from .tensors import tensor_of
 
 # Of 30 pairs of one person's scans (T1, contrast agent, T2, FLAIR, PD; slices of up to 4 mm; two visits) 29 have at
@@ -24,8 +23,8 @@ RIGID_ALONE = (
     "affine) registers changes in shape too, and moves what has not changed by a millimetre."
 )
 SHAPE_NOT_COMPARED = (
-    "At least one of the two scans shows tissue otherwise than a plain T1 scan does, so it was not compared whether "
-    "the brain has changed in shape; look at the result before you use it."
+    "The two scans were not taken for two plain T1 scans, so it was not compared whether the brain has changed in "
+    "shape; look at the result before you use it."
 )
 CHANGED = (
     "The two scans look like one person's, whose brain has changed in shape between them: flows after a rigid "
@@ -51,8 +50,7 @@ def closeness(fixed: np.ndarray, moving: np.ndarray) -> float:
         The distance between the two scans, divided by that of the template to the nearer of them: about 1 for two
         people, clearly less for one; nan where the brains do not overlap.
     """
-    average = sitk.GetArrayViewFromImage(template()).transpose(2, 1, 0).astype(np.float32)
-    images = [tensor_of(np.ascontiguousarray(image))[None, None] for image in (fixed, moving, average)]
+    images = [tensor_of(np.ascontiguousarray(image))[None, None] for image in (fixed, moving, template_values())]
     distances = distances_within(*images)
     return (distances[0, 1] / distances[2, :2].min().clamp_min(1e-9)).item()
 

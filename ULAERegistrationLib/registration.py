@@ -226,13 +226,13 @@ def canonical_flows(
     size = fixed.shape[2:]
     predicted = [upsample_flow(flow, card.voxel_mm, size) for flow in prediction.flows]
     flows, total = _unless_harmful(predicted, fixed=fixed, moving=moving)
-    warnings: tuple[str, ...] = ()
-    if not any(flow.any() for flow in flows):
-        warnings = (STEPS_LEFT_OUT,)
+    left_out = not any(flow.any() for flow in flows)
     if PRESETS[settings.preset].refines and settings.contrast != "different":
         clock.begin(REFINEMENT)
         refined = _refined(flows, fixed, moving, settings, prediction.device, clock)
         flows, total = _unless_harmful(refined, fixed=fixed, moving=moving)
+        left_out = left_out or not any(flow.any() for flow in flows)
+    warnings = (STEPS_LEFT_OUT,) if left_out else ()
     return CanonicalFlows(flows, total, warnings, prediction.device, prediction.precision)
 
 

@@ -106,7 +106,7 @@ class Registration:
         steps: the three accumulative steps.
         flow: their composition (equation 2), float32 `[3, L, P, S]`, voxels of the canonical grid.
         fixed_canonical, moving_canonical: both images on the canonical grid, float32 `[L, P, S]` in [0, 1]; the moving
-            image after the alignment alone. The network saw these, where they are no other contrasts.
+            image after the alignment alone. What the network sees is made of these (see `placement.Placement`).
         brain: the fixed image's brain on the canonical grid, with the rim that two found brains are shown with, bool
             `[L, P, S]`.
         transform: fixed world to moving world (LPS mm): an affine transform into the canonical frame, the displacement
@@ -166,8 +166,8 @@ class Registration:
     def displacement_field(self) -> sitk.Image:
         """Sample `transform` as one displacement field (LPS mm, float32) over the fixed image, as Slicer holds it.
 
-        `settings.field_spacing` is its spacing. It equals `transform` at the voxels of the fixed image, and is the
-        identity beyond its own extent.
+        `settings.field_spacing` is about its spacing. It equals `transform` at its own voxels, which are voxels of the
+        fixed image or lie between them (see `geometry.transforms.covering_grid`), and is the identity beyond them.
         """
         return displacement_field(self.transform, self.fixed, self.settings.field_spacing)
 

@@ -94,17 +94,17 @@ def find_scan_brain(scan: sitk.Image, given: sitk.Image | None, role: str, setti
     if given is None and settings.brain != "skip":
 
         def extractor(image: sitk.Image) -> sitk.Image:
-            if settings.brain == "given":
-                raise RegistrationError(
-                    f"The {role} image shows more than the brain and no mask of its brain was given; give one, or let "
-                    f"the brain be found (brain auto)."
-                )
             with _EXTRACTION:
                 return extract_brain_with(settings.extractor, image)
 
         mask = find_brain(scan, extractor)
         if mask is None:
             check_brain_volume(scan, role)
+        elif settings.brain == "given":
+            raise RegistrationError(
+                f"The {role} image shows more than the brain and no mask of its brain was given; give one, or let "
+                f"the brain be found (brain auto)."
+            )
     foreground = brain_mask(scan) if mask is None else mask
     shown = None if settings.brain == "skip" and mask is None else foreground
     return ScanBrain(mask, given is None and mask is not None, shown, foreground, header_doubts(scan, role))

@@ -73,7 +73,7 @@ def main() -> None:
     timed(made_from, "_digest", "hashing", first("hash"))
     timed(pair, "read_volume", "reading", lambda path, role: role == "fixed")
     timed(scan_brain, "find_scan_brain", "brain", lambda scan, given, role, *_: role == "fixed")
-    timed(alignment, "template_brain", "the template, prepared", first("template"))
+    timed(alignment, "searched_template", "the template, prepared", first("template"))
     timed(SearchedBrain, "located_in", "alignment to the template", first("locate"))
     timed(placement, "sample_on_canonical", "canonical image", first("sample"))
     timed(registration, "likeness", "comparison with the template", first("likeness"))

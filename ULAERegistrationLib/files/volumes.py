@@ -20,7 +20,6 @@ from ..geometry.brain import (
     coarse_foreground,
     looks_unstripped,
     volume_litres,
-    voxel_litres,
 )
 from ..geometry.orientation import SAME_MM, STRAIGHTENED, keep_stored_forms, stored_forms, straightened
 from .reading import NOT_FINITE, read_image
@@ -89,7 +88,7 @@ def read_mask(source: Source, image: sitk.Image, role: str) -> sitk.Image:
     if _is_cut_out_of(mask, image):
         mask = sitk.Resample(mask, image, sitk.Transform(), sitk.sitkNearestNeighbor)
     _check_same_grid(mask, image, name, role)
-    litres = np.count_nonzero(sitk.GetArrayViewFromImage(mask)) * voxel_litres(mask)
+    litres = volume_litres(mask)
     if litres == 0:
         raise RegistrationError(f"{name} is empty; mark the brain in it, or leave it out.")
     if not BRAIN_LITRES[0] <= litres <= BRAIN_LITRES[1]:

@@ -13,12 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def identity_grid(size: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
-    """Return the voxel coordinates of a grid, `[1, 3, L, P, S]`, float32."""
-    axes = [torch.arange(n, dtype=torch.float32, device=device) for n in size]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
-
-
 def warp(
     image: Tensor,
     flow: Tensor,

@@ -17,7 +17,7 @@ from ..errors import RegistrationError
 from ..progress import Progress, silent
 from ..settings import AlignmentMethod
 from .affine import to_matrix, to_transform
-from .brain_search import SearchedBrain, template_brain, template_domain
+from .brain_search import SearchedBrain, searched_template, template_domain
 from .frame import CANONICAL_ORIGIN, CANONICAL_SIZE
 
 POOR_CORRELATION = 0.7
@@ -80,7 +80,7 @@ def align(
     initial = None if initial_transform is None else to_matrix(initial_transform)
     progress(0.0, "Placing both brains in the template")
     with ThreadPoolExecutor(max_workers=1) as other_thread:
-        prepared = other_thread.submit(template_brain)
+        prepared = other_thread.submit(searched_template)
         brains = for_both(SearchedBrain.of, (fixed, fixed_mask), (moving, moving_mask))
         average = prepared.result()
     placed = method == "none" and _on_canonical_grid(fixed)

@@ -16,6 +16,7 @@ CERTAINLY_STRIPPED_LITRES = 1.85
 # A scan shows a head if more than this fraction of its foreground lies further than this distance (mm) from its brain.
 # The fraction is up to .06 for stripped scans, .14 where some neck is left, .17 (a thresholded FLAIR) to .5 for heads.
 BEYOND_MM, BEYOND_SHARE = 10.0, 0.15
+FAR_BELOW = 1.0  # of the range of the brain's intensities; a background this far below them is no dark tissue
 SHRUNK = 4.0  # mm, voxel size that suffices to tell a brain from a head
 
 
@@ -24,6 +25,33 @@ def background_value(image: sitk.Image) -> float:
     values = sitk.GetArrayViewFromImage(image)
     faces = [values.take(index, axis).ravel() for axis in range(3) for index in (0, -1)]
     return float(np.median(np.concatenate(faces)))
+
+
+def floor_of(image: sitk.Image, mask: sitk.Image) -> float:
+    """Return the intensity that counts as nothing in a masked brain.
+
+    This is the background's, as a rule. Where the background is brighter than the brain's darkest tissue, as in a brain
+    of z-scores, or far darker, as where a brain is padded with -1024, it is that of the darkest tissue, or 0 where that
+    lies between the two.
+
+    Args:
+        image: the scan.
+        mask: of its brain, on its grid, not empty.
+    """
+    inside = sitk.GetArrayViewFromImage(mask) > 0
+    inner = inside  # becomes what lies off the edge, where resampling has mixed brain and background
+    for axis in range(3):
+        along = np.moveaxis(inner, axis, 0)
+        inner = inner.copy()
+        eroded = np.moveaxis(inner, axis, 0)
+        eroded[1:] &= along[:-1]
+        eroded[:-1] &= along[1:]
+    values = sitk.GetArrayViewFromImage(image)
+    low, high = np.percentile(values[inner if inner.any() else inside], (0.1, 99.9))
+    background = background_value(image)
+    if 0 <= low - background <= FAR_BELOW * (high - low):
+        return background
+    return float(min(low, max(background, 0.0)))
 
 
 def brain_mask(image: sitk.Image) -> sitk.Image:

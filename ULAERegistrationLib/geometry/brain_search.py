@@ -15,7 +15,7 @@ import SimpleITK as sitk
 
 from .affine import to_transform
 from .affine_search import UNIT, CorrelationSearch
-from .brain import background_value, looks_unstripped
+from .brain import background_value, floor_of, looks_unstripped
 from .canonical import template, template_mask
 from .gaps import gaps
 from .self_similarity_search import SelfSimilaritySearch
@@ -59,7 +59,7 @@ class SearchedBrain:
     def of(cls, scan: sitk.Image, mask: sitk.Image | None) -> SearchedBrain:
         """Prepare a scan for the search; with a mask, voxels outside the brain become 0."""
         is_head = mask is None and looks_unstripped(scan)
-        background = background_value(scan)
+        background = background_value(scan) if mask is None else floor_of(scan, mask)
         scan = sitk.Cast(sitk.DICOMOrient(scan, "LPS"), sitk.sitkFloat32)
         if mask is not None:
             scan = sitk.Mask(scan, sitk.DICOMOrient(mask, "LPS"), background)
@@ -97,7 +97,7 @@ class SearchedBrain:
         starts = [_start(*start) for start in product(product(TILTS, repeat=3), raises, scales)]
         domain = template.domain
         if self.is_head:
-            domain = sitk.GetArrayViewFromImage(template_brain().image) > BRAIN
+            domain = sitk.GetArrayViewFromImage(searched_template().image) > BRAIN
         coarse, middle = (CorrelationSearch(template.level(level), self.level(level), domain) for level in LEVELS[:2])
         found = [coarse.maximise(start, "similarity", 12) for start in starts]
         found.sort(key=lambda item: -item[1])
@@ -255,7 +255,8 @@ def _near(foreground: np.ndarray) -> np.ndarray:
 
 
 @cache
-def template_brain() -> SearchedBrain:
+def searched_template() -> SearchedBrain:
+    """Return the template prepared for the search."""
     brain = SearchedBrain.of(template(), template_mask())
     for level in LEVELS:  # before two threads need them
         brain.level(level)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from .brain import brain_mask, looks_unstripped
+from .brain import background_value, brain_mask, floor_of, looks_unstripped
 from .frame import CANONICAL_ORIGIN, CANONICAL_SIZE
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -38,6 +38,12 @@ def template() -> sitk.Image:
 def template_mask() -> sitk.Image:
     """Return the mask of where most training brains have brain, on the canonical grid, uint8 of zeros and ones."""
     return _shipped("template_mask.nii.gz")
+
+
+@cache
+def template_values() -> np.ndarray:
+    """Return the template, float32 [L, P, S] in [0, 255]; it must not be changed."""
+    return sitk.GetArrayViewFromImage(template()).transpose(2, 1, 0).astype(np.float32)
 
 
 def template_brain() -> np.ndarray:
@@ -75,7 +81,7 @@ def sample_on_canonical(
     """Sample an image once on the canonical grid, normalised as the network's training images were.
 
     Intensities are divided by the brain's 99.9th percentile and clipped to [0, 1]; voxels outside the brain become 0.
-    Where the brain's 0.1th percentile is negative, it is subtracted first.
+    Where the intensity that counts as nothing (`floor_of`) is negative, it is subtracted first.
 
     Args:
         image: the original scan.
@@ -87,16 +93,16 @@ def sample_on_canonical(
         float32 [L, P, S] in [0, 1]; zeros where the brain lies outside, or shows nothing.
     """
     if mask is None and looks_unstripped(image):
-        brain = template_brain()
+        brain, low = template_brain(), min(background_value(image), 0.0)
     else:
-        brain = mask_on_canonical(brain_mask(image) if mask is None else mask, to_canonical)
+        mask = brain_mask(image) if mask is None else mask
+        brain, low = mask_on_canonical(mask, to_canonical), min(floor_of(image, mask), 0.0)
     pull = to_canonical.GetInverse()
     sampled = sitk.Resample(image, canonical_grid(), pull, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
     values = sitk.GetArrayFromImage(sampled).transpose(2, 1, 0)
     if not brain.any():
         return np.zeros(CANONICAL_SIZE, np.float32)
-    low, high = np.percentile(values[brain], (0.1, 99.9))
-    low = min(low, 0.0)
+    high = float(np.percentile(values[brain], 99.9))
     if high <= low:
         return np.zeros(CANONICAL_SIZE, np.float32)
     values = np.clip((values - low) / (high - low), 0, 1) * brain

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 
 from ..t1_intensities import DARK, along, give_t1_intensities, t1_curve
 from ..tensors import array_of, tensor_of
-from .canonical import canonical_grid, template, template_brain
+from .canonical import canonical_grid, template_brain, template_values
 from .likeness import block_means
 
 WHOLLY = 0.9  # fraction of a block that has to be brain in both
@@ -80,7 +80,7 @@ def as_t1(scan: np.ndarray) -> np.ndarray:
 @cache
 def _t1_average() -> np.ndarray:
     """Return the template, float32 [L, P, S], about in [0, 1]; it must not be changed."""
-    average = sitk.GetArrayViewFromImage(template()).transpose(2, 1, 0).astype(np.float32)
+    average = template_values()
     return average / np.percentile(average[average > 0], 99.9)
 
 

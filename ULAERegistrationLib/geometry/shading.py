@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
-from .canonical import canonical_grid, template
+from .canonical import canonical_grid, template_values
 from .contrast import inverts_t1
 from .likeness import BLOCK, block_means
 
@@ -29,7 +29,7 @@ def shading(canonical: np.ndarray) -> np.ndarray:
     Returns:
         Factors of mean 1 in the brain, of blocks of `BLOCK` voxels, float32 [L, P, S].
     """
-    average = block_means(sitk.GetArrayViewFromImage(template()).transpose(2, 1, 0).astype(np.float32))
+    average = block_means(template_values())
     values = block_means(canonical)
     brain = (values > 0.1 * values.max()) & (average > 0.1 * average.max())
     found = np.ones_like(values)

@@ -176,7 +176,7 @@ def _measures(quality: Quality) -> Iterable[tuple[str, str, str, str]]:
     yield "Mean squared difference", f"{q.mse_before:.5f}", f"{q.mse_after:.5f}", "intensities in [0, 1]"
     yield "Folded voxels", "", f"{q.folded_voxels:,}", f"{q.folded_percent:.3f} % of the grid"
     yield "Folded share of the brain", "", f"{q.folded_percent_brain:.3f} %", f"up to {FOLDING_NOTABLE:g} % is accepted"
-    yield "Jacobian determinant, smallest", "", f"{q.jacobian_min:.2f}", "1 keeps volume"
+    yield "Jacobian determinant, smallest", "", f"{q.jacobian_min:.2f}", "non-linear part; 1 keeps volume"
     yield "Jacobian determinant, largest", "", f"{q.jacobian_max:.2f}", ""
     yield "Spread of its logarithm in the brain", "", f"{q.log_jacobian_sd:.3f}", "standard deviation"
     yield "Mean displacement", "", f"{q.displacement_mean_mm:.2f} mm", "non-linear part, in the brain"
@@ -192,12 +192,8 @@ def _measures(quality: Quality) -> Iterable[tuple[str, str, str, str]]:
             yield f"{role} brain and template: correlation, overlap, handedness", values, "", remark
     if q.inverse_mean_mm is not None:
         yield "Error of the inverse, mean", "", f"{q.inverse_mean_mm:.3f} mm", "there and back"
-        yield (
-            "Error of the inverse, 99 %",
-            "",
-            f"{q.inverse_p99_mm:.3f} mm",
-            f"up to {INVERSE_ERROR_MM:g} mm is accepted",
-        )
+        remark = f"above {INVERSE_ERROR_MM:g} mm a point returns to another voxel; no part of the verdict"
+        yield "Error of the inverse, 99 %", "", f"{q.inverse_p99_mm:.3f} mm", remark
         yield "Error of the inverse, largest", "", f"{q.inverse_max_mm:.3f} mm", ""
 
 

@@ -8,7 +8,10 @@ import SimpleITK as sitk
 
 from ULAERegistrationLib import RegistrationError, register
 from ULAERegistrationLib.geometry.brain import find_brain, looks_unstripped
-from ULAERegistrationLib.geometry.canonical import template, template_mask
+from ULAERegistrationLib.geometry.brain_search import SearchedBrain
+from ULAERegistrationLib.geometry.canonical import sample_on_canonical, template, template_mask
+from ULAERegistrationLib.scan_brain import find_scan_brain
+from ULAERegistrationLib.settings import RegistrationSettings
 
 
 def never(image: sitk.Image) -> sitk.Image:
@@ -54,6 +57,46 @@ def test_a_large_brain_stays_as_it_is_where_next_to_nothing_lies_far_from_its_ma
     assert len(asked) == 1
 
 
+@pytest.mark.slow
+def test_where_masks_are_to_be_given_a_large_stripped_brain_needs_none():
+    assert find_scan_brain(template(), None, "fixed", RegistrationSettings(brain="given")).mask is None
+
+
+@pytest.mark.slow
 def test_where_masks_are_to_be_given_a_head_without_one_is_refused(head):
     with pytest.raises(RegistrationError, match="The fixed image shows more than the brain and no mask"):
         register(head, template(), brain="given")
+
+
+def as_image(values: np.ndarray) -> sitk.Image:
+    image = sitk.GetImageFromArray(values.astype(np.float32))
+    image.CopyInformation(template())
+    return image
+
+
+def half_a_voxel_on(image: sitk.Image) -> sitk.Image:
+    return sitk.Resample(image, sitk.TranslationTransform(3, (0.5, 0.5, 0.5)), sitk.sitkLinear, 0.0)
+
+
+@pytest.mark.parametrize("kind", ["padded", "padded, then resampled", "z-scores", "shifted as a whole"])
+def test_a_background_that_is_no_dark_tissue_changes_neither_what_is_aligned_nor_what_the_network_sees(kind):
+    values, brain = (sitk.GetArrayFromImage(image) for image in (template(), template_mask()))
+    values, brain = 4.0 * values, brain > 0
+    plain = as_image(values * brain)
+    if kind == "z-scores":
+        other = as_image((values - values[brain].mean()) / values[brain].std() * brain)
+    elif kind == "shifted as a whole":
+        other = as_image(values * brain - 1024)
+    else:
+        other = as_image(np.where(brain, values, -1024))
+    if kind == "padded, then resampled":
+        plain, other = half_a_voxel_on(plain), half_a_voxel_on(other)
+    mask, inside = template_mask(), brain.transpose(2, 1, 0)
+    seen = [sample_on_canonical(scan, sitk.AffineTransform(3), mask)[inside] for scan in (plain, other)]
+    bound = 0.09 if kind == "z-scores" else 0.02  # of z-scores the darkest tissue becomes 0
+    assert np.abs(seen[0] - seen[1]).mean() < bound
+    assert np.corrcoef(*seen)[0, 1] > 0.99
+    searched = [sitk.GetArrayFromImage(SearchedBrain.of(scan, mask).image) for scan in (plain, other)]
+    shown = [image[searched[0] > 0.1] for image in searched]
+    assert np.abs(shown[0] - shown[1]).mean() < bound
+    assert np.corrcoef(*shown)[0, 1] > 0.99
