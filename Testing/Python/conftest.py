@@ -37,6 +37,7 @@ BLOCK_MM = 25  # side of the made-up labels
 keep_freed_memory()  # as the product's own processes do: an eighth of a registration's time
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files, and mark as slow whatever needs the simulated pair: its registration takes long.
 

@@ -21,6 +21,7 @@ from ..errors import RegistrationError
 from ..geometry.brain import voxel_litres
 from ..tensors import array_of, tensor_of
 from .brain_weights import read_weights
+from .fast.convolution import convolve
 
 MODELS = Path(__file__).parents[1] / "models"
 SHIPPED = MODELS / "ulae-brain.safetensors"
@@ -31,6 +32,14 @@ SMALLEST_LITRES = 0.1  # minimum volume of a brain; half of a newborn's is large
 STILL = 8.0  # mm; where the brain that was found lies further from the grid's centre, the grid is centred on it
 BRAIN_PROBABILITY = 0.45  # above which a voxel is brain; by the validation heads, whose masks are small at .5
 CERTAIN = 0.8  # probability that at least one voxel of a brain must reach
+
+
+class _Convolution(nn.Conv3d):
+    """A convolution by the fastest kernel, which torch does not take by itself where it has one thread."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        padding = [width // 2 for width in self.kernel_size]
+        return convolve(x, self.weight, self.bias, self.stride, padding, self.dilation)
 
 
 class BrainNet(nn.Module):
@@ -48,10 +57,10 @@ class BrainNet(nn.Module):
         )
         self.bottom = _block(channels[2], channels[3])
         self.narrowings = nn.ModuleList(
-            nn.Conv3d(i, o, 1) for i, o in zip(channels[:0:-1], channels[2::-1], strict=True)
+            _Convolution(i, o, 1) for i, o in zip(channels[:0:-1], channels[2::-1], strict=True)
         )
         self.decoders = nn.ModuleList(_block(o, o) for o in channels[2::-1])
-        self.head = nn.Conv3d(channels[0], 8, 3, padding=1)
+        self.head = _Convolution(channels[0], 8, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
         """Compute the logits of brain.
@@ -76,7 +85,7 @@ class BrainNet(nn.Module):
 def _block(inputs: int, outputs: int) -> nn.Sequential:
     # With one group per channel this is instance normalisation, but faster than torch's own.
     return nn.Sequential(
-        nn.Conv3d(inputs, outputs, 3, padding=1, bias=False),
+        _Convolution(inputs, outputs, 3, padding=1, bias=False),
         nn.GroupNorm(outputs, outputs),
         nn.LeakyReLU(0.1, inplace=True),
     )
