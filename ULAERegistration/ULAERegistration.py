@@ -29,7 +29,7 @@ if importlib.util.find_spec("ULAERegistrationLib") is None:
 
 from ULAERegistrationParts import licence, maps, sampleData
 from ULAERegistrationParts.outputs import Outputs, restoreInterpolation
-from ULAERegistrationParts.parameters import ParameterBinding, setDefaults
+from ULAERegistrationParts.parameters import CARRY, ParameterBinding, setDefaults
 from ULAERegistrationParts.qualityPanel import QualityPanel
 from ULAERegistrationParts.registerPanel import RegisterPanel
 from ULAERegistrationParts.run import Run, pythonExecutable
@@ -174,6 +174,9 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             first, second = node.GetNodeReferenceID(one), node.GetNodeReferenceID(other)
             node.SetNodeReferenceID(one, second)
             node.SetNodeReferenceID(other, first)
+        # These belong to the volume that was the moving one.
+        node.SetNodeReferenceID("InitialTransform", None)
+        node.RemoveNodeReferenceIDs(CARRY)
         node.EndModify(modifying)
 
     def onResultSelected(self, node=None):
@@ -196,11 +199,11 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             node.SetNodeReferenceID("DiceWarped", labels[0].GetID())
         node.EndModify(modifying)
         self.onResultSelected(run.transformNode)
-        if labels and self.parameterNode is not None and self.ui.diceFixedSelector.currentNode() is not None:
-            self.qualityPanel.measureDice()
         if run.volumeNode is not None:
             fixed = slicer.mrmlScene.GetNodeByID(run.fixedVolumeID)
             maps.showLayers(background=fixed, foreground=run.volumeNode, foregroundOpacity=0.5, fit=True)
+        if labels and self.parameterNode is not None and self.ui.diceFixedSelector.currentNode() is not None:
+            self.qualityPanel.measureDice()
 
     def onExtras(self, run):
         """Shows steps and report of a run, which come after its result, unless another result is looked at by now."""

@@ -94,6 +94,14 @@ def test_a_torch_that_is_too_old_counts_as_missing(panel, installed, version, fi
     assert (dependencies.missing() == []) == fits
 
 
+def test_a_package_of_which_half_is_left_counts_as_missing(panel, monkeypatch):
+    """Python says None of a folder of metadata without its file."""
+    from ULAERegistrationParts import dependencies
+
+    monkeypatch.setattr(metadata, "version", lambda name: None)
+    assert "PyTorch" in dependencies.missing()
+
+
 def test_a_torch_that_cannot_be_loaded_after_its_installation_is_a_sentence(panel, pair, no_torch, monkeypatch):
     def install():
         raise OSError("[WinError 1114] c10.dll")

@@ -68,6 +68,17 @@ def test_swap_exchanges_volumes_and_masks(panel, scene, pair):
     assert (ui.fixedMaskSelector.currentNode(), ui.movingMaskSelector.currentNode()) == (None, mask)
 
 
+def test_swap_drops_what_belonged_to_the_former_moving_volume(panel, scene, pair):
+    panel.enter()
+    segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "regions")
+    start = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "start")
+    panel.ui.carrySelector.check(segmentation)
+    panel.ui.initialTransformSelector.setCurrentNode(start)
+    panel.ui.swapButton.click()
+    assert panel.ui.initialTransformSelector.currentNode() is None
+    assert not panel.ui.carrySelector.checkedNodes()
+
+
 def test_the_cost_of_a_preset_is_said_in_one_line(panel):
     qt.QSettings().remove("ULAERegistration")
     panel.ui.presetComboBox.setCurrentText("Smooth")

@@ -130,6 +130,20 @@ def test_registering_twice_into_new_nodes_keeps_both_results(panel, pair, app):
     assert first.volumeNode is not second.volumeNode
 
 
+def test_the_result_of_another_pair_is_kept(panel, pair, scene, images, app):
+    click(panel)
+    first = finish(panel, app)
+    other = add_volume(scene, images[1], "follow-up")
+    panel.ui.movingVolumeSelector.setCurrentNode(other)
+    click(panel)
+    second = finish(panel, app)
+    assert second.transformNode is not first.transformNode
+    assert second.volumeNode is not first.volumeNode
+    assert second.transformNode.GetName() == f"follow-up to {pair[0].GetName()}"
+    assert first.transformNode.GetNodeReference("spatialRegistrationMoving") is pair[1]
+    assert panel.ui.outputTransformSelector.currentNode() is second.transformNode
+
+
 def test_two_volumes_of_the_same_name_do_not_mix(panel, scene, images, app):
     fixed, moving = add_volume(scene, images[0], "T1"), add_volume(scene, images[1], "T1")
     click(panel)

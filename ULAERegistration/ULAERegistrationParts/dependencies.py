@@ -69,9 +69,12 @@ def _missing(extractor: str) -> list[str]:
 def _fits(name: str, versions: str) -> bool:
     """Whether a distribution is installed in one of the versions asked for, such as ">=2.2,<2.13"."""
     try:
-        installed = _release(metadata.version(name))
+        version = metadata.version(name)
     except metadata.PackageNotFoundError:
         return False
+    if version is None:  # its installation or removal broke off
+        return False
+    installed = _release(version)
     bounds = re.findall(r"(>=|<|==)([\d.]+)", versions)
     holds = {">=": operator.ge, "<": operator.lt, "==": operator.eq}
     return all(holds[sign](installed, _release(bound)) for sign, bound in bounds)

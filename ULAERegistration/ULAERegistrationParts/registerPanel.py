@@ -9,7 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import dependencies, licence
-from .outputs import Outputs, qualityOf, referenced
+from .outputs import Outputs, qualityOf, referenced, warpedVolume
 from .parameters import BRAIN_CHOICES
 
 # Seconds on two processors, measured; after the first run here the panel tells what that one took.
@@ -179,10 +179,15 @@ class RegisterPanel:
         if self.run is not None:
             self.run.cancel()  # of the last one, steps and report may still be made
         settings = {**self._binding.settings(), **changes}
+        self._startedAs = self._timeKey()  # what is chosen when it ends may be another preset
+        transform, volume = ui.outputTransformSelector.currentNode(), ui.outputVolumeSelector.currentNode()
+        if qualityOf(transform) and not self._isOfInputs(transform):  # another pair's result is kept
+            volume = None if volume is warpedVolume(transform) else volume
+            transform = None
         try:
             outputs = Outputs(
-                ui.outputTransformSelector.currentNode(),
-                ui.outputVolumeSelector.currentNode(),
+                transform,
+                volume,
                 ui.warpedCheckBox.checked,
                 self._binding.carried(),
                 steps=True,
@@ -217,7 +222,7 @@ class RegisterPanel:
         if run.state == "done":
             self._show(" ".join([_("Done in {seconds:.0f} s.").format(seconds=run.seconds), *run.notes]), 1.0)
             if "network" in run.quality["seconds"]:  # a run without it tells nothing of the next one
-                qt.QSettings().setValue(self._timeKey(), run.seconds)
+                qt.QSettings().setValue(self._startedAs, run.seconds)
             self._done(run)
         elif run.state == "cancelled":
             self._show(_("Cancelled; the scene is as it was."), 0.0)

@@ -119,6 +119,7 @@ class StepsPanel:
             widget.enabled = stages is not None
         if stages is None:
             ui.differenceComboBox.setCurrentIndex(0)
+            ui.flickerButton.checked = False
         else:
             blocked = ui.stageSlider.blockSignals(True)  # show what is there, move nothing
             ui.stageSlider.value = stages.current

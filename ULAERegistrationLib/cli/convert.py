@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 
-from .options import Commands, add_command, add_json
+from .options import Commands, UsageError, add_command, add_json
 
 NOTES = """\
   .h5      ITK's: any transform; SimpleITK, ANTs and Slicer read it
@@ -45,6 +46,8 @@ def _convert(options: argparse.Namespace) -> None:
     from ..files.writing import check_output_file
     from ..geometry.inverse import inverse
 
+    if not 0 < options.spacing < math.inf:
+        raise UsageError("The spacing of a field is a number of millimetres above 0, such as --spacing 2.")
     check_output_file(options.output, TRANSFORM_EXTENSIONS)
     like = read_any(options.like, "The reference image") if options.like else None
     transform = read_transform(options.transform)

@@ -58,8 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ulae: {NOT_ENOUGH_MEMORY}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, Cancelled) as error:
-        kept = " of the pair in work; the pairs before it are kept" if options.command == "batch" else ""
-        print(f"ulae: {str(error) or f'cancelled, nothing was written{kept}'}", file=sys.stderr)
+        ending = {
+            "batch": "cancelled, nothing was written of the pair in work; the pairs before it are kept",
+            "train": "cancelled; the same call goes on from the last checkpoint, if one was written",
+        }.get(options.command, "cancelled, nothing was written")
+        print(f"ulae: {str(error) or ending}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # the program that read our output has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

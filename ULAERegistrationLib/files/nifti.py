@@ -82,7 +82,7 @@ def read_nifti_header(path: Path) -> NiftiHeader | None:
         ValueError: where the header is one of these and damaged.
         OSError, EOFError: where the file, or the other one of a pair, cannot be read.
     """
-    header_file, voxel_file = _pair(path)
+    header_file, voxel_file = pair_of(path)
     with open_decompressed(header_file) as file:
         raw = file.read(HEADER_BYTES_2)
     if len(raw) < HEADER_BYTES:
@@ -137,7 +137,7 @@ def plain_header(header: NiftiHeader) -> bytes:
     return bytes(raw) + bytes(4)
 
 
-def _pair(path: Path) -> tuple[Path, Path]:
+def pair_of(path: Path) -> tuple[Path, Path]:
     """Return the files of the header and of the voxels: two for .hdr and .img, else one."""
     name = path.name.lower()
     for ending in PAIR_ENDINGS:

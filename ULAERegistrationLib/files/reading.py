@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import SimpleITK as sitk
@@ -24,7 +25,7 @@ from .hdf5 import MAGIC, is_cut_short
 from .itk import HDF5, itk_files
 from .mgh import ENDINGS as MGH_ENDINGS
 from .mgh import read_mgh
-from .nifti import GZIP, PAIR_ENDINGS, NiftiHeader, open_decompressed, plain_header, read_nifti_header
+from .nifti import GZIP, PAIR_ENDINGS, NiftiHeader, open_decompressed, pair_of, plain_header, read_nifti_header
 from .text_headers import LONGEST, read_text_header
 from .writing import check_input_file, itk_reason
 
@@ -116,7 +117,7 @@ def _read_nifti(header: NiftiHeader, path: Path, name: str, finite: bool) -> sit
     if is_plain and not _has_namesake(path):
         image = _read_by_itk(path, "NiftiImageIO")
     else:
-        with _plain_copy(header) as copy:
+        with _plain_copy(path, header) as copy:
             image = _read_by_itk(copy, "NiftiImageIO")
     image.SetMetaData("pixdim[0]", f"{header.handedness:g}")  # ITK forgets it
     found = shear(header.sform[:3, :3])
@@ -138,16 +139,28 @@ def _has_namesake(path: Path) -> bool:
 
 
 @contextmanager
-def _plain_copy(header: NiftiHeader) -> Iterator[Path]:
-    """Write the voxels of a NIfTI file to a temporary NIfTI-1 file without compression."""
+def _plain_copy(path: Path, header: NiftiHeader) -> Iterator[Path]:
+    """Write a NIfTI file to a temporary NIfTI-1 file without compression, an Analyze pair to a pair."""
     with tempfile.TemporaryDirectory(prefix="ulae-") as folder:
+        if header.version == 0:  # as NIfTI, bytes of its header would be an orientation that it does not have
+            for file, name in zip(pair_of(path), ("copy.hdr", "copy.img"), strict=True):
+                with (Path(folder) / name).open("wb") as target:
+                    _copy_voxels(file, 0, target)
+            yield Path(folder) / "copy.hdr"
+            return
         copy = Path(folder) / "copy.nii"
-        with open_decompressed(header.file) as source, copy.open("wb") as target:
+        with copy.open("wb") as target:
             target.write(plain_header(header))
-            source.seek(header.start)
-            while chunk := source.read(CHUNK):
-                target.write(chunk)
+            _copy_voxels(header.file, header.start, target)
         yield copy
+
+
+def _copy_voxels(file: Path, start: int, target: IO[bytes]) -> None:
+    """Copy a file, decompressed, from a byte on."""
+    with open_decompressed(file) as source:
+        source.seek(start)
+        while chunk := source.read(CHUNK):
+            target.write(chunk)
 
 
 def check_voxels(header: NiftiHeader, name: str, finite: bool) -> None:

@@ -74,7 +74,10 @@ def _try_in_another_process(path: Path) -> None:
 def _look_at_text(content: bytes) -> None:
     if not content.startswith(TEXT):
         raise ValueError("another beginning")
-    for line in content.decode("latin-1").split("\n"):
+    text = content.decode("latin-1")
+    if len(content) >= LONGEST:
+        text = text[: max(text.rfind(" "), text.rfind("\n"))]  # without a number that may be cut
+    for line in text.split("\n"):
         name, _, numbers = line.partition(":")
         if name.strip() in ("Parameters", "FixedParameters"):
             _ = [float(number) for number in numbers.split()]

@@ -23,7 +23,7 @@ RECORD = "made_from.json"  # what a result was made from, see `process.made_from
 # are moved last.
 LAST = ("quality.json", RECORD)
 PARTIAL = ".partial-"  # begins the names of what is being written
-LONGEST_END = 100  # characters of a file's name in its temporary one, which may not exceed 255 bytes
+LONGEST_END = 20  # characters of a file's name in its temporary one, which may not exceed 255 bytes
 IMAGE_EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
@@ -71,7 +71,7 @@ def check_output_folder(folder: str | os.PathLike[str]) -> Path:
     _check_name(folder, f"The output {folder}")
     existing = folder
     try:
-        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        existing = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
         with tempfile.TemporaryFile(dir=existing):
             return folder
     except (OSError, ValueError) as error:

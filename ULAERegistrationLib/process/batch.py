@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -64,7 +65,9 @@ def run_batch(
                     rows[row["name"]] = row
                     finished(row)
                     if time.monotonic() - written > SUMMARY_SECONDS:
-                        write_summary(_ordered(rows, cases), folder)
+                        # It is written once more at the end; one that is open elsewhere must not stop the batch.
+                        with suppress(RegistrationError):
+                            write_summary(_ordered(rows, cases), folder)
                         written = time.monotonic()
             finally:
                 if rows:

@@ -91,27 +91,35 @@ def write_derivative(dataset: Path, derivative: Path, rows: Sequence[Row], sessi
     with whole_or_nothing(derivative / ".bidsignore") as partial:
         partial.write_text(IGNORED, encoding="utf-8")
     if session is None:
-        _put(TEMPLATE, derivative / TEMPLATE_COPY)
+        with whole_or_nothing(derivative / TEMPLATE_COPY) as partial:  # no link to a file of the package
+            shutil.copyfile(TEMPLATE, partial)
     for row in rows:
-        if row["status"] == DONE:
-            _name_results(dataset, derivative, row["name"], session)
+        _name_results(dataset, derivative, row, session)
 
 
-def _name_results(dataset: Path, derivative: Path, name: str, session: str | None) -> None:
-    source, _, space = name.rpartition("_to-")
+def _name_results(dataset: Path, derivative: Path, row: Row, session: str | None) -> None:
+    """Give a pair's results their names; where it failed, take those of an earlier run away."""
+    source, _, space = row["name"].rpartition("_to-")
     parts = [part for part in source.split("_") if part.startswith(("sub-", "ses-"))]
     place = derivative.joinpath(*parts, "anat")
-    result = derivative / name
-    _put(result / "transform.h5", place / f"{source}_from-T1w_to-{space}_mode-image_xfm.h5")
-    _put(result / "warped.nii.gz", place / f"{source}_space-{space}_T1w.nii.gz")
+    transform = place / f"{source}_from-T1w_to-{space}_mode-image_xfm.h5"
+    warped, sidecar = (place / f"{source}_space-{space}_T1w{ending}" for ending in (".nii.gz", ".json"))
+    if row["status"] != DONE:
+        for file in (transform, warped, sidecar):
+            file.unlink(missing_ok=True)
+        return
+    result = derivative / row["name"]
+    _put(result / "transform.h5", transform)
+    _put(result / "warped.nii.gz", warped)
     reference = f"bids::{TEMPLATE_COPY}"
     if session is not None:
         found = dataset.glob(f"{parts[0]}/ses-{session}/anat/*_T1w.nii*")
         reference = "bids:raw:" + next(found).relative_to(dataset).as_posix()
+    original = next(dataset.joinpath(*parts, "anat").glob(f"{source}_T1w.nii*"))
     _write_json(
-        place / f"{source}_space-{space}_T1w.json",
+        sidecar,
         {
-            "Sources": ["bids:raw:" + "/".join([*parts, "anat", f"{source}_T1w.nii.gz"])],
+            "Sources": ["bids:raw:" + original.relative_to(dataset).as_posix()],
             "SpatialReference": reference,
             # A mask is there only where the scan shows more than the brain.
             "SkullStripped": not (result / "moving_brain.nii.gz").is_file(),

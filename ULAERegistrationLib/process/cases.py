@@ -155,6 +155,11 @@ def _named(scans: Sequence[Path]) -> dict[str, Path]:
         names = ["_".join((*path.parts[1:][-depth:-1], stem(path))) for path in scans]
         if len({name.lower() for name in names}) == len(names):
             break
+    else:
+        twins = [path for path in scans if [stem(other) for other in scans].count(stem(path)) > 1]
+        raise RegistrationError(
+            f"The scans {twins[0]} and {twins[1]} have one name; give them different ones, or use a table."
+        )
     return dict(zip(names, scans, strict=True))
 
 

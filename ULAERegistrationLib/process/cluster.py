@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,8 @@ def run_on_workers(
         raise RegistrationError(
             "Several workers need the Python package distributed; install it with `pip install distributed`."
         ) from None
+    if settings.model is not None:  # workers have working folders of their own
+        settings = replace(settings, model=os.path.abspath(settings.model))
     with _client(workers, scheduler) as client:
         slots = _slots(client)
         waiting = {
@@ -67,8 +70,7 @@ def run_on_workers(
                 settings,
                 slots,
                 tuple(program),
-                key=f"ulae-{case.name}",
-                pure=False,
+                pure=False,  # a key of its own, so that pairs of one name in two cohorts stay two pairs
             ): case
             for case in cases
         }

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..files.dicom import is_dicom
+from ..files.text_headers import LONGEST
 from ..files.writing import RECORD, files_in
 from ..settings import RegistrationSettings
 
 # Settings that say where a registration runs, or whose content is compared instead of their name.
 NOT_COMPARED = ("device", "model")
-DETACHED = (".hdr", ".img", ".nhdr", ".mhd")  # formats whose voxels lie in another file of the same name
+# Formats whose voxels lie in other files: of the same name, or named by the header.
+DETACHED = (".hdr", ".img", ".hdr.gz", ".img.gz", ".nhdr", ".mhd")
 
 
 @dataclass(frozen=True)
@@ -92,21 +95,31 @@ def _different(now: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[str]:
 
 
 def _digest(path: Path) -> str:
-    """Compute the SHA-256 of a file, or of all files that belong to a folder or a detached header.
+    """Compute the SHA-256 of a file, or of all files that belong to a folder, a DICOM series or a detached header.
 
     Returns:
         In hexadecimal; empty where a file cannot be read.
     """
-    files = [path]
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-    elif path.name.lower().endswith(DETACHED):
-        files = sorted(file for file in path.parent.glob("*") if file.name.split(".")[0] == path.name.split(".")[0])
     total = hashlib.sha256()
     try:
-        for file in files:
+        for file in _files_of(path):
             with file.open("rb") as content:
                 total.update(hashlib.file_digest(content, "sha256").digest())
     except OSError:
         return ""
     return total.hexdigest()
+
+
+def _files_of(path: Path) -> list[Path]:
+    """List the files that a scan or another input is made of."""
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    with path.open("rb") as file:
+        beginning = file.read(LONGEST)
+    beside = sorted(file for file in path.parent.iterdir() if file.is_file())
+    if is_dicom(beginning):
+        return beside  # of the whole series, one of whose files was named
+    if not path.name.lower().endswith(DETACHED):
+        return [path]
+    stem, text = path.name.split(".")[0], beginning.decode("latin-1")
+    return [file for file in beside if file.name.split(".")[0] == stem or file.name in text]

@@ -67,11 +67,18 @@ def pack(brains_folder: Path, file: Path) -> dict[str, int]:
                     f"The image of {person} has {' x '.join(map(str, image.shape))} voxels; brains are trained on in "
                     f"the canonical frame, {' x '.join(map(str, CANONICAL_SIZE))} voxels of 1 mm."
                 )
-            for part, values in encode(image.astype(np.uint8)).items():
+            if image.dtype != np.uint8:
+                raise RegistrationError(
+                    f"The image of {person} is not of 8 bits; scale it to 0 to 255 on the canonical grid."
+                )
+            for part, values in encode(image).items():
                 add(f"{person}_t1_{part}", values)
             labels = Path(brains_folder) / f"{person}_seg.nii.gz"
             if labels.exists():
-                add(f"{person}_seg", array(labels).astype(np.uint8))
+                numbers = array(labels)
+                if numbers.min() < 0 or numbers.max() > 255:
+                    raise RegistrationError(f"The labels of {person} are not numbers of 0 to 255; give them such ones.")
+                add(f"{person}_seg", numbers.astype(np.uint8))
                 labelled += 1
         for head in heads:
             add(f"{head.name.removesuffix('.nii.gz')}_tissues", tissues(sitk.ReadImage(str(head))))

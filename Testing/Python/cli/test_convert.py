@@ -70,6 +70,14 @@ def test_the_inverse_is_converted_too(files, transform, points) -> None:
     assert np.abs(mapped(back, mapped(transform, points).tolist()) - points).max() < 0.1
 
 
+@pytest.mark.parametrize("spacing", ["0", "-1", "nan", "inf"])
+def test_a_spacing_that_is_none_is_wrong_usage(files, capsys, spacing) -> None:
+    like = ["--like", str(files / "fixed.nii.gz"), "--spacing", spacing]
+    assert main(["convert", str(files / "t.h5"), str(files / "none.nrrd"), *like]) == 2
+    assert "a number of millimetres above 0" in capsys.readouterr().err
+    assert not (files / "none.nrrd").exists()
+
+
 def test_a_field_without_a_grid_is_refused_in_a_sentence(files, capsys) -> None:
     assert main(["convert", str(files / "t.h5"), str(files / "field.nii.gz")]) == 1
     assert "give the image that it covers" in capsys.readouterr().err

@@ -109,6 +109,21 @@ def test_a_file_is_read_and_not_its_namesake_with_another_ending(tmp_path, image
     assert read_image(tmp_path / name, "The image")[2, 3, 4] == pytest.approx(image[2, 3, 4])
 
 
+@pytest.mark.parametrize("ending", [".hdr", ".img"])
+def test_an_analyze_pair_has_no_orientation_whatever_lies_beside_it(tmp_path, values, ending) -> None:
+    """SPM's originator and Analyze's orient lie where NIfTI has its orientation."""
+    header = nibabel.Spm99AnalyzeHeader()
+    header.set_data_dtype(np.int16)
+    header["origin"][:3] = 5, 6, 7
+    nibabel.save(nibabel.Spm99AnalyzeImage(np.rint(values).astype(np.int16), None, header), tmp_path / "scan.img")
+    alone = read_image(tmp_path / f"scan{ending}", "The image")
+    sitk.WriteImage(alone + 1000, str(tmp_path / "scan.nii"))
+    beside = read_image(tmp_path / f"scan{ending}", "The image")
+    assert sitk.Hash(beside) == sitk.Hash(alone)
+    assert (beside.GetDirection(), beside.GetOrigin()) == (alone.GetDirection(), alone.GetOrigin())
+    assert [beside.GetMetaData(code) for code in ("qform_code", "sform_code")] == ["0", "0"]
+
+
 @pytest.mark.parametrize(
     "ending", [".nii", ".nii.gz", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd", ".mnc", ".mgz"]
 )

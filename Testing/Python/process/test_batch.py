@@ -14,9 +14,10 @@ from ULAERegistrationLib import registration
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.errors import Cancelled, RegistrationError
 from ULAERegistrationLib.output import thumbnail
-from ULAERegistrationLib.process import pair
+from ULAERegistrationLib.process import batch, pair
 from ULAERegistrationLib.process.batch import run_batch
 from ULAERegistrationLib.process.cases import Case, read_cases
+from ULAERegistrationLib.process.made_from import MadeFrom
 from ULAERegistrationLib.process.summary import SUMMARY
 from ULAERegistrationLib.settings import RegistrationSettings
 
@@ -123,6 +124,36 @@ def test_a_pair_is_registered_again_where_what_it_was_made_from_has_changed(tabl
     assert row["message"] == f"They match. Registered again: changed since the earlier result: {what}."
     assert "Registered again" not in run_batch([case], tmp_path / "out", settings)[0]["message"]
     assert len(quick) == 2
+
+
+@pytest.mark.parametrize("kind", ["DICOM", "mhd", "hdr"])
+def test_a_scan_of_several_files_has_changed_where_any_of_them_has(tmp_path, kind):
+    named, other = {
+        "DICOM": ("IM1", "IM2"),
+        "mhd": ("scan.mhd", "voxels.raw"),
+        "hdr": ("scan.hdr", "scan.img"),
+    }[kind]
+    beginning = {"DICOM": bytes(128) + b"DICM", "mhd": b"ElementDataFile = voxels.raw\n", "hdr": b"a header"}[kind]
+    (tmp_path / named).write_bytes(beginning)
+    (tmp_path / other).write_bytes(b"voxels")
+    (tmp_path / "scan").mkdir()  # the folder of a result, say
+    files, settings = {"moving": tmp_path / named}, RegistrationSettings()
+    before = MadeFrom.of(files, settings)
+    assert MadeFrom.of(files, settings).changes(before) == ""
+    (tmp_path / other).write_bytes(b"others")
+    assert MadeFrom.of(files, settings).changes(before) == "moving"
+
+
+def test_a_summary_that_is_open_elsewhere_stops_no_pair(table, quick, tmp_path, monkeypatch):
+    def locked(rows, folder):
+        raise RegistrationError("summary.csv could not be written.")
+
+    monkeypatch.setattr(batch, "write_summary", locked)
+    monkeypatch.setattr(batch, "SUMMARY_SECONDS", 0)
+    cases = read_cases(table(*(f"{name},scan.nii.gz,scan.nii.gz" for name in ("ann", "bob", "cid"))))
+    with pytest.raises(RegistrationError, match=r"summary.csv could not"):
+        run_batch(cases, tmp_path / "out", RegistrationSettings())
+    assert all((tmp_path / "out" / case.name / "quality.json").is_file() for case in cases)
 
 
 def test_no_file_of_an_earlier_result_lies_beside_the_new_one_and_others_stay(table, quick, tmp_path):

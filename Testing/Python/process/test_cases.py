@@ -44,6 +44,14 @@ def test_files_of_one_name_are_told_apart_by_their_folders(scans):
     assert [case.name for case in to_template(folders)] == ["01_a", "02_a", "02_b"]
 
 
+def test_files_of_one_name_in_one_folder_are_refused_and_none_is_left_out(tmp_path):
+    files = [tmp_path / name for name in ("ann.nii.gz", "ann.mgz", "bob.nii.gz")]
+    for file in files:
+        file.write_text("a scan")
+    with pytest.raises(RegistrationError, match=r"ann.nii.gz and .*ann.mgz have one name"):
+        to_template(files)
+
+
 def test_all_pairs_go_both_ways(scans):
     cases = all_pairs(scans("a.nii.gz", "b.nii.gz", "c.nii.gz"))
     assert {case.name for case in cases} == {f"{m}_to_{f}" for m in "abc" for f in "abc" if m != f}
@@ -112,7 +120,20 @@ def test_a_bids_dataset_goes_to_the_template_and_comes_out_as_a_derivative(datas
     sidecar = json.loads((derivative / "sub-01/ses-1/anat/sub-01_ses-1_space-ULAE_T1w.json").read_text())
     assert sidecar["Sources"] == ["bids:raw:sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz"]
     assert sidecar["SkullStripped"] is False
-    assert (derivative / sidecar["SpatialReference"].removeprefix("bids::")).read_bytes() == TEMPLATE.read_bytes()
+    copy = derivative / sidecar["SpatialReference"].removeprefix("bids::")
+    assert copy.read_bytes() == TEMPLATE.read_bytes()
+    assert not copy.samefile(TEMPLATE)
+    sidecar = json.loads((derivative / "sub-02/anat/sub-02_space-ULAE_T1w.json").read_text())
+    assert (dataset / sidecar["Sources"][0].removeprefix("bids:raw:")).is_file()
+
+
+def test_nothing_of_an_earlier_run_stays_under_the_names_of_a_pair_that_failed(dataset):
+    derivative = dataset / "derivatives" / "ulae"
+    row = finished(derivative, bids_cases(dataset, derivative)[0])
+    write_derivative(dataset, derivative, [row])
+    assert len(list(derivative.glob("sub-01/ses-1/anat/*"))) == 3
+    write_derivative(dataset, derivative, [{**row, "status": "failed"}])
+    assert list(derivative.glob("sub-01/ses-1/anat/*")) == []
 
 
 def test_a_new_result_takes_the_place_of_the_old_one_in_the_derivative(dataset):

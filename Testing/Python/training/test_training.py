@@ -77,6 +77,14 @@ def test_the_pack_holds_the_brains_and_keeps_validation_people_apart(brains):
     assert brains.validation_pairs() == [("nirep-na04", "nirep-na16"), ("nirep-na16", "nirep-na04")]
 
 
+def test_an_image_whose_values_a_byte_does_not_hold_is_not_packed(tmp_path):
+    image = sitk.Image(CANONICAL_SIZE, sitk.sitkInt16) + 300
+    sitk.WriteImage(image, str(tmp_path / "ann_t1.nii.gz"))
+    with pytest.raises(RegistrationError, match="The image of ann is not of 8 bits"):
+        pack(tmp_path, tmp_path / "pack.npz")
+    assert not (tmp_path / "pack.npz").exists()
+
+
 def test_training_needs_torch_and_numpy_alone():
     """A lent machine with a GPU has no SimpleITK and no matplotlib, and nothing can be installed there."""
     program = """
