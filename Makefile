@@ -5,9 +5,9 @@ RUN := $(VENV)/bin/python
 TORCH := torch==2.13.0
 # Errors alone: setuptools warns at length that an installation is editable.
 INSTALL := $(RUN) -m pip install --quiet --quiet
-# A process for each core, each with one thread of torch and of ITK, a test file at a time (or those files together that
-# the conftest.py groups), in its order: two thirds of the time of one after the other.
-PYTEST := OMP_NUM_THREADS=1 ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1 $(RUN) -m pytest --numprocesses 2 --no-loadscope-reorder
+# A process for each core, each with one thread of torch and of ITK, a test file at a time in the order of the
+# conftest.py: two thirds of the time of one after the other.
+PYTEST := OMP_NUM_THREADS=1 ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-quick types layers lint clean
 
@@ -22,15 +22,15 @@ types: $(VENV)/installed-test
 	$(VENV)/bin/mypy
 
 layers: $(VENV)/installed-test
-	$(PYTEST) --dist loadgroup Testing/Python
-	$(PYTEST) --dist loadfile Testing/MRML
-	QT_QPA_PLATFORM=offscreen VTK_DEFAULT_OPENGL_WINDOW=vtkEGLRenderWindow $(PYTEST) --dist loadfile Testing/Module
+	$(PYTEST) Testing/Python
+	$(PYTEST) Testing/MRML
+	QT_QPA_PLATFORM=offscreen VTK_DEFAULT_OPENGL_WINDOW=vtkEGLRenderWindow $(PYTEST) Testing/Module
 
 # What a contributor runs before every commit: a minute on two cores.
 test-quick: $(VENV)/installed-test
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(PYTEST) --dist loadgroup Testing/Python -m "not slow" -x
+	$(PYTEST) Testing/Python -m "not slow" -x
 
 lint: $(VENV)/installed-test
 	$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .

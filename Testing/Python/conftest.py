@@ -37,17 +37,11 @@ BLOCK_MM = 25  # side of the made-up labels
 keep_freed_memory()  # as the product's own processes do: an eighth of a registration's time
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files, and mark as slow whatever needs the simulated pair: its registration takes long.
-
-    Each file runs in one process, and those that need that registration in the same one.
-    """
+    """Begin with the longest files, and mark as slow whatever needs the simulated pair: its registration takes long."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
-    needed = {item.path for item in items if "simulated_registration" in getattr(item, "fixturenames", ())}
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("simulated" if item.path in needed else str(item.path)))
         if "simulated" in getattr(item, "fixturenames", ()):
             item.add_marker("slow")
 

@@ -34,10 +34,10 @@ def test_tissue_lies_better_than_after_the_alignment_and_the_verdict_is_not_good
     assert found.quality.verdict != "good"
 
 
-def test_a_flair_of_low_contrast_that_is_taken_for_t1_is_not_called_good(data_folder):
+def test_a_flair_of_low_contrast_that_is_taken_for_t1_is_not_called_good(data_folder, coarse_model):
     """Fluid is dark and all tissue bright in it, so that its blocks correlate with those of a T1."""
     fixed, moving = (data_folder / "heads" / "nichart" / name for name in ("subj08_t1.nii.gz", "subj09_flair.nii.gz"))
-    found = register(fixed, moving, preset="fast")
+    found = register(fixed, moving, preset="fast", model=str(coarse_model))
     assert found.settings.contrast == "same"
     assert found.quality.verdict == "look at it"
     assert "The moving image shows grey and white matter less apart" in found.quality.reasons[0]
