@@ -38,7 +38,8 @@ def floor_of(image: sitk.Image, mask: sitk.Image) -> float:
         image: the scan.
         mask: of its brain, on its grid, not empty.
     """
-    inside = sitk.GetArrayViewFromImage(mask) > 0
+    sparse = (slice(None, None, 2),) * 3  # enough for a percentile
+    inside = sitk.GetArrayViewFromImage(mask)[sparse] > 0
     inner = inside  # becomes what lies off the edge, where resampling has mixed brain and background
     for axis in range(3):
         along = np.moveaxis(inner, axis, 0)
@@ -46,7 +47,7 @@ def floor_of(image: sitk.Image, mask: sitk.Image) -> float:
         eroded = np.moveaxis(inner, axis, 0)
         eroded[1:] &= along[:-1]
         eroded[:-1] &= along[1:]
-    values = sitk.GetArrayViewFromImage(image)
+    values = sitk.GetArrayViewFromImage(image)[sparse]
     low, high = np.percentile(values[inner if inner.any() else inside], (0.1, 99.9))
     background = background_value(image)
     if 0 <= low - background <= FAR_BELOW * (high - low):

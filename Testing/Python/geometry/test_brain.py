@@ -93,7 +93,7 @@ def test_a_background_that_is_no_dark_tissue_changes_neither_what_is_aligned_nor
         plain, other = half_a_voxel_on(plain), half_a_voxel_on(other)
     mask, inside = template_mask(), brain.transpose(2, 1, 0)
     seen = [sample_on_canonical(scan, sitk.AffineTransform(3), mask)[inside] for scan in (plain, other)]
-    bound = 0.09 if kind == "z-scores" else 0.02  # of z-scores the darkest tissue becomes 0
+    bound = 0.1 if kind == "z-scores" else 0.02  # of z-scores the darkest tissue becomes 0
     assert np.abs(seen[0] - seen[1]).mean() < bound
     assert np.corrcoef(*seen)[0, 1] > 0.99
     searched = [sitk.GetArrayFromImage(SearchedBrain.of(scan, mask).image) for scan in (plain, other)]
