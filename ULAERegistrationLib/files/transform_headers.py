@@ -32,7 +32,7 @@ def look_at_transform(path: Path) -> bytes:
     """Look at a transform file.
 
     Returns:
-        Its beginning, which is all of a text.
+        Its beginning, up to `LONGEST` bytes.
 
     Raises:
         ValueError: where it is cut short, does not begin as such files do, or has parameters that are no numbers.

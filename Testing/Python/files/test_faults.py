@@ -60,6 +60,13 @@ def assert_all_said_and_nothing_left(said: dict[str, str], folder: Path) -> None
     assert [path for path in folder.rglob("*") if path.is_file()] == []
 
 
+def test_a_name_of_as_many_bytes_as_a_disk_takes_is_written(tmp_path) -> None:
+    file = tmp_path / f"{'脑' * 78}.nii.gz"  # 241 bytes
+    with whole_or_nothing(file) as partial:
+        partial.write_text("a volume")
+    assert file.read_text() == "a volume"
+
+
 def test_a_file_that_may_not_grow_is_refused_in_every_format(tmp_path) -> None:
     """ITK #1958; `ulimit -f`."""
     assert_all_said_and_nothing_left(written_on_a_full_disk(tmp_path, "limited"), tmp_path)

@@ -12,6 +12,8 @@ import SimpleITK as sitk
 
 from ULAERegistrationLib.applying import apply_transform
 from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.files import transform_headers
+from ULAERegistrationLib.files.transform_headers import look_at_transform
 from ULAERegistrationLib.files.transforms import read_transform, write_transform
 from ULAERegistrationLib.files.volumes import write_image
 from ULAERegistrationLib.geometry.inverse import inverse
@@ -186,3 +188,12 @@ def test_any_transform_warps_the_other_way_too(tmp_path) -> None:
     apart = np.abs(sitk.GetArrayFromImage(back) - sitk.GetArrayFromImage(image))[inside]
     moved = np.abs(sitk.GetArrayFromImage(warped) - sitk.GetArrayFromImage(image))[inside]
     assert apart.mean() < 0.15 * moved.mean()
+
+
+def test_a_text_transform_too_long_to_be_looked_at_whole_is_not_refused_for_a_number_cut_in_two(tmp_path, monkeypatch):
+    file = tmp_path / "long.tfm"
+    sitk.WriteTransform(sitk.TranslationTransform(3, (1.5, -2.5, 3.5)), str(file))
+    content = file.read_bytes()
+    end = content.index(b"-2.5") + len("-")
+    monkeypatch.setattr(transform_headers, "LONGEST", end)
+    assert look_at_transform(file) == content[:end]
