@@ -176,7 +176,7 @@ def _rows(quality: dict) -> list[tuple[str, str]]:
         (_("Mean squared difference, before / after"), f"{q['mse_before']:.4f} / {q['mse_after']:.4f}"),
         (_("Folded, whole grid / brain"), f"{q['folded_percent']:.3f} % / {q['folded_percent_brain']:.3f} %"),
         (
-            _("Jacobian determinant of the non-linear part, least / largest"),
+            _("Non-linear Jacobian, least / largest"),
             f"{q['jacobian_min']:.2f} / {q['jacobian_max']:.2f}",
         ),
         (_("Spread of log Jacobian in the brain"), f"{q['log_jacobian_sd']:.3f}"),
