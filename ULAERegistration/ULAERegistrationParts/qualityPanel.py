@@ -175,10 +175,7 @@ def _rows(quality: dict) -> list[tuple[str, str]]:
         (_("Similarity (local NCC), before / after"), f"{q['ncc_before']:.3f} / {q['ncc_after']:.3f}"),
         (_("Mean squared difference, before / after"), f"{q['mse_before']:.4f} / {q['mse_after']:.4f}"),
         (_("Folded, whole grid / brain"), f"{q['folded_percent']:.3f} % / {q['folded_percent_brain']:.3f} %"),
-        (
-            _("Non-linear Jacobian, least / largest"),
-            f"{q['jacobian_min']:.2f} / {q['jacobian_max']:.2f}",
-        ),
+        (_("Non-linear Jacobian, least / largest"), f"{q['jacobian_min']:.2f} / {q['jacobian_max']:.2f}"),
         (_("Spread of log Jacobian in the brain"), f"{q['log_jacobian_sd']:.3f}"),
         (_("Displacement, mean / largest"), f"{q['displacement_mean_mm']:.1f} / {q['displacement_max_mm']:.1f} mm"),
         (_("Time"), f"{sum(q['seconds'].values()):.0f} s"),

@@ -105,8 +105,14 @@ def _name_results(dataset: Path, derivative: Path, row: Row, session: str | None
     transform = place / f"{source}_from-T1w_to-{space}_mode-image_xfm.h5"
     warped, sidecar = (place / f"{source}_space-{space}_T1w{ending}" for ending in (".nii.gz", ".json"))
     if row["status"] != DONE:
-        for file in (transform, warped, sidecar):
-            file.unlink(missing_ok=True)
+        try:
+            for file in (transform, warped, sidecar):
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            raise RegistrationError(
+                f"An earlier result of {row['name']} could not be taken away ({error.strerror}); close its files and "
+                f"remove them from {place}."
+            ) from error
         return
     result = derivative / row["name"]
     _put(result / "transform.h5", transform)

@@ -21,8 +21,8 @@ from ..settings import RegistrationSettings
 
 # Settings that say where a registration runs, or whose content is compared instead of their name.
 NOT_COMPARED = ("device", "model")
-# Formats whose voxels lie in other files: of the same name, or named by the header.
-DETACHED = (".hdr", ".img", ".hdr.gz", ".img.gz", ".nhdr", ".mhd")
+# Formats whose voxels lie in another file of the same name, and those whose header names the files.
+PAIRED, NAMING = (".hdr", ".img", ".hdr.gz", ".img.gz"), (".nhdr", ".mhd")
 
 
 @dataclass(frozen=True)
@@ -116,10 +116,11 @@ def _files_of(path: Path) -> list[Path]:
         return sorted(file for file in path.rglob("*") if file.is_file())
     with path.open("rb") as file:
         beginning = file.read(LONGEST)
-    beside = sorted(file for file in path.parent.iterdir() if file.is_file())
-    if is_dicom(beginning):
-        return beside  # of the whole series, one of whose files was named
-    if not path.name.lower().endswith(DETACHED):
+    is_series, names_others = is_dicom(beginning), path.name.lower().endswith(NAMING)
+    if not (is_series or names_others or path.name.lower().endswith(PAIRED)):
         return [path]
-    stem, text = path.name.split(".")[0], beginning.decode("latin-1")
-    return [file for file in beside if file.name.split(".")[0] == stem or file.name in text]
+    beside = sorted(file for file in path.parent.iterdir() if file.is_file())
+    if is_series:  # the whole series, one of whose files was named
+        return beside
+    stem, named = path.name.split(".")[0], beginning.decode("latin-1") if names_others else ""
+    return [file for file in beside if file.name.split(".")[0] == stem or file.name in named]

@@ -39,7 +39,8 @@ def pack(brains_folder: Path, file: Path) -> dict[str, int]:
         The number of people, labelled people and heads, and the file's size in bytes.
 
     Raises:
-        RegistrationError: for a folder that is missing or has no brain, or a brain that has not the canonical size.
+        RegistrationError: for a folder that is missing or has no brain, a brain that has not the canonical size or is
+            not of 8 bits, or labels beyond 0 to 255.
     """
     # Imported here, because machines that only train may lack it.
     import SimpleITK as sitk
