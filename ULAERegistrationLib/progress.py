@@ -34,9 +34,9 @@ BRAIN = Stage("brain extraction", 0.0, "Finding the brains")
 ALIGNMENT = Stage("alignment", 0.05, "Aligning the brains")
 NETWORK = Stage("network", 0.2, "Starting the network")
 REFINEMENT = Stage("refinement", 0.45, "Refining this pair")
-FIELD = Stage("field", 0.85, "Composing the transform")
-QUALITY = Stage("quality", 0.95, "Measuring the result")
-STAGES = (BRAIN, ALIGNMENT, NETWORK, REFINEMENT, FIELD, QUALITY)
+QUALITY = Stage("quality", 0.85, "Measuring the result")
+FIELD = Stage("field", 0.93, "Composing the transform")
+STAGES = (BRAIN, ALIGNMENT, NETWORK, REFINEMENT, QUALITY, FIELD)
 # What is told while a process of its own writes the results.
 WRITING_TRANSFORM = "Writing the transform"
 WRITING_WARPED = "Writing the warped volume"

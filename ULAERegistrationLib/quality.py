@@ -216,7 +216,6 @@ def measure(
     flow: np.ndarray,
     brain: np.ndarray,
     alignment: Alignment | None = None,
-    seconds: Mapping[str, float] | None = None,
     warnings: Sequence[str] = (),
     likenesses: tuple[Likeness, Likeness] | tuple[None, None] = (None, None),
     hints: Sequence[str] = (),
@@ -230,7 +229,6 @@ def measure(
         flow: the composed flow, float32 [3, L, P, S], voxels (1 mm) of that grid.
         brain: the fixed brain, bool [L, P, S].
         alignment: converts displacements to the fixed image's millimetres; None leaves them in the canonical grid's.
-        seconds: duration of each stage.
         warnings: of earlier stages, one sentence each.
         likenesses: of the fixed and of the moving brain to the template; None where they were not measured.
         hints: what the user should know besides, one sentence each.
@@ -248,14 +246,14 @@ def measure(
     fixed_, moving_, flow_ = _tensor(fixed)[None], _tensor(moving)[None], _tensor(flow)
     inside = tensor_of(brain)
     with torch.inference_mode():
-        warped_ = warp(moving_, flow_)
+        moving_brain_ = moving_ if moving_brain is None else _tensor(moving_brain)[None]
+        warped_, shown = warp(torch.cat([moving_, moving_brain_], 1), flow_).split(1, 1)
         before, after = (found[0, 0] for found in ncc_maps(fixed_, moving_, warped_, window=NCC_WINDOW))
         folds = folded(flow_)[0]
         determinant = jacobian(flow_)[0]
         in_brain = determinant[inside]
         share = inside / inside.sum()  # of the brain, what one voxel is
         displacement = displacement_mm(flow[:, brain], alignment)
-        shown = warped_ if moving_brain is None else warp(_tensor(moving_brain)[None], flow_)
         missing, beyond = _unshared_percent(brain, array_of(shown[0, 0]) >= EMPTY, expected)
         return Quality(
             ncc_before=(before * share).sum().item(),
@@ -276,7 +274,6 @@ def measure(
             beyond_percent=beyond,
             fixed_likeness=likenesses[0],
             moving_likeness=likenesses[1],
-            seconds=dict(seconds or {}),
             warnings=tuple(warnings),
             hints=tuple(hints),
         )

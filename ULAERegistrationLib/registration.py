@@ -114,37 +114,34 @@ def register(
         if placed.one_person:
             found = _of_one_person(found, placed)
 
-    clock.begin(FIELD)
+    clock.begin(QUALITY)
     alignment, brain = placed.alignment, placed.fixed > 0
     flows, total = tuple(array_sharing(flow[0]) for flow in found.flows), array_sharing(found.total[0])
     doubts = fixed_brain.doubts + moving_brain.doubts
     doubts += cut_doubts(fixed_brain, alignment.fixed_to_canonical, "fixed")
     doubts += cut_doubts(moving_brain, alignment.moving_to_canonical, "moving")
-    warnings = doubts + alignment.warnings + found.warnings
-    provenance = provenance_of(settings, card, found.device, found.precision)
-    transform = total_transform(total, alignment)
-    clock.within(0.5, "Warping the moving image")
-    warped = resample(moving, fixed, transform)
-
-    clock.begin(QUALITY)
     likenesses = for_both(
         _likeness,
         (placed.fixed, fixed_brain, alignment.fixed_to_canonical),
         (placed.moving, moving_brain, alignment.moving_to_canonical),
     )
-    seen = (placed.fixed_seen, placed.moving_seen)
     quality = measure(
-        *seen,
+        placed.fixed_seen,
+        placed.moving_seen,
         total,
         brain,
         alignment,
-        clock.seconds,
-        warnings,
-        likenesses,
-        found.hints,
+        warnings=doubts + alignment.warnings + found.warnings,
+        likenesses=likenesses,
+        hints=found.hints,
         expected=template_brain(),
         moving_brain=placed.moving > 0,
     )
+
+    clock.begin(FIELD)
+    transform = total_transform(total, alignment)
+    clock.within(0.5, "Warping the moving image")
+    warped = resample(moving, fixed, transform)
     steps = tuple(Step(flows[:count], alignment, fixed, moving) for count in range(1, len(flows)))
     last = Step(flows, alignment, fixed, moving, total, warped)
     clock.end()
@@ -166,7 +163,7 @@ def register(
         quality=quality,
         settings=settings,
         card=card,
-        provenance=provenance,
+        provenance=provenance_of(settings, card, found.device, found.precision),
     )
 
 

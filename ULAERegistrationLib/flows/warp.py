@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+SLAB = 16  # planes along L whose coordinates are computed at a time, where no gradient is asked for
+
 
 def warp(
     image: Tensor,
@@ -32,6 +34,19 @@ def warp(
     Returns:
         `[B, C, L', P', S']`, the image's values on the flow's grid.
     """
+    with_gradient = torch.is_grad_enabled() and (image.requires_grad or flow.requires_grad)
+    if with_gradient or flow.device.type != "cpu":
+        return _warped(image, flow, padding, mode, origin)
+    # The coordinates take three times an image's memory, so there they exist for a part of the grid only.
+    warped = image.new_empty(*image.shape[:2], *flow.shape[2:])
+    for start in range(0, flow.shape[2], SLAB):
+        part, its_origin = flow[:, :, start : start + SLAB], (origin[0] + start, *origin[1:])
+        warped[:, :, start : start + SLAB] = _warped(image, part, padding, mode, its_origin)
+    return warped
+
+
+def _warped(image: Tensor, flow: Tensor, padding: str, mode: str, origin: tuple[int, int, int]) -> Tensor:
+    """Warp as `warp` does, all at once."""
     coordinates = [
         flow[:, axis]
         + torch.arange(first, first + length, dtype=flow.dtype, device=flow.device).view(-1, *[1] * (2 - axis))
@@ -92,7 +107,7 @@ def compose(first: Tensor, second: Tensor, origin: tuple[int, int, int] = (0, 0,
         second: `[B, 3, L', P', S']`, on the whole grid or a part of it.
         origin: the voxel of the whole grid at which the part begins.
     """
-    return warp(first, second, padding="border", origin=origin) + second
+    return warp(first, second, padding="border", origin=origin).add_(second)
 
 
 def compose_all(flows: Sequence[Tensor], origin: tuple[int, int, int] = (0, 0, 0)) -> Tensor:

@@ -89,6 +89,16 @@ def test_a_part_of_a_grid_is_warped_and_composed_as_the_whole():
     torch.testing.assert_close(compose(first, second[part], origin), compose(first, second)[part])
 
 
+@pytest.mark.parametrize("padding", ["zeros", "border"])
+def test_a_warp_is_the_same_with_and_without_gradients(padding):
+    """Without, it is computed a slab of planes at a time."""
+    image, flow = smooth_noise(2, 1, seed=1), smooth_noise(3, 2.5, seed=2)
+    planes, origin = flow[:, :, 1:], (1, 0, 0)
+    whole = warp(image.clone().requires_grad_(), planes, padding, origin=origin)
+    assert whole.requires_grad
+    assert torch.equal(warp(image, planes, padding, origin=origin), whole.detach())
+
+
 def test_composing_follows_simpleitks_composite_transform():
     flows = [smooth_noise(3, 0.6, seed=seed) for seed in (8, 9, 10)]
     total = compose_all(flows)
