@@ -113,7 +113,8 @@ def _read_nifti(header: NiftiHeader, path: Path, name: str, finite: bool) -> sit
     with open(path, "rb") as file:
         is_compressed = file.read(2) == GZIP
     endings = (".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz") if is_compressed else (".nii", ".hdr", ".img")
-    is_plain = header.version < 2 and not header.needs_nearest_rotation and path.name.lower().endswith(endings)
+    # ITK refuses an ending in mixed case.
+    is_plain = header.version < 2 and not header.needs_nearest_rotation and path.name.endswith(endings)
     if is_plain and not _has_namesake(path):
         image = _read_by_itk(path, "NiftiImageIO")
     else:

@@ -84,9 +84,7 @@ def read_mask(source: Source, image: sitk.Image, role: str) -> sitk.Image:
             brain has, or lies where the image shows nothing.
     """
     name = f"The {role} mask"
-    mask = sitk.Cast(_three_dimensional(_read(source, name), name) != 0, sitk.sitkUInt8)
-    if _is_cut_out_of(mask, image):
-        mask = sitk.Resample(mask, image, sitk.Transform(), sitk.sitkNearestNeighbor)
+    mask = _laid_onto(image, sitk.Cast(_three_dimensional(_read(source, name), name) != 0, sitk.sitkUInt8))
     _check_same_grid(mask, image, name, role)
     litres = volume_litres(mask)
     if litres == 0:
@@ -119,17 +117,17 @@ def read_labels(source: Source, image: sitk.Image, role: str) -> sitk.Image:
     Args:
         source: a file or an image of whole numbers. Values of a float type are rounded if they are within
             `LABEL_TOLERANCE` of an integer.
-        image: the scan it belongs to; the labels must lie on its grid.
+        image: the scan it belongs to. The label map lies on its grid, or on some of its voxels as a mask may.
         role: "fixed" or "moving", for the message.
 
     Returns:
-        The label map, of an integer pixel type.
+        The label map on the grid of `image`, of an integer pixel type.
 
     Raises:
         RegistrationError: where the label map cannot be read, lies on another grid, or has fractional values.
     """
     name = f"The {role} label map"
-    labels = _three_dimensional(_read(source, name), name)
+    labels = _laid_onto(image, _three_dimensional(_read(source, name), name))
     _check_same_grid(labels, image, name, role)
     return _whole_numbers(labels, name)
 
@@ -202,6 +200,13 @@ def _three_dimensional(image: sitk.Image, name: str) -> sitk.Image:
     if image.GetDimension() != 3:
         raise RegistrationError(f"{name} has {image.GetDimension()} dimensions; give one 3-D volume.")
     return image
+
+
+def _laid_onto(image: sitk.Image, mask: sitk.Image) -> sitk.Image:
+    """Lay a mask or a label map, all of whose voxels are voxels of an image, onto its grid; others are returned."""
+    if not _is_cut_out_of(mask, image):
+        return mask
+    return sitk.Resample(mask, image, sitk.Transform(), sitk.sitkNearestNeighbor)
 
 
 def _is_cut_out_of(mask: sitk.Image, image: sitk.Image) -> bool:

@@ -10,9 +10,10 @@ import json
 import os
 import platform
 import re
+import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -23,6 +24,7 @@ RECORD = "made_from.json"  # what a result was made from, see `process.made_from
 # are moved last.
 LAST = ("quality.json", RECORD)
 PARTIAL = ".partial-"  # begins the names of what is being written
+THIS_RUN = secrets.token_hex(3)  # tells this process from an earlier one of the same number
 LONGEST_END = 20  # characters of a file's name in its temporary one, which may not exceed 255 bytes
 IMAGE_EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".mha")
 
@@ -104,25 +106,42 @@ def check_output_file(path: str | os.PathLike[str], extensions: tuple[str, ...] 
 
 def partial_name() -> str:
     """Return the beginning of the names of what this process is writing."""
-    machine = re.sub(r"[^A-Za-z0-9]", "", platform.node())[:40]
-    return f"{PARTIAL}{machine}-{os.getpid()}"
+    return f"{PARTIAL}{_machine()}-{os.getpid()}-{THIS_RUN}"
+
+
+def _machine() -> str:
+    """Return letters that tell where a process number means the same process: the machine, and on Linux the container.
+
+    Containers may have one name and one disk, and each has a process of the same number.
+    """
+    container = ""
+    with suppress(OSError):  # there is none elsewhere
+        container = os.readlink("/proc/self/ns/pid")
+    return re.sub(r"[^A-Za-z0-9]", "", platform.node())[:40] + re.sub(r"\D", "", container)
 
 
 def remove_stale(folder: Path) -> None:
     """Remove what processes of this machine have left in a folder that were killed while they wrote to it."""
     if os.name == "nt":  # where a process cannot be asked whether it lives
         return
-    machine = partial_name().rpartition("-")[0]
-    for path in folder.glob(f"{machine}-*"):
-        number = path.name[len(machine) + 1 :].partition("-")[0]
-        if not number.isdigit() or int(number) == os.getpid():
+    beginning = f"{PARTIAL}{_machine()}-"
+    for path in folder.glob(f"{beginning}*"):
+        number = path.name.removeprefix(beginning).partition("-")[0]
+        if not number.isdigit() or path.name.startswith(partial_name()):
             continue
-        try:
-            os.kill(int(number), 0)
-        except (ProcessLookupError, OverflowError):
+        if int(number) == os.getpid() or not _lives(int(number)):  # of an earlier process of our number, or of none
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        except OSError:  # it lives, and is another user's
-            continue
+
+
+def _lives(number: int) -> bool:
+    """Tell whether there is a process of this number."""
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it is another user's
+        pass
+    return True
 
 
 def check_room(folder: Path, needed: int) -> None:
@@ -159,8 +178,8 @@ def whole_or_nothing(path: str | os.PathLike[str]) -> Iterator[Path]:
         RegistrationError: where the file cannot be written (disk full, folder gone, no permission).
     """
     path = Path(path)
-    # The temporary name ends as the file's does, because writers choose the format by the extension.
-    partial = path.with_name(f"{partial_name()}-{path.name[-LONGEST_END:]}")
+    # The temporary name ends as the file's does, because writers choose the format by the extension, in small letters.
+    partial = path.with_name(f"{partial_name()}-{path.name[-LONGEST_END:].lower()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_stale(path.parent)
@@ -194,33 +213,41 @@ def whole_folder_or_nothing(folder: str | os.PathLike[str]) -> Iterator[Path]:
     folder = Path(folder)
     is_new = not folder.exists()
     partial = folder / partial_name()
-    made: list[Path] = []
+    written, replaced = partial / "written", partial / "replaced"
+    new: list[str] = []
     try:
-        partial.mkdir(parents=True)
+        written.mkdir(parents=True)
         remove_stale(folder)
-        yield partial
+        yield written
         with _moving_alone(folder):
-            earlier = _recorded_files(folder)
-            for name in LAST:
-                (folder / name).unlink(missing_ok=True)
-            for name in earlier - set(files_in(partial)):
-                (folder / name).unlink(missing_ok=True)
-            for path in sorted(partial.rglob("*"), key=lambda path: (path.name in LAST, path)):
-                target = folder / path.relative_to(partial)
-                if path.is_dir():
-                    target.mkdir(exist_ok=True)
-                else:
-                    path.replace(target)
-                made.append(target)
+            new = files_in(written)
+            earlier = {*_recorded_files(folder), *(name for name in (*new, *LAST) if (folder / name).is_file())}
+            out = [(folder / name, replaced / name) for name in sorted(earlier, key=lambda name: name not in LAST)]
+            _move_all([*out, *((written / name, folder / name) for name in sorted(new, key=lambda name: name in LAST))])
         is_new = False
     except OSError as error:
         raise _unwritten(folder, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        # Of a new folder, what this process has put there is removed; another one may write there too.
-        for path in [folder, *made][::-1] if is_new else []:
+        # Of a new folder, what this process has made is removed where it is empty; another one may write there too.
+        for made in [*sorted({(folder / name).parent for name in new}, reverse=True), folder] if is_new else []:
             with suppress(OSError):
-                path.rmdir() if path.is_dir() else path.unlink()
+                made.rmdir()
+
+
+def _move_all(moves: Sequence[tuple[Path, Path]]) -> None:
+    """Move files one after the other; where one cannot be moved, all are moved back."""
+    done: list[tuple[Path, Path]] = []
+    try:
+        for source, target in moves:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source.replace(target)
+            done.append((source, target))
+    except BaseException:
+        for source, target in reversed(done):
+            with suppress(OSError):
+                target.replace(source)
+        raise
 
 
 def files_in(folder: Path) -> list[str]:

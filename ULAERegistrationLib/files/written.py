@@ -102,7 +102,7 @@ def _write(image: sitk.Image, path: Path, compress: bool) -> None:
     forms = stored_forms(image) if is_nifti else None
     if not is_nifti and any(image.HasMetaDataKey(key) for key in KEYS):  # they would say nothing true in other headers
         image = sitk.Cast(image, image.GetPixelID())  # a copy without them; erased from one, they go from the other too
-    if forms is None or not forms.taken or (forms.codes == ITK_CODES and forms.apart_mm <= SAME_MM):
+    if forms is None or not forms.kept or (forms.codes == ITK_CODES and forms.apart_mm <= SAME_MM):
         sitk.WriteImage(image, os.fspath(path), useCompression=compress)
         return
     other = None

@@ -34,12 +34,15 @@ class StoredForms:
         matrices: of qform and sform, 4 x 4, from voxels to RAS mm.
         apart_mm: how far the two place the same voxel apart, at most; 0 where there are not two.
         taken: which of them the image has, "qform" or "sform"; "" where neither.
+        kept: whether a file of the image keeps the codes: one of the two is the image's, or neither is held and the
+            image lies as ITK reads such a header.
     """
 
     codes: tuple[int, int]
     matrices: tuple[np.ndarray, np.ndarray]
     apart_mm: float
     taken: str
+    kept: bool
 
 
 def stored_forms(image: sitk.Image) -> StoredForms | None:
@@ -69,11 +72,13 @@ def stored_forms(image: sitk.Image) -> StoredForms | None:
 
     found = [code > 0 and apart(form, own) < SAME_MM for code, form in zip(codes, (qform, sform), strict=True)]
     both = min(codes) > 0
+    unplaced = codes == (0, 0) and np.allclose(own[:3, :3], LPS[:3, :3] * image.GetSpacing()) and not own[:3, 3].any()
     return StoredForms(
         codes=codes,
         matrices=(qform, sform),
         apart_mm=apart(qform, sform) if both else 0.0,
         taken=next((name for name, same in zip(FORMS, found, strict=True) if same), ""),
+        kept=any(found) or bool(unplaced),
     )
 
 

@@ -162,11 +162,12 @@ def test_an_interruption_between_two_results_says_which_are_there(tmp_path, imag
 
 
 def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_stays(tmp_path) -> None:
-    machine = partial_name().rpartition("-")[0]
+    machine = partial_name().rsplit("-", 2)[0]
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     living = f"{machine}-{os.getppid()}"
-    for name in (f"{machine}-{ended.pid}", living, f"{partial_name()}-own", ".partial-othermachine-1"):
+    before = f"{machine}-{os.getpid()}-0a1b2c"  # of a killed process that had our number
+    for name in (f"{machine}-{ended.pid}", before, living, f"{partial_name()}-own", ".partial-othermachine-1"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "half").write_text("half")
     (tmp_path / f"{machine}-{ended.pid}-scan.nii.gz").write_text("half")

@@ -274,7 +274,7 @@ def test_where_two_orientations_differ_it_is_said_which_was_taken(tmp_path, valu
 
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
 @pytest.mark.parametrize("apart", [0.0, 125.0])
-@pytest.mark.parametrize("codes", [(1, 4), (2, 1), (1, 0), (0, 2), (3, 3), (1, 1)])
+@pytest.mark.parametrize("codes", [(1, 4), (2, 1), (1, 0), (0, 2), (3, 3), (1, 1), (0, 0)])
 def test_an_output_on_its_grid_keeps_both_orientations_and_their_codes(
     tmp_path, values, affine, ending, apart, codes
 ) -> None:
@@ -288,6 +288,7 @@ def test_an_output_on_its_grid_keeps_both_orientations_and_their_codes(
     for code, form in zip(codes, ("get_qform", "get_sform"), strict=True):
         if code:
             np.testing.assert_allclose(getattr(after, form)(), getattr(before, form)(), atol=2e-3)
+    np.testing.assert_allclose(after.get_best_affine(), before.get_best_affine(), atol=2e-3)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fixed.nii", f"warped{ending}"]
     np.testing.assert_allclose(np.asarray(nibabel.load(tmp_path / f"warped{ending}").dataobj), values, rtol=1e-6)
 
@@ -305,9 +306,11 @@ def test_the_orientations_of_nifti_do_not_get_into_other_headers(tmp_path, value
 
 def test_an_image_that_was_moved_since_it_was_read_is_written_where_it_lies_now(tmp_path, values, affine) -> None:
     image = read_image(two_forms(tmp_path / "scan.nii", values, affine, affine, (1, 4)), "The image")
-    image.SetOrigin((1.0, 2.0, 3.0))
-    write_image(image, tmp_path / "moved.nii")
-    np.testing.assert_allclose(nibabel.load(tmp_path / "moved.nii").affine[:3, 3], (-1, -2, 3), atol=1e-5)
+    unplaced = read_image(two_forms(tmp_path / "scan.nii", values, affine, affine, (0, 0)), "The image")
+    for one in (image, unplaced):
+        one.SetOrigin((1.0, 2.0, 3.0))
+        write_image(one, tmp_path / "moved.nii")
+        np.testing.assert_allclose(nibabel.load(tmp_path / "moved.nii").affine[:3, 3], (-1, -2, 3), atol=1e-5)
 
 
 def test_a_name_that_is_not_utf_8_is_a_sentence(tmp_path, image) -> None:

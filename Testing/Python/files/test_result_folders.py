@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.files.writing import files_in, whole_folder_or_nothing
 
 
@@ -40,6 +41,26 @@ def test_no_record_of_an_earlier_result_speaks_for_the_new_one(tmp_path) -> None
     write_result(tmp_path, "quality.json", "thumbnail.jpg", record="made_from.json")
     write_result(tmp_path, "warped.nii.gz")
     assert files_in(tmp_path) == ["quality.json", "warped.nii.gz"]
+
+
+@pytest.mark.parametrize("fails", ["quality.json", "fixed_brain.nii.gz", "warped.nii.gz", "new.nii.gz"])
+def test_where_one_file_cannot_be_moved_the_earlier_result_stays_whole(tmp_path, monkeypatch, fails) -> None:
+    """Windows keeps a file that a program has open."""
+    write_result(tmp_path, "warped.nii.gz", "fixed_brain.nii.gz")
+    before = {name: (tmp_path / name).read_bytes() for name in files_in(tmp_path)}
+    (tmp_path / "warped.nii.gz").write_text("first")
+    before["warped.nii.gz"] = b"first"
+    replace = Path.replace
+
+    def fail(path: Path, target: Path) -> None:
+        if path.name == fails and (path.parent == tmp_path or fails.startswith("new")):
+            raise PermissionError(13, "the file is open")
+        replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(RegistrationError, match="the file is open"):
+        write_result(tmp_path, "warped.nii.gz", "new.nii.gz")
+    assert {name: (tmp_path / name).read_bytes() for name in files_in(tmp_path)} == before
 
 
 @pytest.mark.parametrize("record", ["[]", "{}", '{"files": 3}', "no JSON", '{"files": ["../notes.txt", "link", "."]}'])

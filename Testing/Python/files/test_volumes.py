@@ -194,9 +194,10 @@ def test_a_mask_that_is_none_is_refused(mask: sitk.Image, why: str) -> None:
     ],
     ids=["other axes, cropped", "other axes", "cropped", "other direction"],
 )
-def test_a_mask_on_the_same_voxels_in_another_order_or_cropped_is_laid_onto_the_image(change) -> None:
-    """Segmentation tools write a mask of the same brain so (freesurfer #1025, pyradiomics #263)."""
-    found = read_mask(change(sitk.Cast(ball() > 0, sitk.sitkUInt8)), ball(), "fixed")
+@pytest.mark.parametrize("read", [read_mask, read_labels])
+def test_a_mask_on_the_same_voxels_in_another_order_or_cropped_is_laid_onto_the_image(change, read) -> None:
+    """Segmentation tools write a mask of the same brain so (freesurfer #1025, pyradiomics #263), Slicer a `.seg.nrrd`."""
+    found = read(change(sitk.Cast(ball() > 0, sitk.sitkUInt8)), ball(), "fixed")
     assert np.array_equal(sitk.GetArrayFromImage(found), (sitk.GetArrayFromImage(ball()) > 0).astype(np.uint8))
     assert found.GetSize() == ball().GetSize()
 
@@ -274,6 +275,13 @@ def test_a_volume_appears_whole_or_not_at_all(tmp_path) -> None:
     assert sitk.ReadImage(str(tmp_path / "old.nrrd")).GetSize() == (48, 48, 48)
     with pytest.raises(RegistrationError, match=r"end its name with .nii.gz"):
         write_image(ball(), tmp_path / "picture.jpg")
+
+
+@pytest.mark.parametrize("name", ["W.NII.GZ", "W.Nii.gz", "w.NII", "w.Nrrd", "W.MHA"])
+def test_an_ending_in_capitals_is_written_and_read(tmp_path, name) -> None:
+    write_image(ball(), tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert np.array_equal(*map(sitk.GetArrayViewFromImage, (read_any(tmp_path / name, "The image"), ball())))
 
 
 @pytest.mark.parametrize(
