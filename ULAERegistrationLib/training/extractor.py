@@ -269,11 +269,13 @@ if __name__ == "__main__":
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=0, help="processes that make training images")
     options = parser.parse_args()
-    recipe = ExtractorSettings(steps=options.steps, batch=options.batch, learning_rate=options.learning_rate)
     start, history = None, []
     if options.start_from:
         start = read_weights(options.start_from, BrainNet())
         history = json.loads(options.start_from.with_suffix(".json").read_text()).get("runs", [])
+    # Each run that goes on from another sees images of its own.
+    seed = ExtractorSettings.seed + len(history)
+    recipe = ExtractorSettings(options.steps, options.batch, options.learning_rate, seed=seed)
     heads = Heads(options.packed)
     run = ExtractorTrainer(options.folder, heads, recipe, options.device, options.workers, start, history)
     run.train(60 * options.minutes)
