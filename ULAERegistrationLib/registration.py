@@ -26,7 +26,8 @@ from .geometry.gaps import gaps
 from .geometry.likeness import Likeness, likeness, mean_voxel_mm
 from .geometry.resampling import resample
 from .geometry.transforms import total_transform
-from .network.devices import with_fallback
+from .network.devices import choose_device, choose_precision, with_fallback
+from .network.extractors import check_extractor
 from .network.predict import predict_flows
 from .network.ulaenet import ULAENet
 from .network.weights import Card, load_network
@@ -72,7 +73,7 @@ def register(
         The registration; nothing is written.
 
     Raises:
-        RegistrationError: where the input cannot be registered. Settings, files, masks and the network's weights are
+        RegistrationError: where the input cannot be registered. Settings, files, masks, the weights and the device are
             checked before anything is computed. A brain that is not found, an initial transform that is not linear and
             too little memory are noticed later.
         Cancelled: where `progress` raises it.
@@ -87,6 +88,9 @@ def register(
     if isinstance(initial_transform, (str, Path)):
         initial_transform = read_transform(initial_transform)
     network, card = load_network(settings.model)
+    if settings.brain == "auto":
+        check_extractor(settings.extractor)
+    choose_precision(choose_device(settings.device), settings.precision)
     clock = StageClock(progress)
 
     clock.begin(BRAIN)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from typing import TYPE_CHECKING
 
-from .options import Commands, UsageError, add_command, add_json
+from .options import Commands, UsageError, add_command, add_json, check_apart
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 DIRECTION = """\
 What belongs to the moving image is carried to the fixed image; with --inverse the other way. This holds for images,
@@ -60,6 +65,7 @@ def _apply(options: argparse.Namespace) -> None:
         raise UsageError("Cubic sampling would make values between the labels; take nearest or linear for a label map.")
     if not options.points and not (options.moving and options.like):
         raise UsageError("Give an image and --like FIXED for the grid of the result, or --points FILE.")
+    check_apart([options.output], [options.transform, options.moving, options.like, options.points])
     outcome = _carry_points(options) if options.points else _warp(options)
     if options.json:
         print(json.dumps({"output": options.output, "inverse": options.inverse, **outcome}, indent=2))
@@ -68,13 +74,16 @@ def _apply(options: argparse.Namespace) -> None:
 def _warp(options: argparse.Namespace) -> dict[str, object]:
     from ..applying import apply_transform
     from ..files.transforms import read_transform
-    from ..files.volumes import write_image
+    from ..files.volumes import read_any, write_image
     from ..files.writing import check_output_file
 
     check_output_file(options.output)
+    transform, image = read_transform(options.transform), read_any(options.moving, "The image")
+    if not options.labels and options.interpolation != "nearest" and _may_be_labels(image):
+        print(f"ulae: {options.moving} may be a label map; give --labels to keep its values.", file=sys.stderr)
     warped = apply_transform(
-        read_transform(options.transform),
-        options.moving,
+        transform,
+        image,
         options.like,
         labels=options.labels,
         interpolation=options.interpolation,
@@ -83,6 +92,15 @@ def _warp(options: argparse.Namespace) -> dict[str, object]:
     write_image(warped, options.output)
     how = options.interpolation or ("nearest" if options.labels else "linear")
     return {"size": warped.GetSize(), "spacing": warped.GetSpacing(), "interpolation": how}
+
+
+def _may_be_labels(image: sitk.Image) -> bool:
+    """Tell whether an image holds whole numbers, and most voxels that are not 0 have the number of the next one."""
+    import SimpleITK as sitk
+
+    values = sitk.GetArrayViewFromImage(image)
+    same, shown = values[1:] == values[:-1], values[1:] != 0
+    return values.dtype.kind in "iu" and bool(2 * (same & shown).sum() > shown.sum())
 
 
 def _carry_points(options: argparse.Namespace) -> dict[str, object]:

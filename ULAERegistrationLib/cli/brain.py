@@ -6,7 +6,7 @@ import argparse
 import json
 
 from ..settings import EXTRACTORS
-from .options import Commands, add_command, add_json
+from .options import Commands, add_command, add_json, check_apart
 
 
 def add_brain(commands: Commands) -> None:
@@ -34,6 +34,7 @@ def _brain(options: argparse.Namespace) -> None:
     from ..geometry.cut import cut_sides
     from ..network.extractors import extract_brain_with
 
+    check_apart([options.output], [options.scan])
     check_output_file(options.output)
     mask = extract_brain_with(options.extractor, read_volume(options.scan, "scanned"))
     write_image(mask, options.output)

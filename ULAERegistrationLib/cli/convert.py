@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 
-from .options import Commands, UsageError, add_command, add_json
+from .options import Commands, UsageError, add_command, add_json, check_apart
 
 NOTES = """\
   .h5      ITK's: any transform; SimpleITK, ANTs and Slicer read it
@@ -48,6 +48,7 @@ def _convert(options: argparse.Namespace) -> None:
 
     if not 0 < options.spacing < math.inf:
         raise UsageError("The spacing of a field is a number of millimetres above 0, such as --spacing 2.")
+    check_apart([options.output], [options.transform, options.like])
     check_output_file(options.output, TRANSFORM_EXTENSIONS)
     like = read_any(options.like, "The reference image") if options.like else None
     transform = read_transform(options.transform)

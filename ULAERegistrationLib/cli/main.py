@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         options.run(options)
+        sys.stdout.flush()
     except RegistrationError as error:
         print(f"ulae: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
@@ -65,9 +67,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ulae: {str(error) or ending}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # the program that read our output has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return _without_output()
+    except OSError as error:  # of standard output; files are written with sentences of their own
+        if error.errno != errno.ENOSPC:
+            raise
+        print("ulae: No space is left for the output; free some and start again.", file=sys.stderr)
+        return _without_output()
     return 0
+
+
+def _without_output() -> int:
+    """Keep Python from failing once more when it writes what is left of the output; return the exit status."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:

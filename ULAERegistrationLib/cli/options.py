@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -114,6 +114,32 @@ def settings_of(options: argparse.Namespace) -> RegistrationSettings:
         refinement_iterations=options.iterations,
         smoothness=options.smoothness,
     )
+
+
+def check_apart(outputs: Iterable[str | os.PathLike[str] | None], inputs: Iterable[str | None]) -> None:
+    """Refuse outputs that would overwrite an input or another output; None stands for one that was not asked for.
+
+    Raises:
+        UsageError: where there is such.
+    """
+
+    def place(path: str | os.PathLike[str]) -> str:
+        """Return where a file lies; of a link the place of the link, as that is what is replaced."""
+        folder, name = os.path.split(path)
+        with suppress(ValueError):  # a name that no file can have, which is refused later
+            folder = os.path.realpath(folder)
+        return os.path.normcase(os.path.join(folder, name))
+
+    read = {place(path) for path in inputs if path}
+    written: set[str] = set()
+    for output in outputs:
+        if output is None:
+            continue
+        if place(output) in read:
+            raise UsageError(f"{output} is read and would be overwritten; write to another place.")
+        if place(output) in written:
+            raise UsageError(f"Two results would be written to {output}; give each a name of its own.")
+        written.add(place(output))
 
 
 def pair_name(fixed: str | os.PathLike[str], moving: str | os.PathLike[str]) -> str:

@@ -7,7 +7,19 @@ import json
 from functools import partial
 from pathlib import Path
 
-from .options import Commands, UsageError, add_command, add_json, add_settings, pair_name, progress_bar, settings_of
+from .options import (
+    Commands,
+    UsageError,
+    add_command,
+    add_json,
+    add_settings,
+    check_apart,
+    pair_name,
+    progress_bar,
+    settings_of,
+)
+
+RESULT_VOLUMES = ("warped.nii.gz", "warped_labels.nii.gz", "fixed_brain.nii.gz", "moving_brain.nii.gz")  # of `save`
 
 
 def add_register(commands: Commands) -> None:
@@ -50,6 +62,7 @@ def _register(options: argparse.Namespace) -> None:
     if options.fixed_labels and not options.moving_labels:
         raise UsageError("--fixed-labels is compared with the warped labels; give --moving-labels FILE too.")
     settings = settings_of(options)
+    _check_places(options)
     from ..both import for_both
     from ..files.transforms import TRANSFORM_EXTENSIONS, read_transform, write_transform
     from ..files.volumes import read_labels, read_mask, read_volume, write_image
@@ -92,7 +105,7 @@ def _register(options: argparse.Namespace) -> None:
     from .results import Results
 
     results = Results()
-    warped_labels = registration.warp_labels(labels) if labels else None
+    warped_labels, place = registration.warp_labels(labels) if labels else None, None
     if options.output:
         kept = None if options.warped_labels else warped_labels
         place = results.write(partial(registration.save, warped_labels=kept), options.output)
@@ -116,6 +129,20 @@ def _register(options: argparse.Namespace) -> None:
         print(json.dumps(measures, indent=2))
     elif not options.quiet:
         print_result(registration, measures)
-        if options.output:
+        if place:
             print(f"pictures and report: {place / 'report.html'}")
     results.report()
+
+
+def _check_places(options: argparse.Namespace) -> None:
+    """Refuse outputs that would overwrite what is read. Masks are exempt in a result's folder, which has them again."""
+    from ..files.writing import recorded_files
+
+    scans = (options.fixed, options.moving, options.moving_labels, options.fixed_labels, options.initial_transform)
+    files = (options.transform, options.warped, options.warped_labels)
+    check_apart(files, (*scans, options.fixed_mask, options.moving_mask))
+    if options.output:
+        folder = Path(options.output)
+        check_apart((folder / name for name in {*RESULT_VOLUMES, *recorded_files(folder)}), scans)
+    if options.save_masks:
+        check_apart((Path(options.save_masks) / f"{role}_brain.nii.gz" for role in ("fixed", "moving")), scans)

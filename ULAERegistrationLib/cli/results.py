@@ -15,9 +15,9 @@ class Results:
 
     def __init__(self) -> None:
         self._written: list[str] = []
-        self._elsewhere: list[str] = []
+        self._sentences: list[str] = []
 
-    def write(self, write: Callable[[Path], object], target: str | os.PathLike[str]) -> Path:
+    def write(self, write: Callable[[Path], object], target: str | os.PathLike[str]) -> Path | None:
         """Write a result; where its place fails, in another place.
 
         Args:
@@ -25,28 +25,30 @@ class Results:
             target: where it belongs.
 
         Returns:
-            Where it is.
+            Where it is; None where no place takes it.
 
         Raises:
-            RegistrationError: where no place takes it.
             Cancelled: at Ctrl-C, where other results are written already; it says which.
         """
         try:
             place, sentence = write_somewhere(write, Path(target))
+        except RegistrationError as error:
+            self._sentences.append(str(error))
+            return None
         except KeyboardInterrupt:
             if not self._written:
                 raise
             raise Cancelled(f"cancelled; written before: {', '.join(self._written)}") from None
         self._written.append(str(place))
         if sentence:
-            self._elsewhere.append(sentence)
+            self._sentences.append(sentence)
         return place
 
     def report(self) -> None:
-        """Say which results are in another place than their own.
+        """Say which results are in another place than their own, or in none.
 
         Raises:
             RegistrationError: where there are such.
         """
-        if self._elsewhere:
-            raise RegistrationError(" ".join(self._elsewhere))
+        if self._sentences:
+            raise RegistrationError(" ".join(self._sentences))

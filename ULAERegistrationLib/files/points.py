@@ -42,7 +42,7 @@ class PointFile:
 def read_points(path: str | os.PathLike[str]) -> PointFile:
     """Read a file of points.
 
-        .csv        a head line with the columns x, y, z, in LPS mm (as ANTs), and any others
+        .csv        a head line with the columns x, y, z, in LPS mm (as ANTs), and any others; any usual separator
         .fcsv       Slicer's older markups; the frame is the one that the file names, RAS by default
         .mrk.json   Slicer's markups; the frame of each list of points is the one that the file names
 
@@ -57,6 +57,8 @@ def read_points(path: str | os.PathLike[str]) -> PointFile:
         raise RegistrationError(f"{path} is no file of points; give one of {', '.join(POINT_EXTENSIONS)}.")
     try:
         points, text_with = readers[extension](path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise RegistrationError(f"The file of points {path} is not written in UTF-8; save it as UTF-8.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, csv.Error) as error:
         reason = f"{type(error).__name__}: {error}"
         raise RegistrationError(f"The points of {path} cannot be read ({reason}); check the file.") from None
@@ -87,12 +89,17 @@ _Read = tuple[np.ndarray, Callable[[np.ndarray], str]]
 
 
 def _read_csv(text: str) -> _Read:
-    head, *rows = [row for row in csv.reader(io.StringIO(text)) if any(cell.strip() for cell in row)]
+    separator = max(",;\t", key=text.lstrip().partition("\n")[0].count)
+    lines = csv.reader(io.StringIO(text), delimiter=separator)
+    head, *rows = [row for row in lines if any(cell.strip() for cell in row)] or [[]]
     names = [cell.strip().lower() for cell in head]
+    if missing := [axis for axis in "xyz" if axis not in names]:
+        raise ValueError(f"it has no column {missing[0]}")
     places = [names.index(axis) for axis in "xyz"]
 
     def text_with(points: np.ndarray) -> str:
-        return _joined([head, *(_replaced(row, places, point) for row, point in zip(rows, points, strict=True))])
+        new = (_replaced(row, places, point) for row, point in zip(rows, points, strict=True))
+        return _joined([head, *new], separator)
 
     return _floats([[row[place] for place in places] for row in rows]), text_with
 
@@ -152,7 +159,7 @@ def _replaced(row: list[str], places: list[int], point: np.ndarray) -> list[str]
     return new
 
 
-def _joined(rows: list[list[str]]) -> str:
+def _joined(rows: list[list[str]], separator: str = ",") -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, delimiter=separator, lineterminator="\n").writerows(rows)
     return text.getvalue()

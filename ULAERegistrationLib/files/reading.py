@@ -6,6 +6,8 @@ some faults (missing voxels become zeros), and fetches as much memory as a heade
 
 from __future__ import annotations
 
+import errno
+import gzip
 import os
 import struct
 import tempfile
@@ -56,7 +58,13 @@ def read_image(path: Path, name: str, finite: bool = False) -> sitk.Image:
     try:
         with itk_files():
             return straightened(_read(path, name, finite), name)
-    except (EOFError, OSError, zlib.error):
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise _damaged(path, name) from None
+    except OSError as error:
+        if error.errno == errno.ENOSPC:  # of the folder for temporary files
+            raise RegistrationError(
+                f"{name} {path} has to be unpacked, for which {tempfile.gettempdir()} has no space; free some."
+            ) from None
         raise _damaged(path, name) from None
     except UnicodeDecodeError:  # ITK's own message holds bytes of the file
         raise _damaged(path, name) from None

@@ -221,7 +221,7 @@ def whole_folder_or_nothing(folder: str | os.PathLike[str]) -> Iterator[Path]:
         yield written
         with _moving_alone(folder):
             new = files_in(written)
-            earlier = {*_recorded_files(folder), *(name for name in (*new, *LAST) if (folder / name).is_file())}
+            earlier = {*recorded_files(folder), *(name for name in (*new, *LAST) if (folder / name).is_file())}
             out = [(folder / name, replaced / name) for name in sorted(earlier, key=lambda name: name not in LAST)]
             _move_all([*out, *((written / name, folder / name) for name in sorted(new, key=lambda name: name in LAST))])
         is_new = False
@@ -255,7 +255,7 @@ def files_in(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def _recorded_files(folder: Path) -> set[str]:
+def recorded_files(folder: Path) -> set[str]:
     """Return the names of the files that an earlier result has put into a folder, as its records say.
 
     A record may have been edited: what lies outside the folder is left out.

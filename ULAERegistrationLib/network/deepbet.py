@@ -114,7 +114,7 @@ def extract_brain_deepbet(image: sitk.Image) -> sitk.Image:
     Raises:
         RegistrationError: where deepbet is not installed, its files are not those of `VERSION`, or no brain is found.
     """
-    finder, network = _load()
+    finder, network = load_deepbet()
     oriented = sitk.DICOMOrient(image, "RAS")
     scan = tensor_of(sitk.GetArrayFromImage(sitk.Cast(oriented, sitk.sitkFloat32)).transpose(2, 1, 0))
     scan = scan.nan_to_num()
@@ -168,7 +168,12 @@ def _box(found: np.ndarray, shape: torch.Size) -> tuple[slice, ...]:
 
 
 @cache
-def _load() -> tuple[LinkNet, LinkNet]:
+def load_deepbet() -> tuple[LinkNet, LinkNet]:
+    """Load deepbet's two networks, the one that finds the brain and the one that outlines it, in evaluation mode.
+
+    Raises:
+        RegistrationError: where the package is not installed, or its files are others than those of its version.
+    """
     try:
         package = metadata.distribution("deepbet")
     except metadata.PackageNotFoundError as error:

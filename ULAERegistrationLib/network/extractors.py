@@ -6,8 +6,17 @@ import SimpleITK as sitk
 
 from ..geometry.orientation import keep_stored_forms
 from ..settings import Extractor
-from .brain_extraction import extract_brain
-from .deepbet import extract_brain_deepbet
+from .brain_extraction import extract_brain, load_brain_network
+from .deepbet import extract_brain_deepbet, load_deepbet
+
+
+def check_extractor(extractor: Extractor) -> None:
+    """Check that the weights of an extractor are there, before anything is computed.
+
+    Raises:
+        RegistrationError: where they are missing or damaged.
+    """
+    load_deepbet() if extractor == "deepbet" else load_brain_network()
 
 
 def extract_brain_with(extractor: Extractor, image: sitk.Image) -> sitk.Image:

@@ -46,7 +46,9 @@ def read_cases(table: str | Path) -> list[Case]:
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             columns, lines = _rows(file.read())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError:
+        raise RegistrationError(f"The table {table} is not written in UTF-8; save it as CSV UTF-8.") from None
+    except (OSError, csv.Error) as error:
         raise RegistrationError(f"The table {table} cannot be read ({error}); give a CSV file.") from None
     if missing := [name for name in REQUIRED if name not in columns]:
         raise RegistrationError(f"The table {table} has no column {missing[0]!r}; it needs {', '.join(REQUIRED)}.")

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ import SimpleITK as sitk
 
 from ULAERegistrationLib.cli.benchmark import table
 from ULAERegistrationLib.cli.main import main
+from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.geometry.canonical import MODELS, template, template_mask
+from ULAERegistrationLib.network import deepbet
 from ULAERegistrationLib.simulation import SimulatedPair
 
 TEMPLATE = MODELS / "template.nii.gz"  # a scan that nothing is wrong with
@@ -119,6 +122,77 @@ def test_options_that_do_not_go_together_end_with_status_2(tmp_path, refused):
     assert "leave out" in refused("apply", "t.h5", moving, "--points", "p", "-o", tmp_path / "o.csv", status=2)
     cubic_labels = ("--like", fixed, "-o", tmp_path / "o.nii.gz", "--labels", "--interpolation", "cubic")
     assert "nearest or linear" in refused("apply", "t.h5", moving, *cubic_labels, status=2)
+
+
+def test_no_output_overwrites_an_input_or_another_output(tmp_path, refused):
+    scan = tmp_path / "warped.nii.gz"
+    sitk.WriteImage(template(), str(scan))
+    (tmp_path / "link").symlink_to(tmp_path)
+    same = tmp_path / "link" / "warped.nii.gz"
+    sitk.WriteTransform(sitk.TranslationTransform(3), str(tmp_path / "t.tfm"))
+    fixed_brain = tmp_path / "fixed_brain.nii.gz"
+    fixed_brain.hardlink_to(scan)
+    for command in (
+        ("brain", scan, "-o", same),
+        ("apply", tmp_path / "t.tfm", TEMPLATE, "--like", scan, "-o", same),
+        ("convert", scan, same),
+        ("register", scan, TEMPLATE, "--warped", same),
+        ("register", TEMPLATE, scan, "-o", tmp_path / "link"),
+        ("register", fixed_brain, TEMPLATE, "--save-masks", tmp_path),
+    ):
+        assert "is read and would be overwritten" in refused(*command, status=2)
+    twice = ("--transform", tmp_path / "a.nii.gz", "--warped", tmp_path / "link" / "a.nii.gz")
+    assert "Two results would be written" in refused("register", TEMPLATE, scan, *twice, status=2)
+
+
+def test_the_scan_of_an_earlier_result_is_not_replaced_by_the_next(tmp_path, refused):
+    (tmp_path / "steps").mkdir()
+    step = tmp_path / "steps" / "warped1.nii.gz"
+    sitk.WriteImage(template(), str(step))
+    (tmp_path / "quality.json").write_text('{"files": ["steps/warped1.nii.gz", "quality.json"]}')
+    assert "would be overwritten" in refused("register", TEMPLATE, step, "-o", tmp_path, status=2)
+
+
+def test_a_label_map_warped_as_an_image_is_said(tmp_path, capsys):
+    sitk.WriteTransform(sitk.TranslationTransform(3, (0.5, 0.0, 0.0)), str(tmp_path / "t.tfm"))
+    labels = sitk.Cast(template() > 0, sitk.sitkUInt16) * 17
+    sitk.WriteImage(labels, str(tmp_path / "seg.nii.gz"))
+    command = ["apply", tmp_path / "t.tfm", tmp_path / "seg.nii.gz", "--like", TEMPLATE, "-o", tmp_path / "o.nii.gz"]
+    for options, said in (([], True), (["--labels"], False), (["--interpolation", "nearest"], False)):
+        assert main([str(a) for a in [*command, *options]]) == 0
+        assert ("give --labels to keep its values" in capsys.readouterr().err) == said
+    command[2] = TEMPLATE
+    assert main([str(a) for a in command]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is none")
+def test_an_output_on_a_full_disk_is_a_sentence():
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "ULAERegistrationLib", "info"]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert "No space is left" in ended.stderr
+
+
+def test_a_device_or_an_extractor_that_is_not_there_is_refused_before_anything_is_computed(tmp_path, monkeypatch):
+    from ULAERegistrationLib import registration
+
+    def computed(*_: object) -> None:
+        raise AssertionError("a brain was looked for")
+
+    monkeypatch.setattr(registration, "find_both_brains", computed)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("importlib.metadata.distribution", raise_not_found)
+    deepbet.load_deepbet.cache_clear()
+    with pytest.raises(RegistrationError, match="no cuda device was found"):
+        registration.register(TEMPLATE, TEMPLATE, device="cuda")
+    with pytest.raises(RegistrationError, match="deepbet is not installed"):
+        registration.register(TEMPLATE, TEMPLATE, extractor="deepbet")
+
+
+def raise_not_found(name: str) -> None:
+    raise metadata.PackageNotFoundError(name)
 
 
 def test_points_are_carried_as_images_are_and_said_in_json(tmp_path, capsys):

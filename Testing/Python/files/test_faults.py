@@ -136,6 +136,11 @@ def test_a_result_that_no_place_takes_is_said(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(rescue, "other_places", lambda: iter([tmp_path / "a", tmp_path / "b"]))
     with pytest.raises(RegistrationError, match=r"\(disk full\), nor could another place; free some space"):
         write_somewhere(fail, tmp_path / "x.nii.gz")
+    results = Results()
+    assert results.write(fail, tmp_path / "x.nii.gz") is None
+    assert results.write(lambda path: path.write_text("1"), tmp_path / "next") == tmp_path / "next"
+    with pytest.raises(RegistrationError, match="nor could another place"):
+        results.report()
 
 
 def test_one_result_that_fails_does_not_keep_the_others_from_being_written(tmp_path, image, monkeypatch) -> None:

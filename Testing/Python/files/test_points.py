@@ -32,6 +32,7 @@ def markups(frame: str, sign: int) -> str:
 
 FILES = {
     "p.csv": CSV,
+    "p-excel.csv": CSV.replace(",", ";"),
     "lps.fcsv": FCSV.format("LPS", 10, -20, 1.5, 2.5),
     "ras.fcsv": FCSV.format("RAS", -10, 20, -1.5, -2.5),
     "old.fcsv": FCSV.format("0", -10, 20, -1.5, -2.5),
@@ -59,7 +60,7 @@ def test_points_are_lps_whatever_frame_a_file_has_and_go_back_to_it(tmp_path, na
     ("name", "text", "sentence"),
     [
         ("p.txt", CSV, "no file of points"),
-        ("p.csv", "a,b,c\n1,2,3\n", "cannot be read"),
+        ("p.csv", "a,y,z\n1,2,3\n", "it has no column x"),
         ("p.csv", "x,y,z\n1,2,three\n", "cannot be read"),
         ("p.csv", "", "cannot be read"),
         ("p.csv", "x,y,z\n", "holds no points"),
@@ -67,10 +68,11 @@ def test_points_are_lps_whatever_frame_a_file_has_and_go_back_to_it(tmp_path, na
         ("p.fcsv", FCSV.format("IJK", 1, 2, 3, 4), "coordinate system IJK"),
         ("p.mrk.json", "[]", "cannot be read"),
         ("p.mrk.json", "{", "cannot be read"),
+        ("p.csv", CSV.encode("utf-16"), "not written in UTF-8; save it as UTF-8"),
     ],
 )
-def test_what_holds_no_points_is_refused_in_a_sentence(tmp_path, name: str, text: str, sentence: str) -> None:
-    (tmp_path / name).write_text(text)
+def test_what_holds_no_points_is_refused_in_a_sentence(tmp_path, name: str, text: str | bytes, sentence: str) -> None:
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(RegistrationError, match=sentence):
         read_points(tmp_path / name)
 

@@ -196,7 +196,7 @@ def test_a_mask_that_is_none_is_refused(mask: sitk.Image, why: str) -> None:
 )
 @pytest.mark.parametrize("read", [read_mask, read_labels])
 def test_a_mask_on_the_same_voxels_in_another_order_or_cropped_is_laid_onto_the_image(change, read) -> None:
-    """Segmentation tools write a mask of the same brain so (freesurfer #1025, pyradiomics #263), Slicer a `.seg.nrrd`."""
+    """Segmentation tools write a mask of the same brain so (freesurfer #1025, pyradiomics #263)."""
     found = read(change(sitk.Cast(ball() > 0, sitk.sitkUInt8)), ball(), "fixed")
     assert np.array_equal(sitk.GetArrayFromImage(found), (sitk.GetArrayFromImage(ball()) > 0).astype(np.uint8))
     assert found.GetSize() == ball().GetSize()

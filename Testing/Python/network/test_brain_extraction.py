@@ -241,7 +241,7 @@ def test_without_deepbet_a_sentence_says_how_to_install_it(head, monkeypatch):
         raise deepbet.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(deepbet.metadata, "distribution", missing)
-    deepbet._load.cache_clear()
+    deepbet.load_deepbet.cache_clear()
     with pytest.raises(RegistrationError, match=r"run `pip install --no-deps deepbet==1\.0\.2`"):
         extract_brain_deepbet(head[0])
 
@@ -272,7 +272,7 @@ def test_our_modules_give_deepbets_own_answer_to_the_last_bit(name):
 
 def test_deepbets_mask_lies_on_the_scans_own_grid(data_folder):
     deepbet_file("data/models/model.pt")
-    deepbet._load.cache_clear()
+    deepbet.load_deepbet.cache_clear()
     folder = data_folder / "heads" / "nichart"
     if not folder.is_dir():
         pytest.skip(f"no whole heads at {folder}")

@@ -269,6 +269,13 @@ def test_a_fault_of_a_table_names_the_line_where_it_stands(table):
         read_cases(table("ann,scan.nii.gz,scan.nii.gz", "", "bob,none.nii.gz,scan.nii.gz"))
 
 
+def test_a_table_in_another_encoding_says_how_to_save_it(table):
+    file = table("ann,scan.nii.gz,scan.nii.gz")
+    file.write_bytes(file.read_text().replace("ann", "jörg").encode("cp1252"))
+    with pytest.raises(RegistrationError, match="not written in UTF-8; save it as CSV UTF-8"):
+        read_cases(file)
+
+
 def test_a_table_that_is_not_there_is_refused(capsys, tmp_path):
     assert main(["batch", str(tmp_path / "none.csv"), "-o", str(tmp_path / "out")]) == 1
     assert "cannot be read" in capsys.readouterr().err
