@@ -44,8 +44,8 @@ def apply_transform(
         The warped image, of the pixel type of `image`.
 
     Raises:
-        RegistrationError: where a file cannot be read, `interpolation` is not one of those, or the transform has no
-            inverse.
+        RegistrationError: where a file cannot be read, `interpolation` is not one of those or cannot be used for
+            voxels that are not finite, or the transform has no inverse.
     """
     choices = LABEL_INTERPOLATIONS if labels else INTERPOLATIONS
     if interpolation is not None and interpolation not in choices:
@@ -55,6 +55,10 @@ def apply_transform(
         )
     read = read_any_labels if labels else read_any
     source, grid = read(image, "The image"), read_any(like, "The reference image")
+    if interpolation == "cubic" and not np.isfinite(sitk.GetArrayViewFromImage(source)).all():
+        raise RegistrationError(
+            "The image has voxels that are NaN or infinite, which cubic sampling spreads over all others; take linear."
+        )
     if inverse:
         transform = _inverse(transform, source)
     return resample(source, grid, transform, labels=labels, interpolation=interpolation)

@@ -24,8 +24,8 @@ class Cancelled(Exception):  # noqa: N818 - a wish, not an error
     """Raised by a progress callback to stop a registration; `register` has then written nothing."""
 
 
-# What torch, ITK and CUDA say in a RuntimeError.
-MEMORY_WORDS = ("allocate memory", "out of memory", "bad_alloc")
+# What torch, ITK and CUDA say in a RuntimeError; the last two on Windows.
+MEMORY_WORDS = ("allocate memory", "out of memory", "bad_alloc", "not enough memory", "bad allocation")
 NOT_ENOUGH_MEMORY = "There is not enough memory for this registration; close other programs and try again."
 
 

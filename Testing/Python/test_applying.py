@@ -96,6 +96,15 @@ def test_the_ways_of_sampling_are_itks_own(edges) -> None:
         assert np.abs(ours - np.clip(theirs, 10, 250))[inside].max() <= 0.5
 
 
+def test_a_cubic_image_with_a_voxel_that_is_no_number_is_refused(edges) -> None:
+    """The spline would spread it over all others."""
+    image = sitk.Cast(edges, sitk.sitkFloat32)
+    image[3, 3, 3] = float("nan")
+    with pytest.raises(RegistrationError, match="NaN or infinite, which cubic sampling spreads"):
+        ulae.apply_transform(sitk.TranslationTransform(3), image, edges, interpolation="cubic")
+    assert np.isnan(sitk.GetArrayFromImage(ulae.apply_transform(sitk.TranslationTransform(3), image, edges))).sum() == 1
+
+
 def test_a_cubic_image_stays_within_the_range_of_its_own(edges) -> None:
     """Splines overshoot; a byte would turn from 250 to 2."""
     shift = sitk.TranslationTransform(3, (0.5, 0.5, 0.5))

@@ -25,6 +25,11 @@ def test_too_little_memory_is_known_by_what_each_library_raises(allocate) -> Non
     assert lacks_memory(caught.value)
 
 
+@pytest.mark.parametrize("text", ["DefaultCPUAllocator: not enough memory: you tried to allocate 9", "bad allocation"])
+def test_too_little_memory_is_known_on_windows(text) -> None:
+    assert lacks_memory(RuntimeError(text))
+
+
 def test_other_errors_are_not_taken_for_it() -> None:
     assert not lacks_memory(RuntimeError("sizes differ"))
     assert not lacks_memory(ValueError("out of memory"))

@@ -84,8 +84,8 @@ def read_mask(source: Source, image: sitk.Image, role: str) -> sitk.Image:
             brain has, or lies where the image shows nothing.
     """
     name = f"The {role} mask"
-    mask = _laid_onto(image, sitk.Cast(_three_dimensional(_read(source, name), name) != 0, sitk.sitkUInt8))
-    _check_same_grid(mask, image, name, role)
+    mask = sitk.Cast(_three_dimensional(_read(source, name), name) != 0, sitk.sitkUInt8)
+    mask = _on_grid_of(image, mask, name, role)
     litres = volume_litres(mask)
     if litres == 0:
         raise RegistrationError(f"{name} is empty; mark the brain in it, or leave it out.")
@@ -127,9 +127,8 @@ def read_labels(source: Source, image: sitk.Image, role: str) -> sitk.Image:
         RegistrationError: where the label map cannot be read, lies on another grid, or has fractional values.
     """
     name = f"The {role} label map"
-    labels = _laid_onto(image, _three_dimensional(_read(source, name), name))
-    _check_same_grid(labels, image, name, role)
-    return _whole_numbers(labels, name)
+    labels = _three_dimensional(_read(source, name), name)
+    return _whole_numbers(_on_grid_of(image, labels, name, role), name)
 
 
 def read_any_labels(source: Source, name: str) -> sitk.Image:
@@ -202,11 +201,18 @@ def _three_dimensional(image: sitk.Image, name: str) -> sitk.Image:
     return image
 
 
-def _laid_onto(image: sitk.Image, mask: sitk.Image) -> sitk.Image:
-    """Lay a mask or a label map, all of whose voxels are voxels of an image, onto its grid; others are returned."""
-    if not _is_cut_out_of(mask, image):
-        return mask
-    return sitk.Resample(mask, image, sitk.Transform(), sitk.sitkNearestNeighbor)
+def _on_grid_of(image: sitk.Image, mask: sitk.Image, name: str, role: str) -> sitk.Image:
+    """Lay a mask or a label map onto the grid of an image, all of whose voxels, or some, are its own.
+
+    Raises:
+        RegistrationError: where its voxels are others.
+    """
+    if _is_cut_out_of(mask, image):
+        mask = sitk.Resample(mask, image, sitk.Transform(), sitk.sitkNearestNeighbor)
+    _check_same_grid(mask, image, name, role)
+    mask = sitk.Image(mask)
+    mask.CopyInformation(image)  # which may differ by a tenth of a voxel
+    return mask
 
 
 def _is_cut_out_of(mask: sitk.Image, image: sitk.Image) -> bool:

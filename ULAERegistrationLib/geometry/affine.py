@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
+from ..errors import RegistrationError
+
 
 def to_matrix(transform: sitk.Transform) -> np.ndarray:
     """Return the 4 x 4 matrix of a linear transform."""
@@ -21,6 +23,20 @@ def to_transform(matrix: np.ndarray) -> sitk.AffineTransform:
     transform.SetMatrix(matrix[:3, :3].ravel())
     transform.SetTranslation(matrix[:3, 3].tolist())
     return transform
+
+
+def inverse_of_linear(transform: sitk.Transform) -> sitk.Transform:
+    """Return the inverse of a linear transform.
+
+    Raises:
+        RegistrationError: where it has none.
+    """
+    try:
+        return transform.GetInverse()
+    except RuntimeError:
+        raise RegistrationError(
+            "The transform, or a part of it, maps space to a plane, so that it has no inverse; give another transform."
+        ) from None
 
 
 def voxel_centres(grid: sitk.Image) -> np.ndarray:

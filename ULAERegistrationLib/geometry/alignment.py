@@ -73,11 +73,10 @@ def align(
         The two maps, and warnings for the user.
 
     Raises:
-        RegistrationError: for an initial transform that is not linear.
+        RegistrationError: for an initial transform that is not linear, not finite or has no inverse, and for a scan
+            that is nowhere brighter than its background.
     """
-    if initial_transform is not None and not initial_transform.IsLinear():
-        raise RegistrationError("The initial transform is not linear; give a rigid or affine one, fixed to moving.")
-    initial = None if initial_transform is None else to_matrix(initial_transform)
+    initial = None if initial_transform is None else _matrix_of(initial_transform)
     progress(0.0, "Placing both brains in the template")
     with ThreadPoolExecutor(max_workers=1) as other_thread:
         prepared = other_thread.submit(searched_template)
@@ -107,14 +106,25 @@ def align(
         fixed_to_moving = np.eye(4)
         if method == "centre":
             fixed_to_moving[:3, 3] = brains[1].to_world[:3, 3] - brains[0].to_world[:3, 3]
+    cause = "the orientation in their headers" if initial is None else "the initial transform"
     warnings += [
-        f"The {pair} agree poorly after alignment (correlation {value:.2f}); check the orientation in their headers."
+        f"The {pair} agree poorly after alignment (correlation {value:.2f}); check {cause}."
         for pair, value in correlations.items()
         if value < POOR_CORRELATION
     ]
     progress(1.0, "Aligned")
     moving_to_canonical = fixed_to_canonical @ np.linalg.inv(fixed_to_moving)
     return Alignment(to_transform(fixed_to_canonical), to_transform(moving_to_canonical), tuple(warnings), method)
+
+
+def _matrix_of(initial_transform: sitk.Transform) -> np.ndarray:
+    """Return the matrix of an initial transform, 4 x 4."""
+    if not initial_transform.IsLinear():
+        raise RegistrationError("The initial transform is not linear; give a rigid or affine one, fixed to moving.")
+    matrix = to_matrix(initial_transform)
+    if not np.isfinite(matrix).all() or np.linalg.matrix_rank(matrix[:3, :3]) < 3:
+        raise RegistrationError("The initial transform has no inverse or is not finite; give another, fixed to moving.")
+    return matrix
 
 
 def align_inside(

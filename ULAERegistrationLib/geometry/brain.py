@@ -31,8 +31,8 @@ def floor_of(image: sitk.Image, mask: sitk.Image) -> float:
     """Return the intensity that counts as nothing in a masked brain.
 
     This is the background's, as a rule. Where the background is brighter than the brain's darkest tissue, as in a brain
-    of z-scores, or far darker, as where a brain is padded with -1024, it is that of the darkest tissue, or 0 where that
-    lies between the two.
+    of z-scores, or far darker, as where a brain is padded with -1024, it is 0. Where 0 is one of the two as well, it is
+    the intensity of the darkest tissue.
 
     Args:
         image: the scan.
@@ -46,10 +46,8 @@ def floor_of(image: sitk.Image, mask: sitk.Image) -> float:
         before, after = (slice(centre.start + step, centre.stop + step, 2) for step in (-1, 1))
         inner = np.moveaxis(along[before] & along[centre] & along[after], 0, axis)
     low, high = np.percentile(values[centres][inner] if inner.any() else values[inside], (0.1, 99.9))
-    background = background_value(image)
-    if 0 <= low - background <= FAR_BELOW * (high - low):
-        return background
-    return float(min(low, max(background, 0.0)))
+    likely = (nothing for nothing in (background_value(image), 0.0) if 0 <= low - nothing <= FAR_BELOW * (high - low))
+    return next(likely, float(low))
 
 
 def brain_mask(image: sitk.Image) -> sitk.Image:
@@ -75,6 +73,7 @@ def looks_unstripped(image: sitk.Image, foreground: sitk.Image | None = None) ->
     values = sitk.GetArrayViewFromImage(image)
     background = background_value(image)
     contrast = abs(float(np.percentile(values[::2, ::2, ::2], 99)) - background)
+    contrast = contrast or float(np.abs(values - np.float32(background)).max())  # where hardly anything is shown
     if (np.abs(values[::2, ::2, ::2] - np.float32(background)) <= 0.005 * contrast).mean() < 0.3:
         return True
     # Block size in proportion to the brain's size, so that a wrong spacing in the header changes nothing.

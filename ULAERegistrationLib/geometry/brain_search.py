@@ -13,6 +13,7 @@ from itertools import product
 import numpy as np
 import SimpleITK as sitk
 
+from ..errors import RegistrationError
 from .affine import to_transform
 from .affine_search import UNIT, CorrelationSearch
 from .brain import background_value, floor_of, looks_unstripped
@@ -57,7 +58,11 @@ class SearchedBrain:
 
     @classmethod
     def of(cls, scan: sitk.Image, mask: sitk.Image | None) -> SearchedBrain:
-        """Prepare a scan for the search; with a mask, voxels outside the brain become 0."""
+        """Prepare a scan for the search; with a mask, voxels outside the brain become 0.
+
+        Raises:
+            RegistrationError: where the scan is nowhere brighter than its background.
+        """
         is_head = mask is None and looks_unstripped(scan)
         background = background_value(scan) if mask is None else floor_of(scan, mask)
         scan = sitk.Cast(sitk.DICOMOrient(scan, "LPS"), sitk.sitkFloat32)
@@ -71,6 +76,11 @@ class SearchedBrain:
         scan.SetDirection(np.eye(3).ravel())
         scan = sitk.BinShrink(scan, [int(max(1, FINEST // spacing)) for spacing in scan.GetSpacing()]) - background
         bright = float(np.percentile(sitk.GetArrayViewFromImage(scan), 99.5))
+        if bright <= 0:
+            raise RegistrationError(
+                "A scan is nowhere brighter than its background, so that no brain can be seen in it; give its brain's "
+                "mask, or invert its intensities."
+            )
         scan = sitk.Clamp(scan / bright, sitk.sitkFloat32, 0.0, 1.2)
         centre = _centre(scan)
         to_world[:3, 3] += to_world[:3, :3] @ centre

@@ -11,10 +11,12 @@ import SimpleITK as sitk
 from ..errors import RegistrationError
 from ..flows.inverse import invert_flow, invert_flow_around, sample_at
 from ..tensors import array_of, tensor_of
-from .affine import fitted_affine, to_matrix, voxel_centres
+from .affine import fitted_affine, inverse_of_linear, to_matrix, voxel_centres
 from .alignment import Alignment
 from .frame import CANONICAL_ORIGIN
 from .transforms import PAD, padded
+
+COARSEST = 1.5  # mm; a field is linear between its voxels, and its inverse is not
 
 
 def inverse(transform: sitk.Transform) -> sitk.Transform:
@@ -22,17 +24,18 @@ def inverse(transform: sitk.Transform) -> sitk.Transform:
 
     A chain is inverted part by part, from its end. A displacement field that stands alone is split into the affine
     transform that fits it best and the rest; the rest, as every displacement field of a chain, is inverted by
-    `invert_flow` on its own grid, beyond which it is zero.
+    `invert_flow` on its own grid, refined to voxels of `COARSEST` mm at most, beyond which it is zero.
 
     Args:
         transform: a displacement field, a linear transform, or a composite transform of such parts, fixed world to
             moving world (LPS mm).
 
     Returns:
-        Transform from moving world to fixed world (LPS mm); `inverse_error` measures its error.
+        Transform from moving world to fixed world (LPS mm).
 
     Raises:
-        RegistrationError: for a transform, or a part of one, that is neither linear nor a displacement field.
+        RegistrationError: for a transform, or a part of one, that is neither linear nor a displacement field, or that
+            is linear and has no inverse.
     """
     transform = transform.Downcast()
     if isinstance(transform, sitk.DisplacementFieldTransform):
@@ -77,11 +80,12 @@ def _inverse_of_part(part: sitk.Transform) -> sitk.Transform:
         raise RegistrationError(
             f"A {part.GetName()} cannot be inverted here; store the transform as a displacement field and try again."
         )
-    return part.GetInverse()
+    return inverse_of_linear(part)
 
 
 def _inverse_of_field(field: sitk.Image) -> sitk.DisplacementFieldTransform:
-    """Invert the map p + field(p) on the field's own grid."""
+    """Invert the map p + field(p) on the field's own grid, refined where that is coarse."""
+    field = _refined(field)
     to_mm = np.reshape(field.GetDirection(), (3, 3)) * field.GetSpacing()
     vectors = sitk.GetArrayViewFromImage(field).transpose(3, 2, 1, 0).astype(np.float32, order="C")
     flow = tensor_of(_times(np.linalg.inv(to_mm), vectors))[None]  # voxels
@@ -89,6 +93,24 @@ def _inverse_of_field(field: sitk.Image) -> sitk.DisplacementFieldTransform:
     found = array_of(invert_flow(flow)[0])
     del flow
     return sitk.DisplacementFieldTransform(_image(_times(to_mm, found).transpose(3, 2, 1, 0), field))
+
+
+def _refined(field: sitk.Image) -> sitk.Image:
+    """Divide the voxels of a field to `COARSEST` mm at most; in between it is linear."""
+    parts = np.ceil(np.array(field.GetSpacing()) / COARSEST).astype(int)
+    if parts.max() == 1:
+        return field
+    size = (np.array(field.GetSize()) - 1) * parts + 1
+    spacing = np.array(field.GetSpacing()) / parts
+    return sitk.Resample(
+        field,
+        size.tolist(),
+        sitk.Transform(),
+        sitk.sitkLinear,
+        field.GetOrigin(),
+        spacing.tolist(),
+        field.GetDirection(),
+    )
 
 
 def _times(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
@@ -101,7 +123,7 @@ def _times(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 def _affine_and_rest(field: sitk.Image) -> sitk.CompositeTransform:
     """Write the map p + field(p) as A o (id + rest), with the affine transform that fits it best."""
     affine, points = fitted_affine(field), voxel_centres(field)
-    back = to_matrix(affine.GetInverse())
+    back = to_matrix(inverse_of_linear(affine))
     reached = (points + sitk.GetArrayViewFromImage(field)) @ back[:3, :3].T + back[:3, 3]
     return sitk.CompositeTransform([affine, sitk.DisplacementFieldTransform(_image(reached - points, field))])
 

@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import RegistrationError
-from .affine import fitted_affine, to_matrix, to_transform
+from .affine import fitted_affine, inverse_of_linear, to_matrix, to_transform
 
 PASSES = 40
 ACCURACY = 1e-4  # mm, at which the search for a point's inverse ends
@@ -40,12 +40,13 @@ def map_points_back(transform: sitk.Transform, points: np.ndarray) -> np.ndarray
         float64 `[n, 3]`, the points of the fixed image that the transform maps to `points`.
 
     Raises:
-        RegistrationError: where a point has no counterpart, because the transform folds or ends there.
+        RegistrationError: where a point has no counterpart, because the transform folds or ends there, or where the
+            transform has no inverse at all.
     """
     points = np.asarray(points, float).reshape(-1, 3)
     if transform.IsLinear():
-        return map_points(transform.GetInverse(), points)
-    found = map_points(_linear_part(transform).GetInverse(), points)
+        return map_points(inverse_of_linear(transform), points)
+    found = map_points(inverse_of_linear(_linear_part(transform)), points)
     error = points - map_points(transform, found)
     for _ in range(PASSES):
         length = np.linalg.norm(error, axis=1)

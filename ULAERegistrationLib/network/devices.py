@@ -1,14 +1,15 @@
-"""Choose the device and the precision of the network, and fall back where a GPU's memory does not suffice."""
+"""Choose the device and the precision of the network, and fall back where a GPU fails."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import TypeVar
 
 import torch
 
-from ..errors import RegistrationError
+from ..errors import RegistrationError, lacks_memory
 from ..settings import DEVICES, PRECISIONS
 from .fast.convolution import convolve
 
@@ -134,9 +135,10 @@ def with_fallback(
     dtype: torch.dtype | None,
     tell: Callable[[str], None],
 ) -> Result:
-    """Call `run`; where a GPU's memory does not suffice, call it again in half precision and then on the CPU.
+    """Call `run`; where a GPU fails, call it again in half precision and then on the CPU.
 
-    On MPS any RuntimeError leads to the CPU, because operations may be missing there.
+    A GPU's memory may not suffice, be held by other programs, or torch may lack operations for it; all are a
+    RuntimeError, and what is wrong with the computation itself fails on the CPU too.
 
     Args:
         run: the computation, given a device and a number type.
@@ -159,19 +161,13 @@ def with_fallback(
         if number:
             where = "on the CPU" if place.type == "cpu" else "in half precision"
             tell(f"The {device.type.upper()} device ran out of memory or failed; going on {where}.")
-            torch.cuda.empty_cache()
+            with suppress(RuntimeError):  # where the GPU cannot be used at all
+                torch.cuda.empty_cache()
         try:
             return run(place, choose_precision(place) if kind is None else kind)
         except (RuntimeError, MemoryError) as error:
-            if not _recoverable(error, place):
+            if place.type == "cpu" and not lacks_memory(error):
                 raise
             # Only the text is kept, because the exception refers to the tensors that fill the memory.
             reason = str(error).splitlines()[0]
     raise RegistrationError(f"there is not enough memory for the network ({reason}); close other programs.")
-
-
-def _recoverable(error: RuntimeError | MemoryError, device: torch.device) -> bool:
-    """Tell whether an error means too little memory; on MPS any error counts, as some operations are missing there."""
-    if device.type == "cpu":
-        return isinstance(error, MemoryError) or "allocate memory" in str(error)
-    return device.type == "mps" or isinstance(error, torch.cuda.OutOfMemoryError)

@@ -202,6 +202,14 @@ def test_a_mask_on_the_same_voxels_in_another_order_or_cropped_is_laid_onto_the_
     assert found.GetSize() == ball().GetSize()
 
 
+@pytest.mark.parametrize("read", [read_mask, read_labels])
+def test_a_mask_a_small_part_of_a_voxel_off_gets_the_grid_of_its_scan(read) -> None:
+    mask = sitk.Cast(ball() > 0, sitk.sitkUInt8)
+    mask.SetOrigin((0.3, 0.3, 0.3))
+    assert read(mask, ball(), "fixed").GetOrigin() == ball().GetOrigin()
+    assert mask.GetOrigin() == (0.3, 0.3, 0.3)
+
+
 def test_labels_that_a_scale_factor_moved_off_whole_numbers_are_rounded(tmp_path) -> None:
     """2.9999 for 3, as a file with scl_slope holds it (nibabel #1001, TorchIO #220)."""
     values = sitk.Cast(ball() > 0, sitk.sitkFloat32) * 2.9997

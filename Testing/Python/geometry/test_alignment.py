@@ -223,6 +223,25 @@ def test_an_initial_transform_is_taken_or_started_from(pair, aligned) -> None:
 
 
 @pytest.mark.usefixtures("upright")
+@pytest.mark.parametrize("matrix", [np.diag([1.0, 1.0, 0.0]), np.full((3, 3), np.nan)], ids=["flat", "not finite"])
+def test_an_initial_transform_without_an_inverse_is_refused(pair, matrix) -> None:
+    initial = sitk.AffineTransform(3)
+    initial.SetMatrix(matrix.ravel())
+    with pytest.raises(RegistrationError, match="The initial transform has no inverse or is not finite"):
+        align(*pair, initial_transform=initial)
+
+
+def test_a_poor_match_is_put_down_to_the_initial_transform_where_one_was_given(pair) -> None:
+    far = sitk.TranslationTransform(3, (0.0, 0.0, 400.0))
+    assert "check the initial transform" in align(*pair, initial_transform=far).warnings[-1]
+
+
+def test_a_scan_darker_than_its_background_is_refused(pair) -> None:
+    inverted = sitk.InvertIntensity(sitk.Cast(pair[1], sitk.sitkFloat32), 255.0)
+    with pytest.raises(RegistrationError, match="nowhere brighter than its background"):
+        align(pair[0], inverted)
+
+
 def test_a_mask_hides_what_is_not_brain(pair, aligned) -> None:
     """A bright box beside the brain would pull the alignment."""
     mask = brain_mask(pair[0])
@@ -280,6 +299,12 @@ def test_what_the_network_sees_does_not_depend_on_units_or_background() -> None:
     seen = sample_on_canonical(lifted, identity)
     assert seen[0, 0, 0] == 0
     assert np.corrcoef(seen.ravel(), plain.ravel())[0, 1] > 0.99
+    for factor in (3, 12):  # two millilitres of a clip or a fresh bleeding, far brighter than all tissue
+        spot = sitk.Cast(template(), sitk.sitkFloat32)
+        spot[75:87, 75:87, 85:97] = factor * 255.0
+        seen = sample_on_canonical(spot, identity)
+        seen[75:87, 75:87, 85:97] = plain[75:87, 75:87, 85:97]
+        assert np.abs(seen - plain)[plain > 0].mean() < 0.03
     box = sitk.Image(template().GetSize(), sitk.sitkUInt8)
     box.CopyInformation(template())
     box[60:100, 60:100, 60:100] = 1

@@ -78,22 +78,22 @@ def half_a_voxel_on(image: sitk.Image) -> sitk.Image:
     return sitk.Resample(image, sitk.TranslationTransform(3, (0.5, 0.5, 0.5)), sitk.sitkLinear, 0.0)
 
 
-@pytest.mark.parametrize("kind", ["padded", "padded, then resampled", "z-scores", "shifted as a whole"])
+@pytest.mark.parametrize("kind", ["padded", "padded, then resampled", "z-scores", "lower", "higher", "brain higher"])
 def test_a_background_that_is_no_dark_tissue_changes_neither_what_is_aligned_nor_what_the_network_sees(kind):
     values, brain = (sitk.GetArrayFromImage(image) for image in (template(), template_mask()))
     values, brain = 4.0 * values, brain > 0
     plain = as_image(values * brain)
     if kind == "z-scores":
         other = as_image((values - values[brain].mean()) / values[brain].std() * brain)
-    elif kind == "shifted as a whole":
-        other = as_image(values * brain - 1024)
+    elif kind in ("lower", "higher", "brain higher"):  # by 32768 where signed numbers were stored as unsigned ones
+        other = as_image({"lower": -1024, "higher": 32768, "brain higher": 32768 * brain}[kind] + values * brain)
     else:
         other = as_image(np.where(brain, values, -1024))
     if kind == "padded, then resampled":
         plain, other = half_a_voxel_on(plain), half_a_voxel_on(other)
     mask, inside = template_mask(), brain.transpose(2, 1, 0)
     seen = [sample_on_canonical(scan, sitk.AffineTransform(3), mask)[inside] for scan in (plain, other)]
-    bound = 0.1 if kind == "z-scores" else 0.02  # of z-scores the darkest tissue becomes 0
+    bound = 0.1 if kind in ("z-scores", "brain higher") else 0.02  # the darkest tissue becomes 0 there
     assert np.abs(seen[0] - seen[1]).mean() < bound
     assert np.corrcoef(*seen)[0, 1] > 0.99
     searched = [sitk.GetArrayFromImage(SearchedBrain.of(scan, mask).image) for scan in (plain, other)]

@@ -10,6 +10,7 @@ import torch
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.flows.warp import compose_all
 from ULAERegistrationLib.geometry.inverse import inverse, inverse_error
+from ULAERegistrationLib.geometry.points import map_points_back
 from ULAERegistrationLib.geometry.transforms import displacement_field, field_transform
 
 
@@ -52,6 +53,31 @@ def test_the_inverse_of_a_linear_transform_is_exact(oblique) -> None:
     linear = oblique.alignment.fixed_to_moving
     there = mapped(linear, oblique.points)
     np.testing.assert_allclose(mapped(inverse(linear), there), oblique.points, atol=1e-9)
+
+
+@pytest.mark.parametrize("spacing", [4.0, 8.0, 16.0])
+def test_a_coarse_field_has_an_inverse_as_exact_as_a_fine_one(spacing) -> None:
+    """A wave of 6 mm, as registration tools store it on coarse grids."""
+    size = int(160 / spacing) + 1
+    places = np.indices((size,) * 3)[::-1] * spacing
+    wave = 6 * np.sin(2 * np.pi * np.roll(places, 1, axis=0) / 160)
+    field = sitk.GetImageFromArray(np.moveaxis(wave, 0, -1), isVector=True)
+    field.SetSpacing([spacing] * 3)
+    transform = sitk.DisplacementFieldTransform(field)
+    points = np.random.default_rng(0).uniform(30, 130, (500, 3))
+    back = mapped(inverse(transform), points)
+    assert np.linalg.norm(mapped(transform, back) - points, axis=1).max() < 0.1
+
+
+def test_a_transform_that_has_no_inverse_is_refused_in_one_sentence() -> None:
+    flat = sitk.AffineTransform(3)
+    flat.SetMatrix(np.diag([1.0, 1.0, 0.0]).ravel())
+    slice_alone = sitk.DisplacementFieldTransform(sitk.Image([20, 20, 1], sitk.sitkVectorFloat64, 3))
+    for transform in (flat, sitk.CompositeTransform([flat, sitk.Euler3DTransform()]), slice_alone):
+        with pytest.raises(RegistrationError, match="has no inverse; give another transform"):
+            inverse(transform)
+        with pytest.raises(RegistrationError, match="has no inverse; give another transform"):
+            map_points_back(transform, np.zeros((1, 3)))
 
 
 def test_a_transform_that_cannot_be_inverted_is_refused_in_one_sentence() -> None:

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from ULAERegistrationLib import register
 from ULAERegistrationLib.geometry import brain_search
 from ULAERegistrationLib.geometry.canonical import sample_on_canonical, template
-from ULAERegistrationLib.geometry.shading import without_strong_shading
+from ULAERegistrationLib.geometry.shading import shading, without_strong_shading
 
 TRANSFORM = sitk.AffineTransform(3)
 
@@ -54,6 +54,14 @@ def test_a_scan_that_is_bright_where_t1_is_dark_stays_as_it_is(brain):
     inverted = sitk.GetImageFromArray(np.where(values > 0, 260 - values, 0))
     inverted.CopyInformation(brain)
     assert without_strong_shading(inverted, sample_on_canonical(inverted, TRANSFORM), TRANSFORM) is inverted
+
+
+def test_the_estimate_of_extreme_shading_is_positive(brain):
+    """A surface coil: the brightness falls to a hundredth from front to back."""
+    scan = shaded(brain, 200.0)
+    assert shading(sample_on_canonical(scan, TRANSFORM)).min() > 0
+    even = without_strong_shading(scan, sample_on_canonical(scan, TRANSFORM), TRANSFORM)
+    assert sitk.GetArrayViewFromImage(even).min() >= 0
 
 
 def test_an_empty_scan_stays_as_it_is(brain):

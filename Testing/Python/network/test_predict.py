@@ -235,7 +235,16 @@ def test_half_precision_that_differs_is_dropped(monkeypatch, spoil):
         devices._trusted.cache_clear()
 
 
-def test_a_full_gpu_falls_back_to_half_precision_and_then_to_the_cpu(network, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 300 MiB"),
+        RuntimeError("CUDA error: no kernel image is available for execution on the device"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
+    ids=["full", "too old for torch", "held by another program"],
+)
+def test_a_gpu_that_fails_leads_to_half_precision_and_then_to_the_cpu(network, monkeypatch, error):
     fixed, moving = pair((32, 32, 32))
     attempts = []
 
@@ -243,7 +252,7 @@ def test_a_full_gpu_falls_back_to_half_precision_and_then_to_the_cpu(network, mo
         def __init__(self, network, device, dtype):
             attempts.append((device.type, dtype))
             if device.type == "cuda":
-                raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 300 MiB")
+                raise error
             super().__init__(network, device, dtype)
 
     monkeypatch.setattr(predict, "FastULAENet", FullGPU)
