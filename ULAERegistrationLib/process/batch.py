@@ -1,7 +1,8 @@
 """Register a cohort: many pairs, each into its own folder, one after the other or on several workers.
 
 Pairs that have a result of the same inputs, settings and weights are not registered again, so that the same call
-continues after an interruption. A pair that fails has a line in the summary and does not stop the others.
+continues after an interruption. A pair that fails has a line in the summary and does not stop the others. A pair that a
+run has not reached keeps the line of an earlier run, or has one that says that it is not done.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ..settings import RegistrationSettings
 from .cases import Case
 from .made_from import has_result
 from .pair import LOCKS, run_case
-from .summary import Row, write_summary
+from .summary import DONE, NOT_DONE, Row, read_summary, write_summary
 
 SUMMARY_SECONDS = 2.0  # at least so long between two summaries, as that of a large cohort takes a while to write
 
@@ -56,28 +57,30 @@ def run_batch(
     """
     folder = check_output_folder(folder)
     (folder / LOCKS).mkdir(parents=True, exist_ok=True)
-    rows: dict[str, Row] = {}
+    is_begun = False
     written = time.monotonic()
     try:
         with FileLock(folder / LOCKS / ".batch", timeout=0):
+            rows = _rows_so_far(cases, folder)
             try:
                 for row in _rows(cases, folder.absolute(), settings, progress, workers, scheduler):
                     rows[row["name"]] = row
+                    is_begun = True
                     finished(row)
                     if time.monotonic() - written > SUMMARY_SECONDS:
                         # It is written once more at the end; one that is open elsewhere must not stop the batch.
                         with suppress(RegistrationError):
-                            write_summary(_ordered(rows, cases), folder)
+                            write_summary(list(rows.values()), folder)
                         written = time.monotonic()
             finally:
-                if rows:
-                    write_summary(_ordered(rows, cases), folder)
+                if is_begun:
+                    write_summary(list(rows.values()), folder)
     except Timeout:
         raise RegistrationError(
             f"Another run is writing to {folder}; wait until it has ended, or choose another folder."
         ) from None
     progress(1.0, "Done")
-    return _ordered(rows, cases)
+    return list(rows.values())
 
 
 def _rows(
@@ -104,8 +107,20 @@ def _rows(
         yield run_case(case, folder / case.name, settings, within)
 
 
-def _ordered(rows: dict[str, Row], cases: Sequence[Case]) -> list[Row]:
-    return [rows[case.name] for case in cases if case.name in rows]
+def _rows_so_far(cases: Sequence[Case], folder: Path) -> dict[str, Row]:
+    """Return what an earlier run has left in the summary of the cases; a case of which it has left nothing is not done.
+
+    Returns:
+        The rows by name, in the order of the cases.
+    """
+    earlier = read_summary(folder)
+    rows: dict[str, Row] = {}
+    for case in cases:
+        row = earlier.get(case.name)
+        if row is None or (row["status"] == DONE and not has_result(folder / case.name)):
+            row = {"name": case.name, "status": NOT_DONE, "message": ""}
+        rows[case.name] = row
+    return rows
 
 
 def results_of_others(cases: Sequence[Case], folder: str | Path) -> list[str]:

@@ -14,8 +14,9 @@ MEASURES = ("ncc_before", "ncc_after", "folded_percent", "displacement_mean_mm")
 SUMMARY = ("name", "status", "verdict", *MEASURES, "message")
 SUMMARY_FILES = ("summary.csv", "summary.html")
 THUMBNAIL = "thumbnail.jpg"  # of each pair, in its folder
-Row: TypeAlias = dict[str, str]  # the columns of `SUMMARY` by name; those of a case that failed are missing
-DONE, FAILED = "done", "failed"
+Row: TypeAlias = dict[str, str]  # the columns of `SUMMARY` by name; those of a case without a result are missing
+DONE, FAILED, NOT_DONE = "done", "failed", "not done"
+STATES = (DONE, FAILED, NOT_DONE)
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # spreadsheets run a cell that begins so
 
 
@@ -34,10 +35,37 @@ def write_summary(rows: Sequence[Row], folder: Path) -> None:
         partial.write_text(summary_page(rows, folder), encoding="utf-8")
 
 
+def read_summary(folder: Path) -> dict[str, Row]:
+    """Read the rows of the `summary.csv` in the folder of a cohort, by name.
+
+    Somebody may have edited it: what is no row of a summary is left out, and so is all of a file that cannot be read.
+    """
+    try:
+        with (folder / SUMMARY_FILES[0]).open(newline="", encoding="utf-8-sig") as file:
+            lines = list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error):
+        return {}
+    found = [{column: _text(line[column]) for column in SUMMARY if line.get(column)} for line in lines]
+    return {row["name"]: {"message": "", **row} for row in found if _is_row(row)}
+
+
+def _is_row(row: Row) -> bool:
+    return "name" in row and row.get("status") in STATES and all(_is_number(row.get(name, "0")) for name in MEASURES)
+
+
 def _cell(text: str) -> str:
     """Quote a text that a spreadsheet would take for a formula; numbers stay as they are."""
+    return f"'{text}" if text.startswith(FORMULA) and not _is_number(text) else text
+
+
+def _text(cell: str) -> str:
+    """Return the text that `_cell` made a cell from."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell
+
+
+def _is_number(text: str) -> bool:
     try:
         float(text)
     except ValueError:
-        return f"'{text}" if text.startswith(FORMULA) else text
-    return text
+        return False
+    return True

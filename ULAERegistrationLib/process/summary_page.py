@@ -11,8 +11,8 @@ from urllib.parse import quote
 from ..output.page import page
 
 # The worst first, as that is what somebody has to look at.
-ORDER = {"failed": 0, "do not use": 1, "look at it": 2, "good": 3}
-TONES = {"failed": "bad", "do not use": "bad", "look at it": "look", "good": "good"}
+ORDER = {"failed": 0, "not done": 1, "do not use": 2, "look at it": 3, "good": 4}
+TONES = {"failed": "bad", "not done": "look", "do not use": "bad", "look at it": "look", "good": "good"}
 MEASURES = {
     "ncc_before": "correlation before",
     "ncc_after": "after",
@@ -81,7 +81,7 @@ def _outcome(row: Mapping[str, str]) -> str:
 
 def _row(row: Mapping[str, str], folder: Path) -> str:
     name, outcome = row["name"], _outcome(row)
-    is_done = row["status"] == "done"  # the folder of a pair that failed may hold an earlier result
+    is_done = row["status"] == "done"  # the folder of another pair may hold an earlier result
     cells = [
         f'<th scope="row">{_link(name, "report.html", escape(name), folder) if is_done else escape(name)}</th>',
         f"<td>{_picture(name, folder) if is_done else ''}</td>",

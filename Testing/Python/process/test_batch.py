@@ -226,6 +226,58 @@ def test_cancelling_ends_the_batch_and_keeps_what_is_done(table, quick, tmp_path
     assert not (tmp_path / "out" / "cid").exists()
 
 
+def lines_of(out):
+    with (out / "summary.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def stop_at(name: str):
+    def progress(fraction: float, message: str) -> None:
+        if message.startswith(name):
+            raise Cancelled
+
+    return progress
+
+
+def test_a_pair_that_no_run_has_reached_is_a_line_that_says_so(table, quick, tmp_path):
+    cases = read_cases(table(*(f"{name},scan.nii.gz,scan.nii.gz" for name in ("ann", "bob", "cid"))))
+    with pytest.raises(Cancelled):
+        run_batch(cases, tmp_path / "out", RegistrationSettings(), stop_at("bob"))
+    states = [(line["name"], line["status"]) for line in lines_of(tmp_path / "out")]
+    assert states == [("ann", "done"), ("bob", "not done"), ("cid", "not done")]
+    page = (tmp_path / "out" / "summary.html").read_text(encoding="utf-8")
+    assert "3 pairs: 2 not done, 1 good." in page
+
+
+def test_an_interrupted_run_keeps_the_lines_of_the_pairs_that_it_has_not_reached(table, quick, tmp_path):
+    scans = {"ann": "scan", "=bob": "scan", "cid": "bad", "dan": "scan"}
+    cases = read_cases(table(*(f"{name},{fixed}.nii.gz,scan.nii.gz" for name, fixed in scans.items())))
+    out = tmp_path / "out"
+    run_batch(cases, out, RegistrationSettings())
+    before = lines_of(out)
+    (out / "dan" / "quality.json").unlink()
+    with pytest.raises(Cancelled):
+        run_batch(cases, out, replace(RegistrationSettings(), smoothness=2.0), stop_at("=bob"))
+    after = lines_of(out)
+    assert "Registered again" in after[0]["message"]
+    assert after[1:3] == before[1:3]
+    assert after[2]["status"] == "failed"
+    assert after[3]["status"] == "not done", "its result is no longer there"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff", b"name;status\nbob;failed\n", b'name,status,ncc_after\nbob,failed,"0,5"\n']
+)
+def test_what_is_no_line_of_a_summary_stops_no_run(table, quick, tmp_path, content):
+    """An earlier summary that a spreadsheet has written, say."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "summary.csv").write_bytes(content)
+    cases = read_cases(table("ann,scan.nii.gz,scan.nii.gz", "bob,scan.nii.gz,scan.nii.gz"))
+    with pytest.raises(Cancelled):
+        run_batch(cases, tmp_path / "out", RegistrationSettings(), stop_at("bob"))
+    assert [line["status"] for line in lines_of(tmp_path / "out")] == ["done", "not done"]
+
+
 def test_masks_and_transforms_of_the_table_are_used(table, quick, scan, tmp_path):
     header = "name,fixed,moving,fixed_mask,initial_transform"
     line = f"ann,scan.nii.gz,{scan},scan.nii.gz,"
