@@ -39,8 +39,8 @@ END = """
 - A finished registration that its place does not take, because the disk is full say, is written to a folder of its own
   for temporary files, or in the home folder; the message says where, and the exit status is 1. In Slicer the result
   comes into the scene all the same.
-- A cohort goes on with the next pair; the same call later registers what has no result, or one of other inputs,
-  settings or weights. Two runs in one folder at a time are refused.
+- A cohort goes on with the next pair, and ends where its folder takes no more results; the same call later registers
+  what has no result, or one of other inputs, settings or weights. Two runs in one folder at a time are refused.
 - Ctrl-C and SIGTERM end a command in one line that says what is kept. Times are measured by clocks that nobody sets.
 - Where ITK's own libraries meet a full disk they print lines of their own before the sentence.
 

@@ -30,7 +30,7 @@ def write_somewhere(write: Callable[[Path], object], target: Path) -> tuple[Path
     try:
         write(target)
     except RegistrationError as error:
-        reason = re.sub(r"(; choose another (place|folder))?\.$", "", str(error))
+        reason = without_advice(error)
     else:
         return target, ""
     for folder in other_places():
@@ -41,6 +41,11 @@ def write_somewhere(write: Callable[[Path], object], target: Path) -> tuple[Path
             continue
         return folder / target.name, f"{reason}. What was computed is in {folder / target.name} instead."
     raise RegistrationError(f"{reason}, nor could another place; free some space and start again.")
+
+
+def without_advice(error: RegistrationError) -> str:
+    """Return the sentence of a failed writing without its advice to choose another place, and without its full stop."""
+    return re.sub(r"(; choose another (place|folder))?\.$", "", str(error))
 
 
 def other_places() -> Iterator[Path]:

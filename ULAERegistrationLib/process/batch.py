@@ -8,8 +8,8 @@ run has not reached keeps the line of an earlier run, or has one that says that 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -51,30 +51,26 @@ def run_batch(
         The rows of the summary, in the order of the cases.
 
     Raises:
-        RegistrationError: where the folder cannot be written, another run is writing to it, the package `distributed`
-            is missing, or the scheduler cannot be reached or has ended.
+        RegistrationError: where the folder cannot be written, at the beginning or later, another run is writing to it,
+            the package `distributed` is missing, or the scheduler cannot be reached or has ended.
         Cancelled: where `progress` raises it; every file written until then is complete.
     """
     folder = check_output_folder(folder)
     (folder / LOCKS).mkdir(parents=True, exist_ok=True)
-    is_begun = False
-    written = time.monotonic()
+    rows = _rows_so_far(cases, folder)
     try:
-        with FileLock(folder / LOCKS / ".batch", timeout=0):
-            rows = _rows_so_far(cases, folder)
-            try:
-                for row in _rows(cases, folder.absolute(), settings, progress, workers, scheduler):
-                    rows[row["name"]] = row
-                    is_begun = True
-                    finished(row)
-                    if time.monotonic() - written > SUMMARY_SECONDS:
-                        # It is written once more at the end; one that is open elsewhere must not stop the batch.
-                        with suppress(RegistrationError):
-                            write_summary(list(rows.values()), folder)
-                        written = time.monotonic()
-            finally:
-                if is_begun:
-                    write_summary(list(rows.values()), folder)
+        with (
+            FileLock(folder / LOCKS / ".batch", timeout=0),
+            _kept_summary(rows, folder) as keep,
+            closing(_rows(cases, folder.absolute(), settings, progress, workers, scheduler)) as ended,
+        ):
+            for number, row in enumerate(ended):
+                keep(row)
+                finished(row)
+                if row["status"] == NOT_DONE:
+                    left = f"{len(cases) - number} of {len(cases)} pairs are left"
+                    advice = "free some space or make the folder writable, and give the same call again"
+                    raise RegistrationError(f"{row['message']} {left}; {advice}, which goes on with them.")
     except Timeout:
         raise RegistrationError(
             f"Another run is writing to {folder}; wait until it has ended, or choose another folder."
@@ -90,7 +86,7 @@ def _rows(
     progress: Progress,
     workers: int,
     scheduler: str | None,
-) -> Iterator[Row]:
+) -> Generator[Row]:
     """Register the cases, and yield the row of each as it ends."""
     if workers > 1 or scheduler is not None:
         from .cluster import run_on_workers
@@ -105,6 +101,42 @@ def _rows(
             progress((number + fraction) / len(cases), f"{name}: {message}")
 
         yield run_case(case, folder / case.name, settings, within)
+
+
+@contextmanager
+def _kept_summary(rows: dict[str, Row], folder: Path) -> Iterator[Callable[[Row], None]]:
+    """Keep the summary of a cohort up to date.
+
+    Args:
+        rows: of all cases, by name; those of the cases that end are replaced.
+        folder: of the cohort.
+
+    Yields:
+        A function to be called with the row of each case that ends.
+
+    Raises:
+        RegistrationError: at the end, where the summary cannot be written and nothing else has ended the batch.
+    """
+    before = dict(rows)
+    written = time.monotonic()
+
+    def keep(row: Row) -> None:
+        nonlocal written
+        rows[row["name"]] = row
+        if time.monotonic() - written > SUMMARY_SECONDS:
+            # It is written once more at the end; one that is open elsewhere must not stop the batch.
+            with suppress(RegistrationError):
+                write_summary(list(rows.values()), folder)
+            written = time.monotonic()
+
+    try:
+        yield keep
+    except BaseException:
+        if rows != before:
+            with suppress(RegistrationError):  # what has ended the batch is said instead
+                write_summary(list(rows.values()), folder)
+        raise
+    write_summary(list(rows.values()), folder)
 
 
 def _rows_so_far(cases: Sequence[Case], folder: Path) -> dict[str, Row]:

@@ -6,26 +6,30 @@ import json
 import shutil
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
 
 from ..errors import NOT_ENOUGH_MEMORY, Cancelled, RegistrationError, lacks_memory, unexpected
-from ..files.rescue import write_somewhere
+from ..files.rescue import without_advice
 from ..files.volumes import read_labels, read_volume
-from ..files.writing import PARTIAL, whole_folder_or_nothing
+from ..files.writing import PARTIAL, check_output_folder, partial_name, whole_folder_or_nothing
 from ..progress import Progress
 from ..settings import RegistrationSettings
 from .cases import Case
 from .made_from import MadeFrom, has_result, read_record, write_record
-from .summary import DONE, FAILED, SUMMARY, THUMBNAIL
+from .summary import DONE, FAILED, NOT_DONE, SUMMARY, THUMBNAIL, Row
 
 LOCKS = ".locks"  # folder of files that processes lock; locks are freed by the system, and the files stay
 
 
-def run_case(case: Case, target: Path, settings: RegistrationSettings, progress: Progress) -> dict[str, str]:
+class _CohortUnwritableError(RegistrationError):
+    """The folder of the cohort takes no result, so that no other pair needs to be registered."""
+
+
+def run_case(case: Case, target: Path, settings: RegistrationSettings, progress: Progress) -> Row:
     """Register a case unless its result is there, and return its row of the summary.
 
     Only one process at a time works on a case. Another one waits, and then finds its result.
@@ -35,6 +39,9 @@ def run_case(case: Case, target: Path, settings: RegistrationSettings, progress:
         target: the folder for its result.
         settings: of the registration.
         progress: called with the fraction done and what is being done.
+
+    Returns:
+        The row. Its status is "not done" where the folder of the cohort takes no result at all, of other pairs neither.
 
     Raises:
         Cancelled: where `progress` raises it.
@@ -46,10 +53,11 @@ def run_case(case: Case, target: Path, settings: RegistrationSettings, progress:
         raise
     except Exception as error:  # a pair that fails must not stop the others
         kept = f" {target} still holds an earlier result, of other inputs or settings."
-        return failed_row(case, _sentence(error) + (kept if has_result(target) else ""))
+        row = failed_row(case, _sentence(error) + (kept if has_result(target) else ""))
+        return {**row, "status": NOT_DONE} if isinstance(error, _CohortUnwritableError) else row
 
 
-def failed_row(case: Case, sentence: str) -> dict[str, str]:
+def failed_row(case: Case, sentence: str) -> Row:
     """Return the row of a case that failed, with the reason."""
     return {"name": case.name, "status": FAILED, "message": sentence}
 
@@ -65,7 +73,7 @@ def _alone(target: Path) -> Iterator[None]:
         yield
 
 
-def _row(case: Case, target: Path, settings: RegistrationSettings, progress: Progress) -> dict[str, str]:
+def _row(case: Case, target: Path, settings: RegistrationSettings, progress: Progress) -> Row:
     again = ""
     made_from = MadeFrom.of(case.files, settings)
     changes = _changes(target, made_from)
@@ -95,23 +103,50 @@ def _register(
     from ..output.thumbnail import thumbnail
     from ..registration import register
 
+    _write(check_output_folder, target)
     files = dict(case.files)
     fixed, moving = read_volume(files.pop("fixed"), "fixed"), read_volume(files.pop("moving"), "moving")
     labels = files.pop("moving_labels", None)
     labels = labels and read_labels(labels, moving, "moving")
     began = time.monotonic()
     registration = register(fixed, moving, settings, **files, progress=lambda part, what: progress(0.8 * part, what))
+    warped_labels = registration.warp_labels(labels) if labels else None
     progress(0.8, f"Writing ({time.monotonic() - began:.0f} s so far)")
 
-    def write(folder: Path) -> None:
+    def save(folder: Path) -> None:
         with whole_folder_or_nothing(folder) as partial:
-            registration.save(partial, registration.warp_labels(labels) if labels else None)
+            registration.save(partial, warped_labels)
             (partial / THUMBNAIL).write_bytes(thumbnail(registration.view()))
             write_record(partial, made_from)
 
-    _, elsewhere = write_somewhere(write, target)
-    if elsewhere:
-        raise RegistrationError(elsewhere)
+    _write(save, target)
+
+
+def _write(write: Callable[[Path], object], target: Path) -> None:
+    """Write to the folder of a pair; where that fails, try another one beside it, to learn whether the disk takes any.
+
+    Nothing is kept in another place: the next run would not find it, and every further pair would fill that place too.
+
+    Args:
+        write: writes to the folder that it is given, completely or not at all.
+        target: the folder of the pair.
+
+    Raises:
+        RegistrationError: where the pair's folder alone cannot be written.
+        _CohortUnwritableError: where no folder beside it can be written either.
+    """
+    try:
+        write(target)
+    except RegistrationError as error:
+        other = target.with_name(f"{partial_name()}-other")
+        try:
+            write(other)
+        except RegistrationError:
+            sentence = f"{without_advice(error)}, and {target.parent} takes no other result."
+            raise _CohortUnwritableError(sentence) from error
+        finally:
+            shutil.rmtree(other, ignore_errors=True)
+        raise
 
 
 def _sentence(error: Exception) -> str:

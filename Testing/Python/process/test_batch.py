@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import tempfile
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from ULAERegistrationLib import registration
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.errors import Cancelled, RegistrationError
 from ULAERegistrationLib.output import thumbnail
-from ULAERegistrationLib.process import batch, pair
+from ULAERegistrationLib.process import batch, cluster, pair
 from ULAERegistrationLib.process.batch import run_batch
 from ULAERegistrationLib.process.cases import Case, read_cases
 from ULAERegistrationLib.process.made_from import MadeFrom
@@ -73,6 +74,19 @@ def quick(monkeypatch):
     monkeypatch.setattr(pair, "read_volume", lambda path, role: path)
     monkeypatch.setattr(pair, "read_labels", lambda path, image, role: sitk.ReadImage(str(path)))
     return asked
+
+
+def lines_of(out):
+    with (out / "summary.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def stop_at(name: str):
+    def progress(fraction: float, message: str) -> None:
+        if message.startswith(name):
+            raise Cancelled
+
+    return progress
 
 
 def test_one_bad_pair_does_not_stop_the_others_and_what_is_done_stays_done(table, quick, tmp_path):
@@ -194,15 +208,72 @@ def test_results_of_pairs_that_the_table_does_not_name_are_said(table, quick, tm
     assert capsys.readouterr().out.endswith("also holds results of pairs that are not among these: ann.\n")
 
 
-def test_a_result_that_its_folder_does_not_take_is_kept_elsewhere_and_said(table, quick, tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+def test_a_pair_whose_folder_is_in_the_way_fails_before_anything_is_computed(table, quick, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "ann").write_text("in the way")
-    (row,) = run_batch(read_cases(table("ann,scan.nii.gz,scan.nii.gz")), tmp_path / "out", RegistrationSettings())
-    (kept,) = tmp_path.glob("ulae-result-*/ann")
-    assert row["status"] == "failed"
-    assert row["message"].endswith(f"What was computed is in {kept} instead.")
-    assert (kept / "quality.json").is_file()
+    cases = read_cases(table("ann,scan.nii.gz,scan.nii.gz", "bob,scan.nii.gz,scan.nii.gz"))
+    ann, bob = run_batch(cases, tmp_path / "out", RegistrationSettings())
+    assert (ann["status"], bob["status"]) == ("failed", "done")
+    assert (
+        ann["message"]
+        == f"Nothing can be written to {tmp_path / 'out' / 'ann'} (it is not a folder); choose another folder."
+    )
+    assert len(quick) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on the length of files")
+def test_a_batch_ends_where_its_folder_takes_no_more_results_and_fills_no_other_place(
+    table, quick, tmp_path, monkeypatch, capsys
+):
+    import resource
+
+    out, other = tmp_path / "out", tmp_path / "other"
+    other.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(other))
+    monkeypatch.setenv("HOME", str(other))
+    monkeypatch.setattr(thumbnail, "thumbnail", lambda view: b"a picture" if len(quick) < 2 else bytes(1_000_000))
+    call = ["batch", str(table(*(f"{name},scan.nii.gz,scan.nii.gz" for name in "abcd"))), "-o", str(out), "--quiet"]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, limits[1]))
+    try:
+        assert main(call) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    reason = f"{out / 'b'} could not be written (File too large), and {out} takes no other result."
+    assert capsys.readouterr().err.startswith(f"ulae: {reason} 3 of 4 pairs are left; free some space ")
+    assert len(quick) == 2, "no further pair is registered"
+    assert list(other.iterdir()) == []
+    assert {path.name for path in out.iterdir()} == {".locks", "a", "summary.csv", "summary.html"}
+    lines = lines_of(out)
+    assert [line["status"] for line in lines] == ["done", "not done", "not done", "not done"]
+    assert [line["message"] for line in lines] == ["They match.", reason, "", ""]
+    assert main(call) == 0
+    assert len(quick) == 5
+    assert {line["status"] for line in lines_of(out)} == {"done"}
+
+
+def test_workers_are_stopped_where_the_folder_takes_no_more_results(table, tmp_path, monkeypatch):
+    ended = []
+
+    def run_on_workers(cases, *_):
+        try:
+            for case in cases:
+                yield {"name": case.name, "status": "not done", "message": "The disk is full."}
+        finally:
+            ended.append("stopped")
+
+    monkeypatch.setattr(cluster, "run_on_workers", run_on_workers)
+    cases = read_cases(table("ann,scan.nii.gz,scan.nii.gz", "bob,scan.nii.gz,scan.nii.gz"))
+    with pytest.raises(RegistrationError, match=r"^The disk is full\. 2 of 2 pairs are left"):
+        run_batch(cases, tmp_path / "out", RegistrationSettings(), lambda *told: None, workers=2)
+    assert ended == ["stopped"]
+
+
+def test_what_ended_a_batch_is_said_where_the_summary_cannot_be_written_either(table, quick, tmp_path):
+    (tmp_path / "out" / "summary.csv").mkdir(parents=True)
+    cases = read_cases(table("ann,scan.nii.gz,scan.nii.gz", "bob,scan.nii.gz,scan.nii.gz"))
+    with pytest.raises(Cancelled):
+        run_batch(cases, tmp_path / "out", RegistrationSettings(), stop_at("bob"))
 
 
 def test_a_spreadsheet_finds_no_formula_in_the_summary(table, quick, tmp_path):
@@ -224,19 +295,6 @@ def test_cancelling_ends_the_batch_and_keeps_what_is_done(table, quick, tmp_path
         run_batch(cases, tmp_path / "out", RegistrationSettings(), cancel)
     assert (tmp_path / "out" / "ann" / "quality.json").is_file()
     assert not (tmp_path / "out" / "cid").exists()
-
-
-def lines_of(out):
-    with (out / "summary.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def stop_at(name: str):
-    def progress(fraction: float, message: str) -> None:
-        if message.startswith(name):
-            raise Cancelled
-
-    return progress
 
 
 def test_a_pair_that_no_run_has_reached_is_a_line_that_says_so(table, quick, tmp_path):
