@@ -68,13 +68,20 @@ def _batch(options: argparse.Namespace) -> None:
         raise UsageError("--workers is a number of pairs at a time; give 1 or more.")
     settings, cases = settings_of(options), _cases(options)
     from ..process.batch import results_of_others, run_batch
-    from ..process.bids import write_derivative
+    from ..process.bids import describe_derivative, name_results
     from ..process.summary import DONE, MEASURES, Row
 
     is_silent = options.quiet or options.json
     on_terminal = sys.stderr.isatty()
 
+    unnamed: list[str] = []  # why results have not got their BIDS names
+
     def finished(row: Row) -> None:
+        if options.bids:
+            try:
+                name_results(Path(options.bids), Path(options.output), row, options.session)
+            except RegistrationError as error:
+                unnamed.append(str(error))
         if is_silent:
             return
         line = f"{row['name']}: {row.get('verdict', row['status'])}. {row['message']}"
@@ -85,11 +92,11 @@ def _batch(options: argparse.Namespace) -> None:
         else:
             print(line, flush=True)
 
+    if options.bids:
+        describe_derivative(Path(options.bids), Path(options.output), options.session)
     # Off a terminal the lines of the pairs are the progress.
     with progress_bar(is_silent or not on_terminal, f"{len(cases)} pairs") as progress:
         rows = run_batch(cases, options.output, settings, progress, finished, options.workers, options.scheduler)
-    if options.bids:
-        write_derivative(Path(options.bids), Path(options.output), rows, options.session)
     failed = [row["name"] for row in rows if row["status"] != DONE]
     others = results_of_others(cases, options.output)
     if options.json:
@@ -99,10 +106,15 @@ def _batch(options: argparse.Namespace) -> None:
         print(f"every pair on one page: {Path(options.output) / 'summary.html'}")
         if others:
             print(f"{options.output} also holds results of pairs that are not among these: {', '.join(others)}.")
+    faults = []
     if failed:
-        raise RegistrationError(
+        faults.append(
             f"{len(failed)} of {len(rows)} pairs failed ({', '.join(failed)}); see {options.output}/summary.csv."
         )
+    if unnamed:
+        faults.append(f"The BIDS names of {len(unnamed)} of {len(rows)} pairs are not up to date. {unnamed[0]}")
+    if faults:
+        raise RegistrationError(" ".join(faults))
 
 
 def _cases(options: argparse.Namespace) -> list[Case]:

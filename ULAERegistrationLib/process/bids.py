@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +65,12 @@ def bids_cases(dataset: Path, derivative: Path, session: str | None = None) -> l
     return cases
 
 
-def write_derivative(dataset: Path, derivative: Path, rows: Sequence[Row], session: str | None = None) -> None:
-    """Give the results of the pairs that are done the names that BIDS asks for, and describe the derivative.
+def describe_derivative(dataset: Path, derivative: Path, session: str | None = None) -> None:
+    """Write what a derivative says of itself, and the template that its scans are registered to.
 
     Args:
-        dataset: the scans came from.
+        dataset: the scans come from.
         derivative: the folder of the cohort.
-        rows: of its summary.
         session: as for `bids_cases`.
 
     Raises:
@@ -93,12 +91,20 @@ def write_derivative(dataset: Path, derivative: Path, rows: Sequence[Row], sessi
     if session is None:
         with whole_or_nothing(derivative / TEMPLATE_COPY) as partial:  # no link to a file of the package
             shutil.copyfile(TEMPLATE, partial)
-    for row in rows:
-        _name_results(dataset, derivative, row, session)
 
 
-def _name_results(dataset: Path, derivative: Path, row: Row, session: str | None) -> None:
-    """Give a pair's results their names; where it failed, take those of an earlier run away."""
+def name_results(dataset: Path, derivative: Path, row: Row, session: str | None = None) -> None:
+    """Give the results of a pair the names that BIDS asks for; where it is not done, take those of an earlier run away.
+
+    Args:
+        dataset: the scans came from.
+        derivative: the folder of the cohort.
+        row: of the pair, as it is in the summary.
+        session: as for `bids_cases`.
+
+    Raises:
+        RegistrationError: where a file cannot be written or taken away.
+    """
     source, _, space = row["name"].rpartition("_to-")
     parts = [part for part in source.split("_") if part.startswith(("sub-", "ses-"))]
     place = derivative.joinpath(*parts, "anat")

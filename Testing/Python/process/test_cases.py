@@ -1,15 +1,12 @@
-"""A cohort is a table, one scan with many, all to the template, every ordered pair, or a BIDS dataset."""
+"""A cohort is a table, one scan with many, all to the template, or every ordered pair."""
 
 from __future__ import annotations
-
-import json
 
 import pytest
 
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.geometry.canonical import TEMPLATE
-from ULAERegistrationLib.process.bids import bids_cases, write_derivative
 from ULAERegistrationLib.process.cases import Case, CaseJob, all_pairs, one_fixed, to_template
 from ULAERegistrationLib.settings import RegistrationSettings
 
@@ -72,98 +69,6 @@ def test_a_case_survives_its_job_file(tmp_path):
     case = Case("ann", {"fixed": tmp_path / "f", "moving": tmp_path / "m"})
     job = CaseJob(case=case, target=tmp_path / "ann", settings=RegistrationSettings(smoothness=2.0), threads=3)
     assert CaseJob.from_json(job.to_json()) == job
-
-
-@pytest.fixture
-def dataset(scans, tmp_path):
-    scans(
-        "study/sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz",
-        "study/sub-01/ses-2/anat/sub-01_ses-2_run-1_T1w.nii.gz",
-        "study/sub-01/ses-2/anat/sub-01_ses-2_T2w.nii.gz",
-        "study/sub-02/anat/sub-02_T1w.nii",
-    )
-    return tmp_path / "study"
-
-
-def finished(derivative, case: Case, head: bool = False) -> dict[str, str]:
-    """What a registration leaves of a case, and its row."""
-    result = derivative / case.name
-    result.mkdir(parents=True)
-    for name in ("transform.h5", "warped.nii.gz", *(["moving_brain.nii.gz"] if head else [])):
-        (result / name).write_text(f"{case.name} {name}")
-    return {"name": case.name, "status": "done", "message": ""}
-
-
-def test_a_bids_dataset_goes_to_the_template_and_comes_out_as_a_derivative(dataset):
-    derivative = dataset / "derivatives" / "ulae"
-    cases = bids_cases(dataset, derivative)
-    names = ["sub-01_ses-1_to-ULAE", "sub-01_ses-2_run-1_to-ULAE", "sub-02_to-ULAE"]
-    assert [case.name for case in cases] == names
-    rows = [finished(derivative, case, head=case is cases[0]) for case in cases]
-    rows[1]["status"] = "failed"
-    for _ in range(2):  # a second run changes nothing
-        write_derivative(dataset, derivative, rows)
-    about = json.loads((derivative / "dataset_description.json").read_text())
-    assert about["DatasetType"] == "derivative"
-    assert about["DatasetLinks"] == {"raw": "../.."}
-    files = {path.relative_to(derivative).as_posix() for path in derivative.glob("sub-*/**/anat/*")}
-    assert files == {
-        "sub-01/ses-1/anat/sub-01_ses-1_from-T1w_to-ULAE_mode-image_xfm.h5",
-        "sub-01/ses-1/anat/sub-01_ses-1_space-ULAE_T1w.nii.gz",
-        "sub-01/ses-1/anat/sub-01_ses-1_space-ULAE_T1w.json",
-        "sub-02/anat/sub-02_from-T1w_to-ULAE_mode-image_xfm.h5",
-        "sub-02/anat/sub-02_space-ULAE_T1w.nii.gz",
-        "sub-02/anat/sub-02_space-ULAE_T1w.json",
-    }
-    transform = derivative / "sub-02/anat/sub-02_from-T1w_to-ULAE_mode-image_xfm.h5"
-    assert transform.read_text() == "sub-02_to-ULAE transform.h5"
-    sidecar = json.loads((derivative / "sub-01/ses-1/anat/sub-01_ses-1_space-ULAE_T1w.json").read_text())
-    assert sidecar["Sources"] == ["bids:raw:sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz"]
-    assert sidecar["SkullStripped"] is False
-    copy = derivative / sidecar["SpatialReference"].removeprefix("bids::")
-    assert copy.read_bytes() == TEMPLATE.read_bytes()
-    assert not copy.samefile(TEMPLATE)
-    sidecar = json.loads((derivative / "sub-02/anat/sub-02_space-ULAE_T1w.json").read_text())
-    assert (dataset / sidecar["Sources"][0].removeprefix("bids:raw:")).is_file()
-
-
-def test_nothing_of_an_earlier_run_stays_under_the_names_of_a_pair_that_failed(dataset):
-    derivative = dataset / "derivatives" / "ulae"
-    row = finished(derivative, bids_cases(dataset, derivative)[0])
-    write_derivative(dataset, derivative, [row])
-    assert len(list(derivative.glob("sub-01/ses-1/anat/*"))) == 3
-    write_derivative(dataset, derivative, [{**row, "status": "failed"}])
-    assert list(derivative.glob("sub-01/ses-1/anat/*")) == []
-
-
-def test_a_new_result_takes_the_place_of_the_old_one_in_the_derivative(dataset):
-    derivative = dataset / "derivatives" / "ulae"
-    case = bids_cases(dataset, derivative)[0]
-    rows = [finished(derivative, case)]
-    write_derivative(dataset, derivative, rows)
-    (derivative / case.name / "transform.h5").unlink()
-    (derivative / case.name / "transform.h5").write_text("new")
-    write_derivative(dataset, derivative, rows)
-    (named,) = derivative.glob("sub-01/ses-1/anat/*.h5")
-    assert named.read_text() == "new"
-
-
-def test_sessions_go_to_one_session_of_the_same_person(dataset, scans):
-    with pytest.raises(RegistrationError, match="sub-02 has 0 T1w scans in session 1"):
-        bids_cases(dataset, dataset / "d", "1")
-    (dataset / "sub-02/anat/sub-02_T1w.nii").unlink()
-    (case,) = bids_cases(dataset, dataset / "d", "1")
-    assert case.name == "sub-01_ses-2_run-1_to-ses1"
-    assert case.files["fixed"].name == "sub-01_ses-1_T1w.nii.gz"
-    write_derivative(dataset, dataset / "d", [finished(dataset / "d", case)], "1")
-    (sidecar,) = (dataset / "d").glob("sub-01/ses-2/anat/*.json")
-    assert json.loads(sidecar.read_text())["SpatialReference"] == "bids:raw:sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz"
-
-
-def test_a_dataset_of_somebody_else_is_not_written_to(dataset):
-    (dataset / "dataset_description.json").write_text('{"Name": "raw"}')
-    with pytest.raises(RegistrationError, match="derivatives/ulae"):
-        bids_cases(dataset, dataset)
 
 
 @pytest.mark.parametrize(

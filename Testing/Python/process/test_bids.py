@@ -1,0 +1,167 @@
+"""The T1w scans of a BIDS dataset are a cohort, and its results a BIDS derivative."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from ULAERegistrationLib.cli.main import main
+from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.files.writing import whole_folder_or_nothing
+from ULAERegistrationLib.geometry.canonical import TEMPLATE
+from ULAERegistrationLib.process import pair
+from ULAERegistrationLib.process.bids import bids_cases, describe_derivative, name_results
+from ULAERegistrationLib.process.cases import Case
+from ULAERegistrationLib.process.made_from import write_record
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    for name in (
+        "study/sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz",
+        "study/sub-01/ses-2/anat/sub-01_ses-2_run-1_T1w.nii.gz",
+        "study/sub-01/ses-2/anat/sub-01_ses-2_T2w.nii.gz",
+        "study/sub-02/anat/sub-02_T1w.nii",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    return tmp_path / "study"
+
+
+def finished(derivative, case: Case, head: bool = False) -> dict[str, str]:
+    """What a registration leaves of a case, and its row."""
+    result = derivative / case.name
+    result.mkdir(parents=True)
+    for name in ("transform.h5", "warped.nii.gz", *(["moving_brain.nii.gz"] if head else [])):
+        (result / name).write_text(f"{case.name} {name}")
+    return {"name": case.name, "status": "done", "message": ""}
+
+
+def test_a_bids_dataset_goes_to_the_template_and_comes_out_as_a_derivative(dataset):
+    derivative = dataset / "derivatives" / "ulae"
+    cases = bids_cases(dataset, derivative)
+    names = ["sub-01_ses-1_to-ULAE", "sub-01_ses-2_run-1_to-ULAE", "sub-02_to-ULAE"]
+    assert [case.name for case in cases] == names
+    rows = [finished(derivative, case, head=case is cases[0]) for case in cases]
+    rows[1]["status"] = "failed"
+    for _ in range(2):  # a second run changes nothing
+        describe_derivative(dataset, derivative)
+        for row in rows:
+            name_results(dataset, derivative, row)
+    about = json.loads((derivative / "dataset_description.json").read_text())
+    assert about["DatasetType"] == "derivative"
+    assert about["DatasetLinks"] == {"raw": "../.."}
+    files = {path.relative_to(derivative).as_posix() for path in derivative.glob("sub-*/**/anat/*")}
+    assert files == {
+        "sub-01/ses-1/anat/sub-01_ses-1_from-T1w_to-ULAE_mode-image_xfm.h5",
+        "sub-01/ses-1/anat/sub-01_ses-1_space-ULAE_T1w.nii.gz",
+        "sub-01/ses-1/anat/sub-01_ses-1_space-ULAE_T1w.json",
+        "sub-02/anat/sub-02_from-T1w_to-ULAE_mode-image_xfm.h5",
+        "sub-02/anat/sub-02_space-ULAE_T1w.nii.gz",
+        "sub-02/anat/sub-02_space-ULAE_T1w.json",
+    }
+    transform = derivative / "sub-02/anat/sub-02_from-T1w_to-ULAE_mode-image_xfm.h5"
+    assert transform.read_text() == "sub-02_to-ULAE transform.h5"
+    sidecar = json.loads((derivative / "sub-01/ses-1/anat/sub-01_ses-1_space-ULAE_T1w.json").read_text())
+    assert sidecar["Sources"] == ["bids:raw:sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz"]
+    assert sidecar["SkullStripped"] is False
+    copy = derivative / sidecar["SpatialReference"].removeprefix("bids::")
+    assert copy.read_bytes() == TEMPLATE.read_bytes()
+    assert not copy.samefile(TEMPLATE)
+    sidecar = json.loads((derivative / "sub-02/anat/sub-02_space-ULAE_T1w.json").read_text())
+    assert (dataset / sidecar["Sources"][0].removeprefix("bids:raw:")).is_file()
+
+
+def test_nothing_of_an_earlier_run_stays_under_the_names_of_a_pair_that_failed(dataset):
+    derivative = dataset / "derivatives" / "ulae"
+    row = finished(derivative, bids_cases(dataset, derivative)[0])
+    name_results(dataset, derivative, row)
+    assert len(list(derivative.glob("sub-01/ses-1/anat/*"))) == 3
+    name_results(dataset, derivative, {**row, "status": "failed"})
+    assert list(derivative.glob("sub-01/ses-1/anat/*")) == []
+
+
+def test_a_new_result_takes_the_place_of_the_old_one_in_the_derivative(dataset):
+    derivative = dataset / "derivatives" / "ulae"
+    case = bids_cases(dataset, derivative)[0]
+    row = finished(derivative, case)
+    name_results(dataset, derivative, row)
+    (derivative / case.name / "transform.h5").unlink()
+    (derivative / case.name / "transform.h5").write_text("new")
+    name_results(dataset, derivative, row)
+    (named,) = derivative.glob("sub-01/ses-1/anat/*.h5")
+    assert named.read_text() == "new"
+
+
+def test_sessions_go_to_one_session_of_the_same_person(dataset):
+    with pytest.raises(RegistrationError, match="sub-02 has 0 T1w scans in session 1"):
+        bids_cases(dataset, dataset / "d", "1")
+    (dataset / "sub-02/anat/sub-02_T1w.nii").unlink()
+    (case,) = bids_cases(dataset, dataset / "d", "1")
+    assert case.name == "sub-01_ses-2_run-1_to-ses1"
+    assert case.files["fixed"].name == "sub-01_ses-1_T1w.nii.gz"
+    name_results(dataset, dataset / "d", finished(dataset / "d", case), "1")
+    (sidecar,) = (dataset / "d").glob("sub-01/ses-2/anat/*.json")
+    assert json.loads(sidecar.read_text())["SpatialReference"] == "bids:raw:sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz"
+
+
+def test_a_dataset_of_somebody_else_is_not_written_to(dataset):
+    (dataset / "dataset_description.json").write_text('{"Name": "raw"}')
+    with pytest.raises(RegistrationError, match="derivatives/ulae"):
+        bids_cases(dataset, dataset)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """A registration that takes no time, whose transform holds the text of the moving scan; tells what it registered.
+
+    It is interrupted at the names in `stop`.
+    """
+    quick = SimpleNamespace(done=[], stop=[])
+
+    def register(case, target, settings, made_from, progress):
+        if case.name in quick.stop:
+            raise KeyboardInterrupt
+        quick.done.append(case.name)
+        with whole_folder_or_nothing(target) as partial:
+            (partial / "transform.h5").write_text(case.files["moving"].read_text())
+            (partial / "warped.nii.gz").write_text("a scan")
+            (partial / "quality.json").write_text('{"verdict": "good", "reasons": ["They match."]}')
+            write_record(partial, made_from)
+
+    monkeypatch.setattr(pair, "_register", register)
+    return quick
+
+
+def call(dataset, *options: str) -> list[str]:
+    return ["batch", "--bids", str(dataset), "-o", str(dataset / "derivatives" / "ulae"), *options]
+
+
+def test_an_interrupted_run_leaves_every_result_under_its_bids_name(dataset, quick, capsys):
+    derivative = dataset / "derivatives" / "ulae"
+    assert main(call(dataset)) == 0
+    scan = dataset / "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz"
+    scan.write_text("another scan")
+    (dataset / "sub-02/anat/sub-02_T1w.nii").write_text("another scan")
+    quick.stop.append("sub-02_to-ULAE")
+    assert main(call(dataset)) == 1
+    assert "cancelled" in capsys.readouterr().err
+    for case in bids_cases(dataset, derivative):
+        name = case.name.removesuffix("_to-ULAE")
+        (named,) = derivative.glob(f"sub-*/**/{name}_from-T1w_to-ULAE_mode-image_xfm.h5")
+        assert named.read_text() == (derivative / case.name / "transform.h5").read_text()
+    (named,) = derivative.glob("sub-01/ses-1/anat/*.h5")
+    assert named.read_text() == "another scan"
+
+
+def test_a_result_that_cannot_have_its_bids_name_is_said_and_the_others_have_theirs(dataset, quick, capsys):
+    derivative = dataset / "derivatives" / "ulae"
+    (derivative / "sub-01").mkdir(parents=True)
+    (derivative / "sub-01" / "ses-1").write_text("in the way")
+    assert main(call(dataset, "--json")) == 1
+    told = capsys.readouterr()
+    assert json.loads(told.out)["failed"] == []
+    assert told.err.startswith("ulae: The BIDS names of 1 of 3 pairs are not up to date. ")
+    assert len(list(derivative.glob("sub-*/**/anat/*_xfm.h5"))) == 2
