@@ -40,9 +40,12 @@ def bids_cases(dataset: Path, derivative: Path, session: str | None = None) -> l
         derivative: where the results will be written.
         session: the label of the session whose scan is fixed, without "ses-"; None takes the template.
 
+    Returns:
+        The pairs; those of a subject without a single scan in that session have this as their problem.
+
     Raises:
-        RegistrationError: for a folder without such scans, a subject without a single scan in that session, or where
-            `derivative` is a dataset of another origin.
+        RegistrationError: for a folder without such scans, where no subject has a single scan in that session and
+            others, or where `derivative` is a dataset of another origin.
     """
     _check_derivative(derivative)
     scans = sorted({*dataset.glob("sub-*/anat/*_T1w.nii*"), *dataset.glob("sub-*/ses-*/anat/*_T1w.nii*")})
@@ -50,18 +53,22 @@ def bids_cases(dataset: Path, derivative: Path, session: str | None = None) -> l
     if not scans:
         raise RegistrationError(f"{dataset} holds no sub-*/[ses-*/]anat/*_T1w.nii.gz; give a folder in BIDS form.")
     if session is None:
-        return [_case(scan, TEMPLATE, SPACE) for scan in scans]
+        return [Case(_name(scan, SPACE), {"fixed": TEMPLATE, "moving": scan}) for scan in scans]
     people = defaultdict(list)
     for scan in scans:
         people[scan.relative_to(dataset).parts[0]].append(scan)
     cases = []
     for person, found in people.items():
         fixed = [scan for scan in found if scan.parent.parent.name == f"ses-{session}"]
-        if len(fixed) != 1:
-            raise RegistrationError(f"{person} has {len(fixed)} T1w scans in session {session}; one is needed.")
-        cases += [_case(scan, fixed[0], f"ses{session}") for scan in found if scan != fixed[0]]
-    if not cases:
-        raise RegistrationError(f"{dataset} holds no T1w scan outside session {session}; there is nothing to register.")
+        problem = "" if len(fixed) == 1 else f"{person} has {len(fixed)} T1w scans in session {session}; one is needed."
+        files = {} if problem else {"fixed": fixed[0]}
+        moving = [scan for scan in found if [scan] != fixed]
+        cases += [Case(_name(scan, f"ses{session}"), {**files, "moving": scan}, problem) for scan in moving]
+    if all(case.problem for case in cases):
+        raise RegistrationError(
+            f"No subject of {dataset} has one T1w scan in session {session} and others to register to it; name another "
+            "session."
+        )
     return cases
 
 
@@ -139,8 +146,8 @@ def name_results(dataset: Path, derivative: Path, row: Row, session: str | None 
     )
 
 
-def _case(moving: Path, fixed: Path, space: str) -> Case:
-    return Case(f"{SUFFIX.sub('', moving.name)}_to-{space}", {"fixed": fixed, "moving": moving})
+def _name(moving: Path, space: str) -> str:
+    return f"{SUFFIX.sub('', moving.name)}_to-{space}"
 
 
 def _check_derivative(derivative: Path) -> None:

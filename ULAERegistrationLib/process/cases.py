@@ -27,10 +27,12 @@ class Case:
     Attributes:
         name: of the case and of its folder.
         files: the files of the other columns that are filled in, by column.
+        problem: a sentence that says why it cannot be registered, so that it fails; empty where it can.
     """
 
     name: str
     files: dict[str, Path]
+    problem: str = ""
 
 
 def read_cases(table: str | Path) -> list[Case]:
@@ -200,7 +202,7 @@ class CaseJob:
         values: dict[str, Any] = json.loads(text)
         files = {column: Path(path) for column, path in values["case"]["files"].items()}
         return cls(
-            case=Case(values["case"]["name"], files),
+            case=Case(values["case"]["name"], files, values["case"]["problem"]),
             target=Path(values["target"]),
             settings=RegistrationSettings(**values["settings"]),
             threads=values["threads"],

@@ -65,7 +65,7 @@ def run_on_workers(
         waiting = {
             client.submit(
                 run_case_in_process,
-                Case(case.name, {column: path.absolute() for column, path in case.files.items()}),
+                replace(case, files={column: path.absolute() for column, path in case.files.items()}),
                 folder / case.name,
                 settings,
                 slots,

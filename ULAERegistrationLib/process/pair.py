@@ -74,6 +74,8 @@ def _alone(target: Path) -> Iterator[None]:
 
 
 def _row(case: Case, target: Path, settings: RegistrationSettings, progress: Progress) -> Row:
+    if case.problem:
+        raise RegistrationError(case.problem)
     again = ""
     made_from = MadeFrom.of(case.files, settings)
     changes = _changes(target, made_from)

@@ -39,6 +39,32 @@ def finished(derivative, case: Case, head: bool = False) -> dict[str, str]:
     return {"name": case.name, "status": "done", "message": ""}
 
 
+@pytest.fixture
+def quick(monkeypatch):
+    """A registration that takes no time, whose transform holds the text of the moving scan; tells what it registered.
+
+    It is interrupted at the names in `stop`.
+    """
+    quick = SimpleNamespace(done=[], stop=[])
+
+    def register(case, target, settings, made_from, progress):
+        if case.name in quick.stop:
+            raise KeyboardInterrupt
+        quick.done.append(case.name)
+        with whole_folder_or_nothing(target) as partial:
+            (partial / "transform.h5").write_text(case.files["moving"].read_text())
+            (partial / "warped.nii.gz").write_text("a scan")
+            (partial / "quality.json").write_text('{"verdict": "good", "reasons": ["They match."]}')
+            write_record(partial, made_from)
+
+    monkeypatch.setattr(pair, "_register", register)
+    return quick
+
+
+def call(dataset, *options: str) -> list[str]:
+    return ["batch", "--bids", str(dataset), "-o", str(dataset / "derivatives" / "ulae"), *options]
+
+
 def test_a_bids_dataset_goes_to_the_template_and_comes_out_as_a_derivative(dataset):
     derivative = dataset / "derivatives" / "ulae"
     cases = bids_cases(dataset, derivative)
@@ -96,10 +122,8 @@ def test_a_new_result_takes_the_place_of_the_old_one_in_the_derivative(dataset):
 
 
 def test_sessions_go_to_one_session_of_the_same_person(dataset):
-    with pytest.raises(RegistrationError, match="sub-02 has 0 T1w scans in session 1"):
-        bids_cases(dataset, dataset / "d", "1")
-    (dataset / "sub-02/anat/sub-02_T1w.nii").unlink()
-    (case,) = bids_cases(dataset, dataset / "d", "1")
+    case, other = bids_cases(dataset, dataset / "d", "1")
+    assert (other.name, other.problem) == ("sub-02_to-ses1", "sub-02 has 0 T1w scans in session 1; one is needed.")
     assert case.name == "sub-01_ses-2_run-1_to-ses1"
     assert case.files["fixed"].name == "sub-01_ses-1_T1w.nii.gz"
     name_results(dataset, dataset / "d", finished(dataset / "d", case), "1")
@@ -107,36 +131,27 @@ def test_sessions_go_to_one_session_of_the_same_person(dataset):
     assert json.loads(sidecar.read_text())["SpatialReference"] == "bids:raw:sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz"
 
 
+def test_a_person_without_a_scan_in_that_session_fails_and_the_others_are_registered(dataset, quick, capsys):
+    assert main(call(dataset, "--session", "1")) == 1
+    assert quick.done == ["sub-01_ses-2_run-1_to-ses1"]
+    told = capsys.readouterr()
+    assert "sub-02_to-ses1: failed. sub-02 has 0 T1w scans in session 1; one is needed.\n" in told.out
+    assert "1 of 2 pairs failed (sub-02_to-ses1)" in told.err
+
+
+def test_a_session_to_which_no_scan_can_be_registered_is_refused(dataset):
+    with pytest.raises(RegistrationError, match="has one T1w scan in session 01 and others"):
+        bids_cases(dataset, dataset / "d", "01")
+    for scan in (dataset / "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz", dataset / "sub-02/anat/sub-02_T1w.nii"):
+        scan.unlink()
+    with pytest.raises(RegistrationError, match="has one T1w scan in session 2 and others"):
+        bids_cases(dataset, dataset / "d", "2")
+
+
 def test_a_dataset_of_somebody_else_is_not_written_to(dataset):
     (dataset / "dataset_description.json").write_text('{"Name": "raw"}')
     with pytest.raises(RegistrationError, match="derivatives/ulae"):
         bids_cases(dataset, dataset)
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    """A registration that takes no time, whose transform holds the text of the moving scan; tells what it registered.
-
-    It is interrupted at the names in `stop`.
-    """
-    quick = SimpleNamespace(done=[], stop=[])
-
-    def register(case, target, settings, made_from, progress):
-        if case.name in quick.stop:
-            raise KeyboardInterrupt
-        quick.done.append(case.name)
-        with whole_folder_or_nothing(target) as partial:
-            (partial / "transform.h5").write_text(case.files["moving"].read_text())
-            (partial / "warped.nii.gz").write_text("a scan")
-            (partial / "quality.json").write_text('{"verdict": "good", "reasons": ["They match."]}')
-            write_record(partial, made_from)
-
-    monkeypatch.setattr(pair, "_register", register)
-    return quick
-
-
-def call(dataset, *options: str) -> list[str]:
-    return ["batch", "--bids", str(dataset), "-o", str(dataset / "derivatives" / "ulae"), *options]
 
 
 def test_an_interrupted_run_leaves_every_result_under_its_bids_name(dataset, quick, capsys):

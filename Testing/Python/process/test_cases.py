@@ -66,7 +66,7 @@ def test_scans_that_make_no_cohort_are_refused(scans, tmp_path):
 
 
 def test_a_case_survives_its_job_file(tmp_path):
-    case = Case("ann", {"fixed": tmp_path / "f", "moving": tmp_path / "m"})
+    case = Case("ann", {"fixed": tmp_path / "f", "moving": tmp_path / "m"}, "It has no mask.")
     job = CaseJob(case=case, target=tmp_path / "ann", settings=RegistrationSettings(smoothness=2.0), threads=3)
     assert CaseJob.from_json(job.to_json()) == job
 
