@@ -68,7 +68,7 @@ def _batch(options: argparse.Namespace) -> None:
         raise UsageError("--workers is a number of pairs at a time; give 1 or more.")
     settings, cases = settings_of(options), _cases(options)
     from ..process.batch import results_of_others, run_batch
-    from ..process.bids import describe_derivative, name_results
+    from ..process.bids import describe_derivative, name_results, scans_gone
     from ..process.summary import DONE, MEASURES, Row
 
     is_silent = options.quiet or options.json
@@ -99,13 +99,19 @@ def _batch(options: argparse.Namespace) -> None:
         rows = run_batch(cases, options.output, settings, progress, finished, options.workers, options.scheduler)
     failed = [row["name"] for row in rows if row["status"] != DONE]
     others = results_of_others(cases, options.output)
+    gone = scans_gone(Path(options.bids), Path(options.output)) if options.bids else []
     if options.json:
         pairs = [{name: float(value) if name in MEASURES else value for name, value in row.items()} for row in rows]
-        print(json.dumps({"pairs": pairs, "failed": failed, "other_results": others}, indent=2))
+        print(json.dumps({"pairs": pairs, "failed": failed, "other_results": others, "scans_gone": gone}, indent=2))
     elif not options.quiet:
         print(f"every pair on one page: {Path(options.output) / 'summary.html'}")
         if others:
             print(f"{options.output} also holds results of pairs that are not among these: {', '.join(others)}.")
+        if gone:
+            print(
+                f"{options.output} also holds files under BIDS names of scans that are no longer in {options.bids}: "
+                f"{', '.join(gone)}; remove them from the folders anat if they are not to be used."
+            )
     faults = []
     if failed:
         faults.append(

@@ -29,6 +29,7 @@ TOOL = "ulae"
 # The complete results, and the transforms, whose names are those that BIDS has proposed (BEP 14) and others use.
 IGNORED = "summary.*\nsub-*_to-*\n*_xfm.*\n"
 SUFFIX = re.compile(r"_T1w\.nii(\.gz)?$")
+NAMED = re.compile(r"(.+)_(?:from-T1w_to-[^_]+_mode-image_xfm\.h5|space-[^_]+_T1w\.(?:nii\.gz|json))")
 TEMPLATE_COPY = "sourcedata/template.nii.gz"
 
 
@@ -144,6 +145,17 @@ def name_results(dataset: Path, derivative: Path, row: Row, session: str | None 
             "SkullStripped": not (result / "moving_brain.nii.gz").is_file(),
         },
     )
+
+
+def scans_gone(dataset: Path, derivative: Path) -> list[str]:
+    """Name the scans that have files under BIDS names in a derivative, and are no longer in the dataset.
+
+    Returns:
+        The names without extension, such as "sub-01_ses-1_T1w".
+    """
+    files = [file.relative_to(derivative) for file in derivative.glob("sub-*/**/anat/*")]
+    scans = {file.with_name(f"{name[1]}_T1w") for file in files if (name := NAMED.fullmatch(file.name))}
+    return sorted(scan.name for scan in scans if not any(dataset.glob(f"{scan.as_posix()}.nii*")))
 
 
 def _name(moving: Path, space: str) -> str:

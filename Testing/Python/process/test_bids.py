@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -180,3 +181,20 @@ def test_a_result_that_cannot_have_its_bids_name_is_said_and_the_others_have_the
     assert json.loads(told.out)["failed"] == []
     assert told.err.startswith("ulae: The BIDS names of 1 of 3 pairs are not up to date. ")
     assert len(list(derivative.glob("sub-*/**/anat/*_xfm.h5"))) == 2
+
+
+def test_files_of_a_scan_that_is_no_longer_in_the_dataset_are_said_and_stay(dataset, quick, capsys):
+    derivative = dataset / "derivatives" / "ulae"
+    assert main(call(dataset, "--json")) == 0
+    assert json.loads(capsys.readouterr().out)["scans_gone"] == []
+    shutil.rmtree(dataset / "sub-02")
+    (dataset / "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz").unlink()
+    before = sorted(derivative.rglob("sub-*"))
+    assert main(call(dataset)) == 0
+    told = capsys.readouterr().out
+    assert f"of scans that are no longer in {dataset}: sub-01_ses-1_T1w, sub-02_T1w; remove them " in told
+    assert "not among these: sub-01_ses-1_to-ULAE, sub-02_to-ULAE.\n" in told
+    assert sorted(derivative.rglob("sub-*")) == before
+    shutil.rmtree(derivative / "sub-02_to-ULAE")
+    assert main(call(dataset, "--json")) == 0
+    assert json.loads(capsys.readouterr().out)["scans_gone"] == ["sub-01_ses-1_T1w", "sub-02_T1w"]
