@@ -13,6 +13,7 @@ from .options import Commands, UsageError, add_command, add_json, add_settings, 
 
 if TYPE_CHECKING:
     from ..process.cases import Case
+    from ..process.summary import Row
 
 NOTES = """\
 Every pair gets a folder; summary.csv and summary.html say of each how it went. The same call goes on where it stopped:
@@ -67,13 +68,12 @@ def _batch(options: argparse.Namespace) -> None:
     if options.workers < 1:
         raise UsageError("--workers is a number of pairs at a time; give 1 or more.")
     settings, cases = settings_of(options), _cases(options)
-    from ..process.batch import results_of_others, run_batch
-    from ..process.bids import describe_derivative, name_results, scans_gone
-    from ..process.summary import DONE, MEASURES, Row
+    from ..process.batch import run_batch
+    from ..process.bids import describe_derivative, name_results
+    from ..process.summary import DONE
 
     is_silent = options.quiet or options.json
     on_terminal = sys.stderr.isatty()
-
     unnamed: list[str] = []  # why results have not got their BIDS names
 
     def finished(row: Row) -> None:
@@ -97,21 +97,8 @@ def _batch(options: argparse.Namespace) -> None:
     # Off a terminal the lines of the pairs are the progress.
     with progress_bar(is_silent or not on_terminal, f"{len(cases)} pairs") as progress:
         rows = run_batch(cases, options.output, settings, progress, finished, options.workers, options.scheduler)
+    _report(options, cases, rows)
     failed = [row["name"] for row in rows if row["status"] != DONE]
-    others = results_of_others(cases, options.output)
-    gone = scans_gone(Path(options.bids), Path(options.output)) if options.bids else []
-    if options.json:
-        pairs = [{name: float(value) if name in MEASURES else value for name, value in row.items()} for row in rows]
-        print(json.dumps({"pairs": pairs, "failed": failed, "other_results": others, "scans_gone": gone}, indent=2))
-    elif not options.quiet:
-        print(f"every pair on one page: {Path(options.output) / 'summary.html'}")
-        if others:
-            print(f"{options.output} also holds results of pairs that are not among these: {', '.join(others)}.")
-        if gone:
-            print(
-                f"{options.output} also holds files under BIDS names of scans that are no longer in {options.bids}: "
-                f"{', '.join(gone)}; remove them from the folders anat if they are not to be used."
-            )
     faults = []
     if failed:
         faults.append(
@@ -121,6 +108,33 @@ def _batch(options: argparse.Namespace) -> None:
         faults.append(f"The BIDS names of {len(unnamed)} of {len(rows)} pairs are not up to date. {unnamed[0]}")
     if faults:
         raise RegistrationError(" ".join(faults))
+
+
+def _report(options: argparse.Namespace, cases: list[Case], rows: list[Row]) -> None:
+    """Print where the summary is and what the output folder holds beside it, or all rows as JSON."""
+    from ..process.batch import results_of_others
+    from ..process.bids import scans_gone
+    from ..process.summary import DONE, MEASURES, of_other_versions
+
+    others = results_of_others(cases, options.output)
+    gone = scans_gone(Path(options.bids), Path(options.output)) if options.bids else []
+    if options.json:
+        pairs = [{name: float(value) if name in MEASURES else value for name, value in row.items()} for row in rows]
+        failed = [row["name"] for row in rows if row["status"] != DONE]
+        print(json.dumps({"pairs": pairs, "failed": failed, "other_results": others, "scans_gone": gone}, indent=2))
+        return
+    if options.quiet:
+        return
+    print(f"every pair on one page: {Path(options.output) / 'summary.html'}")
+    if versions := of_other_versions(rows):
+        print(versions)
+    if others:
+        print(f"{options.output} also holds results of pairs that are not among these: {', '.join(others)}.")
+    if gone:
+        print(
+            f"{options.output} also holds files under BIDS names of scans that are no longer in {options.bids}: "
+            f"{', '.join(gone)}; remove them from the folders anat if they are not to be used."
+        )
 
 
 def _cases(options: argparse.Namespace) -> list[Case]:

@@ -1,7 +1,7 @@
 """What the result of a pair was made from, so that it counts as done only as long as that has not changed.
 
 The record lies beside the result, in `made_from.json`. It holds the SHA-256 of every input and of the weights, the
-settings, and the names of the files of the result.
+settings, the version of this program, which is not compared, and the names of the files of the result.
 """
 
 from __future__ import annotations
@@ -82,6 +82,15 @@ def read_record(folder: Path) -> MadeFrom | None:
         return MadeFrom(record["inputs"], record["settings"], record["weights"])
     except (OSError, ValueError, KeyError, TypeError):  # of an older version, or damaged
         return None
+
+
+def version_of(folder: Path) -> str:
+    """Return the version of this program that made the result in a folder, as its record says, or "unknown".
+
+    A result of another version stays: a cohort takes hours to register again.
+    """
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    return str(record.get("version", "unknown"))
 
 
 def write_record(folder: Path, made_from: MadeFrom) -> None:

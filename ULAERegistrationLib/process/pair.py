@@ -19,7 +19,7 @@ from ..files.writing import PARTIAL, check_output_folder, partial_name, whole_fo
 from ..progress import Progress
 from ..settings import RegistrationSettings
 from .cases import Case
-from .made_from import MadeFrom, has_result, read_record, write_record
+from .made_from import MadeFrom, has_result, read_record, version_of, write_record
 from .summary import DONE, FAILED, NOT_DONE, SUMMARY, THUMBNAIL, Row
 
 LOCKS = ".locks"  # folder of files that processes lock; locks are freed by the system, and the files stay
@@ -83,7 +83,9 @@ def _row(case: Case, target: Path, settings: RegistrationSettings, progress: Pro
         again = f" Registered again: {changes}." if changes else ""
         _register(case, target, settings, made_from, progress)
     quality = json.loads((target / "quality.json").read_text(encoding="utf-8"))
-    return {"name": case.name, "status": DONE, "message": " ".join(quality["reasons"]) + again, **_measures(quality)}
+    message = " ".join(quality["reasons"]) + again
+    row = {"name": case.name, "status": DONE, "version": version_of(target), "message": message}
+    return {**row, **_measures(quality)}
 
 
 def _changes(target: Path, now: MadeFrom) -> str | None:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from .. import __version__
 from ..files.writing import whole_or_nothing
 from .summary_page import summary_page
 
 MEASURES = ("ncc_before", "ncc_after", "folded_percent", "displacement_mean_mm")
-SUMMARY = ("name", "status", "verdict", *MEASURES, "message")
+SUMMARY = ("name", "status", "verdict", *MEASURES, "version", "message")
 SUMMARY_FILES = ("summary.csv", "summary.html")
 THUMBNAIL = "thumbnail.jpg"  # of each pair, in its folder
 Row: TypeAlias = dict[str, str]  # the columns of `SUMMARY` by name; those of a case without a result are missing
@@ -32,7 +33,19 @@ def write_summary(rows: Sequence[Row], folder: Path) -> None:
         writer.writeheader()
         writer.writerows({column: _cell(value) for column, value in row.items()} for row in rows)
     with whole_or_nothing(page) as partial:
-        partial.write_text(summary_page(rows, folder), encoding="utf-8")
+        partial.write_text(summary_page(rows, folder, of_other_versions(rows)), encoding="utf-8")
+
+
+def of_other_versions(rows: Sequence[Row]) -> str:
+    """Say how many results another version of this program has made, and how to make them again; empty where none."""
+    done = [row for row in rows if row["status"] == DONE]
+    others = [row for row in done if row.get("version") != __version__]
+    if not others:
+        return ""
+    return (
+        f"{len(others)} of {len(done)} results were made by another version than {__version__} (column version of "
+        f"{SUMMARY_FILES[0]}); to make them again, remove their folders and give the same call."
+    )
 
 
 def read_summary(folder: Path) -> dict[str, Row]:

@@ -48,12 +48,13 @@ for (const button of document.querySelectorAll(".pairs thead button")) button.ad
 </script>"""
 
 
-def summary_page(rows: Sequence[Mapping[str, str]], folder: Path) -> str:
+def summary_page(rows: Sequence[Mapping[str, str]], folder: Path, note: str = "") -> str:
     """Return the page of a cohort.
 
     Args:
         rows: of the summary, the columns by name.
         folder: of the cohort; pictures and reports are linked relative to it, where they are there.
+        note: a sentence about all results, or empty.
     """
     counts = Counter(map(_outcome, rows))
     told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in ORDER if counts[outcome])
@@ -66,6 +67,7 @@ def summary_page(rows: Sequence[Mapping[str, str]], folder: Path) -> str:
         "<h1>Registration of a cohort with ULAE-net</h1>",
         f'<p class="note">{len(rows)} pairs: {escape(told)}. Click a heading to sort. In the pictures the fixed brain '
         "is green and the moving brain magenta, left after the alignment alone, right after the registration.</p>",
+        *([f'<p class="note">{escape(note)}</p>'] if note else []),
         f'<div class="wide"><table class="pairs"><thead><tr>{head}</tr></thead>',
         "<tbody>",
         *(_row(row, folder) for row in rows),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import tempfile
 from dataclasses import replace
 
 import pytest
 import SimpleITK as sitk
 
-from ULAERegistrationLib import registration
+from ULAERegistrationLib import __version__, registration
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.errors import Cancelled, RegistrationError
 from ULAERegistrationLib.output import thumbnail
@@ -187,6 +188,27 @@ def test_a_result_of_which_is_not_known_what_it_was_made_from_is_made_again(tabl
     (row,) = run_batch(cases, tmp_path / "out", RegistrationSettings())
     assert "is not known" in row["message"]
     assert len(quick) == 2
+
+
+def test_results_of_another_version_stay_and_are_counted(table, quick, tmp_path, capsys):
+    out = tmp_path / "out"
+    call = ["batch", str(table(*(f"{name},scan.nii.gz,scan.nii.gz" for name in ("ann", "bob", "cid")))), "-o", str(out)]
+    assert main(call) == 0
+    assert "another version" not in capsys.readouterr().out + (out / "summary.html").read_text(encoding="utf-8")
+    for name in ("ann", "cid"):
+        record = json.loads((out / name / "made_from.json").read_text())
+        (out / name / "made_from.json").write_text(json.dumps({**record, "version": "0.1.9"}))
+    assert main(call) == 0
+    assert len(quick) == 3, "none is registered again"
+    sentence = f"2 of 3 results were made by another version than {__version__} (column version of summary.csv); "
+    advice = "to make them again, remove their folders and give the same call."
+    assert f"{sentence}{advice}\n" in capsys.readouterr().out
+    assert sentence + advice in (out / "summary.html").read_text(encoding="utf-8")
+    assert [line["version"] for line in lines_of(out)] == ["0.1.9", __version__, "0.1.9"]
+    for name in ("ann", "cid"):
+        shutil.rmtree(out / name)
+    assert main(call) == 0
+    assert "another version" not in capsys.readouterr().out + (out / "summary.html").read_text(encoding="utf-8")
 
 
 def test_an_earlier_result_stays_where_the_new_one_fails_and_is_not_taken_for_it(table, quick, scan, tmp_path):
