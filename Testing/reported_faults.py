@@ -61,12 +61,13 @@ REPORTED_FAULTS = (
     ReportedFault(
         "ITK #1958",
         "a full disk",
-        "no file under its final name, one sentence",
+        "no file under its final name, one sentence; a cohort ends",
         (
             f"{FAULTS}::test_a_file_that_may_not_grow_is_refused_in_every_format",
             f"{FAULTS}::test_a_full_disk_is_said_in_every_format",
             f"{FAULTS}::test_what_is_not_what_was_written_is_noticed",
             f"{FAULTS}::test_a_result_finds_another_place_where_its_own_fails_and_says_it",
+            f"{BATCH}::test_a_batch_ends_where_its_folder_takes_no_more_results_and_fills_no_other_place",
         ),
     ),
     ReportedFault(
@@ -158,6 +159,8 @@ REPORTED_FAULTS = (
         "it is said what is kept; no half-written file",
         (
             "Python/cli/test_interrupts.py::test_a_batch_that_is_interrupted_says_that_what_is_done_is_kept",
+            f"{BATCH}::test_an_interrupted_run_keeps_the_lines_of_the_pairs_that_it_has_not_reached",
+            "Python/process/test_bids.py::test_an_interrupted_run_leaves_every_result_under_its_bids_name",
             "Python/cli/test_interrupts.py::test_a_signal_while_a_file_is_written_leaves_nothing",
         ),
     ),
