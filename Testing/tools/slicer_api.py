@@ -23,7 +23,18 @@ PAGE = ROOT / "docs" / "slicer-api.md"
 CODE = ("ULAERegistration", "ULAERegistrationLib/mrml")
 MODULES = ("slicer", "qt", "ctk", "PyTorchUtils", "SampleData", "packaging")
 OTHERS = ("sitk", "tempfile")  # whose capitalised names are not VTK's
-SIMPLEITK = ("CopyInformation", "GetDirection", "GetSize", "SetDirection", "SetMatrix", "SetTranslation")
+SIMPLEITK = (
+    "ComputePerimeterOff",
+    "CopyInformation",
+    "Execute",
+    "GetBoundingBox",
+    "GetDirection",
+    "GetSize",
+    "HasLabel",
+    "SetDirection",
+    "SetMatrix",
+    "SetTranslation",
+)
 CLASS = re.compile(r"vtk(?:MRML|Oriented|Segment|Slicer)\w+")
 HEAD = """# What the module takes from Slicer
 

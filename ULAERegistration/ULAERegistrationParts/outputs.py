@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 
 import slicer
@@ -14,7 +12,7 @@ QUALITY = "ULAERegistration.quality"  # attribute of the transform node: the mea
 SOURCE, RESULT = "ULAERegistrationSource", "ULAERegistrationTransform"  # references of a node that was carried along
 WARPED = "ULAERegistrationWarped"  # reference of the transform node to the warped volume
 BRAIN_OF = "ULAERegistrationBrainOf"  # reference of a segmentation to the volume in which this brain was found
-BRAIN = "ULAERegistration.brain"  # attribute of such a segmentation: the checksum of what was found
+CONTENTS = "ULAERegistration.contents"  # attribute of what was carried along or found: what it held when it was made
 PART = "ULAERegistration.part"  # attribute of a node that shows something of a result: what it shows
 FOLDER = "ULAERegistration.folder"  # attribute of a result's folder in the subject hierarchy
 ROLE = {"fixed": "spatialRegistrationFixed", "moving": "spatialRegistrationMoving"}
@@ -27,7 +25,7 @@ class Outputs:
     :param volume: volume node to overwrite with the warped moving volume, or None for a new one.
     :param makeVolume: whether the warped volume is wanted at all.
     :param alsoTransform: nodes that belong to the moving volume, to be carried along: segmentations, label maps,
-        volumes, markups, models. Each gets a copy.
+        volumes, markups, models. Each gets a copy; that of an earlier run is replaced unless somebody has changed it.
     :param brainMasks: whether the brains that were found, where a volume shows more than the brain and has no mask,
         come into the scene as segmentations.
     :param steps: keep the fields of the three steps in the run's `steps`.
@@ -114,11 +112,11 @@ class Outputs:
             replaced = []
             carriedNodes = []
             for node, copy in carried:
-                old = _earlierCopy(scene, node, copy, transformNode)
+                old = _unchanged(scene, copy.GetClassName(), {SOURCE: node, RESULT: transformNode}, None, notes)
                 replaced += [old] if old is not None else []
                 carriedNodes.append(_addCarried(scene, node, copy, transformNode, fixed, old, added))
             found = [
-                _addBrain(scene, volume, mask, added) if volume is not None and mask is not None else None
+                _addBrain(scene, volume, mask, added, notes) if volume is not None and mask is not None else None
                 for volume, mask in zip((fixed, moving), brains, strict=True)
             ]
             if found[1] in added:
@@ -233,68 +231,58 @@ def _add(scene, className: str, name: str, added: list):
     return node
 
 
-def _earlierCopy(scene, source, copy, transformNode):
-    """What an earlier run made from the same source for the same transform, or None."""
-    for node in slicer.util.getNodesByClass(copy.GetClassName(), scene):
-        if (
-            node.GetNodeReferenceID(SOURCE) == source.GetID()
-            and node.GetNodeReferenceID(RESULT) == transformNode.GetID()
-        ):
+def _unchanged(scene, className: str, references: dict, parent, notes: list):
+    """What an earlier run made of the same nodes, where nobody has changed it since, or None.
+
+    :param references: the nodes it was made of, by the role in which it refers to them.
+    :param parent: the transform it was put under, or None.
+    :param notes: gets a sentence for each that somebody has changed.
+    """
+    from ULAERegistrationLib.mrml.contents import still_holds
+
+    for node in slicer.util.getNodesByClass(className, scene):
+        if any(node.GetNodeReferenceID(role) != other.GetID() for role, other in references.items()):
+            continue
+        if node.GetParentTransformNode() is parent and still_holds(node, node.GetAttribute(CONTENTS)):
             return node
+        notes.append(_("{name} was changed since it was made, and is kept.").format(name=node.GetName()))
     return None
 
 
 def _addCarried(scene, source, copy, transformNode, fixed, old, added: list):
+    from ULAERegistrationLib.mrml.contents import contents_of
+
     name = f"{source.GetName()} to {fixed.GetName() if fixed else 'fixed'}"
     copy.SetName(old.GetName() if old is not None else scene.GenerateUniqueName(name))
     node = scene.AddNode(copy)
     added.append(node)
     node.SetNodeReferenceID(SOURCE, source.GetID())
     node.SetNodeReferenceID(RESULT, transformNode.GetID())
+    node.SetAttribute(CONTENTS, contents_of(node))
     if node.IsA("vtkMRMLSegmentationNode") and fixed is not None:
         node.SetReferenceImageGeometryParameterFromVolumeNode(fixed)  # whoever edits it goes on on the fixed grid
     showLike(node, source)
     return node
 
 
-def _addBrain(scene, volume, mask, added: list):
+def _addBrain(scene, volume, mask, added: list, notes: list):
     """Puts a brain that was found in a volume into the scene, as a segmentation that moves with the volume."""
+    from ULAERegistrationLib.mrml.contents import contents_of
     from ULAERegistrationLib.mrml.labels import set_segmentation_from_mask
 
-    node = _earlierBrain(scene, volume, mask)
+    parent = volume.GetParentTransformNode()
+    parent = parent if parent is not None and parent.IsTransformToWorldLinear() else None
+    node = _unchanged(scene, "vtkMRMLSegmentationNode", {BRAIN_OF: volume}, parent, notes)
     if node is None:
         node = _add(scene, "vtkMRMLSegmentationNode", f"{volume.GetName()} brain", added)
         node.CreateDefaultDisplayNodes()
         node.GetDisplayNode().SetVisibility2DFill(False)  # the outline alone: what lies below is to be looked at
-    parent = volume.GetParentTransformNode()
-    linear = parent is not None and parent.IsTransformToWorldLinear()
-    node.SetAndObserveTransformNodeID(parent.GetID() if linear else None)
+    node.SetAndObserveTransformNodeID(parent.GetID() if parent is not None else None)
     set_segmentation_from_mask(node, mask, "brain")
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     node.SetNodeReferenceID(BRAIN_OF, volume.GetID())
-    node.SetAttribute(BRAIN, _checksum(mask))
+    node.SetAttribute(CONTENTS, contents_of(node))
     return node
-
-
-def _earlierBrain(scene, volume, mask):
-    """The segmentation of an earlier run for the same volume, or None; not one that was corrected since."""
-    from ULAERegistrationLib.errors import RegistrationError
-    from ULAERegistrationLib.mrml.labels import mask_image
-
-    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode", scene):
-        if node.GetNodeReferenceID(BRAIN_OF) == volume.GetID():
-            with contextlib.suppress(RegistrationError):  # its segments were deleted, or it was bent
-                if _checksum(mask_image(node, mask)) == node.GetAttribute(BRAIN):
-                    return node
-    return None
-
-
-def _checksum(mask) -> str:
-    """What tells one mask from another, in whichever order its voxels lie: loading a scene may turn a grid's axes."""
-    import SimpleITK as sitk
-
-    turned = sitk.DICOMOrient(mask, "LPS")
-    return hashlib.sha256((sitk.GetArrayViewFromImage(turned) != 0).tobytes()).hexdigest()
 
 
 def showLike(node, like) -> None:

@@ -64,7 +64,7 @@ def _as_labels(values: np.ndarray) -> tuple[np.ndarray, int]:
     raise RegistrationError(f"The labels reach from {lowest} to {highest}; Slicer keeps numbers up to 2147483647.")
 
 
-def _image_from_oriented(data: slicer.vtkOrientedImageData, parent: np.ndarray, name: str) -> sitk.Image:
+def image_from_oriented(data: slicer.vtkOrientedImageData, parent: np.ndarray, name: str) -> sitk.Image:
     """One layer of a segmentation, placed in the world by the matrix of its parent transform."""
     matrix = vtk.vtkMatrix4x4()
     data.GetImageToWorldMatrix(matrix)
@@ -132,7 +132,7 @@ def layer_images(segmentation: slicer.vtkSegmentation, node: slicer.vtkMRMLSegme
     parent = world_matrix(node)
     layers = range(segmentation.GetNumberOfLayers(LABELMAP))
     data = [segmentation.GetLayerDataObject(index, LABELMAP) for index in layers]
-    return [_image_from_oriented(one, parent, node.GetName()) for one in data]
+    return [image_from_oriented(one, parent, node.GetName()) for one in data]
 
 
 def resample_labels(image: sitk.Image, like: sitk.Image, transform: sitk.Transform | None = None) -> sitk.Image:
