@@ -36,6 +36,22 @@ def test_the_logic_registers_without_the_panel(module, scene, pair, app):
     assert "fixedVolume" in logic.register.__doc__
 
 
+def test_a_volume_that_a_script_overwrites_is_no_longer_of_the_earlier_result(module, scene, pair, images):
+    import ULAERegistration
+
+    logic = ULAERegistration.ULAERegistrationLogic()
+    logic.workerCommand = worker_command()
+    first = logic.register(*pair, acceptLicence=True)
+    other = add_volume(scene, images[1], "follow-up")
+    second = logic.register(
+        pair[0], other, outputs=ULAERegistration.Outputs(volume=first.volumeNode), acceptLicence=True
+    )
+    assert second.volumeNode is first.volumeNode
+    assert second.volumeNode.GetName() == "follow-up to Atlas, warped"
+    assert first.transformNode.GetNodeReference("ULAERegistrationWarped") is None
+    assert second.transformNode.GetNodeReference("ULAERegistrationWarped") is second.volumeNode
+
+
 def test_closing_the_scene_ends_a_run_of_the_logic_too(module, scene, pair, app):
     import ULAERegistration
 

@@ -144,6 +144,48 @@ def test_the_result_of_another_pair_is_kept(panel, pair, scene, images, app):
     assert panel.ui.outputTransformSelector.currentNode() is second.transformNode
 
 
+def test_the_warped_volume_of_another_pair_is_kept_whichever_transform_is_selected(panel, pair, scene, images, app):
+    click(panel)
+    first = finish(panel, app)
+    before = slicer.util.arrayFromVolume(first.volumeNode).copy()
+    panel.ui.movingVolumeSelector.setCurrentNode(add_volume(scene, images[1] + 100, "follow-up"))
+    panel.ui.outputTransformSelector.setCurrentNode(None)  # the volume of the first pair stays selected
+    assert panel.ui.outputVolumeSelector.currentNode() is first.volumeNode
+    click(panel)
+    second = finish(panel, app)
+    assert second.volumeNode is not first.volumeNode
+    panel.ui.outputVolumeSelector.setCurrentNode(first.volumeNode)  # beside the transform of the second pair
+    click(panel)
+    assert finish(panel, app).transformNode is second.transformNode
+    assert np.array_equal(slicer.util.arrayFromVolume(first.volumeNode), before)
+    assert first.volumeNode.GetName() == "MRHead to Atlas, warped"
+    assert first.transformNode.GetNodeReference("ULAERegistrationWarped") is first.volumeNode
+
+
+def test_a_volume_that_is_used_again_is_named_after_what_it_holds_by_now(panel, pair, scene, images, app):
+    click(panel)
+    first = finish(panel, app)
+    scene.RemoveNode(first.transformNode)
+    panel.ui.movingVolumeSelector.setCurrentNode(add_volume(scene, images[1], "follow-up"))
+    click(panel)
+    second = finish(panel, app)
+    assert second.volumeNode is first.volumeNode
+    assert second.volumeNode.GetName() == "follow-up to Atlas, warped"
+    click(panel)
+    assert finish(panel, app).volumeNode.GetName() == "follow-up to Atlas, warped"
+
+
+def test_a_name_that_somebody_has_given_stays(panel, pair, scene, images, app):
+    click(panel)
+    first = finish(panel, app)
+    first.volumeNode.SetName("baseline")
+    pair[1].SetName("patient")
+    click(panel)
+    second = finish(panel, app)
+    assert second.volumeNode is first.volumeNode
+    assert (second.transformNode.GetName(), second.volumeNode.GetName()) == ("patient to Atlas", "baseline")
+
+
 def test_two_volumes_of_the_same_name_do_not_mix(panel, scene, images, app):
     fixed, moving = add_volume(scene, images[0], "T1"), add_volume(scene, images[1], "T1")
     click(panel)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import slicer
 import vtk
@@ -13,6 +14,7 @@ SOURCE, RESULT = "ULAERegistrationSource", "ULAERegistrationTransform"  # refere
 WARPED = "ULAERegistrationWarped"  # reference of the transform node to the warped volume
 BRAIN_OF = "ULAERegistrationBrainOf"  # reference of a segmentation to the volume in which this brain was found
 CONTENTS = "ULAERegistration.contents"  # attribute of what was carried along or found: what it held when it was made
+TITLE = "ULAERegistration.title"  # attribute of a node to which the module gave its name: that name without a number
 PART = "ULAERegistration.part"  # attribute of a node that shows something of a result: what it shows
 FOLDER = "ULAERegistration.folder"  # attribute of a result's folder in the subject hierarchy
 ROLE = {"fixed": "spatialRegistrationFixed", "moving": "spatialRegistrationMoving"}
@@ -122,10 +124,14 @@ class Outputs:
             if found[1] in added:
                 found[1].GetDisplayNode().SetVisibility(False)  # the views show the fixed brain's place
             set_transform(transformNode, vtkGrid, fixed, moving)
+            _rename(transformNode, name)
             transformNode.SetAttribute(QUALITY, json.dumps(quality))
             transformNode.SetNodeReferenceID(WARPED, None)
             if volumeNode is not None:
+                for other in resultsOf(volumeNode):  # which it shows no longer
+                    other.SetNodeReferenceID(WARPED, None)
                 set_volume(volumeNode, warped)
+                _rename(volumeNode, f"{name}, warped")
                 transformNode.SetNodeReferenceID(WARPED, volumeNode.GetID())
                 showLike(volumeNode, moving)
             brainNodes = [node for node in found if node in added]  # others may lie where the user has put them
@@ -156,6 +162,12 @@ def restoreInterpolation(scene) -> None:
 def warpedVolume(transformNode):
     """The warped volume of a result, or None where none was made or it was deleted."""
     return transformNode.GetNodeReference(WARPED)
+
+
+def resultsOf(volumeNode) -> list:
+    """The transforms of which a volume is the warped volume; one at most, unless a script has set more."""
+    transforms = slicer.util.getNodesByClass("vtkMRMLGridTransformNode", volumeNode.GetScene())
+    return [node for node in transforms if warpedVolume(node) is volumeNode]
 
 
 def referenced(transformNode, which: str):
@@ -225,10 +237,19 @@ def _existing(scene, nodeID):
     return scene.GetNodeByID(nodeID) if nodeID else None
 
 
-def _add(scene, className: str, name: str, added: list):
-    node = scene.AddNewNodeByClass(className, scene.GenerateUniqueName(name))
+def _add(scene, className: str, title: str, added: list):
+    node = scene.AddNewNodeByClass(className, scene.GenerateUniqueName(title))
+    node.SetAttribute(TITLE, title)
     added.append(node)
     return node
+
+
+def _rename(node, title: str) -> None:
+    """Names a node that was there before after what it now holds, unless somebody else has given it its name."""
+    given = node.GetAttribute(TITLE)
+    if given not in (None, title) and re.fullmatch(re.escape(given) + r"(_\d+)?", node.GetName()):
+        node.SetName(node.GetScene().GenerateUniqueName(title))
+        node.SetAttribute(TITLE, title)
 
 
 def _unchanged(scene, className: str, references: dict, parent, notes: list):
@@ -252,10 +273,12 @@ def _unchanged(scene, className: str, references: dict, parent, notes: list):
 def _addCarried(scene, source, copy, transformNode, fixed, old, added: list):
     from ULAERegistrationLib.mrml.contents import contents_of
 
-    name = f"{source.GetName()} to {fixed.GetName() if fixed else 'fixed'}"
-    copy.SetName(old.GetName() if old is not None else scene.GenerateUniqueName(name))
+    title = f"{source.GetName()} to {fixed.GetName() if fixed else 'fixed'}"
+    copy.SetName(old.GetName() if old is not None else scene.GenerateUniqueName(title))
+    copy.SetAttribute(TITLE, old.GetAttribute(TITLE) if old is not None else title)
     node = scene.AddNode(copy)
     added.append(node)
+    _rename(node, title)
     node.SetNodeReferenceID(SOURCE, source.GetID())
     node.SetNodeReferenceID(RESULT, transformNode.GetID())
     node.SetAttribute(CONTENTS, contents_of(node))
@@ -272,13 +295,15 @@ def _addBrain(scene, volume, mask, added: list, notes: list):
 
     parent = volume.GetParentTransformNode()
     parent = parent if parent is not None and parent.IsTransformToWorldLinear() else None
+    title = f"{volume.GetName()} brain"
     node = _unchanged(scene, "vtkMRMLSegmentationNode", {BRAIN_OF: volume}, parent, notes)
     if node is None:
-        node = _add(scene, "vtkMRMLSegmentationNode", f"{volume.GetName()} brain", added)
+        node = _add(scene, "vtkMRMLSegmentationNode", title, added)
         node.CreateDefaultDisplayNodes()
         node.GetDisplayNode().SetVisibility2DFill(False)  # the outline alone: what lies below is to be looked at
     node.SetAndObserveTransformNodeID(parent.GetID() if parent is not None else None)
     set_segmentation_from_mask(node, mask, "brain")
+    _rename(node, title)
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     node.SetNodeReferenceID(BRAIN_OF, volume.GetID())
     node.SetAttribute(CONTENTS, contents_of(node))

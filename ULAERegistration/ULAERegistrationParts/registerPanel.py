@@ -9,7 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import dependencies, licence
-from .outputs import Outputs, qualityOf, referenced, warpedVolume
+from .outputs import Outputs, qualityOf, referenced, resultsOf
 from .parameters import BRAIN_CHOICES
 
 # Seconds on two processors, measured; after the first run here the panel tells what that one took.
@@ -182,8 +182,9 @@ class RegisterPanel:
         self._startedAs = self._timeKey()  # what is chosen when it ends may be another preset
         transform, volume = ui.outputTransformSelector.currentNode(), ui.outputVolumeSelector.currentNode()
         if qualityOf(transform) and not self._isOfInputs(transform):  # another pair's result is kept
-            volume = None if volume is warpedVolume(transform) else volume
             transform = None
+        if volume is not None and any(result is not transform for result in resultsOf(volume)):  # so is its volume
+            volume = None
         try:
             outputs = Outputs(
                 transform,
