@@ -29,7 +29,7 @@ if importlib.util.find_spec("ULAERegistrationLib") is None:
 
 from ULAERegistrationParts import licence, maps, sampleData
 from ULAERegistrationParts.outputs import Outputs, restoreInterpolation
-from ULAERegistrationParts.parameters import CARRY, ParameterBinding, setDefaults
+from ULAERegistrationParts.parameters import BELONGINGS, CARRY, ParameterBinding, dropBelongings, setDefaults
 from ULAERegistrationParts.qualityPanel import QualityPanel
 from ULAERegistrationParts.registerPanel import RegisterPanel
 from ULAERegistrationParts.run import Run, pythonExecutable
@@ -100,13 +100,14 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = ULAERegistrationLogic()
         self.stepsPanel = StepsPanel(self.ui)
         self.qualityPanel = QualityPanel(self.ui)
-        self.binding = ParameterBinding(self.ui, self.updatePanel)
+        self.binding = ParameterBinding(self.ui, self.updatePanel, lambda nodes: self.registerPanel.showDropped(nodes))
         self.registerPanel = RegisterPanel(self.ui, self.logic, self.binding, self.onDone, self.onExtras)
         self.ui.swapButton.connect("clicked()", self.onSwapButton)
         self.ui.shapeButton.connect("clicked()", self.registerPanel.registerShape)
         self.ui.outputTransformSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onResultSelected)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAboutToBeRemovedEvent, self.onNodeRemoved)
         # After the selectors, which were given the scene above: they lose their nodes one after another at the end of
         # an import and tell it, which must not be taken for the user's choice.
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartImport)
@@ -147,6 +148,16 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneEndClose(self, caller, event):
         if self.parent.isEntered:
             self.initializeParameterNode()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeRemoved(self, caller, event, removed):
+        """Drops what belongs to a volume that is deleted, also while another module is shown."""
+        if slicer.mrmlScene.IsClosing() or not removed.IsA("vtkMRMLScalarVolumeNode"):
+            return
+        node = self.logic.getParameterNode()
+        for volume in BELONGINGS:
+            if node.GetNodeReferenceID(volume) == removed.GetID():
+                dropBelongings(node, volume)
 
     def initializeParameterNode(self):
         self.setParameterNode(self.logic.getParameterNode())

@@ -79,6 +79,76 @@ def test_swap_drops_what_belonged_to_the_former_moving_volume(panel, scene, pair
     assert not panel.ui.carrySelector.checkedNodes()
 
 
+@pytest.fixture
+def belongings(panel, scene, pair):
+    """Selectors with what was chosen in them for the fixed and for the moving volume, and the items to carry along."""
+    panel.enter()
+    chosen = {}
+    for selector, kind in (
+        (panel.ui.fixedMaskSelector, "Segmentation"),
+        (panel.ui.movingMaskSelector, "Segmentation"),
+        (panel.ui.initialTransformSelector, "LinearTransform"),
+    ):
+        chosen[selector] = scene.AddNewNodeByClass(f"vtkMRML{kind}Node", f"{kind} {len(chosen)}")
+        selector.setCurrentNode(chosen[selector])
+    panel.ui.carrySelector.check(chosen[panel.ui.movingMaskSelector])
+    return chosen
+
+
+def still_chosen(panel, belongings) -> list[str]:
+    kept = [node.GetName() for selector, node in belongings.items() if selector.currentNode() is node]
+    assert panel.binding.carried() == list(panel.ui.carrySelector.checkedNodes())
+    return kept + [f"to carry: {node.GetName()}" for node in panel.binding.carried()]
+
+
+ALL = ["Segmentation 0", "Segmentation 1", "LinearTransform 2", "to carry: Segmentation 1"]
+
+
+@pytest.mark.parametrize("over_none", [False, True])
+def test_another_moving_volume_drops_what_belonged_to_the_former_one(panel, scene, images, belongings, over_none):
+    other = add_volume(scene, images[1], "other patient")
+    assert still_chosen(panel, belongings) == ALL
+    if over_none:
+        panel.ui.movingVolumeSelector.setCurrentNode(None)
+    panel.ui.movingVolumeSelector.setCurrentNode(other)
+    assert panel.ui.movingVolumeSelector.currentNode() is other
+    assert still_chosen(panel, belongings) == ["Segmentation 0"]
+    said = "No longer chosen, as the volume is another one: Segmentation 1, LinearTransform 2."
+    assert panel.ui.stageLabel.text == said
+    assert not panel.ui.stageLabel.isHidden()
+
+
+def test_another_fixed_volume_drops_the_mask_of_the_former_one(panel, scene, images, belongings):
+    panel.ui.fixedVolumeSelector.setCurrentNode(add_volume(scene, images[0], "other atlas"))
+    assert still_chosen(panel, belongings) == ALL[1:]
+
+
+def test_the_same_volumes_and_any_other_choice_drop_nothing(panel, pair, belongings):
+    panel.ui.fixedVolumeSelector.setCurrentNode(pair[0])
+    panel.ui.movingVolumeSelector.setCurrentNode(pair[1])
+    panel.ui.presetComboBox.setCurrentText("Fast")
+    assert still_chosen(panel, belongings) == ALL
+
+
+def test_masks_that_are_chosen_before_any_volume_stay(panel, scene, pair, belongings):
+    for name in ("FixedVolume", "MovingVolume"):
+        panel.parameterNode.SetNodeReferenceID(name, None)  # nobody has chosen any
+    assert panel.ui.movingVolumeSelector.currentNode() is None
+    panel.ui.fixedVolumeSelector.setCurrentNode(pair[1])
+    panel.ui.movingVolumeSelector.setCurrentNode(pair[0])
+    assert still_chosen(panel, belongings) == ALL
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_volume_that_is_deleted_takes_what_belonged_to_it_with_it(panel, scene, images, pair, belongings, shown):
+    if not shown:
+        panel.parent._exit()
+    scene.RemoveNode(pair[1])
+    panel.parent._enter()
+    panel.ui.movingVolumeSelector.setCurrentNode(add_volume(scene, images[1], "other patient"))
+    assert still_chosen(panel, belongings) == ["Segmentation 0"]
+
+
 def test_the_cost_of_a_preset_is_said_in_one_line(panel):
     qt.QSettings().remove("ULAERegistration")
     panel.ui.presetComboBox.setCurrentText("Smooth")

@@ -63,6 +63,8 @@ BRAIN_CHOICES = {
 }
 CONTRAST_CHOICES = {"Recognise": "auto", "The same": "same", "Different": "different"}
 CARRY = "AlsoTransform"  # a reference to any number of nodes
+# What is chosen for the fixed and for the moving volume, and is of no use to another one.
+BELONGINGS = {"FixedVolume": ("FixedMask",), "MovingVolume": ("MovingMask", "InitialTransform", CARRY)}
 
 
 def setDefaults(node) -> None:
@@ -79,17 +81,33 @@ def setDefaults(node) -> None:
         node.SetNodeReferenceID("MovingVolume", volumes[1].GetID())
 
 
+def dropBelongings(node, volume: str) -> list:
+    """Chooses no longer what belongs to a volume.
+
+    :param node: the parameter node.
+    :param volume: "FixedVolume" or "MovingVolume".
+    :return: the nodes that were chosen, each once.
+    """
+    dropped = []
+    for role in BELONGINGS[volume]:
+        dropped += [node.GetNthNodeReference(role, index) for index in range(node.GetNumberOfNodeReferences(role))]
+        node.RemoveNodeReferenceIDs(role)
+    return list(dict.fromkeys(filter(None, dropped)))
+
+
 class ParameterBinding:
     """Keeps the panel's widgets and the parameter node the same.
 
     Args:
         ui: the widgets by name.
         changed: called after the panel was brought in line with the node.
+        dropped: called with the nodes that are no longer chosen, because the user has chosen another volume.
     """
 
-    def __init__(self, ui, changed):
+    def __init__(self, ui, changed, dropped):
         self._ui = ui
         self._changed = changed
+        self._dropped = dropped
         self._node = None
         self._updating = False
         self._pairs = [(getattr(ui, widget), name) for widget, name in PARAMETERS.items()]
@@ -123,14 +141,21 @@ class ParameterBinding:
         """Notes what the panel shows."""
         if self._node is None or self._updating:
             return
+        before = {volume: self._node.GetNodeReferenceID(volume) for volume in BELONGINGS}
         modifying = self._node.StartModify()
         slicer.util.updateNodeFromParameterEditWidgets(self._pairs, self._node)
         self._node.SetParameter("Model", self._ui.modelPathEdit.currentPath)
         self._node.RemoveNodeReferenceIDs(CARRY)
         for node in self._ui.carrySelector.checkedNodes():
             self._node.AddNodeReferenceID(CARRY, node.GetID())
+        dropped = []
+        for volume, nodeID in before.items():
+            if nodeID and nodeID != self._node.GetNodeReferenceID(volume):
+                dropped += dropBelongings(self._node, volume)
         self._node.EndModify(modifying)
         self._changed()
+        if dropped:
+            self._dropped(dropped)
 
     def carried(self) -> list:
         """The nodes to carry along."""

@@ -65,6 +65,12 @@ class RegisterPanel:
         ui.progressBar.setVisible(False)
         ui.stageLabel.setVisible(False)
 
+    def showDropped(self, nodes) -> None:
+        """Says what is no longer chosen, as it may lie in a section that is closed."""
+        names = ", ".join(node.GetName() for node in nodes)
+        self._ui.stageLabel.setVisible(True)
+        self._ui.stageLabel.text = _("No longer chosen, as the volume is another one: {names}.").format(names=names)
+
     def isRunning(self) -> bool:
         return self.run is not None and self.run.state == "running"
 
