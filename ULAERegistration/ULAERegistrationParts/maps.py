@@ -9,7 +9,8 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from .outputs import addDerived, showLike
+from .nodes import showLike
+from .outputs import addDerived
 
 # Anchors of the colour tables: position, then red, green, blue.
 DIVERGING = (

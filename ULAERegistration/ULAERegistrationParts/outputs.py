@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 
 import slicer
 import vtk
 from slicer.i18n import tr as _
 
+from .copies import RESULT, addBrain, addCarried
+from .nodes import add, remove, rename, showLike
+
 QUALITY = "ULAERegistration.quality"  # attribute of the transform node: the measures as JSON
-SOURCE, RESULT = "ULAERegistrationSource", "ULAERegistrationTransform"  # references of a node that was carried along
 WARPED = "ULAERegistrationWarped"  # reference of the transform node to the warped volume
-BRAIN_OF = "ULAERegistrationBrainOf"  # reference of a segmentation to the volume in which this brain was found
-CONTENTS = "ULAERegistration.contents"  # attribute of what was carried along or found: what it held when it was made
-TITLE = "ULAERegistration.title"  # attribute of a node to which the module gave its name: that name without a number
 PART = "ULAERegistration.part"  # attribute of a node that shows something of a result: what it shows
 FOLDER = "ULAERegistration.folder"  # attribute of a result's folder in the subject hierarchy
 ROLE = {"fixed": "spatialRegistrationFixed", "moving": "spatialRegistrationMoving"}
@@ -106,36 +104,33 @@ class Outputs:
         name = f"{moving.GetName() if moving else 'moving'} to {fixed.GetName() if fixed else 'fixed'}"
         added = []
         try:
-            transformNode = _existing(scene, self._transformID) or _add(scene, "vtkMRMLGridTransformNode", name, added)
+            transformNode = _existing(scene, self._transformID) or add(scene, "vtkMRMLGridTransformNode", name, added)
             volumeNode = None
             if warped is not None:
                 volumeNode = _existing(scene, self._volumeID)
-                volumeNode = volumeNode or _add(scene, "vtkMRMLScalarVolumeNode", f"{name}, warped", added)
-            replaced = []
-            carriedNodes = []
-            for node, copy in carried:
-                old = _unchanged(scene, copy.GetClassName(), {SOURCE: node, RESULT: transformNode}, None, notes)
-                replaced += [old] if old is not None else []
-                carriedNodes.append(_addCarried(scene, node, copy, transformNode, fixed, old, added))
+                volumeNode = volumeNode or add(scene, "vtkMRMLScalarVolumeNode", f"{name}, warped", added)
+            copies = [addCarried(scene, node, copy, transformNode, fixed, added, notes) for node, copy in carried]
+            carriedNodes = [copy for copy, replaced in copies]
             found = [
-                _addBrain(scene, volume, mask, added, notes) if volume is not None and mask is not None else None
+                addBrain(scene, volume, mask, added, notes) if volume is not None and mask is not None else None
                 for volume, mask in zip((fixed, moving), brains, strict=True)
             ]
             if found[1] in added:
                 found[1].GetDisplayNode().SetVisibility(False)  # the views show the fixed brain's place
             set_transform(transformNode, vtkGrid, fixed, moving)
-            _rename(transformNode, name)
+            rename(transformNode, name)
             transformNode.SetAttribute(QUALITY, json.dumps(quality))
             transformNode.SetNodeReferenceID(WARPED, None)
             if volumeNode is not None:
                 for other in resultsOf(volumeNode):  # which it shows no longer
                     other.SetNodeReferenceID(WARPED, None)
                 set_volume(volumeNode, warped)
-                _rename(volumeNode, f"{name}, warped")
+                rename(volumeNode, f"{name}, warped")
                 transformNode.SetNodeReferenceID(WARPED, volumeNode.GetID())
                 showLike(volumeNode, moving)
             brainNodes = [node for node in found if node in added]  # others may lie where the user has put them
             putInFolder(transformNode, [transformNode, volumeNode, *carriedNodes, *brainNodes])
+            replaced = [node for copy, node in copies if node is not None]
             for node in [*replaced, *derived(transformNode)]:  # what was made from an earlier result is no longer true
                 remove(node)
         except BaseException:
@@ -191,16 +186,6 @@ def putInFolder(transformNode, nodes) -> None:
             hierarchy.CreateItem(folder, node)
 
 
-def remove(node) -> None:
-    """Takes a node out of its scene together with the nodes that only serve it."""
-    scene = node.GetScene()
-    displays = [node.GetNthDisplayNode(index) for index in range(getattr(node, "GetNumberOfDisplayNodes", int)())]
-    storages = [node.GetNthStorageNode(index) for index in range(getattr(node, "GetNumberOfStorageNodes", int)())]
-    scene.RemoveNode(node)
-    for helper in filter(None, displays + storages):
-        scene.RemoveNode(helper)
-
-
 def derived(transformNode, part: str | None = None) -> list:
     """The nodes that show something of a result, all or those of one part."""
     nodes = slicer.util.getNodesByClass("vtkMRMLNode", transformNode.GetScene())
@@ -235,89 +220,3 @@ def _chain(transform):
 
 def _existing(scene, nodeID):
     return scene.GetNodeByID(nodeID) if nodeID else None
-
-
-def _add(scene, className: str, title: str, added: list):
-    node = scene.AddNewNodeByClass(className, scene.GenerateUniqueName(title))
-    node.SetAttribute(TITLE, title)
-    added.append(node)
-    return node
-
-
-def _rename(node, title: str) -> None:
-    """Names a node that was there before after what it now holds, unless somebody else has given it its name."""
-    given = node.GetAttribute(TITLE)
-    if given not in (None, title) and re.fullmatch(re.escape(given) + r"(_\d+)?", node.GetName()):
-        node.SetName(node.GetScene().GenerateUniqueName(title))
-        node.SetAttribute(TITLE, title)
-
-
-def _unchanged(scene, className: str, references: dict, parent, notes: list):
-    """What an earlier run made of the same nodes, where nobody has changed it since, or None.
-
-    :param references: the nodes it was made of, by the role in which it refers to them.
-    :param parent: the transform it was put under, or None.
-    :param notes: gets a sentence for each that somebody has changed.
-    """
-    from ULAERegistrationLib.mrml.contents import still_holds
-
-    for node in slicer.util.getNodesByClass(className, scene):
-        if any(node.GetNodeReferenceID(role) != other.GetID() for role, other in references.items()):
-            continue
-        if node.GetParentTransformNode() is parent and still_holds(node, node.GetAttribute(CONTENTS)):
-            return node
-        notes.append(_("{name} was changed since it was made, and is kept.").format(name=node.GetName()))
-    return None
-
-
-def _addCarried(scene, source, copy, transformNode, fixed, old, added: list):
-    from ULAERegistrationLib.mrml.contents import contents_of
-
-    title = f"{source.GetName()} to {fixed.GetName() if fixed else 'fixed'}"
-    copy.SetName(old.GetName() if old is not None else scene.GenerateUniqueName(title))
-    copy.SetAttribute(TITLE, old.GetAttribute(TITLE) if old is not None else title)
-    node = scene.AddNode(copy)
-    added.append(node)
-    _rename(node, title)
-    node.SetNodeReferenceID(SOURCE, source.GetID())
-    node.SetNodeReferenceID(RESULT, transformNode.GetID())
-    node.SetAttribute(CONTENTS, contents_of(node))
-    if node.IsA("vtkMRMLSegmentationNode") and fixed is not None:
-        node.SetReferenceImageGeometryParameterFromVolumeNode(fixed)  # whoever edits it goes on on the fixed grid
-    showLike(node, source)
-    return node
-
-
-def _addBrain(scene, volume, mask, added: list, notes: list):
-    """Puts a brain that was found in a volume into the scene, as a segmentation that moves with the volume."""
-    from ULAERegistrationLib.mrml.contents import contents_of
-    from ULAERegistrationLib.mrml.labels import set_segmentation_from_mask
-
-    parent = volume.GetParentTransformNode()
-    parent = parent if parent is not None and parent.IsTransformToWorldLinear() else None
-    title = f"{volume.GetName()} brain"
-    node = _unchanged(scene, "vtkMRMLSegmentationNode", {BRAIN_OF: volume}, parent, notes)
-    if node is None:
-        node = _add(scene, "vtkMRMLSegmentationNode", title, added)
-        node.CreateDefaultDisplayNodes()
-        node.GetDisplayNode().SetVisibility2DFill(False)  # the outline alone: what lies below is to be looked at
-    node.SetAndObserveTransformNodeID(parent.GetID() if parent is not None else None)
-    set_segmentation_from_mask(node, mask, "brain")
-    _rename(node, title)
-    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-    node.SetNodeReferenceID(BRAIN_OF, volume.GetID())
-    node.SetAttribute(CONTENTS, contents_of(node))
-    return node
-
-
-def showLike(node, like) -> None:
-    """Gives a new node the looks of another, unless it has looks of its own."""
-    if node.GetDisplayNode() is not None:
-        return
-    node.CreateDefaultDisplayNodes()
-    display, model = node.GetDisplayNode(), like.GetDisplayNode() if like is not None else None
-    if display is None or model is None or display.GetClassName() != model.GetClassName():
-        return
-    display.CopyContent(model)
-    if node.IsA("vtkMRMLVolumeNode"):
-        display.SetAndObserveColorNodeID(model.GetColorNodeID())

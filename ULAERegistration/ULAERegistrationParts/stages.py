@@ -11,7 +11,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import maps
-from .outputs import PART, addDerived, derived, putInFolder, referenced, remove, showLike
+from .nodes import remove, showLike
+from .outputs import PART, addDerived, derived, putInFolder, referenced
 
 STAGES = ("Moving", "φ1", "φ2", "φ3", "Fixed")
 FIXED = 4
