@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import SimpleITK as sitk
+import slicer
 from input_cases import CASES, CENTRED, brain
 
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.files.volumes import read_mask, read_volume
-from ULAERegistrationLib.mrml.labels import mask_image
+from ULAERegistrationLib.mrml.carrying import carried_along
+from ULAERegistrationLib.mrml.labels import mask_image, oriented_image
+from ULAERegistrationLib.mrml.transforms import field_from_node
 from ULAERegistrationLib.mrml.volumes import image_from_volume, set_volume
 from ULAERegistrationLib.scan_brain import cut_doubts, find_scan_brain
 from ULAERegistrationLib.settings import RegistrationSettings
@@ -18,6 +22,39 @@ def node_of(scene, image: sitk.Image, kind: str):
     node = scene.AddNewNodeByClass(kind, "odd")
     set_volume(node, image)
     return node
+
+
+@pytest.fixture
+def undrawn(scene):
+    """What "Add" in Slicer's Segment Editor leaves where nothing is drawn."""
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "regions")
+    node.GetSegmentation().SetSourceRepresentationName("Binary labelmap")
+    node.GetSegmentation().AddEmptySegment("Segment_1", "Segment_1")
+    return node
+
+
+def test_a_segmentation_in_which_nothing_is_drawn_is_refused_in_a_sentence(undrawn) -> None:
+    transform = sitk.DisplacementFieldTransform(sitk.Image([4, 4, 4], sitk.sitkVectorFloat64, 3))
+    for use in (lambda: mask_image(undrawn, brain()), lambda: carried_along(undrawn, transform, None, brain())):
+        with pytest.raises(RegistrationError, match="Nothing is drawn in regions; draw a segment"):
+            use()
+
+
+def test_a_segment_in_which_nothing_is_drawn_does_not_disturb_the_others(scene, undrawn) -> None:
+    drawn = slicer.vtkSegment()
+    drawn.SetName("drawn")
+    drawn.AddRepresentation("Binary labelmap", oriented_image(sitk.Cast(brain() > 100, sitk.sitkUInt8)))
+    undrawn.GetSegmentation().AddSegment(drawn, "drawn")
+    assert undrawn.GetSegmentation().GetNumberOfLayers("Binary labelmap") == 2
+    covered = sitk.GetArrayFromImage(mask_image(undrawn, brain()))
+    assert np.array_equal(covered, sitk.GetArrayFromImage(brain() > 100))
+
+
+def test_a_grid_transform_that_holds_nothing_yet_is_refused_in_a_sentence(scene) -> None:
+    node = scene.AddNewNodeByClass("vtkMRMLGridTransformNode", "new")
+    node.GetTransformFromParentAs("vtkOrientedGridTransform", False, True)
+    with pytest.raises(RegistrationError, match="new holds no displacement field"):
+        field_from_node(node)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.in_scene], ids=lambda case: case.what)

@@ -222,6 +222,23 @@ def test_what_belongs_to_the_moving_volume_is_carried_along_once(panel, pair, sc
     assert same.mean() > 0.995
 
 
+def test_a_node_that_cannot_be_carried_along_does_not_lose_the_registration(panel, pair, scene, app, monkeypatch):
+    from ULAERegistrationLib.mrml import carrying
+
+    points = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "landmarks")
+    panel.ui.carrySelector.check(points)
+
+    def fail(*_):
+        raise IndexError("a fault of our own")
+
+    monkeypatch.setattr(carrying, "carried_along", fail)
+    click(panel)
+    done = finish(panel, app)
+    assert done.transformNode is not None
+    assert done.carriedNodes == []
+    assert "landmarks could not be carried along (IndexError: a fault of our own)." in done.notes
+
+
 def test_dice_is_measured_when_both_volumes_have_labels(panel, pair, scene, images, app):
     panel.enter()
     for image, name, selector in zip(images, ("a", "b"), (panel.ui.diceFixedSelector, None), strict=True):

@@ -100,6 +100,9 @@ class Outputs:
                     carried.append((node, carried_along(node, transform, vtkGrid, grid)))
                 except RegistrationError as error:
                     notes.append(str(error))
+                except Exception as error:  # no node that is carried along may lose the registration
+                    sentence = _("{name} could not be carried along ({reason}).")
+                    notes.append(sentence.format(name=node.GetName(), reason=f"{type(error).__name__}: {error}"))
 
         name = f"{moving.GetName() if moving else 'moving'} to {fixed.GetName() if fixed else 'fixed'}"
         added = []

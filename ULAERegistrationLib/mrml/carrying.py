@@ -63,7 +63,7 @@ def _fill_segmentation(
     """Gives a new segmentation node the segments of another, carried along; overlapping segments stay apart."""
     source, segmentation = labelmap_segmentation(node), copy.GetSegmentation()
     segmentation.SetSourceRepresentationName(LABELMAP)
-    for index, layer in enumerate(layer_images(source, node)):
+    for index, layer in layer_images(source, node).items():
         data = oriented_image(resample_labels(layer, like, transform))
         for segment_id in source.GetSegmentIDsForLayer(index, LABELMAP):
             segment = slicer.vtkSegment()

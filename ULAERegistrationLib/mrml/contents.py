@@ -17,7 +17,7 @@ import vtk
 
 from ..errors import RegistrationError
 from .geometry import ijk_to_ras_matrix
-from .labels import LABELMAP, image_from_oriented, labelmap_segmentation
+from .labels import LABELMAP, has_voxels, image_from_oriented, labelmap_segmentation
 from .volumes import image_from_volume
 
 TOLERANCE = 1e-4  # mm
@@ -87,7 +87,7 @@ def _voxels_by_segment(segmentation: slicer.vtkSegmentation, name: str) -> dict[
     found = {}
     for index in range(segmentation.GetNumberOfLayers(LABELMAP)):
         data = segmentation.GetLayerDataObject(index, LABELMAP)
-        if data.GetNumberOfPoints() == 0:
+        if not has_voxels(data):
             continue
         layer = sitk.DICOMOrient(image_from_oriented(data, np.eye(4), name), "LPS")
         shapes = sitk.LabelShapeStatisticsImageFilter()

@@ -85,7 +85,7 @@ def mask_image(node: slicer.vtkMRMLDisplayableNode, like: sitk.Image) -> sitk.Im
     total = sitk.Image(like.GetSize(), sitk.sitkUInt8)
     total.CopyInformation(like)
     layers = (
-        layer_images(labelmap_segmentation(node), node)
+        layer_images(labelmap_segmentation(node), node).values()
         if node.IsA("vtkMRMLSegmentationNode")
         else [image_from_volume(node)]
     )
@@ -106,7 +106,7 @@ def label_layers(node: slicer.vtkMRMLDisplayableNode, like: sitk.Image) -> list[
         return [(values, {str(label): label for label in np.unique(values[values != 0]).tolist()})]
     segmentation = labelmap_segmentation(node)
     layers = []
-    for index, layer in enumerate(layer_images(segmentation, node)):
+    for index, layer in layer_images(segmentation, node).items():
         segments = map(segmentation.GetSegment, segmentation.GetSegmentIDsForLayer(index, LABELMAP))
         names = {segment.GetName(): segment.GetLabelValue() for segment in segments}
         layers.append((sitk.GetArrayFromImage(resample_labels(layer, like)).astype(np.int32), names))
@@ -127,12 +127,25 @@ def labelmap_segmentation(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkSeg
     return copy
 
 
-def layer_images(segmentation: slicer.vtkSegmentation, node: slicer.vtkMRMLSegmentationNode) -> list[sitk.Image]:
-    """The label images a segmentation consists of, in the world."""
+def layer_images(segmentation: slicer.vtkSegmentation, node: slicer.vtkMRMLSegmentationNode) -> dict[int, sitk.Image]:
+    """The label images a segmentation consists of, in the world, by the numbers of their layers.
+
+    A segment in which nothing was drawn may have a layer of its own without voxels, which is left out.
+
+    Raises:
+        RegistrationError: where there is no other.
+    """
     parent = world_matrix(node)
     layers = range(segmentation.GetNumberOfLayers(LABELMAP))
-    data = [segmentation.GetLayerDataObject(index, LABELMAP) for index in layers]
-    return [image_from_oriented(one, parent, node.GetName()) for one in data]
+    data = {index: segmentation.GetLayerDataObject(index, LABELMAP) for index in layers}
+    drawn = {index: one for index, one in data.items() if has_voxels(one)}
+    if not drawn:
+        raise RegistrationError(f"Nothing is drawn in {node.GetName()}; draw a segment or choose another segmentation.")
+    return {index: image_from_oriented(one, parent, node.GetName()) for index, one in drawn.items()}
+
+
+def has_voxels(data: slicer.vtkOrientedImageData) -> bool:
+    return data.GetNumberOfPoints() > 0 and data.GetPointData().GetScalars() is not None
 
 
 def resample_labels(image: sitk.Image, like: sitk.Image, transform: sitk.Transform | None = None) -> sitk.Image:

@@ -72,7 +72,7 @@ def field_from_node(node: slicer.vtkMRMLGridTransformNode) -> sitk.Image:
     """
     grid = node.GetTransformFromParentAs("vtkOrientedGridTransform", False, False)
     data = grid.GetDisplacementGrid() if grid is not None else None
-    if data is None:
+    if data is None or data.GetPointData().GetScalars() is None or grid.GetGridDirectionMatrix() is None:
         raise RegistrationError(f"{node.GetName()} holds no displacement field; choose the result of a registration.")
     values = numpy_support.vtk_to_numpy(data.GetPointData().GetScalars())
     vectors = values.reshape(*data.GetDimensions()[::-1], 3) * np.array([-1, -1, 1], np.float32)
