@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import numpy as np
+import SimpleITK as sitk
 import torch
 
 from . import __version__
+from .files.volumes import NAME, SHA256
+from .geometry.affine import to_matrix
 from .network.weights import Card
 from .settings import RegistrationSettings
 
@@ -18,9 +23,12 @@ PACKAGES = ("torch", "SimpleITK", "numpy")
 
 @dataclass(frozen=True)
 class Provenance:
-    """Settings, device, weights and versions of a registration.
+    """Inputs, settings, device, weights and versions of a registration.
 
     Attributes:
+        inputs: what was registered, by "fixed", "moving", "fixed_mask", "moving_mask" and "initial_transform": of an
+            image the name of its file or node and the file's SHA-256, as far as known; of the initial transform its
+            matrix, 4 x 4 (LPS mm). What was not given is missing.
         settings: as used, every field by name.
         device: where the network's convolutions ran: "cpu", "cuda", "mps"; empty where it was not needed.
         precision: number type of the convolutions: "float32", "bfloat16", "float16"; empty as well.
@@ -31,6 +39,7 @@ class Provenance:
         machine: operating system, processor and Python.
     """
 
+    inputs: dict[str, Any]
     settings: dict[str, Any]
     device: str
     precision: str
@@ -45,15 +54,28 @@ class Provenance:
         return asdict(self)
 
 
-def provenance_of(settings: RegistrationSettings, card: Card, device: str, precision: str) -> Provenance:
+def provenance_of(
+    images: Mapping[str, sitk.Image | None],
+    initial_transform: sitk.Transform | None,
+    settings: RegistrationSettings,
+    card: Card,
+    device: str,
+    precision: str,
+) -> Provenance:
     """Collect the provenance of a registration that has just been computed in this process.
 
     Args:
+        images: those that were given, by the names that `Provenance.inputs` has for them.
+        initial_transform: as given; linear.
         settings: as used.
         card: of the weights.
         device, precision: where and in which number type the network's convolutions ran.
     """
+    inputs: dict[str, Any] = {role: _source(image) for role, image in images.items() if image is not None}
+    if initial_transform is not None:
+        inputs["initial_transform"] = np.round(to_matrix(initial_transform), 9).tolist()
     return Provenance(
+        inputs=inputs,
         settings=asdict(settings),
         device=device,
         precision=precision,
@@ -63,6 +85,11 @@ def provenance_of(settings: RegistrationSettings, card: Card, device: str, preci
         versions={"ULAERegistration": __version__, **{package: _version(package) for package in PACKAGES}},
         machine=f"Python {platform.python_version()}, {platform.system()} {platform.machine()}",
     )
+
+
+def _source(image: sitk.Image) -> dict[str, str]:
+    keys = {"name": NAME, "sha256": SHA256}
+    return {what: image.GetMetaData(key) for what, key in keys.items() if image.HasMetaDataKey(key)}
 
 
 def _version(package: str) -> str:

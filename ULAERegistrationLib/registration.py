@@ -87,6 +87,7 @@ def register(
     moving_mask = None if moving_mask is None else read_mask(moving_mask, moving, "moving")
     if isinstance(initial_transform, (str, Path)):
         initial_transform = read_transform(initial_transform)
+    given = {"fixed": fixed, "moving": moving, "fixed_mask": fixed_mask, "moving_mask": moving_mask}
     network, card = load_network(settings.model)
     if settings.brain == "auto":
         check_extractor(settings.extractor)
@@ -167,7 +168,7 @@ def register(
         quality=quality,
         settings=settings,
         card=card,
-        provenance=provenance_of(settings, card, found.device, found.precision),
+        provenance=provenance_of(given, initial_transform, settings, card, found.device, found.precision),
     )
 
 

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicer
-from standin.clicking import add_volume, behave, centre_of, click, finish, running, state_of
+from standin.clicking import add_volume, behave, centre_of, click, finish, running, state_of, wait_for_stage
 from standin.worker import known_map
 
+from ULAERegistrationLib.files.volumes import NAME, read_volume
 from ULAERegistrationLib.mrml.volumes import image_from_volume, set_volume
+from ULAERegistrationLib.progress import ALIGNMENT
 
 ROOT = Path(__file__).parents[2]
 
@@ -220,6 +222,18 @@ def test_what_belongs_to_the_moving_volume_is_carried_along_once(panel, pair, sc
     )
     same = slicer.util.arrayFromVolume(second.carriedNodes[0]) == sitk.GetArrayFromImage(expected)
     assert same.mean() > 0.995
+
+
+def test_the_report_names_the_volumes_as_the_scene_does(panel, pair, app):
+    behave(panel, "hang", ALIGNMENT.message)
+    click(panel)
+    wait_for_stage(app, panel, ALIGNMENT.message)
+    names = [
+        read_volume(panel.registerPanel.run.folder / f"{role}.nrrd", role).GetMetaData(NAME)
+        for role in ("fixed", "moving")
+    ]
+    assert names == [node.GetName() for node in pair]
+    panel.ui.registerButton.click()
 
 
 def test_a_node_that_cannot_be_carried_along_does_not_lose_the_registration(panel, pair, scene, app, monkeypatch):

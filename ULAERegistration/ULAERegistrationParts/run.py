@@ -48,6 +48,7 @@ class Run:
         import SimpleITK as sitk
 
         from ULAERegistrationLib.errors import RegistrationError
+        from ULAERegistrationLib.files.volumes import NAME
         from ULAERegistrationLib.files.written import write_checked
         from ULAERegistrationLib.mrml.labels import mask_image
         from ULAERegistrationLib.mrml.transforms import start_transform
@@ -74,6 +75,9 @@ class Run:
         for name, mask in zip(("fixed", "moving"), masks, strict=True):
             if mask is not None:
                 images[f"{name}_mask"] = mask_image(mask, images[name])
+        nodes = {"fixed": fixedVolume, "moving": movingVolume, "fixed_mask": masks[0], "moving_mask": masks[1]}
+        for name, image in images.items():
+            image.SetMetaData(NAME, nodes[name].GetName())  # for the report
         start = start_transform(initialTransform, movingVolume) if initialTransform is not None else None
 
         if settings.model is not None:

@@ -5,6 +5,7 @@ The world is LPS millimetres (ITK).
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import TypeAlias
@@ -32,6 +33,9 @@ FEWEST_VOXELS = 8  # along each axis; fewer do not suffice to align a brain
 # A voxel shows something above this fraction of the image's contrast; a mask lies elsewhere where less than this
 # fraction of it shows something. Of 43 right masks of heads and brains .88 and more does.
 SHOWN, LEAST_SHOWN = 0.1, 0.5
+
+# Metadata of an image, for the provenance of a result: the name of its file or node, and the file's SHA-256.
+NAME, SHA256 = "ULAERegistration.name", "ULAERegistration.sha256"
 
 Source: TypeAlias = str | os.PathLike[str] | sitk.Image
 
@@ -64,7 +68,7 @@ def read_volume(source: Source, role: str) -> sitk.Image:
     if values.min() == values.max():
         raise RegistrationError(f"{name} has the same value {values.flat[0]:g} everywhere; choose another volume.")
     _check_volume(image, name)
-    return image
+    return _named(image, source)
 
 
 def read_mask(source: Source, image: sitk.Image, role: str) -> sitk.Image:
@@ -100,7 +104,7 @@ def read_mask(source: Source, image: sitk.Image, role: str) -> sitk.Image:
             f"{name} lies where the {role} image shows nothing ({100 * (1 - found):.0f} % of it is as dark as the "
             f"background); check that it belongs to that image."
         )
-    return keep_stored_forms(image, mask)
+    return _named(keep_stored_forms(image, mask), source)
 
 
 def _share_shown(image: sitk.Image, mask: sitk.Image) -> float:
@@ -181,6 +185,21 @@ def write_image(image: sitk.Image, path: str | os.PathLike[str]) -> None:
     """
     with whole_or_nothing(check_output_file(path)) as partial:
         write_checked(image, partial)
+
+
+def _named(image: sitk.Image, source: Source) -> sitk.Image:
+    """Note on an image which file or node it was read from."""
+    if isinstance(source, sitk.Image):
+        for key in (NAME, SHA256):
+            if source.HasMetaDataKey(key):
+                image.SetMetaData(key, source.GetMetaData(key))
+    elif not image.HasMetaDataKey(NAME):  # the files between two processes have it already
+        path = Path(source)
+        image.SetMetaData(NAME, path.name)
+        if path.is_file():  # a folder holds a DICOM series
+            with path.open("rb") as file:
+                image.SetMetaData(SHA256, hashlib.file_digest(file, "sha256").hexdigest())
+    return image
 
 
 def _read(source: Source, name: str, finite: bool = False) -> sitk.Image:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import SimpleITK as sitk
 
@@ -119,8 +120,9 @@ def write_report(
 
 def _page(content: ReportContent, pictures: Pictures, folder: Path) -> str:
     quality = content.quality
+    title = _title(content.provenance.inputs)
     body = [
-        "<h1>Registration of two brain MR scans with ULAE-net</h1>",
+        f"<h1>{escape(title)}</h1>",
         _verdict(quality),
         pictures.viewer,
         "<h2>Figures</h2>",
@@ -136,7 +138,7 @@ def _page(content: ReportContent, pictures: Pictures, folder: Path) -> str:
         "<h2>Time</h2>",
         _table([*_seconds(quality)]),
         "<h2>Images</h2>",
-        _table([("fixed", _geometry(content.fixed)), ("moving", _geometry(content.moving))]),
+        _table([*_images(content)]),
         *_files(folder),
         "<h2>Settings</h2>",
         _table([(name.replace("_", " "), _value(value)) for name, value in content.provenance.settings.items()]),
@@ -145,7 +147,14 @@ def _page(content: ReportContent, pictures: Pictures, folder: Path) -> str:
         f'<p class="note">Method: {escape(PAPER)} For research; not a medical device.</p>',
     ]
     head = f'<meta http-equiv="Content-Security-Policy" content="{NOTHING_FROM_ELSEWHERE}">'
-    return page(f"Registration: {quality.verdict}", body, head)
+    return page(f"{title}: {quality.verdict}", body, head)
+
+
+def _title(inputs: Mapping[str, Any]) -> str:
+    fixed, moving = (inputs.get(role, {}).get("name") for role in ("fixed", "moving"))
+    if fixed and moving:
+        return f"Registration of {moving} to {fixed}"
+    return "Registration of two brain MR scans with ULAE-net"
 
 
 def _verdict(quality: Quality) -> str:
@@ -201,6 +210,20 @@ def _seconds(quality: Quality) -> Iterable[tuple[str, str]]:
     for stage, seconds in quality.seconds.items():
         yield stage, f"{seconds:.1f} s"
     yield "together", f"{sum(quality.seconds.values()):.1f} s"
+
+
+def _images(content: ReportContent) -> Iterable[tuple[str, str]]:
+    """Yield a row for each scan, each mask that was given and an initial transform."""
+    inputs = content.provenance.inputs
+    for role, image in (("fixed", content.fixed), ("moving", content.moving)):
+        source = inputs.get(role, {})
+        yield role, ", ".join(filter(None, (source.get("name"), _geometry(image))))
+        if "sha256" in source:
+            yield f"{role}, SHA-256", source["sha256"]
+        if f"{role}_mask" in inputs:
+            yield f"{role} mask", inputs[f"{role}_mask"].get("name", "given")
+    if "initial_transform" in inputs:
+        yield "initial transform", "given; its matrix is in quality.json"
 
 
 def _geometry(image: sitk.Image) -> str:

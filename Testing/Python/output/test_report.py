@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 
 from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.files.volumes import NAME
 from ULAERegistrationLib.geometry.likeness import Likeness
 from ULAERegistrationLib.network.weights import Card
 from ULAERegistrationLib.output.canonical_view import CanonicalView
@@ -69,8 +70,21 @@ def content() -> ReportContent:
         fixed=image,
         moving=image,
         card=card,
-        provenance=provenance_of(RegistrationSettings(preset="smooth"), card, "cpu", "float32"),
+        provenance=provenance_of(
+            {"fixed": named(image, "atlas <1>.nii.gz"), "moving": named(image, "bob.nii.gz"), "fixed_mask": image},
+            sitk.TranslationTransform(3),
+            RegistrationSettings(preset="smooth"),
+            card,
+            "cpu",
+            "float32",
+        ),
     )
+
+
+def named(image: sitk.Image, name: str) -> sitk.Image:
+    result = sitk.Image(image)
+    result.SetMetaData(NAME, name)
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +114,14 @@ def test_the_verdict_comes_first_then_pictures_then_numbers(text: str) -> None:
     assert classes.index("verdict good") < tags.index("img") < tags.index("table")
     assert page.words.index("Good\n") < page.words.index("Measures")
     assert not page.open
+
+
+def test_it_says_which_scans_it_is_of(text: str) -> None:
+    words = Page(text).words
+    assert words.count("Registration of bob.nii.gz to atlas <1>.nii.gz") == 2  # in the page's title and its heading
+    for expected in ("atlas <1>.nii.gz, 64 × 80 × 50 voxels", "fixed mask", "initial transform"):
+        assert expected in words
+    assert "moving mask" not in words
 
 
 def test_the_file_stands_alone_and_pictures_have_words_for_those_who_cannot_see_them(text: str) -> None:
