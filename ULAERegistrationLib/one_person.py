@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .flows.self_similarity import distances_within
+from .flows.self_similarity import distances_within, largest_distance_of_a_part
 from .geometry.canonical import template_values
 from .tensors import tensor_of
 
@@ -17,6 +17,10 @@ ONE_PERSON = 0.75
 SHAPE_CHANGED = 0.7
 # Two copies of one scan, half a voxel apart along each axis, have .05 to .08, and scans of different days .2 and more.
 ONE_SCAN = 0.1
+# Rigidly aligned T1 scans of one person differ in a cube of 34 mm at most by this multiple of what they differ by in
+# the whole brain: 2.4 to 5.7 where the brain has not changed or has changed everywhere, 8 to 19 where a part of it has
+# moved by 3 to 8 mm (docs/contrasts.md).
+PART, PART_CHANGED = 17, 7.0  # voxels of 2 mm
 
 RIGID_ALONE = (
     "The two scans look like one person's, so a rigid alignment alone is the result; an affine alignment (alignment "
@@ -25,6 +29,10 @@ RIGID_ALONE = (
 SHAPE_NOT_COMPARED = (
     "The two scans were not taken for two plain T1 scans, so it was not compared whether the brain has changed in "
     "shape; look at the result before you use it."
+)
+CHANGED_IN_PART = (
+    "One part of the brain differs far more between the two scans than the rest, as where tissue has grown or was "
+    "removed, and a rigid alignment does not follow that; look there, or register with an affine alignment."
 )
 CHANGED = (
     "The two scans look like one person's, whose brain has changed in shape between them: flows after a rigid "
@@ -64,6 +72,18 @@ def has_changed_shape(fixed: np.ndarray, moving: np.ndarray, warped: np.ndarray)
     """
     before = closeness(fixed, moving)
     return before > ONE_SCAN and closeness(fixed, warped) < SHAPE_CHANGED * before
+
+
+def differ_in_one_part(fixed: np.ndarray, moving: np.ndarray) -> bool:
+    """Tell whether one part of the brain differs far more than the rest between rigidly aligned scans of one person.
+
+    Args:
+        fixed, moving: in the form of `closeness`.
+    """
+    first, second, average = (
+        tensor_of(np.ascontiguousarray(image))[None, None] for image in (fixed, moving, template_values())
+    )
+    return largest_distance_of_a_part(first, second, [average], PART) > PART_CHANGED
 
 
 def look_like_one_person(fixed: np.ndarray, moving: np.ndarray) -> bool:

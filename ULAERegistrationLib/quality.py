@@ -25,8 +25,8 @@ from .tensors import array_of, tensor_of, tensor_sharing
 
 # Window of the reported local correlation: the middle one of the three the network is trained with (equation 3).
 NCC_WINDOW = 9
-# NCC of two T1 brains: .13 where they are 8 mm apart, .23 to .28 after a good affine alignment; registered .72 and more,
-# .69 and more of whole heads of 2 mm, .61 with noise of 15 % of white matter.
+# NCC of two T1 brains: .13 where they are 8 mm apart, .23 to .28 after a good affine alignment; registered .72 and
+# more, .69 and more of whole heads of 2 mm, .61 with noise of 15 % of white matter.
 NCC_WEAK = 0.5
 NCC_NONE = 0.15
 # NCC after the alignment alone, which no network has raised: brains that belong together have .2 and more.

@@ -31,7 +31,15 @@ from .network.extractors import check_extractor
 from .network.predict import predict_flows
 from .network.ulaenet import ULAENet
 from .network.weights import Card, load_network
-from .one_person import CHANGED, RIGID_ALONE, SHAPE_NOT_COMPARED, TRY_RIGID, has_changed_shape
+from .one_person import (
+    CHANGED,
+    CHANGED_IN_PART,
+    RIGID_ALONE,
+    SHAPE_NOT_COMPARED,
+    TRY_RIGID,
+    differ_in_one_part,
+    has_changed_shape,
+)
 from .placement import Placement, place
 from .progress import ALIGNMENT, BRAIN, FIELD, NETWORK, QUALITY, REFINEMENT, Progress, StageClock, silent
 from .provenance import provenance_of
@@ -310,6 +318,8 @@ def _of_one_person(found: CanonicalFlows, placed: Placement) -> CanonicalFlows:
     warped = array_of(warp(_tensor(placed.moving), found.total)[0, 0])
     if has_changed_shape(placed.fixed, placed.moving, warped):
         return replace(found, warnings=warnings, hints=(CHANGED,))
+    if differ_in_one_part(placed.fixed, placed.moving):
+        warnings += (CHANGED_IN_PART,)
     return _without_flows(warnings, (RIGID_ALONE,), found.device, found.precision)
 
 

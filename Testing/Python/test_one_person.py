@@ -14,6 +14,7 @@ from ULAERegistrationLib.geometry.alignment import Alignment, align, align_insid
 from ULAERegistrationLib.geometry.canonical import sample_on_canonical, template
 from ULAERegistrationLib.one_person import (
     CHANGED,
+    CHANGED_IN_PART,
     ONE_PERSON,
     RIGID_ALONE,
     SHAPE_NOT_COMPARED,
@@ -126,6 +127,26 @@ def test_flows_are_kept_after_a_rigid_map_only_where_the_brain_has_changed_in_sh
     asked_for = _of_one_person(found, placed(as_t2(brain), brain, "affine"))
     assert asked_for.hints == (TRY_RIGID,)
     assert torch.equal(asked_for.total, flow)
+
+
+def test_a_part_of_the_brain_that_has_moved_is_a_doubt_about_a_rigid_map(brains) -> None:
+    """A push of 4 mm at most within 15 mm, as a growing lesion makes, which flows for the whole brain do not find."""
+    brain = brains[0]
+    places = np.indices(brain.shape) - np.array([50, 96, 90]).reshape(3, 1, 1, 1)
+    push = torch.zeros(1, 3, *brain.shape)
+    push[0, 0] = torch.from_numpy(4 * np.exp(-(places**2).sum(0) / (2 * 15**2)))
+    random = np.random.default_rng(0)
+
+    def rescanned(image: np.ndarray) -> np.ndarray:
+        noise = 0.01 * random.standard_normal(image.shape)
+        return np.where(image > 0, (image + noise).clip(1e-3, 1), 0).astype(np.float32)
+
+    still = torch.zeros(1, 3, *brain.shape)
+    found = CanonicalFlows([still] * 3, still, (), "cpu", "float32")
+    pushed = array_of(warp(tensor_of(brain)[None, None], push)[0, 0])
+    for scan, warnings in ((brain, ()), (pushed, (CHANGED_IN_PART,))):
+        kept = _of_one_person(found, placed(rescanned(scan), rescanned(brain), "rigid"))
+        assert (kept.hints, kept.warnings) == ((RIGID_ALONE,), warnings)
 
 
 def test_only_t1_scans_can_show_that_a_brain_has_changed(brains) -> None:

@@ -7,6 +7,7 @@ the twelve count that do not lie opposite each other.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import torch
@@ -75,9 +76,35 @@ def distances_within(*brains: Tensor) -> Tensor:
     Returns:
         The distances, a symmetric matrix; nan where no voxel lies in all.
     """
-    shown = torch.stack([F.avg_pool3d((brain > 0).float(), 2) == 1 for brain in brains]).all(0)[0, 0]
+    shown = _shown_by_all(brains)[0, 0]
     descriptors = [self_similarity(F.avg_pool3d(brain, 2))[0, :, shown] for brain in brains]
     distances = torch.zeros(len(brains), len(brains))
     for i, j in combinations(range(len(brains)), 2):
         distances[i, j] = distances[j, i] = (descriptors[i] - descriptors[j]).square_().mean()
     return distances
+
+
+def largest_distance_of_a_part(first: Tensor, second: Tensor, others: Sequence[Tensor], side: int) -> float:
+    """Find the part of two brains in which they differ most.
+
+    Args:
+        first, second: as `distances_within` takes them.
+        others: brains in which the voxels must lie too.
+        side: of the cubes that are compared, voxels of half the grid, odd. At least half of each lies in all brains.
+
+    Returns:
+        The mean distance within that cube, as a multiple of the one over all voxels that count; 0 where no cube does.
+    """
+    shown = _shown_by_all((first, second, *others)).float()
+    one, other = (self_similarity(F.avg_pool3d(brain, 2)) for brain in (first, second))
+    distance = (one - other).square_().mean(1, keepdim=True).mul_(shown)
+    counts, sums = window_sum(shown, side), window_sum(distance, side)
+    parts = (sums / counts.clamp_min(1))[counts > side**3 / 2]
+    if not len(parts):
+        return 0.0
+    return (parts.max() / (distance.sum() / shown.sum()).clamp_min(1e-9)).item()
+
+
+def _shown_by_all(brains: Sequence[Tensor]) -> Tensor:
+    """Return the voxels of half the grid that lie in all brains, bool `[1, 1, L, P, S]`."""
+    return torch.stack([F.avg_pool3d((brain > 0).float(), 2) == 1 for brain in brains]).all(0)
