@@ -27,7 +27,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 from torch import Tensor
-from verdict_cases import DATA, brain, pose, turned
+from verdict_cases import DATA, brain, pose, trained_on, turned
 from verdicts import FLAWLESS, NUMBERS, columns_of, quality_of, rows, write
 
 from ULAERegistrationLib import registration, scan_brain
@@ -137,7 +137,9 @@ def run(options: argparse.Namespace) -> None:
 def table(path: Path) -> str:
     judged = {row["name"]: quality_of(row) for row in rows(path)}
     verdicts = Counter(quality.verdict for quality in judged.values())
+    people = [(fixed, moving) for fixed, _, moving in (name.split(" at ")[0].partition(" <- ") for name in judged)]
     lines = [f"{verdicts[GOOD]} of {len(judged)} right pairs are good, {verdicts[LOOK]} are to be looked at."]
+    lines.append(f"{trained_on(people)} ({len({one for pair in people for one in pair})} people in all).")
     for name, quality in judged.items():
         if quality.verdict != GOOD:
             lines.append(f"{name}: {quality.verdict}: {' '.join(quality.reasons)}")

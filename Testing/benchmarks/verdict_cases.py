@@ -6,9 +6,11 @@ through what was done to the moving image.
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -16,9 +18,12 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from ULAERegistrationLib.network.weights import SHIPPED
+
 DATA = Path(os.environ.get("ULAE_DATA", Path(__file__).parents[3] / "shared" / "data"))
 # Two halves of people: thresholds are chosen on the first, figures are reported on the second. The third part holds
-# right pairs alone, chosen when the thresholds stood: most of its people are in neither half.
+# right pairs alone, chosen when the thresholds stood: most of its people are in neither half. The network was
+# trained on nearly all people of all three parts: see `trained_on`.
 PAIRS = {
     1: [
         ("nirep-na01", "nirep-na02", 2),
@@ -86,6 +91,14 @@ class Case:
     fixed: sitk.Image | Path
     moving: sitk.Image | Path
     through: Callable[[np.ndarray], np.ndarray] | None
+
+
+def trained_on(pairs: Iterable[tuple[str, str]]) -> str:
+    """Of how many pairs the shipped network was trained on both people, on one, and on none; a line of a table."""
+    runs = json.loads(SHIPPED.with_suffix(".json").read_text(encoding="utf-8"))["runs"]
+    training = {person for run in runs for person in run.get("people", [])}
+    counts = Counter(sum(person in training for person in pair) for pair in pairs)
+    return f"The network was trained on both people of {counts[2]} pairs, on one of {counts[1]}, on none of {counts[0]}"
 
 
 def brain(person: str, voxel_mm: int) -> sitk.Image:

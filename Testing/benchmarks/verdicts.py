@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from verdict_cases import DAMAGED, LITTLE, PAIRS, Case, cases, damaged_images, pose
+from verdict_cases import DAMAGED, LITTLE, PAIRS, Case, cases, damaged_images, pose, trained_on
 
 from ULAERegistrationLib import Registration, RegistrationError, register
 from ULAERegistrationLib.files.volumes import read_volume
@@ -170,6 +170,7 @@ def table(found: list[dict[str, str]]) -> str:
             own = [row for row in found if row["half"] == half and group_of(row) == group]
             counts = Counter(map(verdict_of, own))
             lines.append(f"| {half} | {len(own)} {group} | " + " | ".join(str(counts[one]) for one in VERDICTS) + " |")
+    lines += [f"{trained_on(pair[:2] for pair in pairs)} (half {half})." for half, pairs in PAIRS.items()]
     wrong = [row for row in found if group_of(row) == WRONG and row["verdict"] != REFUSED]
     sure = [row for row in wrong if dataclasses.replace(quality_of(row), **FLAWLESS).verdict != GOOD]
     return "\n".join([*lines, f"{len(sure)} of {len(wrong)} wrong results have a doubt that no preset removes."])
