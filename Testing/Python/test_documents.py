@@ -35,6 +35,7 @@ from ULAERegistrationLib.geometry.canonical import template, template_mask
 from ULAERegistrationLib.geometry.transforms import step_transform
 from ULAERegistrationLib.process import cluster
 from ULAERegistrationLib.process.summary import Row
+from ULAERegistrationLib.training.recipe import read_recipe
 
 ROOT = Path(__file__).parents[2]
 STANDIN = (str(ROOT / "Testing/standin/case_worker.py"),)
@@ -180,6 +181,11 @@ def test_what_a_document_tells_a_reader_to_type_works(document: str, short, fold
                 parse(part)
             else:
                 assert run(part) == 0, part
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "docs/training").glob("*.json")), ids=lambda file: file.stem)
+def test_the_settings_of_a_run_rest_on_no_default_that_may_change(file: Path) -> None:
+    assert json.loads(file.read_text(encoding="utf-8")) == json.loads(read_recipe(file).to_json())
 
 
 @pytest.mark.slow
