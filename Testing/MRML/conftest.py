@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import SimpleITK as sitk
 
@@ -18,10 +19,17 @@ from standin import i18n  # noqa: E402
 from standin.mrml_scene import MRML, make_scene  # noqa: E402
 from standin.worker import known_map  # noqa: E402
 
+from ULAERegistrationLib.mrml.labels import label_layers  # noqa: E402
+
 # The wheel lacks Slicer's translation, which the parts of the module use for their sentences.
 sys.modules["slicer.i18n"] = slicer.i18n = i18n
 
 FIXED, MOVING = "oblique/na16", "oasis/1101"  # fixed: an oblique, left-handed scan of 1.0 x 1.2 x 1.6 mm
+
+
+def labels_on_grid(node, like) -> dict[str, np.ndarray]:
+    """Where each label of a segmentation or label map lies on the grid of an image, by name."""
+    return {name: values == value for values, names in label_layers(node, like) for name, value in names.items()}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,11 +7,12 @@ import pytest
 import SimpleITK as sitk
 import slicer
 import vtk
+from conftest import labels_on_grid
 
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.geometry.transforms import displacement_field, field_transform
 from ULAERegistrationLib.mrml.carrying import carried_along
-from ULAERegistrationLib.mrml.labels import LABELMAP, label_layers, mask_image, oriented_image
+from ULAERegistrationLib.mrml.labels import LABELMAP, mask_image, oriented_image
 from ULAERegistrationLib.mrml.transforms import grid_transform, set_transform
 from ULAERegistrationLib.mrml.volumes import set_volume
 
@@ -32,10 +33,6 @@ def segmentation(mrml, scene, load):
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "regions")
     mrml.logics["Segmentations"].ImportLabelmapToSegmentationNode(load("oblique/na16", labels=True), node)
     return node
-
-
-def labels_on_grid(node, like) -> dict[str, np.ndarray]:
-    return {name: values == value for values, names in label_layers(node, like) for name, value in names.items()}
 
 
 def labels_of(node, like) -> np.ndarray:

@@ -8,21 +8,16 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicer
-from conftest import FIXED, MOVING
+from conftest import FIXED, MOVING, labels_on_grid
 from ULAERegistrationParts.outputs import Outputs
 from ULAERegistrationParts.run import Run
 
-from ULAERegistrationLib.mrml.labels import label_layers
 from ULAERegistrationLib.mrml.volumes import image_from_volume
 from ULAERegistrationLib.network.weights import SHIPPED
 from ULAERegistrationLib.settings import RegistrationSettings
 
 LPS = np.array([-1.0, -1.0, 1.0])
 POINTS = 10_000
-
-
-def labels_on_grid(node, like) -> dict:
-    return {name: values == value for values, names in label_layers(node, like) for name, value in names.items()}
 
 
 @pytest.fixture(scope="module")

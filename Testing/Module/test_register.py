@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicer
-from standin.clicking import add_volume, behave, centre_of, click, finish, running, state_of, wait_for_stage
+from in_world import centre_of
+from standin.clicking import add_volume, behave, click, finish, running, state_of, wait_for_stage
 from standin.worker import known_map
 
 from ULAERegistrationLib.files.volumes import NAME, read_volume

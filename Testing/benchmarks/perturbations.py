@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import SimpleITK as sitk
-from verdict_cases import centre, extent, pulled, rescaled, turned, with_values
+from verdict_cases import centre_of, extent, pulled, rescaled, turned, with_values
 
 AXIS = (0.48, 0.6, 0.64)  # of the rotations: far from every axis of the body
 SLICE_MM = 3
@@ -51,7 +51,7 @@ def labels_through(
 
 def rotation(image: sitk.Image, degrees: float) -> sitk.VersorRigid3DTransform:
     """A rotation about `AXIS` through the middle of an image."""
-    return sitk.VersorRigid3DTransform(AXIS, float(np.radians(degrees)), (0.0, 0.0, 0.0), centre(image).tolist())
+    return sitk.VersorRigid3DTransform(AXIS, float(np.radians(degrees)), (0.0, 0.0, 0.0), centre_of(image).tolist())
 
 
 def scaling(image: sitk.Image, factor: float) -> sitk.AffineTransform:

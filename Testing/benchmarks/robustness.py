@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from perturbations import AS_IT_IS, OF_ITSELF, PERTURBATIONS, Perturbation, labels_through
-from verdict_cases import DATA, brain
-from verdicts import brain_points, mapped, rows, shown, write
+from verdict_cases import DATA, brain, mapped
+from verdicts import brain_points, rows, shown, write
 
 from ULAERegistrationLib import register
 from ULAERegistrationLib.dataset.regions import mean_dice

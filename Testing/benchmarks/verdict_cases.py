@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from ULAERegistrationLib.network.weights import SHIPPED
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # of `in_world`; a benchmark is run as a program
+
+from in_world import centre_of, mapped
 
 DATA = Path(os.environ.get("ULAE_DATA", Path(__file__).parents[3] / "shared" / "data"))
 # Two halves of people: thresholds are chosen on the first, figures are reported on the second. The third part holds
@@ -190,7 +195,7 @@ def unmoved(points: np.ndarray) -> np.ndarray:
 
 
 def moved_by(transform: sitk.Transform) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda points: np.array([transform.TransformPoint(point.tolist()) for point in points])
+    return lambda points: mapped(transform, points)
 
 
 def scaled_by(factors) -> Callable[[np.ndarray], np.ndarray]:
@@ -199,11 +204,7 @@ def scaled_by(factors) -> Callable[[np.ndarray], np.ndarray]:
 
 def reflection(image: sitk.Image, axis: int) -> Callable[[np.ndarray], np.ndarray]:
     signs = np.where(np.arange(3) == axis, -1.0, 1.0)
-    return lambda points: centre(image) + signs * (points - centre(image))
-
-
-def centre(image: sitk.Image) -> np.ndarray:
-    return np.array(image.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in image.GetSize()]))
+    return lambda points: centre_of(image) + signs * (points - centre_of(image))
 
 
 def pose(index: int) -> sitk.Euler3DTransform:
@@ -216,7 +217,7 @@ def pose(index: int) -> sitk.Euler3DTransform:
 
 def rotation(image: sitk.Image, degrees: float, axis: int) -> sitk.Euler3DTransform:
     angles = np.where(np.arange(3) == axis, np.radians(degrees), 0.0)
-    return sitk.Euler3DTransform(centre(image).tolist(), *angles.tolist())
+    return sitk.Euler3DTransform(centre_of(image).tolist(), *angles.tolist())
 
 
 # --- damage ---

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from verdict_cases import DAMAGED, LITTLE, PAIRS, Case, cases, damaged_images, pose, trained_on
+from verdict_cases import DAMAGED, LITTLE, PAIRS, Case, cases, damaged_images, mapped, pose, trained_on
 
 from ULAERegistrationLib import Registration, RegistrationError, register
 from ULAERegistrationLib.files.volumes import read_volume
@@ -59,10 +59,6 @@ def brain_points(image: sitk.Image) -> np.ndarray:
     voxels = np.argwhere(sitk.GetArrayViewFromImage(image) > 0)[:, ::-1]
     voxels = voxels[:: max(1, len(voxels) // POINTS)].tolist()
     return np.array([image.TransformIndexToPhysicalPoint(voxel) for voxel in voxels])
-
-
-def mapped(transform: sitk.Transform, points: np.ndarray) -> np.ndarray:
-    return np.array([transform.TransformPoint(point.tolist()) for point in points])
 
 
 def shown(image: sitk.Image, points: np.ndarray) -> np.ndarray:

@@ -8,7 +8,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import psutil
 import SimpleITK as sitk
 from PySide6 import QtCore
@@ -52,11 +51,6 @@ def finish(panel, app):
     run = panel.registerPanel.run
     wait_until(app, lambda: run is None or run.complete)
     return run
-
-
-def centre_of(image: sitk.Image) -> np.ndarray:
-    """The middle of an image in the world, LPS mm."""
-    return np.array(image.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in image.GetSize()]))
 
 
 def wait_until(app, condition, seconds: float = WAIT_SECONDS) -> None:

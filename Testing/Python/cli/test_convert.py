@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from in_world import mapped
 
 from ULAERegistrationLib import read_transform, write_transform
 from ULAERegistrationLib.cli.main import main
@@ -39,10 +40,6 @@ def transform(fixed) -> sitk.CompositeTransform:
 def points(fixed) -> list[tuple[float, ...]]:
     places = np.random.default_rng(0).random((100, 3)) * (np.array(fixed.GetSize()) - 1)
     return [fixed.TransformContinuousIndexToPhysicalPoint(place.tolist()) for place in places]
-
-
-def mapped(transform: sitk.Transform, points) -> np.ndarray:
-    return np.array([transform.TransformPoint(point) for point in points])
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from in_world import mapped
 
 from ULAERegistrationLib.applying import apply_transform
 from ULAERegistrationLib.errors import RegistrationError
@@ -17,10 +18,6 @@ from ULAERegistrationLib.files.transform_headers import look_at_transform
 from ULAERegistrationLib.files.transforms import read_transform, write_transform
 from ULAERegistrationLib.files.volumes import write_image
 from ULAERegistrationLib.geometry.inverse import inverse
-
-
-def mapped(transform: sitk.Transform, points: np.ndarray) -> np.ndarray:
-    return np.array([transform.TransformPoint(point.tolist()) for point in points])
 
 
 @pytest.mark.slow

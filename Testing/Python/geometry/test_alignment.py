@@ -8,6 +8,7 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from in_world import mapped
 
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.geometry import brain_search
@@ -25,10 +26,6 @@ def brain_points(image: sitk.Image, count: int = 300) -> np.ndarray:
     """World points spread over the brain, [n, 3]."""
     voxels = np.argwhere(sitk.GetArrayViewFromImage(image) > 0)[:, ::-1]
     return np.array([image.TransformIndexToPhysicalPoint(voxel.tolist()) for voxel in voxels[:: len(voxels) // count]])
-
-
-def mapped(transform: Transform, points: np.ndarray) -> np.ndarray:
-    return np.array([transform.TransformPoint(point.tolist()) for point in points])
 
 
 def apart(one: np.ndarray, other: np.ndarray) -> float:

@@ -6,16 +6,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from in_world import mapped
 
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.flows.warp import compose_all
 from ULAERegistrationLib.geometry.inverse import inverse, inverse_error
 from ULAERegistrationLib.geometry.points import map_points_back
 from ULAERegistrationLib.geometry.transforms import displacement_field, field_transform
-
-
-def mapped(transform: sitk.Transform, points: np.ndarray) -> np.ndarray:
-    return np.array([transform.TransformPoint(point.tolist()) for point in points])
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from in_world import mapped
 
 from ULAERegistrationLib.geometry.canonical import canonical_grid
 from ULAERegistrationLib.geometry.frame import CANONICAL_ORIGIN, CANONICAL_SIZE
@@ -27,10 +28,6 @@ def field(oblique) -> sitk.Image:
 @pytest.fixture(scope="module")
 def stored(field) -> sitk.DisplacementFieldTransform:
     return field_transform(field)
-
-
-def mapped(transform: sitk.Transform, points: np.ndarray) -> np.ndarray:
-    return np.array([transform.TransformPoint(point.tolist()) for point in points])
 
 
 def test_a_flow_moves_voxel_p_to_p_plus_u(oblique) -> None:
