@@ -1,4 +1,4 @@
-"""What may be wrong or different with a moving image: turned, of another size, coarse, noisy, of other brightness, cut.
+"""What may be different with a moving image: turned, of another size, coarse, noisy, of other brightness, marked, cut.
 
 Each perturbation knows where it moves the points of the image, so that labels follow without being sampled twice.
 """
@@ -16,6 +16,8 @@ AXIS = (0.48, 0.6, 0.64)  # of the rotations: far from every axis of the body
 SLICE_MM = 3
 CUT = 0.1  # of the brain's height, or of its voxels
 BIAS = 3.0  # how much brighter the near end of the brain is than the far one, as beside a surface coil
+SPOT, SPOT_MM = 12.0, 7.0  # as a clip, or a fresh bleeding
+OFFSET = 32768  # what signed numbers gain where they are stored as unsigned ones
 TOWARDS_COIL = (0.6, -0.48, 0.64)  # the right way round: left, front, top
 
 
@@ -91,6 +93,15 @@ def biased(image: sitk.Image) -> sitk.Image:
     return _in_brain(image, values * (255 / np.percentile(values[values > 0], 99.9)))
 
 
+def with_spot(image: sitk.Image) -> sitk.Image:
+    """A ball of `SPOT_MM` within one hemisphere, `SPOT` times as bright as white matter (its 90th percentile)."""
+    values = sitk.GetArrayFromImage(image).astype(np.float32)
+    brain = values > 0
+    middle = _places(image)[brain].mean(0) + np.array([30.0, 0.0, 20.0])
+    values[np.linalg.norm(_places(image) - middle, axis=-1) < SPOT_MM] = SPOT * np.percentile(values[brain], 90)
+    return with_values(image, values)
+
+
 def cropped(image: sitk.Image, end: str) -> sitk.Image:
     """A field of view that ends within the brain, by `CUT` of its height."""
     first, last = extent(image)
@@ -152,6 +163,8 @@ PERTURBATIONS = (
     *NOISE,
     *GAMMAS,
     Perturbation("bias field, 3 : 1", biased),
+    Perturbation("a spot of 1.4 ml, 12 times as bright", with_spot),
+    Perturbation("every intensity higher by 32768", lambda image: sitk.Cast(image, sitk.sitkInt32) + OFFSET),
     Perturbation("top 10 % cut off", lambda image: cropped(image, "top")),
     Perturbation("bottom 10 % cut off", lambda image: cropped(image, "bottom")),
     Perturbation("left occipital 10 % missing", without_corner),
