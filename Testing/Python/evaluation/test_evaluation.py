@@ -339,9 +339,3 @@ def test_peak_memory_is_that_since_the_last_reset():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(done.stdout) == pytest.approx(0.32, abs=0.05)
-
-
-def test_training_needs_neither_simpleitk_nor_matplotlib():
-    blocked = "import sys; sys.modules.update(dict.fromkeys(('SimpleITK', 'matplotlib', 'safetensors'))); "
-    code = blocked + "import ULAERegistrationLib.training.trainer, ULAERegistrationLib.training.validation"
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from ULAERegistrationLib.flows.warp import warp
 from ULAERegistrationLib.geometry.canonical import template
 from ULAERegistrationLib.geometry.frame import CANONICAL_SIZE
-from ULAERegistrationLib.training.augmentation import Augmentation
+from ULAERegistrationLib.training import augmentation
+from ULAERegistrationLib.training.augmentation import NOISIER, Augmentation
 from ULAERegistrationLib.training.contrasts import T1_LEVELS, recolour
-from ULAERegistrationLib.training.synthesis import TISSUES, synthesise, tissues
+from ULAERegistrationLib.training.synthesis import MEAN_SPREAD, TISSUES, synthesise, tissues
 
 
 def test_augmentation_moves_flips_and_recolours_but_keeps_the_range():
@@ -34,6 +35,36 @@ def test_augmentation_moves_flips_and_recolours_but_keeps_the_range():
         ]
         flips += int(correlation[1] > correlation[0])
     assert 2 <= flips <= 10
+
+
+@pytest.mark.parametrize(
+    ("name", "strength", "changed"),
+    [
+        ("residual_rotation", 5.0, {"moving"}),
+        ("residual_scale", 0.1, {"moving"}),
+        ("residual_shift", 0.05, {"moving"}),
+        ("elastic", 0.05, {"fixed", "moving"}),
+        ("gamma", 0.3, {"fixed", "moving"}),
+        ("bias", 0.3, {"fixed", "moving"}),
+        ("noise", 0.05, {"fixed", "moving"}),
+        ("blur", 1.0, {"fixed", "moving"}),
+        ("shared_rotation", 0.0, {"fixed", "moving"}),
+        ("shared_scale", 0.0, {"fixed", "moving"}),
+        ("shared_shift", 0.0, {"fixed", "moving"}),
+    ],
+)
+def test_each_random_change_alone_is_seen(still, name, strength, changed):
+    generator = torch.Generator().manual_seed(3)
+    image = F.interpolate(torch.rand(1, 1, 8, 8, 8, generator=generator), size=(24, 24, 24), mode="trilinear")
+    plain, pair = (
+        augmentation(fixed=image, moving=image.clone(), random=torch.Generator().manual_seed(1))
+        for augmentation in (still, replace(still, **{name: strength}))
+    )
+    differences = {role: (getattr(pair, role) - getattr(plain, role)).abs().mean() for role in ("fixed", "moving")}
+    assert {role for role, difference in differences.items() if difference > 0.005} == changed
+    assert all(differences[role] == 0 for role in differences.keys() - changed)
+    both_alike = name.startswith("shared")  # such a change is one for both images
+    assert torch.equal(pair.fixed, pair.moving) == both_alike
 
 
 def test_identical_pairs_are_one_person_who_keeps_still(still):
@@ -116,6 +147,26 @@ def test_another_contrast_is_seen_with_the_intensities_of_t1(still):
         fluid, grey, white = pair.seen_moving[middle].tolist()
         in_order.append(fluid < grey < white)
     assert sum(in_order) >= 8
+
+
+def test_the_scanner_of_another_contrast_is_noisier(still, monkeypatch):
+    """Of an image whose intensities neither the contrast nor the curve back to T1 changes, noise alone is left."""
+    monkeypatch.setattr(augmentation, "recolour", lambda image, random: image)
+    monkeypatch.setattr(augmentation, "give_t1_intensities", lambda image, average: image)
+    image = torch.full((1, 1, 24, 24, 24), 0.5)
+    noisy = replace(still, contrasts=1.0, noise=0.02, shared_rotation=0, shared_scale=0, shared_shift=0)
+    pair = noisy(fixed=image, moving=image.clone(), random=torch.Generator().manual_seed(1), average=image)
+    assert pair.moving.std().item() == pytest.approx(0.02, rel=0.05)
+    assert (pair.seen_moving - pair.moving).std().item() == pytest.approx(0.02 * NOISIER, rel=0.05)
+    assert NOISIER > 1
+
+
+def test_a_tissue_has_another_mean_in_every_painted_image():
+    generator = torch.Generator().manual_seed(1)
+    cortex = torch.full((8, 8, 8), 2, dtype=torch.uint8)
+    means = [synthesise(cortex, generator)[..., 2:-2, 2:-2, 2:-2].mean().item() for _ in range(200)]
+    assert np.mean(means) == pytest.approx(TISSUES[1][0], abs=0.01)
+    assert np.std(means) == pytest.approx(MEAN_SPREAD, rel=0.2)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from ULAERegistrationLib.flows.similarity import local_ncc
 from ULAERegistrationLib.training.losses import flow_error, folding, label_distance, multi_window_loss, smoothness
 
 
@@ -31,17 +32,18 @@ def test_smoothness_is_the_mean_squared_forward_difference():
 
 
 def test_later_windows_weigh_half_as_much():
-    fixed = torch.rand(1, 1, 16, 16, 16)
-    assert multi_window_loss(fixed, fixed, (5, 5, 5)).item() == pytest.approx(
-        1.75 * multi_window_loss(fixed, fixed, (5,)).item()
-    )
+    fixed, moving = (torch.rand(1, 1, 5, 5, 5).repeat_interleave(4, 4) for _ in range(2))
+    first, second, third = (local_ncc(fixed, moving, window) for window in (9, 5, 3))
+    expected = -(first + second / 2 + third / 4)
+    torch.testing.assert_close(multi_window_loss(fixed, moving, (9, 5, 3)), expected)
+    assert abs(multi_window_loss(fixed, moving, (3, 5, 9)) - expected) > 0.01
 
 
 def test_only_a_fold_is_penalised():
-    assert folding(torch.zeros(1, 3, 8, 8, 8)) == 0
-    fold = torch.zeros(1, 3, 8, 8, 8)
-    fold[:, 0, 4] = -2.5
-    assert folding(fold) > 0
+    """By how far the determinant is below zero: neither no change nor shrinking to an eighth is a fold."""
+    places = torch.stack(torch.meshgrid(*[torch.arange(8.0)] * 3, indexing="ij"))[None]
+    assert folding(torch.zeros(1, 3, 8, 8, 8)) == folding(-0.5 * places) == 0
+    assert folding(places * torch.tensor([-1.5, 0, 0]).view(1, 3, 1, 1, 1)).item() == pytest.approx(0.5)
 
 
 def test_label_distance_is_one_minus_dice_of_the_warped_labels():
