@@ -24,7 +24,9 @@ def add_train(commands: Commands) -> None:
     command.add_argument("data", metavar="DATA", help="the packed file (.npz); with --pack, the folder of brains")
     command.add_argument("-o", "--output", required=True, metavar="OUT", help="the run's folder; with --pack, the file")
     command.add_argument("--pack", action="store_true", help="pack DATA into one file instead of training")
-    command.add_argument("--settings", metavar="FILE", help="a recipe (JSON) as a run writes it")
+    command.add_argument(
+        "--settings", metavar="FILE", help="a recipe (JSON) as a run writes it; a run that goes on has its own"
+    )
     command.add_argument("--start-from", metavar="FILE", help="begin a new run from these weights (.safetensors)")
     command.add_argument("--minutes", type=float, metavar="N", help="stop after so long; the same command goes on")
     command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -35,6 +37,7 @@ def _train(options: argparse.Namespace) -> None:
     import torch
 
     from ..network.weights import load_network
+    from ..training.checkpoint import settings_of
     from ..training.data import Brains, pack
     from ..training.parallel import processes
     from ..training.recipe import read_recipe
@@ -45,7 +48,8 @@ def _train(options: argparse.Namespace) -> None:
         return
     if not Path(options.data).is_file():
         raise RegistrationError(f"The packed data {options.data} does not exist; make it with `ulae train --pack`.")
-    settings = read_recipe(options.settings)
+    folder = Path(options.output)
+    settings = read_recipe(options.settings) if options.settings else settings_of(folder)
     start, history = None, []
     if options.start_from:
         start, card = load_network(options.start_from)
@@ -56,4 +60,4 @@ def _train(options: argparse.Namespace) -> None:
     with processes(device) as (all_processes, device):
         brains = Brains(Path(options.data), settings.validation_people, device)
         seconds = 60 * options.minutes if options.minutes else float("inf")
-        Trainer(Path(options.output), brains, settings, device, start, history, all_processes).train(seconds)
+        Trainer(folder, brains, settings, device, start, history, all_processes).train(seconds)

@@ -101,14 +101,14 @@ class TrainingSettings:
         return json.dumps(asdict(self), indent=2)
 
 
-def read_recipe(file: str | Path | None) -> TrainingSettings:
-    """Read training settings from a JSON file; None takes this version's defaults.
+def read_recipe(file: str | Path) -> TrainingSettings:
+    """Read training settings from a JSON file.
 
     Raises:
         RegistrationError: for a file that cannot be read or does not contain training settings.
     """
     try:
-        text = Path(file).read_text(encoding="utf-8") if file else "{}"
+        text = Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RegistrationError(f"The training settings {file} cannot be read ({error}); give a JSON file.") from None
     return TrainingSettings.from_json(text)

@@ -13,16 +13,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import RegistrationError
-from ..files.writing import whole_or_nothing
 from ..flows.warp import compose_all, downsample_image, warp
 from ..network.ulaenet import ULAENet
 from ..network.weights import save_network
 from .augmentation import Pair
+from .checkpoint import read_checkpoint, write_checkpoint
 from .data import Brains
 from .losses import flow_error, folding, label_distance, multi_window_loss, smoothness
 from .parallel import Processes
@@ -47,7 +48,8 @@ class Trainer:
         log: called with one line of text at a time.
 
     Raises:
-        RegistrationError: where the checkpoint was written by another number of processes.
+        RegistrationError: where fewer than two people train, or where the checkpoint is damaged or that of a run of
+            other settings, of other people or of another number of processes.
     """
 
     def __init__(
@@ -62,7 +64,6 @@ class Trainer:
         log: Callable[[str], None] = print,
     ) -> None:
         self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.brains = brains
         self.settings = settings
         self.device = torch.device(device)
@@ -83,9 +84,10 @@ class Trainer:
         self.seconds, self.cpu_seconds = 0.0, -time.process_time()
         self._rows: list[dict] = []
         self._average_image: Tensor | None = None
-        if (self.folder / "checkpoint.pt").exists():
-            self._resume()
+        if (state := read_checkpoint(self.folder, self.device)) is not None:
+            self._resume(state)
         if self.processes.first:
+            self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / "settings.json").write_text(settings.to_json())
 
     def train(self, seconds: float = math.inf) -> None:
@@ -285,22 +287,17 @@ class Trainer:
             "cpu_seconds": self.cpu_seconds + time.process_time(),
             "rows": self._rows,
             "history": self.history,
+            "settings": self.settings.to_json(),
+            "people": self.brains.training_people,
         }
-        if not self.processes.first:
-            return
-        with whole_or_nothing(self.folder / "checkpoint.pt") as partial:
-            torch.save(state, partial)
+        if self.processes.first:
+            write_checkpoint(self.folder, state)
 
-    def _resume(self) -> None:
-        state = torch.load(self.folder / "checkpoint.pt", map_location=self.device, weights_only=True)
+    def _resume(self, state: dict[str, Any]) -> None:
+        self._check_that_it_goes_on(state)
         self.network.load_state_dict(state["network"])
         self.average = state["average"]
         self.optimiser.load_state_dict(state["optimiser"])
-        if len(state["random"]) != self.processes.count:
-            raise RegistrationError(
-                f"The run was trained by {len(state['random'])} processes; go on with as many, not "
-                f"{self.processes.count}."
-            )
         self.random.set_state(state["random"][self.processes.rank].cpu())
         self.phase_index, self.step, self.best = state["phase"], state["step"], state["best"]
         self.seconds, self.cpu_seconds, self._rows = state["seconds"], state["cpu_seconds"], state["rows"]
@@ -308,3 +305,23 @@ class Trainer:
         self.history = state["history"]
         if self.processes.first:
             self.log(f"going on from phase {self.phase_index}, step {self.step}")
+
+    def _check_that_it_goes_on(self, state: dict[str, Any]) -> None:
+        """Refuse to go on with another recipe, on other people, or in another number of processes."""
+        begun, given = asdict(TrainingSettings.from_json(state["settings"])), asdict(self.settings)
+        if different := [name for name, value in given.items() if value != begun[name]]:
+            raise RegistrationError(
+                f"The run in {self.folder} was begun with other settings ({', '.join(different)}); go on without "
+                f"--settings, or begin a new run in another folder, with --start-from the weights of this one."
+            )
+        if people := set(state["people"]) ^ set(self.brains.training_people):
+            raise RegistrationError(
+                f"The run in {self.folder} was begun on other people than this packed data has ({min(people)} is in "
+                f"one alone); give the data that it was begun on, or begin a new run in another folder, with "
+                f"--start-from the weights of this one."
+            )
+        if len(state["random"]) != self.processes.count:
+            raise RegistrationError(
+                f"The run was trained by {len(state['random'])} processes; go on with as many, not "
+                f"{self.processes.count}."
+            )

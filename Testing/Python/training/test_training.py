@@ -157,6 +157,36 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(tmp_path, brains, settin
     assert [row["loss"] for row in rows] == pytest.approx([row["loss"] for row in expected], abs=1e-4)
 
 
+def test_a_run_goes_on_with_its_own_settings_and_no_others(tmp_path, packed, settings, capsys):
+    (tmp_path / "recipe.json").write_text(settings.to_json())
+    (tmp_path / "other.json").write_text(replace(settings, smoothness=7.0, average=0.5).to_json())
+    run = tmp_path / "run"
+    command = ["train", str(packed), "-o", str(run), "--device", "cpu", "--minutes", "0.0001"]
+    assert main([*command, "--settings", str(tmp_path / "recipe.json")]) == 0
+    begun = (run / "settings.json").read_text()
+    checkpoint = (run / "checkpoint.pt").read_bytes()
+    assert main([*command, "--settings", str(tmp_path / "other.json")]) == 1
+    assert "was begun with other settings (smoothness, average); go on without --settings" in capsys.readouterr().err
+    assert (run / "settings.json").read_text() == begun
+    assert (run / "checkpoint.pt").read_bytes() == checkpoint
+    assert main(command) == 0
+    assert (run / "settings.json").read_text() == begun
+    assert [row["step"] for row in curve(run)] == [2]
+
+
+def test_a_run_does_not_go_on_with_other_people_or_from_what_is_no_checkpoint(tmp_path, packed, brains, settings):
+    train(tmp_path, brains, settings)
+    fewer = Brains(packed, VALIDATION_PEOPLE)
+    fewer.training_people.remove("made-up1")
+    with pytest.raises(
+        RegistrationError, match=r"begun on other people .* \(made-up1 is in one alone\); give the data"
+    ):
+        Trainer(tmp_path, fewer, settings)
+    (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(RegistrationError, match="is damaged, or an earlier version wrote it; begin a new"):
+        Trainer(tmp_path, brains, settings)
+
+
 def test_two_processes_train_one_run_and_go_on_with_it(tmp_path, packed, settings):
     """Both see their own pairs, end with the same weights, write once, and resume from their own states."""
     (tmp_path / "recipe.json").write_text(settings.to_json())
