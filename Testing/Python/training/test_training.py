@@ -137,7 +137,8 @@ def test_a_run_leaves_weights_that_load_its_curve_and_its_recipe(tmp_path, brain
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_end(tmp_path, brains, settings):
-    settings = replace(settings, validate_every=1)
+    phase = replace(settings.phases[0], learning_rate=0.1)
+    settings = replace(settings, phases=(phase,), average=0.5, validate_every=1)
     history = [{"cpu_hours": 7.5}]
     whole = train(tmp_path / "whole", brains, settings, history=history)
     stopped = Trainer(tmp_path / "stopped", brains, settings, history=history, log=lambda line: None)
