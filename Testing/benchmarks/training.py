@@ -34,7 +34,7 @@ def measure(data: Path, device: str, voxel_mm: int, precision: str, memory: str,
     phase = Phase(voxel_mm, steps + 2, 1e-4, WINDOWS[voxel_mm])
     settings = TrainingSettings(phases=(phase,), precision=precision)
     with tempfile.TemporaryDirectory() as folder:
-        brains = Brains(data, settings.validation_people, device)
+        brains = Brains(data, device=device)
         run = Trainer(Path(folder), brains, settings, device, log=lambda line: None)
         images = brains.training_set(voxel_mm)
         for _ in range(2):

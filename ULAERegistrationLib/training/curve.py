@@ -35,7 +35,8 @@ def draw_curve(rows: list[dict], path: Path, hours_of: str = "seconds") -> None:
                 panel.axvline(x, color="0.8", linewidth=1)
         panel.set(title=title, xlabel="hours of CPU time" if hours_of == "cpu_seconds" else "hours")
         panel.grid(alpha=0.3)
-    panels[1].legend(frameon=False)
+    if panels[1].get_legend_handles_labels()[0]:  # nobody may validate
+        panels[1].legend(frameon=False)
     figure.savefig(path, dpi=110)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..dataset.regions import NUMBERINGS
-from ..dataset.sources import source_of
+from ..dataset.sources import VALIDATION_PEOPLE, source_of
 from ..errors import RegistrationError
 from ..files.writing import whole_or_nothing
 from ..flows.warp import downsample_image
@@ -92,25 +92,32 @@ class Brains:
 
     Args:
         file: the packed file.
-        validation_people: names of people to leave out of training; names that the file lacks are ignored.
+        validation_people: names of people to leave out of training; None takes those of the project's own data that
+            the file has.
         device: of the training images.
 
     Raises:
-        RegistrationError: for a file that an earlier version packed.
+        RegistrationError: for a file that an earlier version packed, or that lacks one of the validation people.
 
     Attributes:
         training_people: those who are trained on, in the order of `training_set`.
-        validation_people: those whose labels choose the checkpoint.
+        validation_people: those who are left out of training.
         labelled: the training people with manual labels, by source ("nirep", "oasis"), as indices of
             `training_people`; labels of two people compare only within a source.
         tissues: tissue maps of heads for synthesis, each uint8 `[L, P, S]` (see `synthesis`); may be empty.
     """
 
-    def __init__(self, file: Path, validation_people: Sequence[str], device: str = "cpu") -> None:
+    def __init__(self, file: Path, validation_people: Sequence[str] | None = None, device: str = "cpu") -> None:
         with zipfile.ZipFile(file) as archive:
             people = json.loads(archive.read("people.json"))
+        if validation_people is None:
+            validation_people = [p for p in VALIDATION_PEOPLE if p in people]
+        if lacking := [p for p in validation_people if p not in people]:
+            raise RegistrationError(
+                f"{file} lacks {', '.join(lacking)} of the settings' validation_people; name people of it there."
+            )
         self.training_people = [p for p in people if p not in validation_people]
-        self.validation_people = [p for p in validation_people if p in people]
+        self.validation_people = list(validation_people)
         self.device = device
         with np.load(file) as arrays:
             if any(f"{p}_t1" in arrays for p in people):
@@ -123,7 +130,7 @@ class Brains:
             self.tissues = [tensor_of(arrays[name]).to(device) for name in heads]
         self.labelled: dict[str, list[int]] = {}
         for index, person in enumerate(self.training_people):
-            if person in self._labels and source_of(person) in NUMBERINGS:
+            if self._has_labels(person):
                 self.labelled.setdefault(source_of(person), []).append(index)
 
     def training_set(self, voxel_mm: int) -> Tensor:
@@ -140,18 +147,26 @@ class Brains:
 
     def cortical_map(self, person: str, voxel_mm: int = 1) -> Tensor:
         """Return a person's cortical labels on the grid of `image`, float32 `[1, 1, L, P, S]`; all else is 0."""
-        labels = self._labels[person].to(self.device)
-        cortical = NUMBERINGS[source_of(person)].cortical
-        return _subsampled(torch.where((labels >= cortical.start) & (labels < cortical.stop), labels, 0), voxel_mm)
+        return _subsampled(self._cortical(person).to(self.device), voxel_mm)
 
     def tissue_map(self, head: int, voxel_mm: int = 1) -> Tensor:
         """Return the tissues of one of the heads on the grid of `image`, float32 `[1, 1, L, P, S]`."""
         return _subsampled(self.tissues[head], voxel_mm)
 
     def validation_pairs(self) -> list[tuple[str, str]]:
-        """Return all ordered pairs (fixed, moving) of validation people of one source, whose labels compare."""
-        people = self.validation_people
+        """Return all ordered pairs (fixed, moving) of validation people of one source whose labels compare."""
+        people = [p for p in self.validation_people if self._has_labels(p)]
         return [(f, m) for f in people for m in people if f != m and source_of(f) == source_of(m)]
+
+    def _has_labels(self, person: str) -> bool:
+        """Tell whether a person has cortical labels of a known numbering."""
+        known = person in self._labels and source_of(person) in NUMBERINGS
+        return known and bool(self._cortical(person).any())
+
+    def _cortical(self, person: str) -> Tensor:
+        """Return a person's cortical labels, uint8 `[L, P, S]`; all else is 0."""
+        labels, cortical = self._labels[person], NUMBERINGS[source_of(person)].cortical
+        return torch.where((labels >= cortical.start) & (labels < cortical.stop), labels, 0)
 
 
 def _subsampled(labels: Tensor, voxel_mm: int) -> Tensor:

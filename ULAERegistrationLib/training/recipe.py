@@ -6,7 +6,6 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ..dataset.sources import VALIDATION_PEOPLE
 from ..errors import RegistrationError
 from .augmentation import Augmentation
 
@@ -47,8 +46,9 @@ class TrainingSettings:
         one_protocol: fraction of pairs that are drawn from people whose labels compare, if labels are used.
         painted_pairs: fraction of pairs that are two brains painted from label maps of heads, where the packed data has
             some; their tissues are labels.
-        validation_people: names of people who are not trained on and whose labels choose the checkpoint. Names that the
-            packed data lacks are ignored; a run on other data has to name its own.
+        validation_people: names of people of the packed data who are not trained on; the labels of those who have a
+            labelled partner of their source choose the checkpoint. None takes those of the project's own data that the
+            packed data has, whom a run then names here; a run on other data has to name its own.
         average: decay per step of the running average of the weights, which is validated and saved.
         precision: "bfloat16" runs the convolutions in it, "float32" does not; flows and NCC are always float32.
         seed: of all random numbers; each process derives its own from it.
@@ -68,7 +68,7 @@ class TrainingSettings:
     label_grids: tuple[int, ...] = (2,)
     one_protocol: float = 0.8
     painted_pairs: float = 0.0
-    validation_people: tuple[str, ...] = VALIDATION_PEOPLE
+    validation_people: tuple[str, ...] | None = None
     average: float = 0.997
     precision: str = "bfloat16"
     seed: int = 1
@@ -87,7 +87,7 @@ class TrainingSettings:
             if "phases" in values:
                 values["phases"] = tuple(Phase(**{**p, "windows": tuple(p["windows"])}) for p in values["phases"])
             for name in ("validation_people", "label_grids"):
-                if name in values:
+                if values.get(name) is not None:
                     values[name] = tuple(values[name])
             values["augmentation"] = Augmentation(**values.get("augmentation", {}))
             return cls(**values)

@@ -11,7 +11,7 @@ import csv
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Trainer:
     Args:
         folder: of the run; if it has a checkpoint, the run resumes from it exactly.
         brains: the packed set.
-        settings: of the run.
+        settings: of the run; its validation people become those of `brains`.
         device: such as "cpu", "cuda" or "cuda:1".
         start: a network whose weights a new run starts from; None starts from random weights.
         history: earlier runs that led to these weights, as their card lists them.
@@ -65,7 +65,7 @@ class Trainer:
     ) -> None:
         self.folder = Path(folder)
         self.brains = brains
-        self.settings = settings
+        self.settings = replace(settings, validation_people=tuple(brains.validation_people))
         self.device = torch.device(device)
         self.history = list(history)
         self.processes = processes or Processes()
@@ -88,7 +88,19 @@ class Trainer:
             self._resume(state)
         if self.processes.first:
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "settings.json").write_text(settings.to_json())
+            (self.folder / "settings.json").write_text(self.settings.to_json())
+            self.log(self._who())
+
+    def _who(self) -> str:
+        """Say who trains and who validates."""
+        validate = list(dict.fromkeys(person for pair in self.brains.validation_pairs() for person in pair))
+        idle = [person for person in self.brains.validation_people if person not in validate]
+        parts = [
+            f"train: {', '.join(self.brains.training_people)}",
+            f"validate: {', '.join(validate) or 'nobody, so the newest weights count'}",
+            f"left out without validating, as they have no labelled partner of their source: {', '.join(idle)}",
+        ]
+        return "; ".join(parts if idle else parts[:2])
 
     def train(self, seconds: float = math.inf) -> None:
         """Train to the end of the last phase, or for about `seconds`, and write a checkpoint to resume from."""

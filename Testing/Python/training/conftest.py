@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -29,35 +30,49 @@ def still() -> Augmentation:
 @pytest.fixture(scope="session")
 def settings() -> TrainingSettings:
     """A run of two steps on half the small grid."""
-    phases = (Phase(voxel_mm=2, steps=2, learning_rate=1e-3, windows=(5, 3)),)
-    return TrainingSettings(phases=phases, validate_every=100, precision="float32")
+    return TrainingSettings(
+        phases=(Phase(voxel_mm=2, steps=2, learning_rate=1e-3, windows=(5, 3)),),
+        validation_people=("nirep-na04", "nirep-na16"),
+        validate_every=100,
+        precision="float32",
+    )
 
 
 @pytest.fixture(scope="session")
-def packed(tmp_path_factory) -> Path:
-    """Five people who are one set of blobs, each bent another way: three train, two of them labelled; two validate.
+def pack_people(tmp_path_factory) -> Callable[..., Path]:
+    """Pack people who are one set of blobs, each bent another way; those who are named in `labelled` have labels.
 
     Their frame is a cube, small enough that a step takes half a second.
     """
-    folder = tmp_path_factory.mktemp("brains")
-    generator = torch.Generator().manual_seed(5)
-    blobs = F.interpolate(torch.rand(1, 1, 8, 8, 8, generator=generator), size=[SIDE] * 3, mode="trilinear")
-    for person in ("made-up1", "nirep-na01", "nirep-na02", "nirep-na04", "nirep-na16"):
-        bend = F.interpolate(4 * torch.randn(1, 3, 4, 4, 4, generator=generator), size=[SIDE] * 3, mode="trilinear")
-        values = (255 * warp(blobs, bend, "border")[0, 0]).byte().permute(2, 1, 0).numpy()
-        image = sitk.GetImageFromArray(values)
-        sitk.WriteImage(image, str(folder / f"{person}_t1.nii.gz"))
-        if person.startswith("nirep"):
-            sitk.WriteImage(image > 128, str(folder / f"{person}_seg.nii.gz"))
-    file = folder / "pack.npz"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "CANONICAL_SIZE", (SIDE,) * 3)
-        counts = pack(folder, file)
-    assert (counts["people"], counts["labelled"], counts["heads"]) == (5, 4, 0)
-    return file
+
+    def packed(people: Sequence[str], labelled: Sequence[str]) -> Path:
+        folder = tmp_path_factory.mktemp("brains")
+        generator = torch.Generator().manual_seed(5)
+        blobs = F.interpolate(torch.rand(1, 1, 8, 8, 8, generator=generator), size=[SIDE] * 3, mode="trilinear")
+        for person in people:
+            bend = F.interpolate(4 * torch.randn(1, 3, 4, 4, 4, generator=generator), size=[SIDE] * 3, mode="trilinear")
+            values = (255 * warp(blobs, bend, "border")[0, 0]).byte().permute(2, 1, 0).numpy()
+            image = sitk.GetImageFromArray(values)
+            sitk.WriteImage(image, str(folder / f"{person}_t1.nii.gz"))
+            if person in labelled:
+                sitk.WriteImage(image > 128, str(folder / f"{person}_seg.nii.gz"))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(data, "CANONICAL_SIZE", (SIDE,) * 3)
+            counts = pack(folder, folder / "pack.npz")
+        assert (counts["people"], counts["labelled"], counts["heads"]) == (len(people), len(labelled), 0)
+        return folder / "pack.npz"
+
+    return packed
+
+
+@pytest.fixture(scope="session")
+def packed(pack_people) -> Path:
+    """Five people: three train, two of them labelled; two validate."""
+    labelled = ("nirep-na01", "nirep-na02", "nirep-na04", "nirep-na16")
+    return pack_people(("made-up1", *labelled), labelled)
 
 
 @pytest.fixture(scope="session")
 def brains(packed) -> Brains:
     """The packed set, which must not be changed."""
-    return Brains(packed, ("nirep-na04", "nirep-na16"))
+    return Brains(packed)

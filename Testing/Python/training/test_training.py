@@ -177,7 +177,7 @@ def test_a_run_goes_on_with_its_own_settings_and_no_others(tmp_path, packed, set
 
 def test_a_run_does_not_go_on_with_other_people_or_from_what_is_no_checkpoint(tmp_path, packed, brains, settings):
     train(tmp_path, brains, settings)
-    fewer = Brains(packed, VALIDATION_PEOPLE)
+    fewer = Brains(packed)
     fewer.training_people.remove("made-up1")
     with pytest.raises(
         RegistrationError, match=r"begun on other people .* \(made-up1 is in one alone\); give the data"
@@ -208,7 +208,7 @@ def test_two_processes_train_one_run_and_go_on_with_it(tmp_path, packed, setting
     assert done.stdout.count("going on from phase 0, step 1") == 1
     assert [row["step"] for row in curve(run)] == [2]
     with pytest.raises(RegistrationError, match="trained by 2 processes; go on with as many, not 1"):
-        Trainer(run, Brains(packed, VALIDATION_PEOPLE), settings, log=lambda line: None)
+        Trainer(run, Brains(packed), settings, log=lambda line: None)
 
 
 def test_two_processes_take_the_mean_of_their_gradients(tmp_path):
@@ -249,7 +249,7 @@ def test_labels_teach_only_where_they_are_asked_for_and_there(tmp_path, brains, 
 
 
 def test_the_tissues_of_painted_pairs_teach_as_labels_do(tmp_path, packed, settings):
-    brains = Brains(packed, VALIDATION_PEOPLE)
+    brains = Brains(packed)
     generator = torch.Generator().manual_seed(2)
     blocks = torch.randint(0, 4, (2, 4, 4, 4), generator=generator).repeat_interleave(16, 1)
     brains.tissues = list(blocks.repeat_interleave(16, 2).repeat_interleave(16, 3).byte())
@@ -265,18 +265,43 @@ def test_the_tissues_of_painted_pairs_teach_as_labels_do(tmp_path, packed, setti
 
 
 def test_only_the_cortical_labels_of_a_protocol_are_taught(packed):
-    brains = Brains(packed, VALIDATION_PEOPLE)
+    brains = Brains(packed)
     labels = brains.labels("nirep-na01")
     labels[:32], labels[32:] = 40, 7  # NIREP's cortical labels are 1 to 32
     assert brains.cortical_map("nirep-na01", 4).unique().tolist() == [0, 7]
 
 
-def test_a_run_names_its_own_validation_people(packed, settings):
+def test_a_run_names_its_own_validation_people(tmp_path, packed, settings):
     settings = replace(settings, validation_people=("nirep-na01", "nirep-na02"))
     brains = Brains(packed, settings.validation_people)
     assert brains.training_people == ["made-up1", "nirep-na04", "nirep-na16"]
     assert brains.validation_pairs() == [("nirep-na01", "nirep-na02"), ("nirep-na02", "nirep-na01")]
     assert TrainingSettings.from_json(settings.to_json()) == settings
+    said: list[str] = []
+    Trainer(tmp_path, brains, settings, log=said.append)
+    assert said == ["train: made-up1, nirep-na04, nirep-na16; validate: nirep-na01, nirep-na02"]
+
+
+def test_a_validation_person_whom_the_pack_lacks_is_refused(tmp_path, packed, settings, capsys):
+    settings = replace(settings, validation_people=("nirep-na01", "nirep-n02"))
+    (tmp_path / "recipe.json").write_text(settings.to_json())
+    arguments = ["train", str(packed), "-o", str(tmp_path / "run"), "--settings", str(tmp_path / "recipe.json")]
+    assert main([*arguments, "--minutes", "0.0001"]) == 1
+    assert "pack.npz lacks nirep-n02 of the settings' validation_people" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_validation_people_without_labels_that_compare_are_left_out_and_named(tmp_path, pack_people, settings):
+    """Of a source whose numbers are not known, without labels, without a partner: none trains, none validates."""
+    people = ("ann-1", "ann-2", "nirep-1", "nirep-2", "oasis-1")
+    brains = Brains(pack_people((*people, "mine-1", "mine-2"), ("ann-1", "ann-2", "nirep-1", "oasis-1")), people)
+    said: list[str] = []
+    Trainer(tmp_path, brains, settings, log=said.append).train()
+    assert said[0] == (
+        "train: mine-1, mine-2; validate: nobody, so the newest weights count; left out without validating, as they "
+        "have no labelled partner of their source: ann-1, ann-2, nirep-1, nirep-2, oasis-1"
+    )
+    assert load_network(tmp_path / "weights.safetensors")[1].details["runs"][0]["accuracy"] == {}
 
 
 def test_a_folder_without_brains_is_no_pack(tmp_path, capsys):
