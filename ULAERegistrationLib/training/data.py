@@ -103,7 +103,7 @@ class Brains:
         training_people: those who are trained on, in the order of `training_set`.
         validation_people: those who are left out of training.
         labelled: the training people with manual labels, by source ("nirep", "oasis"), as indices of
-            `training_people`; labels of two people compare only within a source.
+            `training_people`; labels of two people compare only within a source, so one alone is not among them.
         tissues: tissue maps of heads for synthesis, each uint8 `[L, P, S]` (see `synthesis`); may be empty.
     """
 
@@ -128,10 +128,11 @@ class Brains:
             self._labels = {p: tensor_of(arrays[f"{p}_seg"]) for p in people if f"{p}_seg" in arrays}
             heads = [name for name in arrays.files if name.endswith("_tissues")]
             self.tissues = [tensor_of(arrays[name]).to(device) for name in heads]
-        self.labelled: dict[str, list[int]] = {}
+        labelled: dict[str, list[int]] = {}
         for index, person in enumerate(self.training_people):
             if self._has_labels(person):
-                self.labelled.setdefault(source_of(person), []).append(index)
+                labelled.setdefault(source_of(person), []).append(index)
+        self.labelled = {source: group for source, group in labelled.items() if len(group) > 1}
 
     def training_set(self, voxel_mm: int) -> Tensor:
         """Return the images of all training people at 1, 2 or 4 mm: `[N, 1, L, P, S]` in [0, 1]."""

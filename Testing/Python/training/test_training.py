@@ -248,6 +248,19 @@ def test_labels_teach_only_where_they_are_asked_for_and_there(tmp_path, brains, 
     assert plain._step(images, settings.phases[0])["labels"] == 0
 
 
+def test_the_only_labelled_person_of_a_source_teaches_without_labels(tmp_path, pack_people, settings):
+    labelled = ("nirep-na01", "nirep-na02", "oasis-1101")
+    brains = Brains(pack_people(labelled, labelled))
+    assert brains.labelled == {"nirep": [0, 1]}
+    settings = replace(settings, labels=1.5, one_protocol=1.0)
+    trainer = Trainer(tmp_path, brains, settings, log=lambda line: None)
+    images = brains.training_set(2)
+    assert all(trainer._pair(images, 2).moving_labels is not None for _ in range(8))
+    assert trainer._taught_by() == ["nirep-na01", "nirep-na02"]
+    alone = Brains(pack_people(labelled, labelled[:1]))
+    assert Trainer(tmp_path, alone, settings, log=lambda line: None)._pair(images, 2).moving_labels is None
+
+
 def test_the_tissues_of_painted_pairs_teach_as_labels_do(tmp_path, packed, settings):
     brains = Brains(packed)
     generator = torch.Generator().manual_seed(2)
