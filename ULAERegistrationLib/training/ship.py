@@ -23,7 +23,8 @@ def ship(weights: Path, target: Path = SHIPPED, licence: str | None = None) -> d
     Args:
         weights: `weights.safetensors` or `last.safetensors` of a run.
         target: the shipped file.
-        licence: of the weights; None takes that of the project's own data, if the weights were trained on it alone.
+        licence: of the weights; None takes that of the project's own data, if all runs that led to the weights were on
+            it alone. Runs that do not list their people, as the project's first, were on its own.
 
     Returns:
         The card.
@@ -34,7 +35,11 @@ def ship(weights: Path, target: Path = SHIPPED, licence: str | None = None) -> d
     network, card = load_network(weights)
     runs = card.details["runs"]
     last = runs[-1]
-    people, taught = last["people"], last["labelled_people"]
+    people, taught = _union(runs, "people"), _union(runs, "labelled_people")
+    heads = max(run.get("heads", 0) for run in runs)
+    unlisted = sum("people" not in run for run in runs)
+    # Runs that do not list their people may have seen any of the project's own sources.
+    cited = [*people, *(SOURCES if unlisted else ())]
     if licence is None and (unknown := {source_of(person) for person in people} - SOURCES.keys()):
         raise RegistrationError(
             f"The weights were trained on people of {', '.join(sorted(unknown))}, whose terms are not known here; say "
@@ -45,7 +50,7 @@ def ship(weights: Path, target: Path = SHIPPED, licence: str | None = None) -> d
         "licence": licence or LICENCE,
         "voxel_mm": card.voxel_mm,
         "preprocessing": "affine to the template's frame, 1 mm, background 0, intensity / 99.9th percentile, in [0, 1]",
-        "training_data": _training_data(people, last["heads"]),
+        "training_data": _training_data(people, heads, unlisted),
         "labels": _labels(taught),
         "validation_people": list(last["recipe"]["validation_people"]),
         "accuracy": last["accuracy"],
@@ -53,18 +58,24 @@ def ship(weights: Path, target: Path = SHIPPED, licence: str | None = None) -> d
         "ordered pairs of the validation people, by which this checkpoint was picked",
         "cpu_hours": round(sum(run["cpu_hours"] for run in runs), 2),
         "runs": runs,
-        "limits": _limits(people, runs),
-        "citations": citations_of(people, label_maps=last["heads"] > 0),
+        "limits": _limits(people, runs, last),
+        "citations": citations_of(cited, label_maps=heads > 0 or unlisted > 0),
     }
     save_network(network, target, details)
     return details
 
 
-def _training_data(people: list[str], heads: int) -> str:
+def _union(runs: list[dict[str, Any]], name: str) -> list[str]:
+    """Return the people whom any of the runs lists under a name, in order."""
+    return sorted({person for run in runs for person in run.get(name, ())})
+
+
+def _training_data(people: list[str], heads: int, unlisted: int) -> str:
     counts = Counter(source_of(person) for person in people)
     sources = ", ".join(f"{source} {count}" for source, count in sorted(counts.items()))
     painted = f"; and brains painted from {heads} label maps of heads" if heads else ""
-    return f"{len(people)} people, one T1 scan each: {sources}{painted}"
+    others = f"; and people of the project's own data, not listed by {unlisted} of the runs" if unlisted else ""
+    return f"{len(people)} people, one T1 scan each: {sources}{painted}{others}"
 
 
 def _labels(taught: list[str]) -> str:
@@ -76,13 +87,16 @@ def _labels(taught: list[str]) -> str:
     )
 
 
-def _limits(people: list[str], runs: list[dict[str, Any]]) -> list[str]:
+def _limits(people: list[str], runs: list[dict[str, Any]], last: dict[str, Any]) -> list[str]:
     devices = sorted({run.get("device", "cpu") for run in runs})
     recoloured = any(run.get("recipe", {}).get("augmentation", {}).get("contrasts") for run in runs)
     contrasts = "of other contrasts only recoloured T1 was" if recoloured else "other contrasts were never"
+    trained = [person for person in last["recipe"]["validation_people"] if person in people]
+    known = [f"Earlier runs were trained on {', '.join(trained)} of the validation people."] if trained else []
     return [
         f"T1-weighted, skull-stripped scans of adults; {contrasts} seen; infants and large lesions were never seen.",
         f"Trained on {len(people)} people, on {' and '.join(devices)}.",
+        *known,
         "Not a medical device.",
     ]
 

@@ -111,11 +111,11 @@ def test_training_makes_brains_match_better(tmp_path, brains, still, settings):
 
 def test_a_run_leaves_weights_that_load_its_curve_and_its_recipe(tmp_path, brains, settings):
     settings = replace(settings, phases=(replace(settings.phases[0], steps=1),))
-    train(tmp_path, brains, settings, history=[{"cpu_hours": 7.5}])
+    train(tmp_path, brains, settings, history=[{"cpu_hours": 7.5, "people": ["nirep-na01"]}])
     network, card = load_network(tmp_path / "weights.safetensors")
     assert card.voxel_mm == 2
     before, run = card.details["runs"]
-    assert before == {"cpu_hours": 7.5}
+    assert before == {"cpu_hours": 7.5, "people": ["nirep-na01"]}
     assert "dice_nirep" in run["accuracy"]
     assert TrainingSettings.from_json(json.dumps(run["recipe"])) == settings
     assert not network.training
