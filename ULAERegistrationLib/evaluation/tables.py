@@ -98,7 +98,13 @@ def _notes(evaluation: Evaluation) -> list[str]:
             f"No interval for {' and '.join(few)}: two people drawn from two make the same two pairs every time. The "
             f"deviation there says how alike the two directions are, not how other people would do."
         )
-    if trained := [name for name in people if name not in VALIDATION_PEOPLE]:
+    listed = {person for run in evaluation.card.details.get("runs", []) for person in run.get("people", [])}
+    if listed and (trained := [name for name in people if name in listed]):
+        notes.append(
+            f"The weights were trained on {', '.join(trained)}: what they measure does not tell how other people "
+            f"would do."
+        )
+    elif not listed and (trained := [name for name in people if name not in VALIDATION_PEOPLE]):
         notes.append(
             f"Not of the frozen validation set, so weights made here may have been trained on them: "
             f"{', '.join(trained)}."

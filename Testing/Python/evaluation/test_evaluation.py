@@ -25,8 +25,11 @@ from ULAERegistrationLib.evaluation.measures import hausdorff95, measure_pair
 from ULAERegistrationLib.evaluation.method_process import MethodProcess
 from ULAERegistrationLib.evaluation.methods import prepare
 from ULAERegistrationLib.evaluation.people import Person
+from ULAERegistrationLib.evaluation.protocol import Evaluation
 from ULAERegistrationLib.evaluation.summary import interval, summarise
+from ULAERegistrationLib.evaluation.tables import _notes
 from ULAERegistrationLib.flows.warp import warp
+from ULAERegistrationLib.network.weights import Card
 
 pytestmark = pytest.mark.slow
 
@@ -339,3 +342,20 @@ def test_peak_memory_is_that_since_the_last_reset():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(done.stdout) == pytest.approx(0.32, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        ([{"people": ["nirep-a", "oasis-x"]}, {}, {"people": ["oasis-x"]}], "The weights were trained on nirep-a: "),
+        ([{"people": ["oasis-x"]}], None),
+        ([{}], "weights made here may have been trained on them: nirep-a."),
+        (None, "weights made here may have been trained on them: nirep-a."),
+    ],
+)
+def test_people_whom_the_weights_were_trained_on_are_named(runs, said):
+    """They are those of all runs of the card; where it lists nobody, all but the validation people may be."""
+    card = Card("mine", 1, {} if runs is None else {"runs": runs})
+    notes = _notes(Evaluation((), card, {"people": ["nirep-a", "nirep-na04"]}))
+    assert [note for note in notes if "trained on" in note and said and said in note] == notes
+    assert bool(notes) == bool(said)
