@@ -9,6 +9,7 @@ import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,10 +20,14 @@ from ..dataset.sources import VALIDATION_PEOPLE, source_of
 from ..errors import RegistrationError
 from ..files.writing import whole_or_nothing
 from ..flows.warp import downsample_image
-from ..geometry.frame import CANONICAL_SIZE
 from ..tensors import tensor_of
 from .synthesis import tissues
 from .wavelet import PARTS, decode, encode
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+GRID_TOLERANCE = 1e-3  # mm, and of the directions' cosines: what the headers of NIfTI files round
 
 
 def pack(brains_folder: Path, file: Path) -> dict[str, int]:
@@ -39,8 +44,8 @@ def pack(brains_folder: Path, file: Path) -> dict[str, int]:
         The number of people, labelled people and heads, and the file's size in bytes.
 
     Raises:
-        RegistrationError: for a folder that is missing or has no brain, a brain that has not the canonical size or is
-            not of 8 bits, or labels beyond 0 to 255.
+        RegistrationError: for a folder that is missing or has no brain, an image or labels on another grid than the
+            canonical one, an image that is not of 8 bits, or labels beyond 0 to 255.
     """
     # Imported here, because machines that only train may lack it.
     import SimpleITK as sitk
@@ -54,6 +59,9 @@ def pack(brains_folder: Path, file: Path) -> dict[str, int]:
         raise RegistrationError(
             f"There are no brains in {brains_folder}; give a folder of files such as nirep-na01_t1.nii.gz."
         )
+    for person in people:
+        for name, part in (("image", "t1"), ("labels", "seg")):
+            _check_grid(Path(brains_folder) / f"{person}_{part}.nii.gz", f"{name} of {person}")
     labelled = 0
     with whole_or_nothing(file) as partial, zipfile.ZipFile(partial, "w", compression=zipfile.ZIP_LZMA) as archive:
 
@@ -63,11 +71,6 @@ def pack(brains_folder: Path, file: Path) -> dict[str, int]:
 
         for person in people:
             image = array(Path(brains_folder) / f"{person}_t1.nii.gz")
-            if image.shape != CANONICAL_SIZE:
-                raise RegistrationError(
-                    f"The image of {person} has {' x '.join(map(str, image.shape))} voxels; brains are trained on in "
-                    f"the canonical frame, {' x '.join(map(str, CANONICAL_SIZE))} voxels of 1 mm."
-                )
             if image.dtype != np.uint8:
                 raise RegistrationError(
                     f"The image of {person} is not of 8 bits; scale it to 0 to 255 on the canonical grid."
@@ -85,6 +88,44 @@ def pack(brains_folder: Path, file: Path) -> dict[str, int]:
             add(f"{head.name.removesuffix('.nii.gz')}_tissues", tissues(sitk.ReadImage(str(head))))
         archive.writestr("people.json", json.dumps(people))
     return {"people": len(people), "labelled": labelled, "heads": len(heads), "bytes": file.stat().st_size}
+
+
+def _check_grid(file: Path, name: str) -> None:
+    """Refuse a volume on another grid than the canonical one, by its header; a file that is missing is none.
+
+    Raises:
+        RegistrationError: for such a volume, and for a file that cannot be read.
+    """
+    import SimpleITK as sitk
+
+    from ..geometry.canonical import canonical_grid
+
+    if not file.exists():
+        return
+    header = sitk.ImageFileReader()
+    header.SetFileName(str(file))
+    try:
+        header.ReadImageInformation()
+    except RuntimeError:
+        raise RegistrationError(f"The {name} cannot be read; give {file.name} as a NIfTI file.") from None
+    found, expected = (
+        [*grid.GetSize(), *grid.GetOrigin(), *grid.GetSpacing(), *grid.GetDirection()]
+        for grid in (header, canonical_grid())
+    )
+    if len(found) != len(expected) or not np.allclose(found, expected, rtol=0, atol=GRID_TOLERANCE):
+        raise RegistrationError(
+            f"The {name} lie{'' if name.startswith('labels') else 's'} on another grid ({_grid_of(header)}); brains "
+            f"are trained on in the canonical frame ({_grid_of(canonical_grid())})."
+        )
+
+
+def _grid_of(grid: sitk.Image | sitk.ImageFileReader) -> str:
+    """Describe a grid: size, spacing, origin and directions in LPS mm."""
+    size, spacing = (" x ".join(f"{value:g}" for value in values) for values in (grid.GetSize(), grid.GetSpacing()))
+    origin, axes = (
+        " ".join(f"{value + 0.0:g}" for value in values) for values in (grid.GetOrigin(), grid.GetDirection())
+    )
+    return f"{size} voxels of {spacing} mm, origin {origin}, directions {axes}"
 
 
 class Brains:

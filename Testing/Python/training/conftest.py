@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from ULAERegistrationLib.flows.warp import warp
-from ULAERegistrationLib.training import data
+from ULAERegistrationLib.geometry import canonical
 from ULAERegistrationLib.training.augmentation import Augmentation
 from ULAERegistrationLib.training.data import Brains, pack
 from ULAERegistrationLib.training.recipe import Phase, TrainingSettings
@@ -57,7 +57,7 @@ def pack_people(tmp_path_factory) -> Callable[..., Path]:
             if person in labelled:
                 sitk.WriteImage(image > 128, str(folder / f"{person}_seg.nii.gz"))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(data, "CANONICAL_SIZE", (SIDE,) * 3)
+            patch.setattr(canonical, "canonical_grid", lambda: sitk.Image([SIDE] * 3, sitk.sitkUInt8))
             counts = pack(folder, folder / "pack.npz")
         assert (counts["people"], counts["labelled"], counts["heads"]) == (len(people), len(labelled), 0)
         return folder / "pack.npz"

@@ -11,7 +11,6 @@ import sys
 from dataclasses import replace
 
 import pytest
-import SimpleITK as sitk
 import torch
 import torch.nn.functional as F
 
@@ -19,9 +18,8 @@ from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.dataset.sources import SOURCES, VALIDATION_PEOPLE
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.flows.warp import compose_all, warp
-from ULAERegistrationLib.geometry.frame import CANONICAL_SIZE
 from ULAERegistrationLib.network.weights import SHIPPED, load_network
-from ULAERegistrationLib.training.data import Brains, pack
+from ULAERegistrationLib.training.data import Brains
 from ULAERegistrationLib.training.losses import multi_window_loss
 from ULAERegistrationLib.training.recipe import TrainingSettings
 from ULAERegistrationLib.training.ship import ship
@@ -49,14 +47,6 @@ def test_the_pack_holds_the_brains_and_keeps_validation_people_apart(brains):
     assert image.shape == (1, 1, 64, 64, 64)
     assert 0.8 < image.max() <= 1
     assert brains.validation_pairs() == [("nirep-na04", "nirep-na16"), ("nirep-na16", "nirep-na04")]
-
-
-def test_an_image_whose_values_a_byte_does_not_hold_is_not_packed(tmp_path):
-    image = sitk.Image(CANONICAL_SIZE, sitk.sitkInt16) + 300
-    sitk.WriteImage(image, str(tmp_path / "ann_t1.nii.gz"))
-    with pytest.raises(RegistrationError, match="The image of ann is not of 8 bits"):
-        pack(tmp_path, tmp_path / "pack.npz")
-    assert not (tmp_path / "pack.npz").exists()
 
 
 def test_training_needs_torch_and_numpy_alone():
@@ -315,19 +305,6 @@ def test_validation_people_without_labels_that_compare_are_left_out_and_named(tm
         "have no labelled partner of their source: ann-1, ann-2, nirep-1, nirep-2, oasis-1"
     )
     assert load_network(tmp_path / "weights.safetensors")[1].details["runs"][0]["accuracy"] == {}
-
-
-def test_a_folder_without_brains_is_no_pack(tmp_path, capsys):
-    assert main(["train", "--pack", str(tmp_path), "-o", str(tmp_path / "pack.npz")]) == 1
-    assert "There are no brains in" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_brain_on_another_grid_is_refused(tmp_path):
-    sitk.WriteImage(sitk.Image(16, 16, 16, sitk.sitkUInt8), str(tmp_path / "made-up1_t1.nii.gz"))
-    with pytest.raises(RegistrationError, match="16 x 16 x 16 voxels; brains are trained on in the canonical frame"):
-        pack(tmp_path, tmp_path / "pack.npz")
-    assert not (tmp_path / "pack.npz").exists()
 
 
 @pytest.mark.parametrize("text", ["{", '{"stages": []}', '{"phases": [{"voxel_mm": 4}]}', "[]"])
