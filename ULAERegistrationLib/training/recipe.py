@@ -51,7 +51,8 @@ class TrainingSettings:
             packed data has, whom a run then names here; a run on other data has to name its own.
         average: decay per step of the running average of the weights, which is validated and saved.
         precision: "bfloat16" runs the convolutions in it, "float32" does not; flows and NCC are always float32.
-        seed: of all random numbers; each process derives its own from it.
+        seed: of all random numbers; each process, and each run that begins with another's weights, derives its own from
+            it.
         validate_every: number of steps between two validations.
         augmentation: the random changes of training pairs.
     """

@@ -79,7 +79,9 @@ class Trainer:
         self._shared_network = self.processes.share(self.network)
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=settings.phases[0].learning_rate)
-        self.random = torch.Generator().manual_seed(settings.seed + 1000 * self.processes.rank)
+        # A run that begins with another's weights draws other pairs than that one, and each process draws its own.
+        earlier = max(len(self.history), start is not None)
+        self.random = torch.Generator().manual_seed(settings.seed + 1000 * self.processes.rank + 10**6 * earlier)
         self.phase_index, self.step, self.best = 0, 0, -1.0
         self.seconds, self.cpu_seconds = 0.0, -time.process_time()
         self._rows: list[dict] = []

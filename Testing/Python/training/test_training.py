@@ -148,6 +148,19 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(tmp_path, brains, settin
     assert [row["loss"] for row in rows] == pytest.approx([row["loss"] for row in expected], abs=1e-4)
 
 
+def test_a_run_that_begins_with_the_weights_of_others_draws_other_pairs(tmp_path, brains, settings):
+    images = brains.training_set(2)
+    histories = ([], [{}], [{}, {}])
+    runs = [Trainer(tmp_path / str(len(h)), brains, settings, history=h, log=lambda line: None) for h in histories]
+    runs.append(Trainer(tmp_path / "start", brains, settings, start=load_network()[0], log=lambda line: None))
+    first, second, third, unlisted = (run._pair(images, 2).fixed for run in runs)
+    assert not torch.equal(first, second)
+    assert not torch.equal(second, third)
+    assert not torch.equal(first, unlisted)
+    again = Trainer(tmp_path / "again", brains, settings, history=[{}], log=lambda line: None)
+    assert torch.equal(again._pair(images, 2).fixed, second)
+
+
 def test_a_run_goes_on_with_its_own_settings_and_no_others(tmp_path, packed, settings, capsys):
     (tmp_path / "recipe.json").write_text(settings.to_json())
     (tmp_path / "other.json").write_text(replace(settings, smoothness=7.0, average=0.5).to_json())
