@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..t1_intensities import give_t1_intensities
 from .contrasts import recolour
+from .field_types import check_fields
 
 # Times the noise of a T1 image. With once that, white matter is as noisy as in a real T2 that was given the intensities
 # of T1 (.014 to .022; .021), and less than in a FLAIR (.030).
@@ -79,6 +80,10 @@ class Augmentation:
     noise: float = 0.01
     blur: float = 0.3
     contrasts: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise a ValueError for a strength that is no number, or negative."""
+        check_fields(self)
 
     def __call__(
         self,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 from ..errors import RegistrationError
 from .augmentation import Augmentation
+from .field_types import check_fields
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,17 @@ class Phase:
         final_rate: learning rate at the end as a fraction of that at the start; it falls along a cosine.
     """
 
-    voxel_mm: int
+    voxel_mm: Literal[1, 2, 4]
     steps: int
     learning_rate: float
     windows: tuple[int, ...]
     final_rate: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Raise a ValueError for a value of a wrong type, or that no phase can have."""
+        check_fields(self)
+        if self.steps < 1 or not self.windows or any(window % 2 == 0 for window in self.windows):
+            raise ValueError("a phase has at least one step, and windows of an odd number of voxels")
 
 
 @dataclass(frozen=True)
@@ -71,25 +79,36 @@ class TrainingSettings:
     painted_pairs: float = 0.0
     validation_people: tuple[str, ...] | None = None
     average: float = 0.997
-    precision: str = "bfloat16"
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
     seed: int = 1
     validate_every: int = 250
     augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        """Raise a ValueError for a value of a wrong type, or that no run can have."""
+        check_fields(self)
+        if not self.phases or not self.label_grids:
+            raise ValueError("phases and label_grids may not be empty")
+        if min(self.validate_every, self.labels_a_step, *self.label_grids) < 1:
+            raise ValueError("validate_every, labels_a_step and label_grids begin at 1")
+        if self.average >= 1:
+            raise ValueError("average is below 1")
 
     @classmethod
     def from_json(cls, text: str) -> TrainingSettings:
         """Parse settings from JSON; those that it lacks take this version's defaults.
 
         Raises:
-            RegistrationError: where the text is not JSON, names an unknown setting, or has a value of a wrong type.
+            RegistrationError: where the text is not JSON, names an unknown setting, or has a value of a wrong type or
+                that no run can have.
         """
         try:
             values = json.loads(text)
             if "phases" in values:
-                values["phases"] = tuple(Phase(**{**p, "windows": tuple(p["windows"])}) for p in values["phases"])
+                values["phases"] = tuple(Phase(**{**p, "windows": _tuple(p["windows"])}) for p in values["phases"])
             for name in ("validation_people", "label_grids"):
-                if values.get(name) is not None:
-                    values[name] = tuple(values[name])
+                if name in values:
+                    values[name] = _tuple(values[name])
             values["augmentation"] = Augmentation(**values.get("augmentation", {}))
             return cls(**values)
         except (TypeError, ValueError, KeyError, AttributeError) as error:
@@ -100,6 +119,11 @@ class TrainingSettings:
     def to_json(self) -> str:
         """Return the settings as JSON, which `from_json` reads."""
         return json.dumps(asdict(self), indent=2)
+
+
+def _tuple(value: Any) -> Any:
+    """Return a list of JSON as a tuple; what is no list is left to the check of types."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def read_recipe(file: str | Path) -> TrainingSettings:

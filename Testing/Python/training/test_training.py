@@ -320,15 +320,6 @@ def test_validation_people_without_labels_that_compare_are_left_out_and_named(tm
     assert load_network(tmp_path / "weights.safetensors")[1].details["runs"][0]["accuracy"] == {}
 
 
-@pytest.mark.parametrize("text", ["{", '{"stages": []}', '{"phases": [{"voxel_mm": 4}]}', "[]"])
-def test_settings_that_are_no_recipe_are_refused_in_a_sentence(packed, tmp_path, capsys, text):
-    (tmp_path / "recipe.json").write_text(text)
-    arguments = ["train", str(packed), "-o", str(tmp_path / "run"), "--settings", str(tmp_path / "recipe.json")]
-    assert main(arguments) == 1
-    assert "The training settings cannot be read" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
-
-
 GRADIENTS = """
 import torch
 from pathlib import Path
