@@ -57,7 +57,8 @@ class TrainingSettings:
         validation_people: names of people of the packed data who are not trained on; the labels of those who have a
             labelled partner of their source choose the checkpoint. None takes those of the project's own data that the
             packed data has, whom a run then names here; a run on other data has to name its own.
-        average: decay per step of the running average of the weights, which is validated and saved.
+        average: decay per step of the running average of the weights, which is validated and saved; where a run begins
+            with random weights, at most (n + 1) / (n + 10) after n steps.
         precision: "bfloat16" runs the convolutions in it, "float32" does not; flows and NCC are always float32.
         seed: of all random numbers; each process, and each run that begins with another's weights, derives its own from
             it.

@@ -82,6 +82,7 @@ class Trainer:
         # A run that begins with another's weights draws other pairs than that one, and each process draws its own.
         earlier = max(len(self.history), start is not None)
         self.random = torch.Generator().manual_seed(settings.seed + 1000 * self.processes.rank + 10**6 * earlier)
+        self.from_nothing = start is None
         self.phase_index, self.step, self.best = 0, 0, -1.0
         self.seconds, self.cpu_seconds = 0.0, -time.process_time()
         self._rows: list[dict] = []
@@ -148,9 +149,13 @@ class Trainer:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
+        decay = self.settings.average
+        if self.from_nothing:  # random weights have to leave the average
+            done = sum(earlier.steps for earlier in self.settings.phases[: self.phase_index]) + self.step
+            decay = min(decay, (done + 1) / (done + 10))
         with torch.no_grad():
             for name, value in self.network.state_dict().items():
-                self.average[name].lerp_(value, 1 - self.settings.average)
+                self.average[name].lerp_(value, 1 - decay)
         return {"loss": loss.item(), **{name: value.item() for name, value in terms.items()}}
 
     def _pair(self, images: Tensor, voxel_mm: int) -> Pair:
@@ -294,6 +299,7 @@ class Trainer:
             "average": self.average,
             "optimiser": self.optimiser.state_dict(),
             "random": self.processes.gather(self.random.get_state()),
+            "from_nothing": self.from_nothing,
             "phase": self.phase_index,
             "step": self.step,
             "best": self.best,
@@ -313,6 +319,7 @@ class Trainer:
         self.average = state["average"]
         self.optimiser.load_state_dict(state["optimiser"])
         self.random.set_state(state["random"][self.processes.rank].cpu())
+        self.from_nothing = state["from_nothing"]
         self.phase_index, self.step, self.best = state["phase"], state["step"], state["best"]
         self.seconds, self.cpu_seconds, self._rows = state["seconds"], state["cpu_seconds"], state["rows"]
         self.cpu_seconds -= time.process_time()

@@ -79,15 +79,22 @@ def test_convolutions_run_in_the_precision_asked_for(tmp_path, brains, settings,
     assert types == {getattr(torch, precision)}
 
 
-def test_what_is_saved_is_the_running_average_of_what_was_trained(tmp_path, brains, settings):
-    settings = replace(settings, phases=(replace(settings.phases[0], learning_rate=0.1),), average=0.75)
-    trainer = trainer_of(tmp_path, brains, settings, start=rough_network())
+@pytest.mark.parametrize(("from_nothing", "decays"), [(False, (0.6, 0.6, 0.6)), (True, (1 / 10, 2 / 11, 3 / 12))])
+def test_what_is_saved_is_the_running_average_of_what_was_trained(
+    tmp_path, brains, settings, monkeypatch, from_nothing, decays
+):
+    """Random weights leave it within a few steps, over phases and over the parts of a run that is stopped."""
+    monkeypatch.setattr(module, "validate", lambda *_: {})
+    phase = replace(settings.phases[0], learning_rate=0.1)
+    settings = replace(settings, phases=(phase, replace(phase, steps=1)), average=0.6)
+    trainer = trainer_of(tmp_path, brains, settings, start=None if from_nothing else rough_network())
     start = copied(trainer.network)
     average = start
-    for _ in range(2):
+    for decay in decays:
         trainer.train(seconds=0)  # one step
         trained = copied(trainer.network)
-        average = {name: 0.75 * value + 0.25 * trained[name] for name, value in average.items()}
+        average = {name: decay * value + (1 - decay) * trained[name] for name, value in average.items()}
+        trainer = trainer_of(tmp_path, brains, settings)
     for file in ("weights", "last"):
         saved = load_network(tmp_path / f"{file}.safetensors")[0].state_dict()
         assert all((saved[name] - value).abs().max() > 1e-4 for name, value in start.items() if value.dim() > 1)
