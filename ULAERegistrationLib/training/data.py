@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import json
+import lzma
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,7 +140,8 @@ class Brains:
         device: of the training images.
 
     Raises:
-        RegistrationError: for a file that an earlier version packed, or that lacks one of the validation people.
+        RegistrationError: for a file that is no pack, is damaged or was packed by an earlier version, or that lacks one
+            of the validation people.
 
     Attributes:
         training_people: those who are trained on, in the order of `training_set`.
@@ -149,26 +152,24 @@ class Brains:
     """
 
     def __init__(self, file: Path, validation_people: Sequence[str] | None = None, device: str = "cpu") -> None:
-        with zipfile.ZipFile(file) as archive:
-            people = json.loads(archive.read("people.json"))
-        if validation_people is None:
-            validation_people = [p for p in VALIDATION_PEOPLE if p in people]
-        if lacking := [p for p in validation_people if p not in people]:
-            raise RegistrationError(
-                f"{file} lacks {', '.join(lacking)} of the settings' validation_people; name people of it there."
-            )
-        self.training_people = [p for p in people if p not in validation_people]
-        self.validation_people = list(validation_people)
-        self.device = device
-        with np.load(file) as arrays:
+        with _opened(file) as (people, arrays):
+            if validation_people is None:
+                validation_people = [p for p in VALIDATION_PEOPLE if p in people]
+            if lacking := [p for p in validation_people if p not in people]:
+                raise RegistrationError(
+                    f"{file} lacks {', '.join(lacking)} of the settings' validation_people; name people of it there."
+                )
             if any(f"{p}_t1" in arrays for p in people):
                 raise RegistrationError(
                     f"{file} was packed by an earlier version; make it anew with `ulae train --pack`."
                 )
             self._images = {p: tensor_of(decode({part: arrays[f"{p}_t1_{part}"] for part in PARTS})) for p in people}
             self._labels = {p: tensor_of(arrays[f"{p}_seg"]) for p in people if f"{p}_seg" in arrays}
-            heads = [name for name in arrays.files if name.endswith("_tissues")]
+            heads = [name for name in arrays if name.endswith("_tissues")]
             self.tissues = [tensor_of(arrays[name]).to(device) for name in heads]
+        self.training_people = [p for p in people if p not in validation_people]
+        self.validation_people = list(validation_people)
+        self.device = device
         labelled: dict[str, list[int]] = {}
         for index, person in enumerate(self.training_people):
             if self._has_labels(person):
@@ -209,6 +210,24 @@ class Brains:
         """Return a person's cortical labels, uint8 `[L, P, S]`; all else is 0."""
         labels, cortical = self._labels[person], NUMBERINGS[source_of(person)].cortical
         return torch.where((labels >= cortical.start) & (labels < cortical.stop), labels, 0)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[tuple[list[str], Mapping[str, np.ndarray]]]:
+    """Open a packed file: the people, and the arrays by name.
+
+    Raises:
+        RegistrationError: where reading finds that it is no pack, or is damaged.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            people = json.loads(archive.read("people.json"))
+        with np.load(file) as arrays:
+            yield people, arrays
+    except (zipfile.BadZipFile, lzma.LZMAError, EOFError, KeyError, OSError, ValueError) as error:
+        raise RegistrationError(
+            f"{file} cannot be read as packed data ({error}); make it anew with `ulae train --pack`."
+        ) from None
 
 
 def _subsampled(labels: Tensor, voxel_mm: int) -> Tensor:

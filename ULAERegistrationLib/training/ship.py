@@ -55,7 +55,9 @@ def ship(weights: Path, target: Path = SHIPPED, licence: str | None = None) -> d
         "validation_people": list(last["recipe"]["validation_people"]),
         "accuracy": last["accuracy"],
         "accuracy_is": "network alone, mean Dice of cortical labels and folding % (central differences), over the "
-        "ordered pairs of the validation people, by which this checkpoint was picked",
+        "ordered pairs of the validation people, by which this checkpoint was picked"
+        if last["accuracy"]
+        else "not measured",
         "cpu_hours": round(sum(run["cpu_hours"] for run in runs), 2),
         "runs": runs,
         "limits": _limits(people, runs, last),

@@ -1,8 +1,9 @@
 """Train ULAE-net on brains, in phases on finer and finer grids, with or without the labels of the training people.
 
 A run writes to its folder `settings.json`, `checkpoint.pt` (to resume from, not to ship), `curve.csv`, `curve.png`, and
-the running average of the weights in two files: `weights.safetensors` from the validation with the highest Dice, and
-`last.safetensors` from the latest one, which may fold less at a slightly lower Dice.
+the running average of the weights in two files: `weights.safetensors` from the validation with the highest Dice (before
+the first one, from the latest checkpoint), and `last.safetensors` from the latest validation or checkpoint, which may
+fold less at a slightly lower Dice. Weights that were saved between two validations have no accuracy on their card.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ class Trainer:
         self.from_nothing = start is None
         self.phase_index, self.step, self.best = 0, 0, -1.0
         self.seconds, self.cpu_seconds = 0.0, -time.process_time()
+        self.accuracy: dict[str, float] = {}  # of the average as it is, where it was just validated
         self._rows: list[dict] = []
         self._average_image: Tensor | None = None
         if (state := read_checkpoint(self.folder, self.device)) is not None:
@@ -119,6 +121,7 @@ class Trainer:
                     self._validate(phase, loss, self.seconds + now - began)
                 out_of_time = self.processes.agree(now - began > seconds)
                 if out_of_time or self.processes.agree(now - checkpointed > CHECKPOINT_SECONDS):
+                    self._save(phase, self.seconds + now - began, best=not self._rows)
                     self._checkpoint(self.seconds + now - began)
                     checkpointed = now
                 if out_of_time:
@@ -145,6 +148,7 @@ class Trainer:
         }
         weights = {"similarity": 1.0} | {name: getattr(self.settings, name) for name in list(terms)[1:]}
         loss = sum(weights[name] * term for name, term in terms.items())
+        self.accuracy = {}
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -250,8 +254,7 @@ class Trainer:
     def _validate(self, phase: Phase, loss: dict[str, float], seconds: float) -> None:
         if not self.processes.first:
             return
-        network = self.averaged_network()
-        scores = validate(network, self.brains, phase.voxel_mm, self.settings.precision)
+        scores = self.accuracy = validate(self.averaged_network(), self.brains, phase.voxel_mm, self.settings.precision)
         row: dict[str, float] = {
             "phase": self.phase_index,
             "voxel_mm": phase.voxel_mm,
@@ -263,24 +266,29 @@ class Trainer:
         self._rows.append(row)
         self._write_curve()
         self.log("  ".join(f"{name} {value}" for name, value in row.items()))
-        cpu_hours = round(row["cpu_seconds"] / 3600, 2)
+        mean = sum(value for name, value in scores.items() if name.startswith("dice"))
+        # Without validation pairs nothing can be compared: the newest weights count.
+        best = mean > self.best or not scores
+        self.best = mean if best else self.best
+        self._save(phase, seconds, best)
+
+    def _save(self, phase: Phase, seconds: float, best: bool) -> None:
+        """Write the running average and its card to `last.safetensors`, and to `weights.safetensors` if it is best."""
+        if not self.processes.first:
+            return
         run = {
             "recipe": asdict(self.settings),
-            "cpu_hours": cpu_hours,
+            "cpu_hours": round((self.cpu_seconds + time.process_time()) / 3600, 2),
             "hours": round(seconds / 3600, 2),
             "device": self.device.type,
-            "accuracy": scores,
+            "accuracy": self.accuracy,
             "people": self.brains.training_people,
             "labelled_people": self._taught_by(),
             "heads": len(self.brains.tissues),
         }
         card = {"voxel_mm": phase.voxel_mm, "runs": [*self.history, run]}
-        save_network(network, self.folder / "last.safetensors", card)
-        mean = sum(value for name, value in scores.items() if name.startswith("dice"))
-        # Without validation pairs nothing can be compared: the newest weights count.
-        if mean > self.best or not scores:
-            self.best = mean
-            save_network(network, self.folder / "weights.safetensors", card)
+        for name in ("last", "weights") if best else ("last",):
+            save_network(self.averaged_network(), self.folder / f"{name}.safetensors", card)
 
     def _write_curve(self) -> None:
         with (self.folder / "curve.csv").open("w", newline="") as file:

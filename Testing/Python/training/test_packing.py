@@ -79,3 +79,23 @@ def test_a_folder_without_brains_is_no_pack(tmp_path, capsys):
     assert main(["train", "--pack", str(tmp_path), "-o", str(tmp_path / "pack.npz")]) == 1
     assert "There are no brains in" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_pack_or_a_damaged_one_is_refused_in_a_sentence(tmp_path, packed, capsys):
+    file = tmp_path / "pack.npz"
+
+    def refused(content: bytes) -> bool:
+        file.write_bytes(content)
+        assert main(["train", str(file), "-o", str(tmp_path / "run")]) == 1
+        assert not (tmp_path / "run").exists()
+        said = capsys.readouterr().err
+        return said.startswith(f"ulae: {file} cannot be read as packed data") and said.count("\n") == 1
+
+    whole = packed.read_bytes()
+    assert refused(b"no pack")
+    assert refused(b"")
+    assert refused(whole[: len(whole) // 2])
+    middle = len(whole) // 2
+    assert refused(whole[:middle] + bytes(200) + whole[middle + 200 :])
+    np.savez(file, image=np.zeros(3))
+    assert refused(file.read_bytes())

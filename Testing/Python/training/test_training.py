@@ -161,6 +161,29 @@ def test_a_run_that_begins_with_the_weights_of_others_draws_other_pairs(tmp_path
     assert torch.equal(again._pair(images, 2).fixed, second)
 
 
+def test_a_run_that_is_stopped_before_its_first_validation_leaves_weights(tmp_path, brains, settings):
+    stopped = Trainer(tmp_path, brains, settings, log=lambda line: None)
+    stopped.train(seconds=0)
+    assert not (tmp_path / "curve.csv").exists()
+    for name in ("weights", "last"):
+        network, card = load_network(tmp_path / f"{name}.safetensors")
+        assert all(torch.equal(value, stopped.average[key]) for key, value in network.state_dict().items())
+        assert card.details["runs"][0]["accuracy"] == {}
+        assert card.details["runs"][0]["people"] == brains.training_people
+
+
+def test_a_run_that_is_stopped_between_validations_keeps_its_best_weights_beside_its_last(tmp_path, brains, settings):
+    settings = replace(settings, phases=(replace(settings.phases[0], steps=4),), validate_every=2)
+    for _ in range(3):
+        trainer = Trainer(tmp_path, brains, settings, log=lambda line: None)
+        trainer.train(seconds=0)
+    (best, best_card), (last, last_card) = (load_network(tmp_path / f"{n}.safetensors") for n in ("weights", "last"))
+    assert all(torch.equal(value, trainer.average[key]) for key, value in last.state_dict().items())
+    assert last_card.details["runs"][0]["accuracy"] == {}
+    assert any(not torch.equal(value, trainer.average[key]) for key, value in best.state_dict().items())
+    assert best_card.details["runs"][0]["accuracy"].keys() == {"dice_nirep", "folding_nirep"}
+
+
 def test_a_run_goes_on_with_its_own_settings_and_no_others(tmp_path, packed, settings, capsys):
     (tmp_path / "recipe.json").write_text(settings.to_json())
     (tmp_path / "other.json").write_text(replace(settings, smoothness=7.0, average=0.5).to_json())
