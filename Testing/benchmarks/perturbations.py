@@ -16,7 +16,7 @@ AXIS = (0.48, 0.6, 0.64)  # of the rotations: far from every axis of the body
 SLICE_MM = 3
 CUT = 0.1  # of the brain's height, or of its voxels
 BIAS = 3.0  # how much brighter the near end of the brain is than the far one, as beside a surface coil
-SPOT, SPOT_MM = 12.0, 7.0  # as a clip, or a fresh bleeding
+SPOT, SPOT_MM = 12.0, 8.0  # as a clip, or a fresh bleeding
 OFFSET = 32768  # what signed numbers gain where they are stored as unsigned ones
 TOWARDS_COIL = (0.6, -0.48, 0.64)  # the right way round: left, front, top
 
@@ -163,7 +163,7 @@ PERTURBATIONS = (
     *NOISE,
     *GAMMAS,
     Perturbation("bias field, 3 : 1", biased),
-    Perturbation("a spot of 1.4 ml, 12 times as bright", with_spot),
+    Perturbation("a spot of 2.1 ml, 12 times as bright", with_spot),
     Perturbation("every intensity higher by 32768", lambda image: sitk.Cast(image, sitk.sitkInt32) + OFFSET),
     Perturbation("top 10 % cut off", lambda image: cropped(image, "top")),
     Perturbation("bottom 10 % cut off", lambda image: cropped(image, "bottom")),
