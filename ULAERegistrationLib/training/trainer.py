@@ -20,16 +20,16 @@ import torch
 from torch import Tensor
 
 from ..errors import RegistrationError
-from ..flows.warp import compose_all, downsample_image, warp
+from ..flows.warp import compose_all, warp
 from ..network.ulaenet import ULAENet
 from ..network.weights import save_network
 from .augmentation import Pair
 from .checkpoint import read_checkpoint, write_checkpoint
 from .data import Brains
 from .losses import flow_error, folding, label_distance, multi_window_loss, smoothness
+from .pairs import Pairs
 from .parallel import Processes
 from .recipe import Phase, TrainingSettings
-from .synthesis import synthesise
 from .validation import validate
 
 CHECKPOINT_SECONDS = 60
@@ -83,12 +83,12 @@ class Trainer:
         # A run that begins with another's weights draws other pairs than that one, and each process draws its own.
         earlier = max(len(self.history), start is not None)
         self.random = torch.Generator().manual_seed(settings.seed + 1000 * self.processes.rank + 10**6 * earlier)
+        self.pairs = Pairs(brains, self.settings, self.random)
         self.from_nothing = start is None
         self.phase_index, self.step, self.best = 0, 0, -1.0
         self.seconds, self.cpu_seconds = 0.0, -time.process_time()
         self.accuracy: dict[str, float] = {}  # of the average as it is, where it was just validated
         self._rows: list[dict] = []
-        self._average_image: Tensor | None = None
         if (state := read_checkpoint(self.folder, self.device)) is not None:
             self._resume(state)
         if self.processes.first:
@@ -130,7 +130,7 @@ class Trainer:
         self._checkpoint(self.seconds + time.monotonic() - began)
 
     def _step(self, images: Tensor, phase: Phase) -> dict[str, float]:
-        pair = self._pair(images, phase.voxel_mm)
+        pair = self.pairs.draw(images, phase.voxel_mm)
         progress = self.step / phase.steps
         rate = phase.final_rate + (1 - phase.final_rate) * (1 + math.cos(math.pi * progress)) / 2
         for group in self.optimiser.param_groups:
@@ -162,62 +162,6 @@ class Trainer:
                 self.average[name].lerp_(value, 1 - decay)
         return {"loss": loss.item(), **{name: value.item() for name, value in terms.items()}}
 
-    def _pair(self, images: Tensor, voxel_mm: int) -> Pair:
-        augmentation = self.settings.augmentation
-        kind = torch.rand((), generator=self.random).item()
-        if kind < self.settings.painted_pairs and len(self.brains.tissues) > 1:
-            return self._painted_pair(voxel_mm)
-        if self._teaches_labels and kind < self.settings.painted_pairs + self.settings.one_protocol:
-            return self._labelled_pair(images, voxel_mm)
-        i, j = torch.randperm(len(images), generator=self.random)[:2].tolist()
-        moving = self._brain(images, i, voxel_mm)
-        one_brain = torch.rand((), generator=self.random) < augmentation.one_brain
-        fixed = moving if one_brain else self._brain(images, j, voxel_mm)
-        return augmentation(fixed=fixed, moving=moving, random=self.random, average=self._average_brain(images))
-
-    def _taught_by(self) -> list[str]:
-        """Return the people whose manual labels are in the loss."""
-        places = [place for group in self.brains.labelled.values() for place in group] if self._teaches_labels else []
-        return [self.brains.training_people[place] for place in sorted(places)]
-
-    @property
-    def _teaches_labels(self) -> bool:
-        return self.settings.labels > 0 and bool(self.brains.labelled)
-
-    def _labelled_pair(self, images: Tensor, voxel_mm: int) -> Pair:
-        """Make a pair of two training people whose labels compare, with their label maps."""
-        groups = list(self.brains.labelled.values())
-        group = groups[torch.randint(len(groups), (), generator=self.random)]
-        i, j = (group[k] for k in torch.randperm(len(group), generator=self.random)[:2])
-        fixed_labels, moving_labels = (
-            self.brains.cortical_map(self.brains.training_people[k], voxel_mm) for k in (i, j)
-        )
-        return self.settings.augmentation(
-            fixed=images[i : i + 1],
-            moving=images[j : j + 1],
-            random=self.random,
-            labels=(fixed_labels, moving_labels),
-            average=self._average_brain(images),
-        )
-
-    def _painted_pair(self, voxel_mm: int) -> Pair:
-        """Make a pair of two brains that are painted from label maps, with their tissues as labels."""
-        i, j = torch.randperm(len(self.brains.tissues), generator=self.random)[:2].tolist()
-        return self.settings.augmentation(
-            fixed=self._painted(i, voxel_mm),
-            moving=self._painted(j, voxel_mm),
-            random=self.random,
-            labels=(self.brains.tissue_map(i, voxel_mm), self.brains.tissue_map(j, voxel_mm)),
-        )
-
-    def _average_brain(self, images: Tensor) -> Tensor | None:
-        """Return the average of the training images where other contrasts are shown as T1, else None."""
-        if not self.settings.augmentation.contrasts:
-            return None
-        if self._average_image is None or self._average_image.shape[2:] != images.shape[2:]:
-            self._average_image = images.mean(0, keepdim=True)
-        return self._average_image
-
     def _label_term(self, pair: Pair, flow: Tensor) -> Tensor:
         """Compute the label distance of some labels that both images have; 0 for a pair without labels."""
         if pair.fixed_labels is None or pair.moving_labels is None:
@@ -234,16 +178,6 @@ class Trainer:
             chosen=[labels[k] for k in drawn],
             grids=self.settings.label_grids,
         )
-
-    def _brain(self, images: Tensor, index: int, voxel_mm: int) -> Tensor:
-        """Return the image of a training person or, at random, a synthetic brain."""
-        heads = len(self.brains.tissues)
-        if not heads or torch.rand((), generator=self.random) >= self.settings.augmentation.synthetic:
-            return images[index : index + 1]
-        return self._painted(int(torch.randint(heads, (), generator=self.random)), voxel_mm)
-
-    def _painted(self, head: int, voxel_mm: int) -> Tensor:
-        return downsample_image(synthesise(self.brains.tissues[head], self.random), voxel_mm)
 
     def averaged_network(self) -> ULAENet:
         """Return a network with the running average of the weights."""
@@ -283,7 +217,7 @@ class Trainer:
             "device": self.device.type,
             "accuracy": self.accuracy,
             "people": self.brains.training_people,
-            "labelled_people": self._taught_by(),
+            "labelled_people": self.pairs.taught_by(),
             "heads": len(self.brains.tissues),
         }
         card = {"voxel_mm": phase.voxel_mm, "runs": [*self.history, run]}

@@ -153,12 +153,12 @@ def test_a_run_that_begins_with_the_weights_of_others_draws_other_pairs(tmp_path
     histories = ([], [{}], [{}, {}])
     runs = [Trainer(tmp_path / str(len(h)), brains, settings, history=h, log=lambda line: None) for h in histories]
     runs.append(Trainer(tmp_path / "start", brains, settings, start=load_network()[0], log=lambda line: None))
-    first, second, third, unlisted = (run._pair(images, 2).fixed for run in runs)
+    first, second, third, unlisted = (run.pairs.draw(images, 2).fixed for run in runs)
     assert not torch.equal(first, second)
     assert not torch.equal(second, third)
     assert not torch.equal(first, unlisted)
     again = Trainer(tmp_path / "again", brains, settings, history=[{}], log=lambda line: None)
-    assert torch.equal(again._pair(images, 2).fixed, second)
+    assert torch.equal(again.pairs.draw(images, 2).fixed, second)
 
 
 def test_a_run_that_is_stopped_before_its_first_validation_leaves_weights(tmp_path, brains, settings):
@@ -267,10 +267,10 @@ def test_two_processes_take_the_mean_of_their_gradients(tmp_path):
 def test_labels_teach_only_where_they_are_asked_for_and_there(tmp_path, brains, settings):
     images = brains.training_set(2)
     taught = Trainer(tmp_path / "a", brains, replace(settings, labels=1.5, one_protocol=1.0), log=lambda line: None)
-    assert taught._pair(images, 2).moving_labels is not None
+    assert taught.pairs.draw(images, 2).moving_labels is not None
     assert 0 < taught._step(images, settings.phases[0])["labels"] < 1
     plain = Trainer(tmp_path / "b", brains, settings, log=lambda line: None)
-    assert all(plain._pair(images, 2).moving_labels is None for _ in range(5))
+    assert all(plain.pairs.draw(images, 2).moving_labels is None for _ in range(5))
     assert plain._step(images, settings.phases[0])["labels"] == 0
 
 
@@ -281,10 +281,10 @@ def test_the_only_labelled_person_of_a_source_teaches_without_labels(tmp_path, p
     settings = replace(settings, labels=1.5, one_protocol=1.0)
     trainer = Trainer(tmp_path, brains, settings, log=lambda line: None)
     images = brains.training_set(2)
-    assert all(trainer._pair(images, 2).moving_labels is not None for _ in range(8))
-    assert trainer._taught_by() == ["nirep-na01", "nirep-na02"]
+    assert all(trainer.pairs.draw(images, 2).moving_labels is not None for _ in range(8))
+    assert trainer.pairs.taught_by() == ["nirep-na01", "nirep-na02"]
     alone = Brains(pack_people(labelled, labelled[:1]))
-    assert Trainer(tmp_path, alone, settings, log=lambda line: None)._pair(images, 2).moving_labels is None
+    assert Trainer(tmp_path, alone, settings, log=lambda line: None).pairs.draw(images, 2).moving_labels is None
 
 
 def test_the_tissues_of_painted_pairs_teach_as_labels_do(tmp_path, packed, settings):
@@ -295,7 +295,7 @@ def test_the_tissues_of_painted_pairs_teach_as_labels_do(tmp_path, packed, setti
     settings = replace(settings, labels=1.5, one_protocol=0.0, painted_pairs=1.0)
     trainer = Trainer(tmp_path, brains, settings, log=lambda line: None)
     images = brains.training_set(2)
-    pair = trainer._pair(images, 2)
+    pair = trainer.pairs.draw(images, 2)
     assert pair.flow is None
     assert set(pair.fixed_labels.unique().tolist()) == {0, 1, 2, 3}
     shown = [pair.fixed[pair.fixed_labels == tissue].mean() for tissue in (1, 2, 3)]  # white matter, cortex, ventricle
