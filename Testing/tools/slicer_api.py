@@ -33,6 +33,7 @@ SIMPLEITK = (
     "HasLabel",
     "SetDirection",
     "SetMatrix",
+    "SetMetaData",
     "SetTranslation",
 )
 CLASS = re.compile(r"vtk(?:MRML|Oriented|Segment|Slicer)\w+")

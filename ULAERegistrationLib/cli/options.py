@@ -101,7 +101,12 @@ def settings_of(options: argparse.Namespace) -> RegistrationSettings:
 
     Raises:
         RegistrationError: for a value that is out of range.
+        UsageError: for settings of a refinement that the preset has not.
     """
+    if not PRESETS[options.preset].refines and (options.iterations is not None or options.smoothness != 1.0):
+        raise UsageError(
+            f"The preset {options.preset} does not refine; leave out --iterations and --smoothness, or choose another."
+        )
     return RegistrationSettings(
         preset=options.preset,
         brain=options.brain,
