@@ -6,7 +6,8 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 import vtk
-from standin.clicking import behave, centre_of, click, finish
+from in_world import centre_of
+from standin.clicking import behave, click, finish
 from standin.worker import known_brain
 
 from ULAERegistrationLib.mrml.labels import LABELMAP, oriented_image, set_segmentation_from_mask
