@@ -30,6 +30,7 @@ FAULTS, TRANSFORMS = "Python/files/test_faults.py", "Python/files/test_transform
 FOUND = "Python/network/test_brain_extraction.py"
 JUDGED = "Python/test_verdicts.py"
 BATCH, JOB = "Python/process/test_batch.py", "Python/process/test_job.py"
+CASES = "Python/process/test_cases.py"
 
 REPORTED_FAULTS = (
     ReportedFault(
@@ -93,9 +94,9 @@ REPORTED_FAULTS = (
         "tables with semicolons, tabs, blank lines, a column twice",
         "read, or a sentence that names the line",
         (
-            f"{BATCH}::test_tables_of_every_spreadsheet_are_read",
-            f"{BATCH}::test_a_bad_table_is_refused_in_one_sentence_before_anything_runs",
-            f"{BATCH}::test_a_fault_of_a_table_names_the_line_where_it_stands",
+            f"{CASES}::test_tables_of_every_spreadsheet_are_read",
+            f"{CASES}::test_a_bad_table_is_refused_in_one_sentence_before_anything_runs",
+            f"{CASES}::test_a_fault_of_a_table_names_the_line_where_it_stands",
         ),
     ),
     ReportedFault(

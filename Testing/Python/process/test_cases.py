@@ -7,7 +7,7 @@ import pytest
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.geometry.canonical import TEMPLATE
-from ULAERegistrationLib.process.cases import Case, CaseJob, all_pairs, one_fixed, to_template
+from ULAERegistrationLib.process.cases import Case, CaseJob, all_pairs, one_fixed, read_cases, to_template
 from ULAERegistrationLib.settings import RegistrationSettings
 
 
@@ -85,3 +85,51 @@ def test_options_that_name_no_cohort_end_with_status_2(arguments, sentence, tmp_
     assert main(["batch", *arguments, "-o", str(tmp_path / "out")]) == 2
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("header", "lines", "sentence"),
+    [
+        ("name,fixed", ["ann,scan.nii.gz"], "has no column 'moving'"),
+        ("name,fixed,moving,colour", ["ann,scan.nii.gz,scan.nii.gz,red"], "column 'colour'"),
+        ("name,fixed,moving", [], "names no pair"),
+        ("name,fixed,moving", ["ann,scan.nii.gz,"], "names no moving image"),
+        ("name,fixed,moving", ["ann,scan.nii.gz,none.nii.gz"], "does not exist"),
+        ("name,fixed,moving", ["../ann,scan.nii.gz,scan.nii.gz"], "no name for a folder"),
+        ("name,fixed,moving", ["summary.csv,scan.nii.gz,scan.nii.gz"], "no name for a folder"),
+        ("name,fixed,moving", ["\x1b[2Jann,scan.nii.gz,scan.nii.gz"], "no name for a folder"),
+        ("name,fixed,moving", ["ann,scan.nii.gz,scan.nii.gz", "Ann,scan.nii.gz,scan.nii.gz"], "comes twice"),
+        ("name,fixed,moving,fixed", ["ann,scan.nii.gz,scan.nii.gz,scan.nii.gz"], "column 'fixed' comes twice"),
+    ],
+)
+def test_a_bad_table_is_refused_in_one_sentence_before_anything_runs(table, capsys, tmp_path, header, lines, sentence):
+    assert main(["batch", str(table(*lines, header=header)), "-o", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_tables_of_every_spreadsheet_are_read(table, separator):
+    """Another separator, capitals, blank lines and empty columns at the end (pyradiomics #584)."""
+    lines = [["ann", "scan.nii.gz", "scan.nii.gz", ""], ["", "", "", ""], [], ["bob", "scan.nii.gz", "scan.nii.gz", ""]]
+    file = table(*(separator.join(line) for line in lines), header=separator.join(["Name", "Fixed", "Moving", ""]))
+    assert [case.name for case in read_cases(file)] == ["ann", "bob"]
+
+
+def test_a_fault_of_a_table_names_the_line_where_it_stands(table):
+    with pytest.raises(RegistrationError, match="Line 4 "):
+        read_cases(table("ann,scan.nii.gz,scan.nii.gz", "", "bob,none.nii.gz,scan.nii.gz"))
+
+
+def test_a_table_in_another_encoding_says_how_to_save_it(table):
+    file = table("ann,scan.nii.gz,scan.nii.gz")
+    file.write_bytes(file.read_text().replace("ann", "jörg").encode("cp1252"))
+    with pytest.raises(RegistrationError, match="not written in UTF-8; save it as CSV UTF-8"):
+        read_cases(file)
+
+
+def test_a_table_that_is_not_there_is_refused(capsys, tmp_path):
+    assert main(["batch", str(tmp_path / "none.csv"), "-o", str(tmp_path / "out")]) == 1
+    assert "cannot be read" in capsys.readouterr().err

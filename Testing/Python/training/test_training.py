@@ -1,11 +1,9 @@
-"""Training lowers the loss, goes on from where it stopped as if it had not, and is one run in two processes."""
+"""Training lowers the loss, and goes on from where it stopped as if it had not."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,7 +16,7 @@ from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.dataset.sources import SOURCES, VALIDATION_PEOPLE
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.flows.warp import compose_all, warp
-from ULAERegistrationLib.network.weights import SHIPPED, load_network
+from ULAERegistrationLib.network.weights import load_network
 from ULAERegistrationLib.training.data import Brains
 from ULAERegistrationLib.training.losses import multi_window_loss
 from ULAERegistrationLib.training.recipe import TrainingSettings
@@ -214,56 +212,6 @@ def test_a_run_does_not_go_on_with_other_people_or_from_what_is_no_checkpoint(tm
         Trainer(tmp_path, brains, settings)
 
 
-def test_two_processes_train_one_run_and_go_on_with_it(tmp_path, packed, settings):
-    """Both see their own pairs, end with the same weights, write once, and resume from their own states."""
-    (tmp_path / "recipe.json").write_text(settings.to_json())
-    run = tmp_path / "run"
-    program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    program += ["-m", "ULAERegistrationLib", "train", packed, "-o", run, "--device", "cpu"]
-    # Every option of the documented command: torchrun takes for its own what abbreviates one of its options.
-    program += ["--settings", tmp_path / "recipe.json", "--start-from", SHIPPED]
-    done = subprocess.run([*map(str, program), "--minutes", "0.0001"], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    checkpoint = torch.load(run / "checkpoint.pt", weights_only=True)
-    assert checkpoint["step"] == 1
-    assert checkpoint["history"] == load_network()[1].details["runs"]
-    first, second = checkpoint["random"]
-    assert not torch.equal(first, second)
-    done = subprocess.run([*map(str, program)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("going on from phase 0, step 1") == 1
-    assert [row["step"] for row in curve(run)] == [2]
-    with pytest.raises(RegistrationError, match="trained by 2 processes; go on with as many, not 1"):
-        Trainer(run, Brains(packed), settings, log=lambda line: None)
-
-
-def test_two_processes_take_the_mean_of_their_gradients(tmp_path):
-    """What two processes make of two pairs is what one makes of the mean of both losses.
-
-    Nothing of the group is left then: one of its threads would now and then abort Python as it ends.
-    """
-    script = tmp_path / "mean.py"
-    script.write_text(GRADIENTS)
-    # As torchrun starts them, without its own process, which takes as long to start as both.
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    both = [
-        subprocess.Popen(
-            [sys.executable, str(script)],
-            env=os.environ | place | {"RANK": rank, "LOCAL_RANK": rank},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in ("0", "1")
-    ]
-    for process in both:
-        said, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-        assert said == "the same\n"
-
-
 def test_labels_teach_only_where_they_are_asked_for_and_there(tmp_path, brains, settings):
     images = brains.training_set(2)
     taught = Trainer(tmp_path / "a", brains, replace(settings, labels=1.5, one_protocol=1.0), log=lambda line: None)
@@ -341,31 +289,3 @@ def test_validation_people_without_labels_that_compare_are_left_out_and_named(tm
         "have no labelled partner of their source: ann-1, ann-2, nirep-1, nirep-2, oasis-1"
     )
     assert load_network(tmp_path / "weights.safetensors")[1].details["runs"][0]["accuracy"] == {}
-
-
-GRADIENTS = """
-import torch
-from pathlib import Path
-from ULAERegistrationLib.network.ulaenet import ULAENet
-from ULAERegistrationLib.training.parallel import processes
-
-
-def compare(together):
-    torch.manual_seed(0)
-    alone = ULAENet()
-    shared = ULAENet()
-    shared.load_state_dict(alone.state_dict())
-    call = together.share(shared)
-    pairs = torch.rand(2, 2, 1, 1, 32, 32, 32)
-    sum(flow.pow(2).sum() for flow in call(fixed=pairs[together.rank, 0], moving=pairs[together.rank, 1])).backward()
-    sum(flow.pow(2).sum() / 2 for pair in pairs for flow in alone(fixed=pair[0], moving=pair[1])).backward()
-    for mine, other in zip(shared.parameters(), alone.parameters(), strict=True):
-        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-3, atol=1e-5 * float(other.grad.abs().max()))
-    print("the same", flush=True)
-
-
-with processes("cpu") as (together, device):
-    compare(together)
-threads = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
-assert not [thread for thread in threads if "gloo" in thread], threads
-"""
