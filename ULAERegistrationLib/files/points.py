@@ -88,8 +88,13 @@ def write_points(points: np.ndarray, like: PointFile, path: str | os.PathLike[st
 _Read = tuple[np.ndarray, Callable[[np.ndarray], str]]
 
 
+def separator_of(text: str) -> str:
+    """Return the separator of a table, a comma, semicolon or tab: the most frequent one of its first line."""
+    return max(",;\t", key=text.lstrip().partition("\n")[0].count)
+
+
 def _read_csv(text: str) -> _Read:
-    separator = max(",;\t", key=text.lstrip().partition("\n")[0].count)
+    separator = separator_of(text)
     lines = csv.reader(io.StringIO(text), delimiter=separator)
     head, *rows = [row for row in lines if any(cell.strip() for cell in row)] or [[]]
     names = [cell.strip().lower() for cell in head]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RegistrationError
+from ..files.points import separator_of
 from ..files.writing import check_input_file
 from ..geometry.canonical import TEMPLATE
 from ..settings import RegistrationSettings
@@ -73,9 +74,7 @@ def _rows(text: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
 
     The separator, a comma, semicolon or tab, is detected. Empty lines and empty columns at the end are ignored.
     """
-    head = text.lstrip().partition("\n")[0]
-    separator = max(",;\t", key=head.count)
-    reader = csv.reader(text.splitlines(), delimiter=separator)
+    reader = csv.reader(text.splitlines(), delimiter=separator_of(text))
     columns: list[str] = []
     lines: list[tuple[int, dict[str, str]]] = []
     for row in reader:
