@@ -22,9 +22,9 @@ from ..t1_intensities import give_t1_intensities
 from .contrasts import recolour
 from .field_types import check_fields
 
-# Times the noise of a T1 image. With once that, white matter is as noisy as in a real T2 that was given the intensities
-# of T1 (.014 to .022; .021), and less than in a FLAIR (.030).
-NOISIER = 2.0
+# Least and most noise of another contrast, as a multiple of that of a T1 image, which the shipped recipe sets to .006.
+# In white matter, real T2 and FLAIR scans have noise of .007 to .020 of full scale.
+NOISIER = (1.0, 4.0)
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,9 @@ class Augmentation:
         """Recolour a fraction of the images, with a scanner's shading and noise of its own, and show them as T1."""
         if average is None or torch.rand((), generator=random) >= self.contrasts:
             return image
-        scanner = replace(self, noise=NOISIER * self.noise)
+        least, most = NOISIER
+        noisier = least + (most - least) * torch.rand((), generator=random).item()
+        scanner = replace(self, noise=noisier * self.noise)
         recoloured = scanner._intensity(recolour(image, random), random)
         return give_t1_intensities(recoloured[0, 0], average[0, 0])[None, None]
 

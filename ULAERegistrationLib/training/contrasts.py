@@ -32,6 +32,11 @@ CONTRASTS = {
 
 # Intensity of fluid, grey matter and white matter in a stripped T1 image, as a fraction of its 99.9th percentile.
 T1_LEVELS = (0.20, 0.54, 0.85)
+# Largest standard deviation of each tissue's intensity over the brain, in the same order, of full scale: what T1 shows
+# as one intensity, another contrast shows as several, most of all where fluid flows and in vessels.
+VARIATION = (0.35, 0.12, 0.08)
+PATCHES = 13  # control points of that variation along each axis: patches of about 13 mm
+LEAST_DIFFERENCE = 0.4  # of white from grey matter, of that of `CONTRASTS`
 EDGE = 0.08  # T1 intensity below which a voxel fades to background, which is 0 in every contrast
 
 
@@ -39,7 +44,8 @@ def recolour(image: Tensor, random: torch.Generator) -> Tensor:
     """Map the intensities of a stripped T1 image by a random curve, so that it looks like another contrast.
 
     T1 orders fluid, grey and white matter by intensity, so a curve through three points gives each its intensity in
-    T2, FLAIR, PD or T1 (four of five images), or any other. Half of the images get thick slices.
+    T2, FLAIR, PD or T1 (four of five images), or any other. The curve varies from place to place, as tissues do that
+    look alike in T1. Half of the images get thick slices.
 
     Args:
         image: `[1, 1, L, P, S]` in [0, 1], background 0.
@@ -52,18 +58,27 @@ def recolour(image: Tensor, random: torch.Generator) -> Tensor:
     if torch.rand((), generator=random) < 0.8:
         names = list(CONTRASTS)
         white, grey, fluid, _ = CONTRASTS[names[int(torch.randint(len(names), (), generator=random))]]
-        values = torch.tensor([fluid, grey, white]) + 0.04 * torch.randn(3, generator=random)
+        nearer = 1 - (1 - LEAST_DIFFERENCE) * torch.rand((), generator=random).item()
+        values = torch.tensor([fluid, grey, grey + nearer * (white - grey)]) + 0.04 * torch.randn(3, generator=random)
     levels = torch.tensor(T1_LEVELS) + 0.04 * torch.randn(3, generator=random)
     # The brightest tissue lies near the 99.9th percentile, by which images are divided.
     brightest = 0.8 + 0.2 * torch.rand((), generator=random)
     values = values.clamp_min(0.05)
-    fluid, grey, white = (values / values.max() * brightest).tolist()
+    fields = _varied(values / values.max() * brightest, image, random)
     low, middle, high = levels.tolist()
     # The curve is flat below the fluid and above white matter.
-    mapped = fluid + (grey - fluid) * ((image - low) / (middle - low)).clamp(0, 1)
-    mapped = mapped + (white - grey) * ((image - middle) / (high - middle)).clamp(0, 1)
+    mapped = torch.lerp(fields[:, 0:1], fields[:, 1:2], ((image - low) / (middle - low)).clamp(0, 1))
+    mapped = mapped.lerp(fields[:, 2:3], ((image - middle) / (high - middle)).clamp(0, 1))
     mapped = mapped * (image / EDGE).clamp(max=1)
     return _mean_slices(mapped, random) if torch.rand((), generator=random) < 0.5 else mapped
+
+
+def _varied(values: Tensor, image: Tensor, random: torch.Generator) -> Tensor:
+    """Let the intensities of the tissues vary smoothly over an image, each by itself: `[1, 3, L, P, S]`."""
+    strength = torch.rand((), generator=random) * torch.tensor(VARIATION)
+    control = torch.randn(1, 3, PATCHES, PATCHES, PATCHES, generator=random) * strength.view(1, 3, 1, 1, 1)
+    control = (control + values.view(1, 3, 1, 1, 1)).clamp(0.05, 1).to(image.device)
+    return F.interpolate(control, size=image.shape[2:], mode="trilinear", align_corners=True)
 
 
 def _mean_slices(image: Tensor, random: torch.Generator) -> Tensor:
