@@ -118,9 +118,9 @@ def test_another_moving_volume_drops_what_belonged_to_the_former_one(panel, scen
     assert not panel.ui.stageLabel.isHidden()
 
 
-def test_another_fixed_volume_drops_the_mask_of_the_former_one(panel, scene, images, belongings):
+def test_another_fixed_volume_drops_its_mask_and_the_transform_that_led_to_it(panel, scene, images, belongings):
     panel.ui.fixedVolumeSelector.setCurrentNode(add_volume(scene, images[0], "other atlas"))
-    assert still_chosen(panel, belongings) == ALL[1:]
+    assert still_chosen(panel, belongings) == ["Segmentation 1", "to carry: Segmentation 1"]
 
 
 def test_the_same_volumes_and_any_other_choice_drop_nothing(panel, pair, belongings):

@@ -64,7 +64,10 @@ BRAIN_CHOICES = {
 CONTRAST_CHOICES = {"Recognise": "auto", "The same": "same", "Different": "different"}
 CARRY = "AlsoTransform"  # a reference to any number of nodes
 # What is chosen for the fixed and for the moving volume, and is of no use to another one.
-BELONGINGS = {"FixedVolume": ("FixedMask",), "MovingVolume": ("MovingMask", "InitialTransform", CARRY)}
+BELONGINGS = {
+    "FixedVolume": ("FixedMask", "InitialTransform"),
+    "MovingVolume": ("MovingMask", "InitialTransform", CARRY),
+}
 
 
 def setDefaults(node) -> None:
