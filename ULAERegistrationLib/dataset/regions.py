@@ -1,4 +1,6 @@
-"""The labels that are scored: the cortical labels of each source, grouped into the paper's five regions.
+"""The labels that are taught and scored: the cortical ones of each known source, grouped into the paper's five regions.
+
+Of every other source, whose numbering is its own, these are all labels above 0, in no regions.
 
 A region's score is the mean over its labels. The insula counts as cortex but belongs to none of the five regions.
 """
@@ -19,7 +21,7 @@ class Numbering:
 
     Attributes:
         name: of the protocol.
-        cortical: the labels that are scored; all others are ignored.
+        cortical: the labels that are taught and scored; all others are ignored.
         regions: the paper's five (Table 1), each a set of cortical labels.
     """
 
@@ -61,7 +63,13 @@ BRAINCOLOR = Numbering(
     },
 )
 REGIONS = tuple(NIREP.regions)
+MOST = 2**24  # labels beyond it are no whole numbers as float32, as which they are warped
 NUMBERINGS = {"nirep": NIREP, "oasis": BRAINCOLOR}
+
+
+def numbering_of(source: str) -> Numbering:
+    """Return the numbering of the labels of a source, by its name."""
+    return NUMBERINGS.get(source) or Numbering(source, range(1, MOST), {})
 
 
 def cortical_dice(labels_a: np.ndarray, labels_b: np.ndarray, numbering: Numbering) -> dict[int, float]:
@@ -71,7 +79,7 @@ def cortical_dice(labels_a: np.ndarray, labels_b: np.ndarray, numbering: Numberi
 
 def mean_dice(labels_a: np.ndarray, labels_b: np.ndarray, source: str) -> float:
     """Compute the mean Dice of the cortical labels that occur in either of two label maps of a source."""
-    return float(np.mean(list(cortical_dice(labels_a, labels_b, NUMBERINGS[source]).values())))
+    return float(np.mean(list(cortical_dice(labels_a, labels_b, numbering_of(source)).values())))
 
 
 def by_region(scores: Mapping[int, float], numbering: Numbering) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 # The validation people of the project's own data, fixed by name: never used in training or in the template.
 VALIDATION_PEOPLE = ("nirep-na04", "nirep-na16", "oasis-1113", "oasis-1125")
@@ -50,17 +50,18 @@ LABEL_MAPS = (
 
 
 def source_of(person: str) -> str:
-    """Return the source of a person's scan and labels: "nirep" for "nirep-na04"."""
-    return person.split("-")[0]
+    """Return the source of a person's scan and labels: "nirep" for "nirep-na04", "own" for a name without a hyphen."""
+    source, hyphen, _ = person.partition("-")
+    return source if hyphen else "own"
 
 
-def citations_of(people: Sequence[str], label_maps: bool) -> list[str]:
-    """Return the citations for weights trained on these people, in the order of `SOURCES`.
+def citations_of(sources: Iterable[str], label_maps: bool) -> list[str]:
+    """Return the citations for what was made from people of these sources, in the order of `SOURCES`.
 
     Args:
-        people: their names; those of an unknown source add nothing.
+        sources: their names; unknown ones add nothing.
         label_maps: whether images synthesised from label maps were trained on too.
     """
-    sources = {source_of(person) for person in people}
-    found = [citation for source, citations in SOURCES.items() if source in sources for citation in citations]
+    named = set(sources)
+    found = [citation for source, citations in SOURCES.items() if source in named for citation in citations]
     return list(dict.fromkeys([*found, *([LABEL_MAPS] if label_maps else [])]))

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from ..dataset.regions import NUMBERINGS, REGIONS
+from ..dataset.regions import REGIONS, numbering_of
 from .methods import TITLES
 from .protocol import Evaluation
 
@@ -17,7 +17,7 @@ BOX_SHARE = 0.8  # fraction of the space between two regions that boxes fill
 
 
 def draw(evaluation: Evaluation, path: Path) -> None:
-    """Draw one panel for each source, with a box for each method and region, and for all cortical labels.
+    """Draw one panel for each source, with a box for each method and region, and for all labels that are scored.
 
     A box shows the Dice of every label of the region in every pair.
 
@@ -34,9 +34,9 @@ def draw(evaluation: Evaluation, path: Path) -> None:
             _boxes(panel, evaluation, source, method, (number + 0.5) / len(methods) - 0.5, colours[number % 10])
         pairs = len(evaluation.select(source, methods[0]))
         panel.set(
-            title=f"{NUMBERINGS[source].name}, {pairs} ordered pairs", ylabel="Dice of a label in a pair", ylim=(0, 1)
+            title=f"{numbering_of(source).name}, {pairs} ordered pairs", ylabel="Dice of a label in a pair", ylim=(0, 1)
         )
-        panel.set_xticks(range(len(REGIONS) + 1), [*REGIONS, "all cortical"])
+        panel.set_xticks(range(len(REGIONS) + 1), [*REGIONS, "all labels"])
         panel.grid(axis="y", alpha=0.3)
     handles = [Patch(facecolor=colours[n % 10], label=TITLES[m]) for n, m in enumerate(methods)]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(methods), frameon=False)
@@ -44,7 +44,8 @@ def draw(evaluation: Evaluation, path: Path) -> None:
 
 
 def _boxes(panel: Axes, evaluation: Evaluation, source: str, method: str, shift: float, colour: tuple) -> None:
-    labels = [*NUMBERINGS[source].regions.values(), NUMBERINGS[source].cortical]
+    numbering = numbering_of(source)
+    labels = [*(numbering.regions.get(name, ()) for name in REGIONS), numbering.cortical]
     rows = [row.measures.label_dice for row in evaluation.select(source, method)]
     values = [[dice for scores in rows for label, dice in scores.items() if label in group] for group in labels]
     panel.boxplot(

@@ -22,16 +22,16 @@ class Measures:
     """The measures of one pair; the moving labels are warped by nearest neighbour.
 
     Attributes:
-        dice: mean over the cortical labels found in either image.
+        dice: mean over the labels that are scored (see `Numbering`), found in either image.
         five_regions: mean of `regions`; None where no label of theirs is found.
-        union: Dice of the whole labelled cortex, its labels joined.
-        hd95_mm: mean over the cortical labels found in both images (see `hausdorff95`); None where none is.
+        union: Dice of all that is labelled, the labels joined.
+        hd95_mm: mean over those found in both images (see `hausdorff95`); None where none is.
         folded_percent: voxels of the grid that fold at any of their eight corners (see `flows.jacobian`).
         folded_central_percent: voxels whose central-difference determinant is not positive, as most papers count them.
         log_jacobian_sd: standard deviation of the natural logarithm of the central-difference determinant in the
             fixed brain, where it is positive.
         regions: mean Dice of each region's labels, by region.
-        label_dice, label_hd95_mm: of each cortical label, by label.
+        label_dice, label_hd95_mm: of each label, by label.
     """
 
     dice: float

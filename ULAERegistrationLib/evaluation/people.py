@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 from torch import Tensor
 
-from ..dataset.regions import NUMBERINGS
+from ..dataset.regions import numbering_of
 from ..dataset.sources import source_of
 from ..errors import RegistrationError
 from ..files.volumes import read_any, read_labels
@@ -66,8 +66,8 @@ def read_people(data: Path, names: Sequence[str]) -> dict[str, Person]:
     """Read the people of an evaluation, by name.
 
     Raises:
-        RegistrationError: for a missing folder, image or label map, a source with an unknown numbering of labels, a
-            person without a partner, images that do not share one grid, or labels without cortex.
+        RegistrationError: for a missing folder, image or label map, a person without a partner, images that do not
+            share one grid, or a label map without a label that is scored.
     """
     if not data.is_dir():
         raise RegistrationError(f"The folder {data} does not exist; give the folder of brains.")
@@ -90,9 +90,6 @@ def read_people(data: Path, names: Sequence[str]) -> dict[str, Person]:
 def _check_name(data: Path, name: str) -> None:
     if not image_file(data, name).is_file():
         raise RegistrationError(f"{name} is not in {data}; a person is named by a file such as nirep-na04_t1.nii.gz.")
-    if source_of(name) not in NUMBERINGS:
-        known = ", ".join(NUMBERINGS)
-        raise RegistrationError(f"The labels of {name} are of no known numbering; choose people of {known}.")
     if not label_file(data, name).is_file():
         raise RegistrationError(f"{name} has no labels ({label_file(data, name).name}); choose people who have.")
 
@@ -113,7 +110,7 @@ def _check_image(image: sitk.Image, first: sitk.Image, name: str) -> None:
 
 def _person(name: str, image: sitk.Image, labels: sitk.Image) -> Person:
     values = np.ascontiguousarray(sitk.GetArrayFromImage(labels).T)
-    cortical = NUMBERINGS[source_of(name)].cortical
+    cortical = numbering_of(source_of(name)).cortical
     if not ((values >= cortical.start) & (values < cortical.stop)).any():
-        raise RegistrationError(f"The label map of {name} has no cortical label; choose people who have.")
+        raise RegistrationError(f"The label map of {name} has no label that is scored; choose people who have one.")
     return Person(name, np.ascontiguousarray(sitk.GetArrayFromImage(image).T), values, image.GetSpacing())

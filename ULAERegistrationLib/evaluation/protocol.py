@@ -18,7 +18,7 @@ import SimpleITK as sitk
 import torch
 
 from .. import __version__
-from ..dataset.regions import NUMBERINGS, REGIONS
+from ..dataset.regions import REGIONS, numbering_of
 from ..dataset.sources import VALIDATION_PEOPLE, source_of
 from ..network.devices import choose_device, choose_precision
 from ..network.weights import Card, load_network
@@ -153,7 +153,7 @@ def evaluate(
             for fixed, moving in pairs:
                 progress(len(rows) / (len(methods) * len(pairs)), f"{method}: {fixed} <- {moving}")
                 answer = process.register(image_file(data, fixed), image_file(data, moving))
-                measures = measure_pair(persons[fixed], persons[moving], answer.flow, NUMBERINGS[source_of(fixed)])
+                measures = measure_pair(persons[fixed], persons[moving], answer.flow, numbering_of(source_of(fixed)))
                 rows.append(
                     Row(
                         method=method,

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..dataset.regions import NUMBERINGS, REGIONS
-from ..dataset.sources import VALIDATION_PEOPLE
+from ..dataset.regions import REGIONS, numbering_of
+from ..dataset.sources import VALIDATION_PEOPLE, source_of
 from ..files.writing import whole_or_nothing
 from .boxplot import draw
 from .methods import TITLES
@@ -50,11 +50,12 @@ def table(evaluation: Evaluation) -> str:
         f"{' [95 % interval by bootstrap over people]' if _with_intervals(evaluation) else ''}."
     ]
     for source in evaluation.sources:
-        people = [name for name in evaluation.about["people"] if name.startswith(f"{source}-")]
+        people = [name for name in evaluation.about["people"] if source_of(name) == source]
         pairs = len(people) * (len(people) - 1)
-        parts.append(f"**{NUMBERINGS[source].name}**: {pairs} ordered pairs of {', '.join(people)}.")
+        parts.append(f"**{numbering_of(source).name}**: {pairs} ordered pairs of {', '.join(people)}.")
         parts.append(_rows(evaluation, source, COLUMNS))
-        parts.append(_rows(evaluation, source, [(name, f"{name} Dice", 3) for name in REGIONS]))
+        if numbering_of(source).regions:
+            parts.append(_rows(evaluation, source, [(name, f"{name} Dice", 3) for name in REGIONS]))
     parts.extend(_notes(evaluation))
     return "\n\n".join(parts) + "\n"
 
@@ -92,8 +93,8 @@ def _notes(evaluation: Evaluation) -> list[str]:
     """Return the remarks that are needed to read the tables correctly."""
     notes = []
     people = evaluation.about["people"]
-    counts = {source: sum(name.startswith(f"{source}-") for name in people) for source in evaluation.sources}
-    if few := [NUMBERINGS[source].name for source, count in counts.items() if count < FEWEST_PEOPLE]:
+    counts = {source: sum(source_of(name) == source for name in people) for source in evaluation.sources}
+    if few := [numbering_of(source).name for source, count in counts.items() if count < FEWEST_PEOPLE]:
         notes.append(
             f"No interval for {' and '.join(few)}: two people drawn from two make the same two pairs every time. The "
             f"deviation there says how alike the two directions are, not how other people would do."

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..dataset.regions import NUMBERINGS
+from ..dataset.regions import numbering_of
 from ..dataset.sources import VALIDATION_PEOPLE, source_of
 from ..errors import RegistrationError
 from ..files.writing import whole_or_nothing
@@ -29,6 +29,7 @@ from .wavelet import PARTS, decode, encode
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
+LARGEST_LABEL = 32767  # FreeSurfer's numbers reach 12,175
 GRID_TOLERANCE = 1e-3  # mm, and of the directions' cosines: what the headers of NIfTI files round
 
 
@@ -47,7 +48,7 @@ def pack(brains_folder: Path, file: Path) -> dict[str, int]:
 
     Raises:
         RegistrationError: for a folder that is missing or has no brain, an image or labels on another grid than the
-            canonical one, an image that is not of 8 bits, or labels beyond 0 to 255.
+            canonical one, an image that is not of 8 bits, or labels beyond 0 to `LARGEST_LABEL`.
     """
     # Imported here, because machines that only train may lack it.
     import SimpleITK as sitk
@@ -82,9 +83,11 @@ def pack(brains_folder: Path, file: Path) -> dict[str, int]:
             labels = Path(brains_folder) / f"{person}_seg.nii.gz"
             if labels.exists():
                 numbers = array(labels)
-                if numbers.min() < 0 or numbers.max() > 255:
-                    raise RegistrationError(f"The labels of {person} are not numbers of 0 to 255; give them such ones.")
-                add(f"{person}_seg", numbers.astype(np.uint8))
+                if numbers.min() < 0 or numbers.max() > LARGEST_LABEL:
+                    raise RegistrationError(
+                        f"The labels of {person} are not numbers of 0 to {LARGEST_LABEL}; give them such ones."
+                    )
+                add(f"{person}_seg", numbers.astype(np.int16))
                 labelled += 1
         for head in heads:
             add(f"{head.name.removesuffix('.nii.gz')}_tissues", tissues(sitk.ReadImage(str(head))))
@@ -185,11 +188,11 @@ class Brains:
         return downsample_image(self._images[person].float()[None, None] / 255, voxel_mm)
 
     def labels(self, person: str) -> Tensor:
-        """Return a labelled person's label map, uint8 `[L, P, S]`."""
+        """Return a labelled person's label map, int16 `[L, P, S]` (uint8 of files that earlier versions packed)."""
         return self._labels[person]
 
     def cortical_map(self, person: str, voxel_mm: int = 1) -> Tensor:
-        """Return a person's cortical labels on the grid of `image`, float32 `[1, 1, L, P, S]`; all else is 0."""
+        """Return a person's labels that are taught on the grid of `image`, float32 `[1, 1, L, P, S]`; all else is 0."""
         return _subsampled(self._cortical(person).to(self.device), voxel_mm)
 
     def tissue_map(self, head: int, voxel_mm: int = 1) -> Tensor:
@@ -202,13 +205,12 @@ class Brains:
         return [(f, m) for f in people for m in people if f != m and source_of(f) == source_of(m)]
 
     def _has_labels(self, person: str) -> bool:
-        """Tell whether a person has cortical labels of a known numbering."""
-        known = person in self._labels and source_of(person) in NUMBERINGS
-        return known and bool(self._cortical(person).any())
+        """Tell whether a person has labels that are taught and scored."""
+        return person in self._labels and bool(self._cortical(person).any())
 
     def _cortical(self, person: str) -> Tensor:
-        """Return a person's cortical labels, uint8 `[L, P, S]`; all else is 0."""
-        labels, cortical = self._labels[person], NUMBERINGS[source_of(person)].cortical
+        """Return a person's labels that are taught and scored, int32 `[L, P, S]`; all else is 0."""
+        labels, cortical = self._labels[person].int(), numbering_of(source_of(person)).cortical
         return torch.where((labels >= cortical.start) & (labels < cortical.stop), labels, 0)
 
 

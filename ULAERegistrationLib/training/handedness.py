@@ -98,7 +98,7 @@ def main() -> None:
     )
     card = CARD | {
         "held_out": {"wrong_side": int((scores < 0).sum()), "lowest": round(float(scores.min()), 3)},
-        "citations": citations_of(people, label_maps=False),
+        "citations": citations_of(map(source_of, people), label_maps=False),
         "people": people,
         "left_out_for_validation": list(VALIDATION_PEOPLE),
     }

@@ -39,7 +39,7 @@ def ship(weights: Path, target: Path = SHIPPED, licence: str | None = None) -> d
     heads = max(run.get("heads", 0) for run in runs)
     unlisted = sum("people" not in run for run in runs)
     # Runs that do not list their people may have seen any of the project's own sources.
-    cited = [*people, *(SOURCES if unlisted else ())]
+    cited = [*map(source_of, people), *(SOURCES if unlisted else ())]
     if licence is None and (unknown := {source_of(person) for person in people} - SOURCES.keys()):
         raise RegistrationError(
             f"The weights were trained on people of {', '.join(sorted(unknown))}, whose terms are not known here; say "

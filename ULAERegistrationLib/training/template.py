@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..dataset.sources import LICENCE, VALIDATION_PEOPLE, citations_of
+from ..dataset.sources import LICENCE, VALIDATION_PEOPLE, citations_of, source_of
 from ..geometry.canonical import canonical_grid
 from ..geometry.frame import CANONICAL_SIZE
 
@@ -77,7 +77,7 @@ def main() -> None:
     sitk.WriteImage(template, str(arguments.output / "template.nii.gz"), useCompression=True, compressionLevel=9)
     sitk.WriteImage(mask, str(arguments.output / "template_mask.nii.gz"), useCompression=True, compressionLevel=9)
     card = CARD | {
-        "citations": citations_of(people, label_maps=False),
+        "citations": citations_of(map(source_of, people), label_maps=False),
         "people": people,
         "left_out_for_validation": list(VALIDATION_PEOPLE),
     }

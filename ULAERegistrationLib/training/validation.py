@@ -15,7 +15,7 @@ from .data import Brains
 
 @torch.no_grad()
 def validate(network: ULAENet, brains: Brains, voxel_mm: int, precision: str = "float32") -> dict[str, float]:
-    """Compute the mean Dice of the cortical labels and the folding, for each source of the validation people.
+    """Compute the mean Dice of the labels that are scored and the folding, for each source of the validation people.
 
     Args:
         network: the network to validate.
@@ -33,7 +33,7 @@ def validate(network: ULAENet, brains: Brains, voxel_mm: int, precision: str = "
             flows = network(fixed=images[0], moving=images[1])
         fixed_labels, moving_labels = (brains.labels(p) for p in (fixed, moving))
         flow = upsample_flow(compose_all(flows), voxel_mm, tuple(fixed_labels.shape))
-        warped = warp(moving_labels[None, None].to(flow), flow, mode="nearest")[0, 0].byte()
+        warped = warp(moving_labels[None, None].to(flow), flow, mode="nearest")[0, 0].to(moving_labels.dtype)
         source = source_of(fixed)
         scores.setdefault(f"dice_{source}", []).append(mean_dice(array_of(warped), array_of(fixed_labels), source))
         scores.setdefault(f"folding_{source}", []).append(100 * (jacobian(flow) <= 0).float().mean().item())

@@ -233,6 +233,18 @@ def test_the_command_leaves_everything_as_json_a_table_and_a_picture(brains, tmp
     assert (out / "boxplot.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_people_with_labels_of_their_own_numbering_are_scored_by_all_of_them(tmp_path, capsys):
+    for person, bend in (("ann", 0.0), ("bob", 2.0)):
+        image, labels = made_up(bend, 7, 1)
+        write(image, tmp_path / f"{person}_t1.nii.gz")
+        write(np.where(labels > 0, labels.astype(np.int16) + 2000, 0), tmp_path / f"{person}_seg.nii.gz")
+    arguments = ["-o", str(tmp_path / "out"), "--methods", "affine", "--people", "ann", "bob"]
+    assert main(["evaluate", str(tmp_path), *arguments]) == 0
+    assert "**own**: 2 ordered pairs of ann, bob." in capsys.readouterr().out
+    evaluation = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert [set(map(int, row["measures"]["label_dice"])) for row in evaluation["pairs"]] == [set(range(2001, 2033))] * 2
+
+
 def test_what_cannot_be_evaluated_is_refused_in_one_sentence(brains, tmp_path, capsys):
     def refused(*arguments: object) -> str:
         assert main(["evaluate", *map(str, arguments)]) == 1
@@ -253,7 +265,6 @@ def test_what_cannot_be_evaluated_is_refused_in_one_sentence(brains, tmp_path, c
         ("nirep-three", image.astype(np.float32)),
         ("nirep-four", np.zeros_like(image)),
         ("nirep-five", image),
-        ("mine-one", image),
     ):
         write(values, odd / f"{name}_t1.nii.gz")
         write(labels[:, : values.shape[1]] * (name != "nirep-five"), odd / f"{name}_seg.nii.gz")
@@ -263,9 +274,8 @@ def test_what_cannot_be_evaluated_is_refused_in_one_sentence(brains, tmp_path, c
     assert "does not exist" in refused(tmp_path / "none", *output)
     assert "nirep-none is not in" in refused(brains, *output, "--people", "nirep-none", "nirep-na04")
     assert "has no labels" in refused(odd, *output, "--people", "nirep-one", "nirep-six")
-    assert "no cortical label" in refused(odd, *output, "--people", "nirep-one", "nirep-five")
+    assert "no label that is scored" in refused(odd, *output, "--people", "nirep-one", "nirep-five")
     assert "no partner" in refused(brains, *output, "--people", "nirep-na04", "oasis-1113", "oasis-1125")
-    assert "numbering" in refused(odd, *output, "--people", "mine-one", "nirep-one")
     assert "one grid" in refused(odd, *output, "--people", "nirep-one", "nirep-two")
     assert "8 bits" in refused(odd, *output, "--people", "nirep-one", "nirep-three")
     assert "is empty" in refused(odd, *output, "--people", "nirep-one", "nirep-four")

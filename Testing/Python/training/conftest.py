@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
@@ -42,10 +43,12 @@ def settings() -> TrainingSettings:
 def pack_people(tmp_path_factory) -> Callable[..., Path]:
     """Pack people who are one set of blobs, each bent another way; those who are named in `labelled` have labels.
 
+    The labels are two: of what is dark, and of what is bright.
+
     Their frame is a cube, small enough that a step takes half a second.
     """
 
-    def packed(people: Sequence[str], labelled: Sequence[str]) -> Path:
+    def packed(people: Sequence[str], labelled: Sequence[str], numbers: tuple[int, int] = (0, 1)) -> Path:
         folder = tmp_path_factory.mktemp("brains")
         generator = torch.Generator().manual_seed(5)
         blobs = F.interpolate(torch.rand(1, 1, 8, 8, 8, generator=generator), size=[SIDE] * 3, mode="trilinear")
@@ -55,7 +58,8 @@ def pack_people(tmp_path_factory) -> Callable[..., Path]:
             image = sitk.GetImageFromArray(values)
             sitk.WriteImage(image, str(folder / f"{person}_t1.nii.gz"))
             if person in labelled:
-                sitk.WriteImage(image > 128, str(folder / f"{person}_seg.nii.gz"))
+                labels = sitk.GetImageFromArray(np.where(values > 128, *numbers[::-1]).astype(np.int16))
+                sitk.WriteImage(labels, str(folder / f"{person}_seg.nii.gz"))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(canonical, "canonical_grid", lambda: sitk.Image([SIDE] * 3, sitk.sitkUInt8))
             counts = pack(folder, folder / "pack.npz")

@@ -258,6 +258,20 @@ def test_only_the_cortical_labels_of_a_protocol_are_taught(packed):
     assert brains.cortical_map("nirep-na01", 4).unique().tolist() == [0, 7]
 
 
+def test_labels_of_an_own_numbering_are_all_taught_and_validate(tmp_path, pack_people, settings):
+    """Names without a hyphen are of one source; FreeSurfer's numbers are beyond what a byte holds."""
+    people = ("ann", "bob", "cid", "dan")
+    brains = Brains(pack_people(people, people, numbers=(7, 2035)), ("cid", "dan"))
+    assert brains.labelled == {"own": [0, 1]}
+    assert brains.cortical_map("ann").unique().tolist() == [7, 2035]
+    settings = replace(settings, labels=1.5, one_protocol=1.0, validation_people=("cid", "dan"))
+    trainer = train(tmp_path, brains, settings)
+    assert trainer.pairs.taught_by() == ["ann", "bob"]
+    (row,) = curve(tmp_path)
+    assert row["labels"] > 0
+    assert 0 < row["dice_own"] < 1
+
+
 def test_a_run_names_its_own_validation_people(tmp_path, packed, settings):
     settings = replace(settings, validation_people=("nirep-na01", "nirep-na02"))
     brains = Brains(packed, settings.validation_people)
@@ -279,13 +293,13 @@ def test_a_validation_person_whom_the_pack_lacks_is_refused(tmp_path, packed, se
 
 
 def test_validation_people_without_labels_that_compare_are_left_out_and_named(tmp_path, pack_people, settings):
-    """Of a source whose numbers are not known, without labels, without a partner: none trains, none validates."""
-    people = ("ann-1", "ann-2", "nirep-1", "nirep-2", "oasis-1")
-    brains = Brains(pack_people((*people, "mine-1", "mine-2"), ("ann-1", "ann-2", "nirep-1", "oasis-1")), people)
+    """Without labels, or without a labelled partner: none trains, none validates."""
+    people = ("ann-1", "nirep-1", "nirep-2", "oasis-1")
+    brains = Brains(pack_people((*people, "mine-1", "mine-2"), ("ann-1", "nirep-1", "oasis-1")), people)
     said: list[str] = []
     Trainer(tmp_path, brains, settings, log=said.append).train()
     assert said[0] == (
         "train: mine-1, mine-2; validate: nobody, so the newest weights count; left out without validating, as they "
-        "have no labelled partner of their source: ann-1, ann-2, nirep-1, nirep-2, oasis-1"
+        "have no labelled partner of their source: ann-1, nirep-1, nirep-2, oasis-1"
     )
     assert load_network(tmp_path / "weights.safetensors")[1].details["runs"][0]["accuracy"] == {}
