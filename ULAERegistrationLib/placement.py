@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .both import for_both
-from .geometry.alignment import Alignment, align, align_inside
+from .geometry.alignment import Alignment, align, align_inside, align_to_template
 from .geometry.canonical import sample_on_canonical
 from .geometry.contrast import as_t1, have_same_contrast, scan_as_t1, shows_tissue_as_t1
 from .geometry.shading import without_strong_shading
@@ -102,6 +102,26 @@ def place(
         both = (canonical[0] > 0) & (canonical[1] > 0)
         seen = (seen[0] * both, seen[1] * both)
     return Placement(alignment, contrast, one_person, both_t1, *canonical, *seen)
+
+
+def place_alone(scan: sitk.Image, mask: sitk.Image | None) -> tuple[np.ndarray, sitk.AffineTransform]:
+    """Align one T1 scan with the template and sample it on the canonical grid, as `place` does with a fixed scan.
+
+    Args:
+        scan: the scan.
+        mask: its brain; None where the scan is taken as it is.
+
+    Returns:
+        The scan, without strong shading, float32 [L, P, S] in [0, 1], 0 outside the brain; and the map from its world
+        to the canonical world (LPS mm).
+    """
+    to_canonical = align_to_template(scan, mask)
+    canonical = sample_on_canonical(scan, to_canonical, mask)
+    even = without_strong_shading(scan, canonical, to_canonical)
+    if even is scan:
+        return canonical, to_canonical
+    to_canonical = align_to_template(even, mask)
+    return sample_on_canonical(even, to_canonical, mask), to_canonical
 
 
 def _sampled(scans: Scans, masks: Masks, alignment: Alignment) -> tuple[np.ndarray, np.ndarray]:

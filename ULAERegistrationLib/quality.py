@@ -181,8 +181,8 @@ class Quality:
             yield f"{self.beyond_percent:.1f} % of the moving brain lies outside what the fixed image shows."
         if self.displacement_max_mm > DISPLACEMENT_LARGE_MM:
             yield f"Some point moves {self.displacement_max_mm:.0f} mm, further than brains usually differ."
-        yield from _doubts_about("fixed", self.fixed_likeness)
-        yield from _doubts_about("moving", self.moving_likeness)
+        yield from likeness_doubts("fixed", self.fixed_likeness)
+        yield from likeness_doubts("moving", self.moving_likeness)
         matched = self.ncc_before >= NCC_WEAK
         yield from (warning for warning in self.warnings if not (matched and warning == STEPS_LEFT_OUT))
 
@@ -192,8 +192,13 @@ def least_likeness(found: Likeness) -> float:
     return LIKENESS_LOW if found.voxel_mm <= COARSE_MM else LIKENESS_LOW_COARSE
 
 
-def _doubts_about(role: str, found: Likeness | None) -> Iterator[str]:
-    """Yield what speaks against one of the brains being a whole T1 brain in its place."""
+def likeness_doubts(role: str, found: Likeness | None) -> Iterator[str]:
+    """Yield what speaks against a brain being a whole T1 brain in its place.
+
+    Args:
+        role: of its scan, "fixed" or "moving", for the sentences.
+        found: how much it is like the template; None where that was not measured.
+    """
     if found is None:
         yield f"The {role} brain was not compared with the template, so that nothing vouches for its place."
         return

@@ -19,11 +19,10 @@ from .flows.refinement import refine
 from .flows.self_similarity import self_similarity_distance
 from .flows.similarity import LocalNCC
 from .flows.warp import compose_all, downsample_image, upsample_flow, warp
-from .geometry.canonical import mask_on_canonical, template_brain
+from .geometry.canonical import template_brain
 from .geometry.contrast import shows_tissue_as_t1
 from .geometry.frame import CANONICAL_SIZE
 from .geometry.gaps import gaps
-from .geometry.likeness import Likeness, likeness, mean_voxel_mm
 from .geometry.resampling import resample
 from .geometry.transforms import total_transform
 from .network.devices import choose_device, choose_precision, with_fallback
@@ -45,7 +44,7 @@ from .progress import ALIGNMENT, BRAIN, FIELD, NETWORK, QUALITY, REFINEMENT, Pro
 from .provenance import provenance_of
 from .quality import NCC_WINDOW, STEPS_LEFT_OUT, measure
 from .result import Registration, Step
-from .scan_brain import ScanBrain, cut_doubts, find_both_brains
+from .scan_brain import brain_likeness, cut_doubts, find_both_brains
 from .settings import PRESETS, RegistrationSettings
 from .tensors import array_of, array_sharing, tensor_of
 
@@ -134,7 +133,7 @@ def register(
     doubts += cut_doubts(fixed_brain, alignment.fixed_to_canonical, "fixed")
     doubts += cut_doubts(moving_brain, alignment.moving_to_canonical, "moving")
     likenesses = for_both(
-        _likeness,
+        brain_likeness,
         (placed.fixed, fixed_brain, alignment.fixed_to_canonical),
         (placed.moving, moving_brain, alignment.moving_to_canonical),
     )
@@ -341,12 +340,6 @@ def _contrast_doubts(placed: Placement) -> tuple[str, ...]:
         for role, image in (("fixed", placed.fixed), ("moving", placed.moving))
         if not shows_tissue_as_t1(image)
     )
-
-
-def _likeness(image: np.ndarray, brain: ScanBrain, to_canonical: sitk.AffineTransform) -> Likeness:
-    """Compare the brain of a scan with the template, without what its rim shows outside the template's brain."""
-    inside = mask_on_canonical(brain.foreground, to_canonical)
-    return likeness(image * (inside | template_brain()), mean_voxel_mm(brain.foreground))
 
 
 def _tensor(image: np.ndarray) -> Tensor:

@@ -12,7 +12,9 @@ from .both import for_both
 from .errors import RegistrationError
 from .files.volumes import check_brain_volume, header_doubts
 from .geometry.brain import box_around, brain_mask, find_brain
+from .geometry.canonical import mask_on_canonical, template_brain
 from .geometry.cut import cut_sides
+from .geometry.likeness import Likeness, likeness, mean_voxel_mm
 from .network.extractors import extract_brain_with
 from .settings import RegistrationSettings
 
@@ -58,12 +60,16 @@ def find_both_brains(
         find_scan_brain, (scans[0], masks[0], "fixed", settings), (scans[1], masks[1], "moving", settings)
     )
     if fixed.is_found and moving.is_found:
-        rims = for_both(_with_rim, (fixed.foreground,), (moving.foreground,))
-        fixed, moving = replace(fixed, shown=rims[0]), replace(moving, shown=rims[1])
+        fixed, moving = for_both(with_rim, (fixed,), (moving,))
     return fixed, moving
 
 
-def _with_rim(mask: sitk.Image) -> sitk.Image:
+def with_rim(brain: ScanBrain) -> ScanBrain:
+    """Return a brain that is shown with a rim of `RIM_MM`."""
+    return replace(brain, shown=_grown(brain.foreground))
+
+
+def _grown(mask: sitk.Image) -> sitk.Image:
     """Grow a mask by `RIM_MM`."""
     values = sitk.GetArrayFromImage(mask)
     # Voxels further off than the margin are no nearer than the rim's width.
@@ -127,3 +133,15 @@ def cut_doubts(brain: ScanBrain, to_canonical: sitk.Transform, role: str) -> tup
         f"The brain of the {role} image is cut off at the {where} of its field of view; do not trust the result near "
         f"the cut.",
     )
+
+
+def brain_likeness(image: np.ndarray, brain: ScanBrain, to_canonical: sitk.AffineTransform) -> Likeness:
+    """Compare the brain of a scan with the template, without what its rim shows outside the template's brain.
+
+    Args:
+        image: the scan on the canonical grid, float32 [L, P, S], 0 outside what is shown of the brain.
+        brain: of the scan.
+        to_canonical: from the scan's world to the canonical world (LPS mm).
+    """
+    inside = mask_on_canonical(brain.foreground, to_canonical)
+    return likeness(image * (inside | template_brain()), mean_voxel_mm(brain.foreground))

@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 
 from ULAERegistrationLib import scan_brain
-from ULAERegistrationLib.scan_brain import RIM_MM, _with_rim, find_both_brains
+from ULAERegistrationLib.scan_brain import RIM_MM, _grown, find_both_brains
 from ULAERegistrationLib.settings import RegistrationSettings
 from ULAERegistrationLib.simulation import paint_head, simulate
 
@@ -57,7 +57,7 @@ def test_a_rim_is_as_wide_in_millimetres_along_every_axis(spacing):
     ball = sitk.GetImageFromArray((distance <= 20).astype(np.uint8))
     ball.SetSpacing(spacing)
     ball.SetDirection((0, -1, 0, 1, 0, 0, 0, 0, -1))
-    grown = _with_rim(ball)
+    grown = _grown(ball)
     assert grown.GetDirection() == ball.GetDirection()
     shown = sitk.GetArrayViewFromImage(grown) > 0
     assert shown[distance <= 20 + RIM_MM - max(spacing)].all()

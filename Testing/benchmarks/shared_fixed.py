@@ -70,7 +70,7 @@ def main() -> None:
 
         return is_first
 
-    timed(made_from, "_digest", "hashing", first("hash"))
+    timed(made_from, "digest", "hashing", first("hash"))
     timed(pair, "read_volume", "reading", lambda path, role: role == "fixed")
     timed(scan_brain, "find_scan_brain", "brain", lambda scan, given, role, *_: role == "fixed")
     timed(alignment, "searched_template", "the template, prepared", first("template"))

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, Cancelled) as error:
         ending = {
             "batch": "cancelled, nothing was written of the pair in work; the pairs before it are kept",
-            "train": "cancelled; the same call goes on from the last checkpoint, if one was written",
+            "train": "cancelled; what was finished is kept, and the same call goes on from there",
         }.get(options.command, "cancelled, nothing was written")
         print(f"ulae: {str(error) or ending}", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""`ulae train`: train the network, or pack the data for it."""
+"""`ulae train`: train the network, or prepare scans and pack brains for it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ from pathlib import Path
 from ..errors import RegistrationError
 from .options import Commands, add_command
 
+NOTES = """\
+From scans to weights of one's own: --prepare, look at BRAINS/prepared.png, --pack, train. Scans are named
+<person>_t1.nii.gz, their manual labels and masks of the brain, if there are any, <person>_seg and <person>_mask, in any
+format that is read here. docs/training/own-brains.md goes through it.
+
+"""
+
 
 def add_train(commands: Commands) -> None:
     """Add the command `ulae train`."""
@@ -16,14 +23,28 @@ def add_train(commands: Commands) -> None:
         commands,
         "train",
         _train,
-        "Train the network, or pack a folder of brains for it.",
+        "Train the network; or prepare a folder of scans, or pack a folder of brains for it.",
+        "ulae train --prepare scans -o brains",
         "ulae train --pack brains -o brains.npz",
         "ulae train brains.npz -o run --minutes 30",
         "ulae train brains.npz -o second --start-from run/weights.safetensors",
     )
-    command.add_argument("data", metavar="DATA", help="the packed file (.npz); with --pack, the folder of brains")
-    command.add_argument("-o", "--output", required=True, metavar="OUT", help="the run's folder; with --pack, the file")
-    command.add_argument("--pack", action="store_true", help="pack DATA into one file instead of training")
+    command.epilog = NOTES + (command.epilog or "")
+    command.add_argument(
+        "data", metavar="DATA", help="the packed file (.npz); with --prepare the folder of scans, with --pack of brains"
+    )
+    command.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="OUT",
+        help="the run's folder; with --prepare that of the brains, with --pack the file",
+    )
+    instead = command.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--prepare", action="store_true", help="place the scans of DATA in the network's frame instead of training"
+    )
+    instead.add_argument("--pack", action="store_true", help="pack DATA into one file instead of training")
     command.add_argument(
         "--settings", metavar="FILE", help="a recipe (JSON) as a run writes it; a run that goes on has its own"
     )
@@ -33,19 +54,40 @@ def add_train(commands: Commands) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    if options.prepare:
+        _prepare(Path(options.data), Path(options.output))
+    elif options.pack:
+        from ..training.data import pack
+
+        print(json.dumps(pack(Path(options.data), Path(options.output))))
+    else:
+        _run(options)
+
+
+def _prepare(scans: Path, brains: Path) -> None:
+    from ..training.preparation import SHEET, prepare
+
+    outcomes = prepare(scans, brains, lambda outcome: print(outcome.line(), flush=True))
+    failed = [outcome.person for outcome in outcomes if outcome.status == "failed"]
+    if len(failed) < len(outcomes):
+        print(f"see whether all brains lie right: {brains / SHEET}")
+    if failed:
+        raise RegistrationError(
+            f"{len(failed)} of {len(outcomes)} people failed ({', '.join(failed)}); mend their files and call it again."
+        )
+
+
+def _run(options: argparse.Namespace) -> None:
     # Imported here because these load torch, which would delay the help of the command line.
     import torch
 
     from ..network.weights import load_network
     from ..training.checkpoint import settings_of
-    from ..training.data import Brains, pack
+    from ..training.data import Brains
     from ..training.parallel import processes
     from ..training.recipe import read_recipe
     from ..training.trainer import Trainer
 
-    if options.pack:
-        print(json.dumps(pack(Path(options.data), Path(options.output))))
-        return
     if not Path(options.data).is_file():
         raise RegistrationError(f"The packed data {options.data} does not exist; make it with `ulae train --pack`.")
     folder = Path(options.output)

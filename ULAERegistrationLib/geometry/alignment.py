@@ -117,6 +117,23 @@ def align(
     return Alignment(to_transform(fixed_to_canonical), to_transform(moving_to_canonical), tuple(warnings), method)
 
 
+def align_to_template(scan: sitk.Image, mask: sitk.Image | None = None) -> sitk.AffineTransform:
+    """Find the affine map of one scan into the canonical frame, as `align` finds that of its fixed scan.
+
+    Args:
+        scan: the scan.
+        mask: its brain, on its grid; voxels outside are ignored.
+
+    Returns:
+        From the scan's world points to canonical world points (LPS mm).
+
+    Raises:
+        RegistrationError: for a scan that is nowhere brighter than its background.
+    """
+    found, _ = SearchedBrain.of(scan, mask).located_in(searched_template(), finely=True)
+    return to_transform(found)
+
+
 def _matrix_of(initial_transform: sitk.Transform) -> np.ndarray:
     """Return the matrix of an initial transform, 4 x 4."""
     if not initial_transform.IsLinear():

@@ -54,11 +54,11 @@ class MadeFrom:
 
         own_extractor = settings.extractor == "ulae"
         return cls(
-            inputs={column: _digest(path) for column, path in files.items()},
+            inputs={column: digest(path) for column, path in files.items()},
             settings={name: value for name, value in asdict(settings).items() if name not in NOT_COMPARED},
             weights={
-                "registration": _digest(Path(settings.model or SHIPPED)),
-                "brain extraction": _digest(BRAIN_WEIGHTS) if own_extractor else settings.extractor,
+                "registration": digest(Path(settings.model or SHIPPED)),
+                "brain extraction": digest(BRAIN_WEIGHTS) if own_extractor else settings.extractor,
             },
         )
 
@@ -103,7 +103,7 @@ def _different(now: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[str]:
     return [name for name in {**earlier, **now} if now.get(name) != earlier.get(name) or now.get(name) == ""]
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
     """Compute the SHA-256 of a file, or of all files that belong to a folder, a DICOM series or a detached header.
 
     Returns:

@@ -1,0 +1,238 @@
+"""Scans of one's own become brains to train on, placed as a registration places them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from ULAERegistrationLib.cli.main import main
+from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.geometry.canonical import template, template_mask
+from ULAERegistrationLib.geometry.resampling import resample
+from ULAERegistrationLib.overlap import dice
+from ULAERegistrationLib.simulation import paint_head, simulate
+from ULAERegistrationLib.training import preparation
+from ULAERegistrationLib.training.data import pack
+from ULAERegistrationLib.training.preparation import prepare
+
+BLOCK_MM = 25  # side of the made-up labels
+FIRST_LABEL = 1001  # as FreeSurfer numbers the cortex
+
+
+def values_of(file: Path) -> np.ndarray:
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
+
+
+def template_labels() -> sitk.Image:
+    """Blocks of the template's brain."""
+    blocks = np.indices(template().GetSize()[::-1]) // BLOCK_MM
+    numbers = FIRST_LABEL + blocks[0] * 100 + blocks[1] * 10 + blocks[2]
+    labels = sitk.GetImageFromArray((numbers * (sitk.GetArrayViewFromImage(template_mask()) > 0)).astype(np.int16))
+    labels.CopyInformation(template())
+    return labels
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory) -> Path:
+    """A painted head and a stripped brain, oblique and left-handed, of one person; a T2; and what is no scan."""
+    folder = tmp_path_factory.mktemp("scans")
+    pair = simulate()
+    labels = resample(template_labels(), pair.subject, pair.truth, labels=True)
+    sitk.WriteImage(paint_head(pair), str(folder / "ann_t1.nrrd"))
+    sitk.WriteImage(pair.subject, str(folder / "bob_t1.mha"))
+    sitk.WriteImage(labels, str(folder / "bob_seg.nii.gz"))
+    average = sitk.GetArrayViewFromImage(template())
+    t2 = sitk.GetImageFromArray(np.where(average > 12, 268 - average.astype(int), 0).clip(0, 255).astype(np.uint8))
+    t2.CopyInformation(template())
+    sitk.WriteImage(t2, str(folder / "cid_t1.nii"))
+    (folder / "dan_t1.nii.gz").write_text("no scan")
+    sitk.WriteImage(labels, str(folder / "eve_seg.nii.gz"))
+    (folder / "notes_t1.txt").write_text("no image")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(scans, tmp_path_factory) -> tuple[Path, dict[str, preparation.Prepared]]:
+    """The folder of the brains, and how it went by person."""
+    brains = tmp_path_factory.mktemp("prepared") / "brains"
+    return brains, {outcome.person: outcome for outcome in prepare(scans, brains)}
+
+
+@pytest.mark.slow
+def test_a_head_and_a_brain_lie_where_the_template_lies_and_can_be_packed(prepared, tmp_path):
+    brains, outcomes = prepared
+    assert {outcomes[person].status for person in ("ann", "bob")} == {"prepared"}
+    inside = sitk.GetArrayViewFromImage(template_mask())
+    for person in ("ann", "bob"):
+        image = sitk.ReadImage(str(brains / f"{person}_t1.nii.gz"))
+        assert image.GetPixelID() == sitk.sitkUInt8
+        values = sitk.GetArrayViewFromImage(image)
+        assert dice((values > 0).astype(int), inside.astype(int))[1] > 0.93
+        assert np.corrcoef(values[inside > 0], sitk.GetArrayViewFromImage(template())[inside > 0])[0, 1] > 0.8
+        assert 250 < np.percentile(values[values > 0], 99.9) <= 255
+    for part in ("t1", "seg"):
+        shutil.copy(brains / f"bob_{part}.nii.gz", tmp_path)
+    counts = pack(tmp_path, tmp_path / "brains.npz")
+    assert (counts["people"], counts["labelled"]) == (1, 1)
+
+
+@pytest.mark.slow
+def test_labels_are_carried_with_the_scan(prepared):
+    """The subject is bent by 4 mm, which an affine map leaves."""
+    brains, outcomes = prepared
+    labels, expected = values_of(brains / "bob_seg.nii.gz"), sitk.GetArrayFromImage(template_labels())
+    assert set(np.unique(labels)) <= {0, *np.unique(expected)}
+    scores = dice(labels, expected)
+    large = [score for label, score in scores.items() if (expected == label).sum() > BLOCK_MM**3 / 2]
+    assert np.mean(large) > 0.7
+    assert outcomes["bob"].labels > 100
+    assert not (brains / "ann_seg.nii.gz").exists()
+
+
+@pytest.mark.slow
+def test_what_is_no_t1_is_said(prepared):
+    _, outcomes = prepared
+    assert outcomes["bob"].doubts == ()
+    assert preparation.OTHER_CONTRAST in outcomes["cid"].doubts
+
+
+@pytest.mark.slow
+def test_who_fails_is_said_in_a_sentence_and_stops_nobody(prepared):
+    brains, outcomes = prepared
+    assert [person for person, outcome in outcomes.items() if outcome.status == "failed"] == ["dan", "eve"]
+    assert "is not a volume that is read here" in outcomes["dan"].line()
+    assert outcomes["eve"].line() == (
+        "eve: failed. There is no eve_t1 beside eve_seg.nii.gz; give the scan, or rename the file."
+    )
+    expected = {"ann_t1.nii.gz", "bob_seg.nii.gz", "bob_t1.nii.gz", "cid_t1.nii.gz", "prepared.json", "prepared.png"}
+    assert set(contents(brains)) == expected
+
+
+@pytest.mark.slow
+def test_one_picture_shows_all_brains(prepared):
+    brains, _ = prepared
+    pixels = values_of(brains / "prepared.png")
+    rows, columns = pixels.shape[:2]
+    assert rows > 2 * 182
+    assert columns > 400
+    assert pixels.std() > 20
+
+
+@pytest.fixture
+def quick(monkeypatch) -> list[str]:
+    """Instead of aligning, take the scan as it lies; gives a word for each time that this was asked for."""
+    placed: list[str] = []
+
+    def place_alone(scan: sitk.Image, mask: sitk.Image | None) -> tuple[np.ndarray, sitk.AffineTransform]:
+        placed.append("placed")
+        values = sitk.GetArrayFromImage(scan).transpose(2, 1, 0).astype(np.float32)
+        return values / values.max(), sitk.AffineTransform(3)
+
+    monkeypatch.setattr(preparation, "place_alone", place_alone)
+    return placed
+
+
+@pytest.fixture
+def folders(tmp_path) -> tuple[Path, Path]:
+    """A folder with one person's scan and labels, and another for the brains."""
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    sitk.WriteImage(template(), str(scans / "ann_t1.nii.gz"))
+    sitk.WriteImage(template_labels(), str(scans / "ann_seg.nii.gz"))
+    return scans, tmp_path / "brains"
+
+
+def test_who_is_finished_is_done_again_only_where_a_file_has_changed(folders, quick):
+    scans, brains = folders
+    statuses = [prepare(scans, brains)[0].status, prepare(scans, brains)[0].status]
+    assert statuses == ["prepared", "as before"]
+    assert len(quick) == 1
+    sitk.WriteImage(template_mask(), str(scans / "ann_mask.nrrd"))  # drawn after a look at the picture
+    assert prepare(scans, brains)[0].status == "prepared"
+    assert (brains / "ann_seg.nii.gz").exists()
+    (scans / "ann_seg.nii.gz").unlink()
+    assert prepare(scans, brains)[0].status == "prepared"
+    assert not (brains / "ann_seg.nii.gz").exists()
+    (brains / "ann_t1.nii.gz").unlink()
+    assert prepare(scans, brains)[0].status == "prepared"
+
+
+def test_the_brain_of_a_scan_that_has_become_useless_is_not_kept(folders, quick):
+    scans, brains = folders
+    prepare(scans, brains)
+    (scans / "ann_t1.nii.gz").write_text("no scan")
+    assert prepare(scans, brains)[0].status == "failed"
+    assert not list(brains.glob("*.nii.gz"))
+    assert json.loads((brains / "prepared.json").read_text())["people"] == {}
+
+
+@pytest.mark.parametrize("how", [KeyboardInterrupt, RegistrationError("The disk is full."), RuntimeError("odd")])
+def test_nothing_half_written_stays(folders, quick, monkeypatch, how, capsys):
+    scans, brains = folders
+    written = preparation.write_image
+
+    def write(image: sitk.Image, path: Path) -> None:
+        if path.name.endswith("_seg.nii.gz"):
+            raise how
+        written(image, path)
+
+    monkeypatch.setattr(preparation, "write_image", write)
+    assert main(["train", "--prepare", str(scans), "-o", str(brains)]) == 1
+    assert not brains.exists()
+    if how is KeyboardInterrupt:
+        assert capsys.readouterr().err == (
+            "ulae: cancelled; what was finished is kept, and the same call goes on from there\n"
+        )
+
+
+def test_the_command_says_how_each_went_and_where_to_look(folders, quick, capsys):
+    scans, brains = folders
+    command = ["train", "--prepare", str(scans), "-o", str(brains)]
+    assert main(command) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("ann: prepared, brain of ")
+    assert said[1:] == [f"see whether all brains lie right: {brains / 'prepared.png'}"]
+    sitk.WriteImage(template(), str(scans / "bob_t1.nii.gz"))
+    sitk.WriteImage(template(), str(scans / "bob_t1.nrrd"))
+    assert main(command) == 1
+    out, err = capsys.readouterr()
+    assert out.splitlines()[1] == "bob: failed. bob_t1.nii.gz and bob_t1.nrrd are called the same; keep one of them."
+    assert err == "ulae: 1 of 2 people failed (bob); mend their files and call it again.\n"
+
+
+def test_labels_that_cannot_be_packed_are_refused_before_anything_is_computed(folders, quick):
+    scans, brains = folders
+    sitk.WriteImage(sitk.Cast(template_labels(), sitk.sitkInt32) * 100, str(scans / "ann_seg.nii.gz"))
+    (outcome,) = prepare(scans, brains)
+    assert outcome.status == "failed"
+    assert "The T1 label map holds numbers from 0 to" in outcome.line()
+    assert quick == []
+
+
+def test_scans_are_not_overwritten(folders, capsys):
+    scans, _ = folders
+    before = contents(scans)
+    assert main(["train", "--prepare", str(scans), "-o", str(scans)]) == 1
+    assert "holds the scans themselves; write the brains to another folder" in capsys.readouterr().err
+    linked = scans.parent / "linked"
+    linked.mkdir()
+    (linked / "ann_t1.nii.gz").symlink_to(scans / "ann_t1.nii.gz")
+    assert main(["train", "--prepare", str(linked), "-o", str(scans)]) == 1
+    assert contents(scans) == before
+
+
+@pytest.mark.parametrize("name", ["none", "empty"])
+def test_a_folder_without_scans_is_refused(tmp_path, capsys, name):
+    (tmp_path / "empty").mkdir()
+    assert main(["train", "--prepare", str(tmp_path / name), "-o", str(tmp_path / "brains")]) == 1
+    assert "name them <person>_t1.nii.gz" in capsys.readouterr().err
+    assert not (tmp_path / "brains").exists()

@@ -1,0 +1,210 @@
+"""Brains to train on: scans of one's own, placed in the canonical frame as a registration places them.
+
+The files of a folder of scans are named after the person: `<person>_t1`, and where there are any `<person>_seg`, the
+manual labels, and `<person>_mask`, the brain; each with the ending of its format, or a folder of DICOM files.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import SimpleITK as sitk
+
+from .. import __version__
+from ..errors import NOT_ENOUGH_MEMORY, RegistrationError, lacks_memory, unexpected
+from ..files.volumes import read_labels, read_mask, read_volume, write_image
+from ..files.writing import check_output_folder, whole_folder_or_nothing, whole_or_nothing
+from ..geometry.brain import volume_litres
+from ..geometry.canonical import canonical_grid
+from ..geometry.contrast import shows_tissue_as_t1
+from ..placement import place_alone
+from ..process.cases import stem
+from ..process.made_from import digest
+from ..quality import likeness_doubts
+from ..scan_brain import brain_likeness, cut_doubts, find_scan_brain, with_rim
+from ..settings import RegistrationSettings
+from .contact_sheet import contact_sheet
+from .data import LARGEST_LABEL
+
+PARTS = ("t1", "seg", "mask")
+# Of the formats that are read here. Of two files that make one image, the one that is named to open it.
+ENDINGS = (
+    *(".nii.gz", ".nii", ".hdr", ".hdr.gz", ".nrrd", ".nhdr", ".mha", ".mhd"),
+    *(".mgz", ".mgh", ".mnc", ".mnc2", ".dcm"),
+)
+RECORD, SHEET = "prepared.json", "prepared.png"
+ROLE = "T1"  # of a scan in the sentences about it
+OTHER_CONTRAST = (
+    "The T1 image shows grey and white matter less apart than T1 scans do, so it may have another contrast, which "
+    "teaches the network little; leave it out if it is no T1."
+)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """How the preparation of one person went.
+
+    Attributes:
+        person: the name.
+        status: "prepared", "as before" (prepared earlier from the same files) or "failed".
+        litres: volume of the brain; 0 where it failed.
+        labels: number of different labels above 0 in the label map; 0 where there is none.
+        doubts: what should be looked at, or why it failed, one sentence each.
+    """
+
+    person: str
+    status: Literal["prepared", "as before", "failed"]
+    litres: float = 0.0
+    labels: int = 0
+    doubts: tuple[str, ...] = ()
+
+    def line(self) -> str:
+        """Say it in one line."""
+        if self.status == "failed":
+            return f"{self.person}: failed. {' '.join(self.doubts)}"
+        labels = f", {self.labels} labels" if self.labels else ""
+        look = f" Look at it. {' '.join(self.doubts)}" if self.doubts else ""
+        return f"{self.person}: {self.status}, brain of {self.litres:.2f} litres{labels}.{look}"
+
+
+def prepare(scans: Path, brains: Path, finished: Callable[[Prepared], None] = lambda _: None) -> list[Prepared]:
+    """Place all scans of a folder in the canonical frame, and draw the brains of the output folder in one picture.
+
+    A person who fails does not stop the others, and who was prepared from the same files is not prepared again.
+
+    Args:
+        scans: folder of the scans, as the head of this module names them: T1 scans of heads or of brains alone.
+        brains: folder for `<person>_t1.nii.gz` (uint8, on the canonical grid), `<person>_seg.nii.gz` (int16), the
+            record `prepared.json` and the picture `prepared.png`.
+        finished: called with each person as soon as it is done.
+
+    Returns:
+        How it went for each person, in the order of their names.
+
+    Raises:
+        RegistrationError: before anything is computed, where there are no scans, or the output folder cannot be written
+            or is the folder of a scan.
+    """
+    people = _people_in(scans)
+    check_output_folder(brains)
+    inside = brains.resolve()
+    if any(file.resolve().parent == inside for files in people.values() for found in files.values() for file in found):
+        raise RegistrationError(f"{brains} holds the scans themselves; write the brains to another folder.")
+    record = _read_record(brains)
+    outcomes = []
+    for person, files in people.items():
+        inputs = {part: [digest(file) for file in found] for part, found in files.items()}
+        known = record.get(person, {})
+        if known.get("inputs") == inputs and all(file.exists() for file in _outputs(brains, person, files)):
+            outcome = Prepared(person, "as before", known["litres"], known["labels"], tuple(known["doubts"]))
+        else:
+            outcome = _outcome(person, files, brains)
+            record.pop(person, None)
+            if outcome.status == "prepared":
+                measured = {"litres": outcome.litres, "labels": outcome.labels, "doubts": outcome.doubts}
+                record[person] = {"inputs": inputs, **measured}
+            elif known:  # what was made of other files must not be taken for what these show
+                for file in _outputs(brains, person, PARTS):
+                    file.unlink(missing_ok=True)
+            if record or known:
+                _write_record(brains, record)
+        outcomes.append(outcome)
+        finished(outcome)
+    if any(outcome.status != "failed" for outcome in outcomes):
+        with whole_or_nothing(brains / SHEET) as partial:
+            drawn = [brains / f"{person}_t1.nii.gz" for person in sorted(record)]
+            partial.write_bytes(contact_sheet([file for file in drawn if file.exists()]))
+    return outcomes
+
+
+def _people_in(folder: Path) -> dict[str, dict[str, list[Path]]]:
+    """Return the files of each person by part, people in the order of their names."""
+    people: dict[str, dict[str, list[Path]]] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        person, _, part = stem(path).rpartition("_")
+        if person and part in PARTS and (path.is_dir() or path.name.lower().endswith(ENDINGS)):
+            people.setdefault(person, {}).setdefault(part, []).append(path)
+    if not any("t1" in files for files in people.values()):
+        raise RegistrationError(f"There are no scans in {folder}; name them <person>_t1.nii.gz, such as ann_t1.nii.gz.")
+    return dict(sorted(people.items()))
+
+
+def _outputs(brains: Path, person: str, parts: Mapping[str, Any] | Sequence[str]) -> list[Path]:
+    return [brains / f"{person}_{part}.nii.gz" for part in ("t1", "seg") if part in parts]
+
+
+def _outcome(person: str, files: Mapping[str, list[Path]], brains: Path) -> Prepared:
+    try:
+        return _prepare_person(person, files, brains)
+    except RegistrationError as error:
+        sentence = str(error)
+    except Exception as error:  # a person who fails must not stop the others
+        sentence = NOT_ENOUGH_MEMORY if lacks_memory(error) else f"{unexpected(error)}."
+        if not lacks_memory(error):
+            traceback.print_exception(error)
+    return Prepared(person, "failed", doubts=(sentence,))
+
+
+def _prepare_person(person: str, files: Mapping[str, list[Path]], brains: Path) -> Prepared:
+    """Read, place and write one person.
+
+    Raises:
+        RegistrationError: where that cannot be done; nothing is written then.
+    """
+    if "t1" not in files:
+        (other, *_) = files.values()
+        raise RegistrationError(f"There is no {person}_t1 beside {other[0].name}; give the scan, or rename the file.")
+    if twice := next((found for found in files.values() if len(found) > 1), None):
+        raise RegistrationError(f"{' and '.join(file.name for file in twice)} are called the same; keep one of them.")
+    scan = read_volume(files["t1"][0], ROLE)
+    mask = read_mask(files["mask"][0], scan, ROLE) if "mask" in files else None
+    labels = read_labels(files["seg"][0], scan, ROLE) if "seg" in files else None
+    numbers = [] if labels is None else np.unique(sitk.GetArrayViewFromImage(labels)).tolist()
+    if numbers and not 0 <= numbers[0] <= numbers[-1] <= LARGEST_LABEL:
+        raise RegistrationError(
+            f"The {ROLE} label map holds numbers from {numbers[0]} to {numbers[-1]}; give it numbers of 0 to "
+            f"{LARGEST_LABEL}."
+        )
+    brain = find_scan_brain(scan, mask, ROLE, RegistrationSettings())
+    # A registration of two heads shows the network such a rim.
+    brain = with_rim(brain) if brain.is_found else brain
+    canonical, to_canonical = place_alone(scan, brain.shown)
+    if not canonical.any():
+        raise RegistrationError("No brain is seen in the canonical frame; give a mask of the brain.")
+    doubts = [*brain.doubts, *cut_doubts(brain, to_canonical, ROLE)]
+    doubts += likeness_doubts(ROLE, brain_likeness(canonical, brain, to_canonical))
+    if not shows_tissue_as_t1(canonical):
+        doubts.append(OTHER_CONTRAST)
+    with whole_folder_or_nothing(brains) as partial:
+        image = sitk.GetImageFromArray(np.rint(255 * canonical).astype(np.uint8).transpose(2, 1, 0))
+        image.CopyInformation(canonical_grid())
+        write_image(image, partial / f"{person}_t1.nii.gz")
+        if labels is not None:
+            there = sitk.Resample(labels, canonical_grid(), to_canonical.GetInverse(), sitk.sitkNearestNeighbor)
+            write_image(sitk.Cast(there, sitk.sitkInt16), partial / f"{person}_seg.nii.gz")
+    if labels is None:  # those of earlier files do not belong to this scan
+        (brains / f"{person}_seg.nii.gz").unlink(missing_ok=True)
+    litres = round(volume_litres(brain.foreground), 4)
+    return Prepared(person, "prepared", litres, sum(number > 0 for number in numbers), tuple(doubts))
+
+
+def _read_record(brains: Path) -> dict[str, dict[str, Any]]:
+    """Return by person what the brains were made of; without a record that can be read, all are made anew."""
+    try:
+        record = json.loads((brains / RECORD).read_text(encoding="utf-8"))
+        keys = {"inputs", "litres", "labels", "doubts"}
+        return {person: known for person, known in record["people"].items() if keys <= known.keys()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _write_record(brains: Path, record: Mapping[str, Mapping[str, Any]]) -> None:
+    with whole_or_nothing(brains / RECORD) as partial:
+        text = json.dumps({"version": __version__, "people": record}, indent=2)
+        partial.write_text(text + "\n", encoding="utf-8")
