@@ -6,7 +6,9 @@ import argparse
 import json
 from pathlib import Path
 
-from ..errors import RegistrationError
+from ..errors import Cancelled, RegistrationError
+from ..files.writing import check_output_file, check_output_folder
+from .interrupts import stop_request
 from .options import Commands, add_command
 
 NOTES = """\
@@ -59,7 +61,7 @@ def _train(options: argparse.Namespace) -> None:
     elif options.pack:
         from ..training.data import pack
 
-        print(json.dumps(pack(Path(options.data), Path(options.output))))
+        print(json.dumps(pack(Path(options.data), check_output_file(options.output, (".npz",)))))
     else:
         _run(options)
 
@@ -90,7 +92,7 @@ def _run(options: argparse.Namespace) -> None:
 
     if not Path(options.data).is_file():
         raise RegistrationError(f"The packed data {options.data} does not exist; make it with `ulae train --pack`.")
-    folder = Path(options.output)
+    folder = check_output_folder(options.output)
     settings = read_recipe(options.settings) if options.settings else settings_of(folder)
     start, history = None, []
     if options.start_from:
@@ -102,4 +104,9 @@ def _run(options: argparse.Namespace) -> None:
     with processes(device) as (all_processes, device):
         brains = Brains(Path(options.data), settings.validation_people, device)
         seconds = 60 * options.minutes if options.minutes else float("inf")
-        Trainer(folder, brains, settings, device, start, history, all_processes).train(seconds)
+        with stop_request() as request:
+            is_done = Trainer(folder, brains, settings, device, start, history, all_processes).train(
+                seconds, request.is_made
+            )
+    if request.is_made() and not is_done:
+        raise Cancelled(f"stopped; the weights so far are in {folder}, and the same call goes on from there")

@@ -107,8 +107,16 @@ class Trainer:
         ]
         return "; ".join(parts if idle else parts[:2])
 
-    def train(self, seconds: float = math.inf) -> None:
-        """Train to the end of the last phase, or for about `seconds`, and write a checkpoint to resume from."""
+    def train(self, seconds: float = math.inf, stop: Callable[[], bool] = lambda: False) -> bool:
+        """Train to the end of the last phase, or until it is to stop, and write a checkpoint to resume from.
+
+        Args:
+            seconds: after about so long it stops.
+            stop: asked after each step whether to stop; in several processes, that of the first counts.
+
+        Returns:
+            Whether the end was reached.
+        """
         began = checkpointed = time.monotonic()
         while self.phase_index < len(self.settings.phases):
             phase = self.settings.phases[self.phase_index]
@@ -119,15 +127,16 @@ class Trainer:
                 now = time.monotonic()
                 if self.step % self.settings.validate_every == 0 or self.step == phase.steps:
                     self._validate(phase, loss, self.seconds + now - began)
-                out_of_time = self.processes.agree(now - began > seconds)
-                if out_of_time or self.processes.agree(now - checkpointed > CHECKPOINT_SECONDS):
+                is_last = self.processes.agree(now - began > seconds or stop())
+                if is_last or self.processes.agree(now - checkpointed > CHECKPOINT_SECONDS):
                     self._save(phase, self.seconds + now - began, best=not self._rows)
                     self._checkpoint(self.seconds + now - began)
                     checkpointed = now
-                if out_of_time:
-                    return
+                if is_last:
+                    return False
             self.phase_index, self.step = self.phase_index + 1, 0
         self._checkpoint(self.seconds + time.monotonic() - began)
+        return True
 
     def _step(self, images: Tensor, phase: Phase) -> dict[str, float]:
         pair = self.pairs.draw(images, phase.voxel_mm)

@@ -113,6 +113,15 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_read(tmp_
     assert "end its name" in refused("register", "a", "b", "--transform", tmp_path / "t.mat")
 
 
+def test_where_a_training_cannot_write_is_refused_before_anything_is_read(tmp_path, refused):
+    file = tmp_path / "file"
+    file.write_text("not a folder")
+    sitk.WriteImage(template(), str(tmp_path / "ann_t1.nii.gz"))
+    for words in (("train", file), ("train", "--prepare", tmp_path)):
+        assert "it is not a folder" in refused(*words, "-o", file)
+    assert "end its name with .npz" in refused("train", "--pack", tmp_path, "-o", file)
+
+
 def test_options_that_do_not_go_together_end_with_status_2(tmp_path, refused):
     fixed, moving = TEMPLATE, TEMPLATE
     assert "where to write" in refused("register", fixed, moving, status=2)

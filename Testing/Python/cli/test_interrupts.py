@@ -10,6 +10,7 @@ import sys
 import pytest
 import SimpleITK as sitk
 
+from ULAERegistrationLib.cli import interrupts
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.errors import Cancelled
 from ULAERegistrationLib.process import batch, cases
@@ -43,6 +44,17 @@ def test_a_batch_that_is_interrupted_says_that_what_is_done_is_kept(tmp_path, ca
     assert capsys.readouterr().err == (
         "ulae: cancelled, nothing was written of the pair in work; the pairs before it are kept\n"
     )
+
+
+def test_the_second_wish_to_stop_is_granted_at_once(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(interrupts, "SAME_REQUEST_SECONDS", 0.0)
+    with interrupts.stop_request() as request:
+        assert not request.is_made()
+        signal.raise_signal(signal.SIGINT)
+        assert request.is_made()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert capsys.readouterr().err == "ulae: stopping after this step; once more stops at once\n"
 
 
 @pytest.mark.slow

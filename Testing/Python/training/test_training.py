@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -196,6 +197,33 @@ def test_a_run_goes_on_with_its_own_settings_and_no_others(tmp_path, packed, set
     assert (run / "checkpoint.pt").read_bytes() == checkpoint
     assert main(command) == 0
     assert (run / "settings.json").read_text() == begun
+    assert [row["step"] for row in curve(run)] == [2]
+
+
+def test_ctrl_c_ends_a_run_after_its_step_with_weights_and_a_checkpoint(
+    tmp_path, packed, settings, capsys, monkeypatch
+):
+    step = Trainer._step
+
+    def interrupted(trainer: Trainer, *arguments) -> dict[str, float]:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)  # which a group of processes gets with it
+        return step(trainer, *arguments)
+
+    (tmp_path / "recipe.json").write_text(settings.to_json())
+    run, before = tmp_path / "run", signal.getsignal(signal.SIGINT)
+    command = ["train", str(packed), "-o", str(run), "--device", "cpu"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", interrupted)
+        assert main([*command, "--settings", str(tmp_path / "recipe.json")]) == 1
+    assert capsys.readouterr().err == (
+        "ulae: stopping after this step; once more stops at once\n"
+        f"ulae: stopped; the weights so far are in {run}, and the same call goes on from there\n"
+    )
+    assert signal.getsignal(signal.SIGINT) is before
+    assert load_network(run / "weights.safetensors")[1].details["runs"][0]["accuracy"] == {}
+    assert main(command) == 0
+    assert "going on from phase 0, step 1" in capsys.readouterr().out
     assert [row["step"] for row in curve(run)] == [2]
 
 
