@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from ULAERegistrationLib.geometry import brain_search
-from ULAERegistrationLib.geometry.affine import to_matrix
-from ULAERegistrationLib.geometry.alignment import align
+from ULAERegistrationLib.geometry.brain_search import SearchedBrain
 from ULAERegistrationLib.geometry.canonical import template
 from ULAERegistrationLib.geometry.gaps import MARGIN_MM, gaps
 
@@ -53,16 +51,16 @@ def test_where_hardly_anything_is_common_nothing_is_left_out(ball):
 
 
 @pytest.mark.slow
-def test_a_brain_without_a_corner_is_not_stretched_to_fill_it(monkeypatch):
-    monkeypatch.setattr(brain_search, "TILTS", (0.0,))
+def test_a_brain_without_a_corner_is_not_stretched_to_fill_it():
     whole = sitk.BinShrink(template(), [2, 2, 2])
     values = sitk.GetArrayFromImage(whole)
     _, y, x = np.indices(values.shape)
     values[x + y > np.quantile((x + y)[values > 0], 0.9)] = 0  # left and behind
     cut = sitk.GetImageFromArray(values)
     cut.CopyInformation(whole)
-    for pair in ((whole, cut), (cut, whole)):
-        found = to_matrix(align(*pair).fixed_to_moving)
+    brains = [SearchedBrain.of(image, None) for image in (whole, cut)]
+    for fixed, moving in (brains, brains[::-1]):
+        found, _ = moving.matched_to(fixed, np.eye(4), "affine", None)
         corners = np.array(
             [[place, height, depth, 1] for place in (-60, 60) for height in (-60, 80) for depth in (-50, 60)]
         )
