@@ -81,10 +81,10 @@ def test_training_makes_brains_match_better(tmp_path, brains, still, settings):
 
     def bumps(channels: int, controls: int) -> torch.Tensor:
         coarse = torch.rand(1, channels, *[controls] * 3, generator=generator)
-        return F.interpolate(coarse, size=(48, 48, 48), mode="trilinear", align_corners=True)
+        return F.interpolate(coarse, size=(32, 32, 32), mode="trilinear", align_corners=True)
 
-    blobs = bumps(1, 16)
-    images = torch.cat([warp(blobs, 7 * (bumps(3, 5) - 0.5), "border") for _ in range(3)])
+    blobs = bumps(1, 11)
+    images = torch.cat([warp(blobs, 7 * (bumps(3, 4) - 0.5), "border") for _ in range(3)])
 
     def similarity() -> float:
         with torch.no_grad():
