@@ -19,24 +19,45 @@ from ULAERegistrationLib.training.trainer import Trainer
 pytestmark = pytest.mark.slow
 
 
+def run_two(command: list[str]) -> list[str]:
+    """What two processes print, started as torchrun starts them, but without its own, as slow to start as theirs."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    both = [
+        subprocess.Popen(
+            [sys.executable, *command],
+            env=os.environ | place | {"RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    said = []
+    for process in both:
+        output, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        said.append(output)
+    return said
+
+
 def test_two_processes_train_one_run_and_go_on_with_it(tmp_path, packed, settings):
     """Both see their own pairs, end with the same weights, write once, and resume from their own states."""
     (tmp_path / "recipe.json").write_text(settings.to_json())
     run = tmp_path / "run"
-    program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    program += ["-m", "ULAERegistrationLib", "train", packed, "-o", run, "--device", "cpu"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     # Every option of the documented command: torchrun takes for its own what abbreviates one of its options.
-    program += ["--settings", tmp_path / "recipe.json", "--start-from", SHIPPED]
-    done = subprocess.run([*map(str, program), "--minutes", "0.0001"], capture_output=True, text=True, timeout=300)
+    program = ["-m", "ULAERegistrationLib", "train", str(packed), "-o", str(run), "--device", "cpu"]
+    program += ["--settings", str(tmp_path / "recipe.json"), "--start-from", str(SHIPPED)]
+    done = subprocess.run([*launcher, *program, "--minutes", "0.0001"], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     checkpoint = torch.load(run / "checkpoint.pt", weights_only=True)
     assert checkpoint["step"] == 1
     assert checkpoint["history"] == load_network()[1].details["runs"]
     first, second = checkpoint["random"]
     assert not torch.equal(first, second)
-    done = subprocess.run([*map(str, program)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("going on from phase 0, step 1") == 1
+    assert "".join(run_two(program)).count("going on from phase 0, step 1") == 1
     with (run / "curve.csv").open() as file:
         assert [float(row["step"]) for row in csv.DictReader(file)] == [2]
     with pytest.raises(RegistrationError, match="trained by 2 processes; go on with as many, not 1"):
@@ -50,24 +71,7 @@ def test_two_processes_take_the_mean_of_their_gradients(tmp_path):
     """
     script = tmp_path / "mean.py"
     script.write_text(GRADIENTS)
-    # As torchrun starts them, without its own process, which takes as long to start as both.
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    both = [
-        subprocess.Popen(
-            [sys.executable, str(script)],
-            env=os.environ | place | {"RANK": rank, "LOCAL_RANK": rank},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in ("0", "1")
-    ]
-    for process in both:
-        said, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-        assert said == "the same\n"
+    assert run_two([str(script)]) == ["the same\n"] * 2
 
 
 GRADIENTS = """
