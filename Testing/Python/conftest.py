@@ -25,12 +25,16 @@ LONGEST = (
     "test_registration.py",
     "test_alignment.py",
     "test_training.py",
+    "test_one_person.py",
+    "test_contrasts.py",
+    "test_documents.py",
     "test_job.py",
     "test_brain_extraction.py",
     "test_evaluation.py",
     "test_cluster.py",
-    "test_documents.py",
+    "test_parallel.py",
     "test_verdicts.py",
+    "test_cli.py",
 )
 BLOCK_MM = 25  # side of the made-up labels
 
@@ -38,11 +42,11 @@ keep_freed_memory()  # as the product's own processes do: an eighth of a registr
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files, and mark as slow whatever needs the simulated pair: its registration takes long."""
+    """Begin with the longest files, and mark as slow whatever needs a pair registered."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
     for item in items:
-        if "simulated" in getattr(item, "fixturenames", ()):
+        if {"simulated", "quick_registration"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
 
 
@@ -81,10 +85,7 @@ def simulated(tmp_path_factory) -> SimulatedFiles:
 
     pair = simulate()
     mask = template_mask()
-    blocks = np.indices(mask.GetSize()[::-1]) // BLOCK_MM
-    numbers = 1 + blocks[0] * 100 + blocks[1] * 10 + blocks[2]
-    labels = sitk.GetImageFromArray((numbers * (sitk.GetArrayViewFromImage(mask) > 0)).astype(np.int16))
-    labels.CopyInformation(mask)
+    labels = _blocks(mask)
     volumes = {
         "fixed": pair.subject,
         "moving": pair.template,
@@ -93,10 +94,25 @@ def simulated(tmp_path_factory) -> SimulatedFiles:
         "fixed_labels": resample(labels, pair.subject, pair.truth, labels=True),
         "moving_labels": labels,
     }
-    folder = tmp_path_factory.mktemp("simulated")
+    return SimulatedFiles(**_written(volumes, tmp_path_factory.mktemp("simulated")), truth=pair.truth)
+
+
+def _blocks(mask: sitk.Image) -> sitk.Image:
+    """Labels of the mask's voxels: a number for each cube of `BLOCK_MM`."""
+    blocks = [
+        indices * step // BLOCK_MM
+        for indices, step in zip(np.indices(mask.GetSize()[::-1]), mask.GetSpacing()[::-1], strict=True)
+    ]
+    numbers = 1 + blocks[0] * 100 + blocks[1] * 10 + blocks[2]
+    labels = sitk.GetImageFromArray((numbers * (sitk.GetArrayViewFromImage(mask) > 0)).astype(np.int16))
+    labels.CopyInformation(mask)
+    return labels
+
+
+def _written(volumes: dict[str, sitk.Image], folder: Path) -> dict[str, Path]:
     for name, volume in volumes.items():
         sitk.WriteImage(volume, str(folder / f"{name}.nii.gz"))
-    return SimulatedFiles(**{name: folder / f"{name}.nii.gz" for name in volumes}, truth=pair.truth)
+    return {name: folder / f"{name}.nii.gz" for name in volumes}
 
 
 @pytest.fixture(scope="session")
@@ -140,12 +156,67 @@ def browser():
 
 @pytest.fixture(scope="session")
 def coarse_model(tmp_path_factory) -> Path:
-    """The shipped weights, made to run on 4 mm voxels: quick, for tests to which it does not matter what they find."""
+    """The shipped weights, made to run on 2 mm voxels: quick, for tests to which it does not matter what they find."""
     from ULAERegistrationLib.network.weights import load_network, save_network
 
     file = tmp_path_factory.mktemp("model") / "coarse.safetensors"
-    save_network(load_network()[0], file, {"voxel_mm": 4})
+    save_network(load_network()[0], file, {"voxel_mm": 2})
     return file
+
+
+@pytest.fixture
+def upright(monkeypatch) -> None:
+    """One start of the alignment's search instead of 27, to be quick: enough where the heads are hardly tilted."""
+    from ULAERegistrationLib.geometry import brain_search
+
+    monkeypatch.setattr(brain_search, "TILTS", (0.0,))
+
+
+@dataclass(frozen=True)
+class ShiftedFiles:
+    """The template on voxels of 2 mm (fixed), and the same 10 mm away (moving), as files, each with labels."""
+
+    fixed: Path
+    moving: Path
+    fixed_labels: Path
+    moving_labels: Path
+
+
+@pytest.fixture(scope="session")
+def shifted(tmp_path_factory) -> ShiftedFiles:
+    from ULAERegistrationLib.geometry.canonical import template, template_mask
+
+    brain = sitk.BinShrink(template(), [2, 2, 2])
+    mask = sitk.Resample(template_mask(), brain, sitk.Transform(), sitk.sitkNearestNeighbor)
+    volumes = {"fixed": brain, "fixed_labels": _blocks(mask)}
+    for name, volume in tuple(volumes.items()):
+        moving = sitk.Image(volume)
+        moving.SetOrigin(np.add(volume.GetOrigin(), (3, -5, 8)).tolist())
+        volumes[name.replace("fixed", "moving")] = moving
+    return ShiftedFiles(**_written(volumes, tmp_path_factory.mktemp("shifted")))
+
+
+@pytest.fixture(scope="session")
+def quick_settings(coarse_model) -> dict[str, str]:
+    """What a registration of the shifted pair takes to be quick: the network alone finds the shift, on coarse voxels.
+
+    For tests to which it does not matter what is found: how results are written, named and handed on.
+    """
+    return {
+        "preset": "fast",
+        "alignment": "none",
+        "model": str(coarse_model),
+        "precision": "float32",
+        "device": "cpu",
+    }
+
+
+@pytest.fixture(scope="session")
+def quick_registration(shifted, quick_settings):
+    """The shifted pair registered."""
+    from ULAERegistrationLib import register
+
+    return register(shifted.fixed, shifted.moving, **quick_settings)
 
 
 @dataclass(frozen=True)

@@ -206,42 +206,38 @@ def test_masks_along_which_both_scans_were_stripped_change_next_to_nothing(regis
 
 
 def test_the_command_gives_the_same_bytes_as_the_function_and_labels_come_along(
-    registration, simulated, tmp_path, capsys
+    quick_registration, quick_settings, shifted, tmp_path, capsys
 ):
-    arguments = ["register", simulated.fixed, simulated.moving, "--preset", "fast", "--precision", "float32", "--json"]
-    arguments += ["--warped", tmp_path / "w.nii.gz", "--transform", tmp_path / "t.nii.gz", "--device", "cpu"]
-    arguments += ["--moving-labels", simulated.moving_labels, "--warped-labels", tmp_path / "l.nii.gz"]
-    arguments += ["--fixed-labels", simulated.fixed_labels]
+    arguments = ["register", shifted.fixed, shifted.moving, "--json"]
+    arguments += [word for name, value in quick_settings.items() for word in (f"--{name}", value)]
+    arguments += ["--warped", tmp_path / "w.nii.gz", "--transform", tmp_path / "t.nii.gz"]
+    arguments += ["--moving-labels", shifted.moving_labels, "--warped-labels", tmp_path / "l.nii.gz"]
+    arguments += ["--fixed-labels", shifted.fixed_labels]
     assert main([str(a) for a in arguments]) == 0
     measures = json.loads(capsys.readouterr().out)
     assert measures["dice_after"] > measures["dice_before"] + 0.08
     by_label = measures["dice_after_by_label"]
     assert measures["dice_after"] == pytest.approx(sum(by_label.values()) / len(by_label))
     assert {path.name for path in tmp_path.iterdir()} == {"w.nii.gz", "t.nii.gz", "l.nii.gz"}
-    assert np.array_equal(read_array(tmp_path / "w.nii.gz"), sitk.GetArrayViewFromImage(registration.warped))
-    field = sitk.GetArrayFromImage(registration.displacement_field())
+    assert np.array_equal(read_array(tmp_path / "w.nii.gz"), sitk.GetArrayViewFromImage(quick_registration.warped))
+    field = sitk.GetArrayFromImage(quick_registration.displacement_field())
     assert np.array_equal(read_array(tmp_path / "t.nii.gz"), field)
 
-    applied = ["apply", tmp_path / "t.nii.gz", simulated.moving_labels, "--labels"]
-    applied += ["--like", simulated.fixed, "-o", tmp_path / "again.nii.gz"]
+    applied = ["apply", tmp_path / "t.nii.gz", shifted.moving_labels, "--labels"]
+    applied += ["--like", shifted.fixed, "-o", tmp_path / "again.nii.gz"]
     assert main([str(a) for a in applied]) == 0
     again, labels = (read_array(tmp_path / name) for name in ("again.nii.gz", "l.nii.gz"))
     assert (again == labels).mean() > 0.9999
 
-    back = ["apply", tmp_path / "t.nii.gz", tmp_path / "w.nii.gz", "--inverse"]
-    sitk.WriteImage(sitk.ReadImage(str(simulated.moving))[::2, ::2, ::2], str(tmp_path / "every_second_voxel.nii.gz"))
-    back += ["--like", tmp_path / "every_second_voxel.nii.gz", "-o", tmp_path / "back.nii.gz"]
-    assert main([str(a) for a in back]) == 0
-    moving, returned = (read_array(tmp_path / name) for name in ("every_second_voxel.nii.gz", "back.nii.gz"))
-    assert np.corrcoef(moving.ravel(), returned.ravel())[0, 1] > 0.97
-
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("upright")
 def test_another_contrast_is_recognised_matched_as_t1_and_never_called_good(registration, simulated, error):
-    values = sitk.GetArrayFromImage(sitk.ReadImage(str(simulated.moving)))
+    fixed, moving = (sitk.BinShrink(image, [2, 2, 2]) for image in (registration.fixed, registration.moving))
+    values = sitk.GetArrayFromImage(moving)
     inverted = sitk.GetImageFromArray(np.where(values > 0, 280 - values.astype(np.int16), 0).astype(np.int16))
-    inverted.CopyInformation(sitk.ReadImage(str(simulated.moving)))
-    found = register(simulated.fixed, inverted, preset="fast")
+    inverted.CopyInformation(moving)
+    found = register(fixed, inverted, preset="fast")
 
     assert found.provenance.settings["contrast"] == "different"
     assert error(found.transform) < error(found.alignment.fixed_to_moving)

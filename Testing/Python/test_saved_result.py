@@ -14,8 +14,8 @@ from ULAERegistrationLib.cli.main import main
 
 
 @pytest.fixture(scope="module")
-def registration(simulated_registration) -> Registration:
-    return simulated_registration
+def registration(quick_registration) -> Registration:
+    return quick_registration
 
 
 @pytest.fixture(scope="module")
@@ -59,18 +59,18 @@ def test_the_saved_quality_has_the_verdict_and_what_the_registration_ran_with(sa
     assert "float32" in (saved / "report.html").read_text(encoding="utf-8")
 
 
-def test_labels_are_saved_with_the_result_and_both_masks_beside_it(tmp_path, simulated, registration, monkeypatch):
+def test_labels_are_saved_with_the_result_and_both_masks_beside_it(tmp_path, shifted, registration, monkeypatch):
     """The scans of the pair are stripped: their masks are what they show."""
     monkeypatch.setattr("ULAERegistrationLib.registration.register", lambda *given, **named: registration)
     saved = []
     monkeypatch.setattr(Registration, "save", lambda self, folder, warped_labels: saved.append(warped_labels))
-    command = ["register", simulated.fixed, simulated.moving, "-o", tmp_path / "result", "--quiet"]
+    command = ["register", shifted.fixed, shifted.moving, "-o", tmp_path / "result", "--quiet"]
     command += ["--save-masks", tmp_path / "masks"]
-    assert main([str(a) for a in [*command, "--moving-labels", simulated.moving_labels]]) == 0
+    assert main([str(a) for a in [*command, "--moving-labels", shifted.moving_labels]]) == 0
     assert main([str(a) for a in command]) == 0
     assert [image and image.GetSize() for image in saved] == [registration.fixed.GetSize(), None]
     for role in ("fixed", "moving"):
         mask = sitk.ReadImage(str(tmp_path / "masks" / f"{role}_brain.nii.gz"))
         overlap = sitk.LabelOverlapMeasuresImageFilter()
-        overlap.Execute(mask, sitk.Cast(sitk.ReadImage(str(getattr(simulated, f"{role}_mask"))), sitk.sitkUInt8))
+        overlap.Execute(mask, sitk.ReadImage(str(getattr(shifted, f"{role}_labels"))) > 0)
         assert overlap.GetDiceCoefficient() > 0.9

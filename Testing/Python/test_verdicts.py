@@ -10,7 +10,6 @@ import pytest
 import SimpleITK as sitk
 
 from ULAERegistrationLib.cli.main import main
-from ULAERegistrationLib.geometry import brain_search
 from ULAERegistrationLib.geometry.canonical import template
 from ULAERegistrationLib.quality import GOOD
 
@@ -23,9 +22,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def registered(coarse_model, monkeypatch, tmp_path, capsys):
+def registered(coarse_model, upright, tmp_path, capsys):
     """Registers a scan to the template from the shell; gives what it prints, and the warped scan."""
-    monkeypatch.setattr(brain_search, "TILTS", (0.0,))  # one start of the search: nothing is tilted
 
     def run(moving: sitk.Image) -> tuple[dict, sitk.Image]:
         files = [str(tmp_path / name) for name in ("fixed.nrrd", "moving.nrrd", "warped.nrrd")]

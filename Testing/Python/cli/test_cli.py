@@ -234,6 +234,9 @@ def test_an_image_is_sampled_as_asked(tmp_path, capsys):
     assert found["nearest"] in moving
     assert found["linear"] == pytest.approx((moving[5] + moving[6]) / 2, rel=1e-5)
     assert found["cubic"] == pytest.approx(255 * np.exp(-(4.5**2) / 18), rel=1e-3)
+    assert main([str(a) for a in [*apply, "--inverse", "-o", tmp_path / "back.nrrd"]]) == 0
+    back = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "back.nrrd")))[10, 10, 5]
+    assert back == pytest.approx((moving[4] + moving[5]) / 2, rel=1e-5)
 
 
 def test_too_little_memory_is_said_in_a_sentence(tmp_path, refused, monkeypatch):

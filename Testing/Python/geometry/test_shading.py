@@ -7,7 +7,6 @@ import pytest
 import SimpleITK as sitk
 
 from ULAERegistrationLib import register
-from ULAERegistrationLib.geometry import brain_search
 from ULAERegistrationLib.geometry.canonical import sample_on_canonical, template
 from ULAERegistrationLib.geometry.shading import shading, without_strong_shading
 
@@ -69,13 +68,9 @@ def test_an_empty_scan_stays_as_it_is(brain):
 
 
 @pytest.mark.slow
-def test_the_network_sees_a_shaded_scan_evenly_lit_and_the_user_gets_the_scan_that_was_given(
-    brain, coarse_model, monkeypatch
-):
-    monkeypatch.setattr(brain_search, "TILTS", (0.0,))
-    found = register(
-        brain, shaded(brain, 3.0), preset="fast", model=str(coarse_model), precision="float32", contrast="same"
-    )
+@pytest.mark.usefixtures("upright")
+def test_the_network_sees_a_shaded_scan_evenly_lit_and_the_user_gets_the_scan_that_was_given(brain, quick_settings):
+    found = register(brain, shaded(brain, 3.0), contrast="same", **quick_settings)
     inside = found.brain & (found.moving_canonical > 0.2)
     low, high = np.percentile(found.moving_canonical[inside] / found.fixed_canonical[inside], (5, 95))
     assert high / low < 1.3
