@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import contrasts
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("upright")]
 
 
 def test_tissue_lies_better_than_after_the_alignment_and_the_verdict_is_not_good(data_folder):
