@@ -34,6 +34,7 @@ LONGEST = (
     "test_cluster.py",
     "test_parallel.py",
     "test_verdicts.py",
+    "test_saved_result.py",
     "test_cli.py",
 )
 BLOCK_MM = 25  # side of the made-up labels

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from in_world import mapped, mean_apart
 
 from ULAERegistrationLib import Cancelled, Registration, RegistrationError, register
-from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.files.transforms import write_transform
 from ULAERegistrationLib.files.volumes import read_mask
 from ULAERegistrationLib.geometry.alignment import align
@@ -203,31 +200,6 @@ def test_masks_along_which_both_scans_were_stripped_change_next_to_nothing(regis
     found = align(fixed, moving, "affine", *masks).fixed_to_moving
     apart = np.linalg.norm(mapped(found, points) - mapped(registration.alignment.fixed_to_moving, points), axis=1)
     assert np.median(apart) < 0.3
-
-
-def test_the_command_gives_the_same_bytes_as_the_function_and_labels_come_along(
-    quick_registration, quick_settings, shifted, tmp_path, capsys
-):
-    arguments = ["register", shifted.fixed, shifted.moving, "--json"]
-    arguments += [word for name, value in quick_settings.items() for word in (f"--{name}", value)]
-    arguments += ["--warped", tmp_path / "w.nii.gz", "--transform", tmp_path / "t.nii.gz"]
-    arguments += ["--moving-labels", shifted.moving_labels, "--warped-labels", tmp_path / "l.nii.gz"]
-    arguments += ["--fixed-labels", shifted.fixed_labels]
-    assert main([str(a) for a in arguments]) == 0
-    measures = json.loads(capsys.readouterr().out)
-    assert measures["dice_after"] > measures["dice_before"] + 0.08
-    by_label = measures["dice_after_by_label"]
-    assert measures["dice_after"] == pytest.approx(sum(by_label.values()) / len(by_label))
-    assert {path.name for path in tmp_path.iterdir()} == {"w.nii.gz", "t.nii.gz", "l.nii.gz"}
-    assert np.array_equal(read_array(tmp_path / "w.nii.gz"), sitk.GetArrayViewFromImage(quick_registration.warped))
-    field = sitk.GetArrayFromImage(quick_registration.displacement_field())
-    assert np.array_equal(read_array(tmp_path / "t.nii.gz"), field)
-
-    applied = ["apply", tmp_path / "t.nii.gz", shifted.moving_labels, "--labels"]
-    applied += ["--like", shifted.fixed, "-o", tmp_path / "again.nii.gz"]
-    assert main([str(a) for a in applied]) == 0
-    again, labels = (read_array(tmp_path / name) for name in ("again.nii.gz", "l.nii.gz"))
-    assert (again == labels).mean() > 0.9999
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The folder of a saved result holds what the read me names, and nothing else."""
+"""The folder of a saved result holds what the read me names and no more; single files hold what the function gives."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from ULAERegistrationLib import Registration, __version__
 from ULAERegistrationLib.cli.main import main
+
+
+def read_array(path: Path) -> np.ndarray:
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +79,28 @@ def test_labels_are_saved_with_the_result_and_both_masks_beside_it(tmp_path, shi
         overlap = sitk.LabelOverlapMeasuresImageFilter()
         overlap.Execute(mask, sitk.ReadImage(str(getattr(shifted, f"{role}_labels"))) > 0)
         assert overlap.GetDiceCoefficient() > 0.9
+
+
+def test_the_command_gives_the_same_bytes_as_the_function_and_labels_come_along(
+    registration, quick_settings, shifted, tmp_path, capsys
+):
+    arguments = ["register", shifted.fixed, shifted.moving, "--json"]
+    arguments += [word for name, value in quick_settings.items() for word in (f"--{name}", value)]
+    arguments += ["--warped", tmp_path / "w.nii.gz", "--transform", tmp_path / "t.nii.gz"]
+    arguments += ["--moving-labels", shifted.moving_labels, "--warped-labels", tmp_path / "l.nii.gz"]
+    arguments += ["--fixed-labels", shifted.fixed_labels]
+    assert main([str(a) for a in arguments]) == 0
+    measures = json.loads(capsys.readouterr().out)
+    assert measures["dice_after"] > measures["dice_before"] + 0.08
+    by_label = measures["dice_after_by_label"]
+    assert measures["dice_after"] == pytest.approx(sum(by_label.values()) / len(by_label))
+    assert {path.name for path in tmp_path.iterdir()} == {"w.nii.gz", "t.nii.gz", "l.nii.gz"}
+    assert np.array_equal(read_array(tmp_path / "w.nii.gz"), sitk.GetArrayViewFromImage(registration.warped))
+    field = sitk.GetArrayFromImage(registration.displacement_field())
+    assert np.array_equal(read_array(tmp_path / "t.nii.gz"), field)
+
+    applied = ["apply", tmp_path / "t.nii.gz", shifted.moving_labels, "--labels"]
+    applied += ["--like", shifted.fixed, "-o", tmp_path / "again.nii.gz"]
+    assert main([str(a) for a in applied]) == 0
+    again, labels = (read_array(tmp_path / name) for name in ("again.nii.gz", "l.nii.gz"))
+    assert (again == labels).mean() > 0.9999
