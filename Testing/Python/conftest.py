@@ -157,12 +157,15 @@ def browser():
 
 @pytest.fixture(scope="session")
 def coarse_model(tmp_path_factory) -> Path:
-    """The shipped weights, made to run on 2 mm voxels: quick, for tests to which it does not matter what they find."""
+    """The shipped weights, made to run on 4 mm voxels: quick, for tests to which it does not matter what they find."""
+    return _on_voxels(4, tmp_path_factory.mktemp("model"))
+
+
+def _on_voxels(voxel_mm: int, folder: Path) -> Path:
     from ULAERegistrationLib.network.weights import load_network, save_network
 
-    file = tmp_path_factory.mktemp("model") / "coarse.safetensors"
-    save_network(load_network()[0], file, {"voxel_mm": 2})
-    return file
+    save_network(load_network()[0], folder / "coarse.safetensors", {"voxel_mm": voxel_mm})
+    return folder / "coarse.safetensors"
 
 
 @pytest.fixture
@@ -198,15 +201,15 @@ def shifted(tmp_path_factory) -> ShiftedFiles:
 
 
 @pytest.fixture(scope="session")
-def quick_settings(coarse_model) -> dict[str, str]:
-    """What a registration of the shifted pair takes to be quick: the network alone finds the shift, on coarse voxels.
+def quick_settings(tmp_path_factory) -> dict[str, str]:
+    """What a registration of the shifted pair takes to be quick: the network alone finds the shift, on 2 mm voxels.
 
     For tests to which it does not matter what is found: how results are written, named and handed on.
     """
     return {
         "preset": "fast",
         "alignment": "none",
-        "model": str(coarse_model),
+        "model": str(_on_voxels(2, tmp_path_factory.mktemp("model"))),
         "precision": "float32",
         "device": "cpu",
     }
