@@ -33,7 +33,7 @@ from ULAERegistrationLib.progress import silent
 from ULAERegistrationLib.scan_brain import find_both_brains
 from ULAERegistrationLib.settings import PRESETS, RegistrationSettings
 from ULAERegistrationLib.tensors import array_of, tensor_of
-from ULAERegistrationLib.training.contrasts import CONTRASTS, T1_LEVELS
+from ULAERegistrationLib.training.contrasts import T1_LEVELS
 
 SCANS = ("t1", "t1ce", "t2", "flair")
 PEOPLE = ("ms07", "ms26")
@@ -41,7 +41,9 @@ FLUID, GREY, WHITE = 1, 2, 3
 # The classes of a scan from dark to bright.
 T1_ORDER = (FLUID, GREY, WHITE)
 ORDERS = {"t1": T1_ORDER, "t1ce": T1_ORDER, "t2": (WHITE, GREY, FLUID), "flair": (FLUID, WHITE, GREY)}
-LOOKS = {"t2": "T2", "flair": "FLAIR"}  # what a T1 is made to look like, as `training.contrasts` names it
+# What a T1 is made to look like: white matter, grey matter and fluid as fractions of full scale, about as the scans of the
+# two people show them (medians of white and grey matter where T1 shows them; of fluid, what the ventricles have).
+LOOKS = {"t2": (0.27, 0.33, 0.90), "flair": (0.67, 0.80, 0.30)}
 # Standard deviation of noise, of full scale, and sigma of the blur before it, mm.
 WORSE = ((0.0, 0.0), (0.02, 0.0), (0.02, 0.7))
 
@@ -62,8 +64,8 @@ def tissues(scan: sitk.Image, order: tuple[int, ...] = T1_ORDER, passes: int = 2
 
 
 def recoloured(t1: sitk.Image, contrast: str, noise: float, blur: float) -> sitk.Image:
-    """A stripped T1 with the intensities of another contrast, blurred and noisy."""
-    white, grey, fluid, _ = CONTRASTS[contrast]
+    """A stripped T1 with the intensities of another contrast, one of `LOOKS`, blurred and noisy."""
+    white, grey, fluid = LOOKS[contrast]
     values = sitk.GetArrayFromImage(t1).astype(np.float32)
     brain = values > 0
     values /= np.percentile(values[brain], 99.9)
@@ -113,7 +115,7 @@ def limits(folder: Path, preset: str) -> None:
     print("\n| t1 <- t1 that looks like | noise | blur, mm | taken as | registered: white, grey |")
     print("|---|---|---|---|---|")
     for contrast, (noise, blur) in product(LOOKS, WORSE):
-        found = register(first, recoloured(second, LOOKS[contrast], noise, blur), preset=preset)
+        found = register(first, recoloured(second, contrast, noise, blur), preset=preset)
         one = scores(found.warp_labels(moving), fixed)
         taken = found.provenance.settings["contrast"]
         print(f"| {contrast} | {noise} | {blur} | {taken} | {one[WHITE]:.3f}, {one[GREY]:.3f} |", flush=True)
