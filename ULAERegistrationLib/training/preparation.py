@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ import SimpleITK as sitk
 from .. import __version__
 from ..errors import NOT_ENOUGH_MEMORY, RegistrationError, lacks_memory, unexpected
 from ..files.volumes import read_labels, read_mask, read_volume, write_image
-from ..files.writing import check_output_folder, whole_folder_or_nothing, whole_or_nothing
+from ..files.writing import check_output_folder, recorded_files, whole_folder_or_nothing, whole_or_nothing
 from ..geometry.brain import volume_litres
 from ..geometry.canonical import canonical_grid
 from ..geometry.contrast import shows_tissue_as_t1
@@ -32,7 +32,7 @@ from ..settings import RegistrationSettings
 from .contact_sheet import contact_sheet
 from .data import LARGEST_LABEL
 
-PARTS = ("t1", "seg", "mask")
+PARTS = {"t1", "seg", "mask"}
 # Of the formats that are read here. Of two files that make one image, the one that is named to open it.
 ENDINGS = (
     *(".nii.gz", ".nii", ".hdr", ".hdr.gz", ".nrrd", ".nhdr", ".mha", ".mhd"),
@@ -44,6 +44,7 @@ OTHER_CONTRAST = (
     "The T1 image shows grey and white matter less apart than T1 scans do, so it may have another contrast, which "
     "teaches the network little; leave it out if it is no T1."
 )
+FOREIGN = "{folder} has {names} of another origin; move that away, or write the brains to another folder."
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ class Prepared:
 def prepare(scans: Path, brains: Path, finished: Callable[[Prepared], None] = lambda _: None) -> list[Prepared]:
     """Place all scans of a folder in the canonical frame, and draw the brains of the output folder in one picture.
 
-    A person who fails does not stop the others, and who was prepared from the same files is not prepared again.
+    A person who fails does not stop the others, and who was prepared from the same files is not prepared again. Files
+    of the output folder that were not prepared stay: a person who would replace them fails.
 
     Args:
         scans: folder of the scans, as the head of this module names them: T1 scans of heads or of brains alone.
@@ -88,21 +90,27 @@ def prepare(scans: Path, brains: Path, finished: Callable[[Prepared], None] = la
         How it went for each person, in the order of their names.
 
     Raises:
-        RegistrationError: before anything is computed, where there are no scans, or the output folder cannot be written
-            or is the folder of a scan.
+        RegistrationError: before anything is computed, where there are no scans, or the output folder cannot be
+            written, is the folder of a scan or holds the result of a registration.
     """
     people = _people_in(scans)
     check_output_folder(brains)
     inside = brains.resolve()
     if any(file.resolve().parent == inside for files in people.values() for found in files.values() for file in found):
         raise RegistrationError(f"{brains} holds the scans themselves; write the brains to another folder.")
+    if recorded_files(brains):  # which writing to the folder would remove
+        raise RegistrationError(f"{brains} holds the result of a registration; write the brains to another folder.")
     record = _read_record(brains)
     outcomes = []
     for person, files in people.items():
         inputs = {part: [digest(file) for file in found] for part, found in files.items()}
         known = record.get(person, {})
+        foreign = [file for file in _outputs(brains, person, PARTS - set(known.get("inputs", ()))) if file.exists()]
         if known.get("inputs") == inputs and all(file.exists() for file in _outputs(brains, person, files)):
             outcome = Prepared(person, "as before", known["litres"], known["labels"], tuple(known["doubts"]))
+        elif foreign:
+            names = " and ".join(file.name for file in foreign)
+            outcome = Prepared(person, "failed", doubts=(FOREIGN.format(folder=brains, names=names),))
         else:
             outcome = _outcome(person, files, brains)
             record.pop(person, None)
@@ -135,7 +143,7 @@ def _people_in(folder: Path) -> dict[str, dict[str, list[Path]]]:
     return dict(sorted(people.items()))
 
 
-def _outputs(brains: Path, person: str, parts: Mapping[str, Any] | Sequence[str]) -> list[Path]:
+def _outputs(brains: Path, person: str, parts: Collection[str]) -> list[Path]:
     return [brains / f"{person}_{part}.nii.gz" for part in ("t1", "seg") if part in parts]
 
 

@@ -230,6 +230,36 @@ def test_scans_are_not_overwritten(folders, capsys):
     assert contents(scans) == before
 
 
+def test_brains_and_labels_of_another_origin_are_not_replaced(folders, quick):
+    scans, brains = folders
+    (scans / "ann_seg.nii.gz").unlink()
+    prepare(scans, brains)
+    sitk.WriteImage(template_labels(), str(brains / "ann_seg.nii.gz"))  # drawn on the prepared brain
+    assert prepare(scans, brains)[0].status == "as before"
+    sitk.WriteImage(template_mask(), str(scans / "ann_mask.nrrd"))
+    sitk.WriteImage(template(), str(scans / "bob_t1.nii.gz"))
+    sitk.WriteImage(template(), str(brains / "bob_t1.nii.gz"))
+    before = contents(brains)
+    ann, bob = prepare(scans, brains)
+    assert ann.line() == (
+        f"ann: failed. {brains} has ann_seg.nii.gz of another origin; move that away, or write the brains to another "
+        f"folder."
+    )
+    assert "has bob_t1.nii.gz of another origin" in bob.line()
+    assert contents(brains) == before
+
+
+def test_the_result_of_a_registration_is_not_replaced(folders, quick):
+    scans, brains = folders
+    brains.mkdir()
+    (brains / "registered.nii.gz").write_text("a result")
+    (brains / "made_from.json").write_text('{"files": ["registered.nii.gz", "made_from.json"]}')
+    before = contents(brains)
+    with pytest.raises(RegistrationError, match="holds the result of a registration"):
+        prepare(scans, brains)
+    assert contents(brains) == before
+
+
 @pytest.mark.parametrize("name", ["none", "empty"])
 def test_a_folder_without_scans_is_refused(tmp_path, capsys, name):
     (tmp_path / "empty").mkdir()
