@@ -34,11 +34,15 @@ def mean(files: Sequence[Path], data: Path, target: Path) -> dict[str, float]:
         RegistrationError: where a file or the data cannot be used, or where the runs did not lead to one another.
     """
     networks, cards = zip(*(load_network(file) for file in files), strict=True)
-    histories = [card.details["runs"] for card in cards]
+    histories = [card.details.get("runs", []) for card in cards]
     latest = histories[-1]
     numbers = [len(history) for history in histories]
     recipes = [[run.get("recipe") for run in history] for history in histories]
-    if numbers != sorted(set(numbers)) or any(recipe != recipes[-1][: len(recipe)] for recipe in recipes):
+    if (
+        0 in numbers
+        or numbers != sorted(set(numbers))
+        or any(recipe != recipes[-1][: len(recipe)] for recipe in recipes)
+    ):
         raise RegistrationError("These runs did not lead to one another; give weights of one line of runs, in order.")
     averaged = ULAENet().eval()
     states = [network.state_dict() for network in networks]

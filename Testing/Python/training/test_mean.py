@@ -50,3 +50,11 @@ def test_runs_that_did_not_lead_to_one_another_have_no_mean(tmp_path, two_runs, 
         with pytest.raises(RegistrationError, match="did not lead to one another"):
             mean(files, packed, tmp_path / "mean.safetensors")
     assert not (tmp_path / "mean.safetensors").exists()
+
+
+def test_weights_whose_card_lists_no_runs_have_no_mean(tmp_path, two_runs, packed):
+    bare = tmp_path / "bare.safetensors"
+    bare.write_bytes(two_runs[0].read_bytes())  # without its card
+    for files in ([bare], [bare, two_runs[1]]):
+        with pytest.raises(RegistrationError, match="did not lead to one another"):
+            mean(files, packed, tmp_path / "mean.safetensors")
