@@ -170,7 +170,8 @@ def stem(path: Path) -> str:
     """Return the name of a scan: its file's without an extension such as `.nii.gz`, or its folder's."""
     if path.is_dir():
         return path.name
-    return path.name.removesuffix(".gz").rpartition(".")[0] or path.name
+    name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
+    return name.rpartition(".")[0] or path.name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -136,6 +136,8 @@ def _people_in(folder: Path) -> dict[str, dict[str, list[Path]]]:
     people: dict[str, dict[str, list[Path]]] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         person, _, part = stem(path).rpartition("_")
+        if path.name.startswith("."):  # as macOS puts beside each file on some disks
+            continue
         if person and part in PARTS and (path.is_dir() or path.name.lower().endswith(ENDINGS)):
             people.setdefault(person, {}).setdefault(part, []).append(path)
     if not any("t1" in files for files in people.values()):

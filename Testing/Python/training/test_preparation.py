@@ -230,6 +230,15 @@ def test_scans_are_not_overwritten(folders, capsys):
     assert contents(scans) == before
 
 
+def test_endings_in_capitals_are_read_and_hidden_files_are_not(folders, quick):
+    scans, brains = folders
+    for part in ("t1", "seg"):
+        (scans / f"ann_{part}.nii.gz").rename(scans / f"ann_{part}.NII.GZ")
+    (scans / "._ann_t1.nii.gz").write_text("what macOS puts beside a file")
+    (ann,) = prepare(scans, brains)
+    assert (ann.person, ann.status, ann.labels > 100) == ("ann", "prepared", True)
+
+
 def test_brains_and_labels_of_another_origin_are_not_replaced(folders, quick):
     scans, brains = folders
     (scans / "ann_seg.nii.gz").unlink()
