@@ -44,7 +44,9 @@ OTHER_CONTRAST = (
     "The T1 image shows grey and white matter less apart than T1 scans do, so it may have another contrast, which "
     "teaches the network little; leave it out if it is no T1."
 )
-FOREIGN = "{folder} has {names} of another origin; move that away, or write the brains to another folder."
+FOREIGN = (
+    "{folder} has {names} of another origin, or changed since; move that away, or write the brains to another folder."
+)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def prepare(scans: Path, brains: Path, finished: Callable[[Prepared], None] = la
     """Place all scans of a folder in the canonical frame, and draw the brains of the output folder in one picture.
 
     A person who fails does not stop the others, and who was prepared from the same files is not prepared again. Files
-    of the output folder that were not prepared stay: a person who would replace them fails.
+    of the output folder that were not prepared, or have changed since, stay: a person who would replace them fails.
 
     Args:
         scans: folder of the scans, as the head of this module names them: T1 scans of heads or of brains alone.
@@ -105,7 +107,8 @@ def prepare(scans: Path, brains: Path, finished: Callable[[Prepared], None] = la
     for person, files in people.items():
         inputs = {part: [digest(file) for file in found] for part, found in files.items()}
         known = record.get(person, {})
-        foreign = [file for file in _outputs(brains, person, PARTS - set(known.get("inputs", ()))) if file.exists()]
+        there = [file for file in _outputs(brains, person, PARTS) if file.exists()]
+        foreign = [file for file in there if digest(file) != known.get("outputs", {}).get(file.name)]
         if known.get("inputs") == inputs and all(file.exists() for file in _outputs(brains, person, files)):
             outcome = Prepared(person, "as before", known["litres"], known["labels"], tuple(known["doubts"]))
         elif foreign:
@@ -116,7 +119,8 @@ def prepare(scans: Path, brains: Path, finished: Callable[[Prepared], None] = la
             record.pop(person, None)
             if outcome.status == "prepared":
                 measured = {"litres": outcome.litres, "labels": outcome.labels, "doubts": outcome.doubts}
-                record[person] = {"inputs": inputs, **measured}
+                outputs = {file.name: digest(file) for file in _outputs(brains, person, files)}
+                record[person] = {"inputs": inputs, "outputs": outputs, **measured}
             elif known:  # what was made of other files must not be taken for what these show
                 for file in _outputs(brains, person, PARTS):
                     file.unlink(missing_ok=True)
@@ -205,10 +209,10 @@ def _prepare_person(person: str, files: Mapping[str, list[Path]], brains: Path) 
 
 
 def _read_record(brains: Path) -> dict[str, dict[str, Any]]:
-    """Return by person what the brains were made of; without a record that can be read, all are made anew."""
+    """Return by person what the brains were made of; without a record that can be read, they are of another origin."""
     try:
         record = json.loads((brains / RECORD).read_text(encoding="utf-8"))
-        keys = {"inputs", "litres", "labels", "doubts"}
+        keys = {"inputs", "outputs", "litres", "labels", "doubts"}
         return {person: known for person, known in record["people"].items() if keys <= known.keys()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

@@ -251,11 +251,23 @@ def test_brains_and_labels_of_another_origin_are_not_replaced(folders, quick):
     before = contents(brains)
     ann, bob = prepare(scans, brains)
     assert ann.line() == (
-        f"ann: failed. {brains} has ann_seg.nii.gz of another origin; move that away, or write the brains to another "
-        f"folder."
+        f"ann: failed. {brains} has ann_seg.nii.gz of another origin, or changed since; move that away, or write the "
+        f"brains to another folder."
     )
     assert "has bob_t1.nii.gz of another origin" in bob.line()
     assert contents(brains) == before
+
+
+def test_labels_that_were_corrected_among_the_brains_are_not_replaced(folders, quick):
+    scans, brains = folders
+    prepare(scans, brains)
+    sitk.WriteImage(template_labels() + 1, str(brains / "ann_seg.nii.gz"))
+    before = contents(brains)
+    assert prepare(scans, brains)[0].status == "as before"
+    for change in (lambda file: sitk.WriteImage(template_mask(), file), lambda file: Path(file).write_text("no mask")):
+        change(str(scans / "ann_mask.nrrd"))
+        assert "has ann_seg.nii.gz of another origin, or changed since" in prepare(scans, brains)[0].line()
+        assert contents(brains) == before
 
 
 def test_the_result_of_a_registration_is_not_replaced(folders, quick):
