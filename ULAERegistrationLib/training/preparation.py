@@ -109,7 +109,8 @@ def prepare(scans: Path, brains: Path, finished: Callable[[Prepared], None] = la
         known = record.get(person, {})
         there = [file for file in _outputs(brains, person, PARTS) if file.exists()]
         foreign = [file for file in there if digest(file) != known.get("outputs", {}).get(file.name)]
-        if known.get("inputs") == inputs and all(file.exists() for file in _outputs(brains, person, files)):
+        is_whole = set(_outputs(brains, person, files)) <= set(there) and _brain(brains, person) not in foreign
+        if known.get("inputs") == inputs and is_whole:
             outcome = Prepared(person, "as before", known["litres"], known["labels"], tuple(known["doubts"]))
         elif foreign:
             names = " and ".join(file.name for file in foreign)
@@ -130,8 +131,8 @@ def prepare(scans: Path, brains: Path, finished: Callable[[Prepared], None] = la
         finished(outcome)
     if any(outcome.status != "failed" for outcome in outcomes):
         with whole_or_nothing(brains / SHEET) as partial:
-            drawn = [brains / f"{person}_t1.nii.gz" for person in sorted(record)]
-            partial.write_bytes(contact_sheet([file for file in drawn if file.exists()]))
+            made = {_brain(brains, person): known["outputs"] for person, known in sorted(record.items())}
+            partial.write_bytes(contact_sheet([file for file in made if digest(file) == made[file].get(file.name)]))
     return outcomes
 
 
@@ -147,6 +148,10 @@ def _people_in(folder: Path) -> dict[str, dict[str, list[Path]]]:
     if not any("t1" in files for files in people.values()):
         raise RegistrationError(f"There are no scans in {folder}; name them <person>_t1.nii.gz, such as ann_t1.nii.gz.")
     return dict(sorted(people.items()))
+
+
+def _brain(brains: Path, person: str) -> Path:
+    return brains / f"{person}_t1.nii.gz"
 
 
 def _outputs(brains: Path, person: str, parts: Collection[str]) -> list[Path]:

@@ -270,6 +270,21 @@ def test_labels_that_were_corrected_among_the_brains_are_not_replaced(folders, q
         assert contents(brains) == before
 
 
+@pytest.mark.parametrize("damage", ["no image", "another grid"])
+def test_a_brain_that_was_damaged_is_said_and_the_others_are_drawn(folders, quick, damage):
+    scans, brains = folders
+    sitk.WriteImage(template(), str(scans / "bob_t1.nii.gz"))
+    prepare(scans, brains)
+    (brains / "ann_t1.nii.gz").write_text(damage)
+    if damage == "another grid":
+        sitk.WriteImage(sitk.Image(20, 20, 20, sitk.sitkUInt8), str(brains / "ann_t1.nii.gz"))
+    drawn = (brains / "prepared.png").read_bytes()
+    ann, bob = prepare(scans, brains)
+    assert ann.line().startswith(f"ann: failed. {brains} has ann_t1.nii.gz of another origin, or changed since")
+    assert bob.status == "as before"
+    assert (brains / "prepared.png").read_bytes() != drawn
+
+
 def test_the_result_of_a_registration_is_not_replaced(folders, quick):
     scans, brains = folders
     brains.mkdir()
