@@ -52,7 +52,8 @@ class StopRequest(Interrupt):
         if self._is_made:
             raise KeyboardInterrupt
         self._is_made = True
-        print("ulae: stopping after this step; once more stops at once", file=sys.stderr, flush=True)
+        wait = f"{SAME_REQUEST_SECONDS:g} s"
+        print(f"ulae: stopping after this step; once more after {wait} stops at once", file=sys.stderr, flush=True)
 
 
 @contextmanager

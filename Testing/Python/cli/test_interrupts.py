@@ -54,7 +54,7 @@ def test_the_second_wish_to_stop_is_granted_at_once(monkeypatch, capsys) -> None
         assert request.is_made()
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-    assert capsys.readouterr().err == "ulae: stopping after this step; once more stops at once\n"
+    assert capsys.readouterr().err == "ulae: stopping after this step; once more after 0 s stops at once\n"
 
 
 @pytest.mark.slow

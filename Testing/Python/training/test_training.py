@@ -217,7 +217,7 @@ def test_ctrl_c_ends_a_run_after_its_step_with_weights_and_a_checkpoint(
         patch.setattr(Trainer, "_step", interrupted)
         assert main([*command, "--settings", str(tmp_path / "recipe.json")]) == 1
     assert capsys.readouterr().err == (
-        "ulae: stopping after this step; once more stops at once\n"
+        "ulae: stopping after this step; once more after 5 s stops at once\n"
         f"ulae: stopped; the weights so far are in {run}, and the same call goes on from there\n"
     )
     assert signal.getsignal(signal.SIGINT) is before
