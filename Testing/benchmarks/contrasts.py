@@ -41,8 +41,8 @@ FLUID, GREY, WHITE = 1, 2, 3
 # The classes of a scan from dark to bright.
 T1_ORDER = (FLUID, GREY, WHITE)
 ORDERS = {"t1": T1_ORDER, "t1ce": T1_ORDER, "t2": (WHITE, GREY, FLUID), "flair": (FLUID, WHITE, GREY)}
-# What a T1 is made to look like: white matter, grey matter and fluid as fractions of full scale, about as the scans of the
-# two people show them (medians of white and grey matter where T1 shows them; of fluid, what the ventricles have).
+# What a T1 is made to look like: white matter, grey matter and fluid as fractions of full scale, about as the scans of
+# the two people show them (medians of white and grey matter where T1 shows them; of fluid, what the ventricles have).
 LOOKS = {"t2": (0.27, 0.33, 0.90), "flair": (0.67, 0.80, 0.30)}
 # Standard deviation of noise, of full scale, and sigma of the blur before it, mm.
 WORSE = ((0.0, 0.0), (0.02, 0.0), (0.02, 0.7))
