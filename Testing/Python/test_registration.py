@@ -47,8 +47,8 @@ def error(simulated, points):
 
 def test_the_true_map_is_found(registration, error):
     # The template is an average and its inside is even, so that the network alone leaves some millimetres there.
-    assert error(registration.transform) < 3
-    assert error(registration.transform) < 0.85 * error(registration.alignment.fixed_to_moving)
+    assert error(registration.transform) < 3.2
+    assert error(registration.transform) < 0.75 * error(registration.alignment.fixed_to_moving)
 
 
 def test_a_subject_and_the_template_are_two_people_and_aligned_by_an_affine_map(registration):
