@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RegistrationError
+from ..files.inputs import stem
 from ..files.points import separator_of
 from ..files.writing import check_input_file
 from ..geometry.canonical import TEMPLATE
@@ -164,14 +165,6 @@ def _named(scans: Sequence[Path]) -> dict[str, Path]:
             f"The scans {twins[0]} and {twins[1]} have one name; give them different ones, or use a table."
         )
     return dict(zip(names, scans, strict=True))
-
-
-def stem(path: Path) -> str:
-    """Return the name of a scan: its file's without an extension such as `.nii.gz`, or its folder's."""
-    if path.is_dir():
-        return path.name
-    name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
-    return name.rpartition(".")[0] or path.name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ settings, the version of this program, which is not compared, and the names of t
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,15 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..files.dicom import is_dicom
-from ..files.text_headers import LONGEST
+from ..files.inputs import digest
 from ..files.writing import RECORD, files_in
 from ..settings import RegistrationSettings
 
 # Settings that say where a registration runs, or whose content is compared instead of their name.
 NOT_COMPARED = ("device", "model")
-# Formats whose voxels lie in another file of the same name, and those whose header names the files.
-PAIRED, NAMING = (".hdr", ".img", ".hdr.gz", ".img.gz"), (".nhdr", ".mhd")
 
 
 @dataclass(frozen=True)
@@ -101,35 +97,3 @@ def write_record(folder: Path, made_from: MadeFrom) -> None:
 
 def _different(now: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[str]:
     return [name for name in {**earlier, **now} if now.get(name) != earlier.get(name) or now.get(name) == ""]
-
-
-def digest(path: Path) -> str:
-    """Compute the SHA-256 of a file, or of all files that belong to a folder, a DICOM series or a detached header.
-
-    Returns:
-        In hexadecimal; empty where a file cannot be read.
-    """
-    total = hashlib.sha256()
-    try:
-        for file in _files_of(path):
-            with file.open("rb") as content:
-                total.update(hashlib.file_digest(content, "sha256").digest())
-    except OSError:
-        return ""
-    return total.hexdigest()
-
-
-def _files_of(path: Path) -> list[Path]:
-    """List the files that a scan or another input is made of."""
-    if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.is_file())
-    with path.open("rb") as file:
-        beginning = file.read(LONGEST)
-    is_series, names_others = is_dicom(beginning), path.name.lower().endswith(NAMING)
-    if not (is_series or names_others or path.name.lower().endswith(PAIRED)):
-        return [path]
-    beside = sorted(file for file in path.parent.iterdir() if file.is_file())
-    if is_series:  # the whole series, one of whose files was named
-        return beside
-    stem, named = path.name.split(".")[0], beginning.decode("latin-1") if names_others else ""
-    return [file for file in beside if file.name.split(".")[0] == stem or file.name in named]

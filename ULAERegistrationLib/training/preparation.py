@@ -18,14 +18,13 @@ import SimpleITK as sitk
 
 from .. import __version__
 from ..errors import NOT_ENOUGH_MEMORY, RegistrationError, lacks_memory, unexpected
+from ..files.inputs import digest, stem
 from ..files.volumes import read_labels, read_mask, read_volume, write_image
 from ..files.writing import check_output_folder, recorded_files, whole_folder_or_nothing, whole_or_nothing
 from ..geometry.brain import volume_litres
 from ..geometry.canonical import canonical_grid
 from ..geometry.contrast import shows_tissue_as_t1
 from ..placement import place_alone
-from ..process.cases import stem
-from ..process.made_from import digest
 from ..quality import likeness_doubts
 from ..scan_brain import brain_likeness, cut_doubts, find_scan_brain, with_rim
 from ..settings import RegistrationSettings

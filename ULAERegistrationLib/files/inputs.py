@@ -1,0 +1,52 @@
+"""The name of an input without its ending, and the checksum of all files that it is made of."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from .dicom import is_dicom
+from .text_headers import LONGEST
+
+# Formats whose voxels lie in another file of the same name, and those whose header names the files.
+PAIRED, NAMING = (".hdr", ".img", ".hdr.gz", ".img.gz"), (".nhdr", ".mhd")
+
+
+def stem(path: Path) -> str:
+    """Return the name of a scan: its file's without an extension such as `.nii.gz`, or its folder's."""
+    if path.is_dir():
+        return path.name
+    name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
+    return name.rpartition(".")[0] or path.name
+
+
+def digest(path: Path) -> str:
+    """Compute the SHA-256 of a file, or of all files that belong to a folder, a DICOM series or a detached header.
+
+    Returns:
+        In hexadecimal; empty where a file cannot be read.
+    """
+    total = hashlib.sha256()
+    try:
+        for file in _files_of(path):
+            with file.open("rb") as content:
+                total.update(hashlib.file_digest(content, "sha256").digest())
+    except OSError:
+        return ""
+    return total.hexdigest()
+
+
+def _files_of(path: Path) -> list[Path]:
+    """List the files that a scan or another input is made of."""
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    with path.open("rb") as file:
+        beginning = file.read(LONGEST)
+    is_series, names_others = is_dicom(beginning), path.name.lower().endswith(NAMING)
+    if not (is_series or names_others or path.name.lower().endswith(PAIRED)):
+        return [path]
+    beside = sorted(file for file in path.parent.iterdir() if file.is_file())
+    if is_series:  # the whole series, one of whose files was named
+        return beside
+    name, named = path.name.split(".")[0], beginning.decode("latin-1") if names_others else ""
+    return [file for file in beside if file.name.split(".")[0] == name or file.name in named]
