@@ -25,7 +25,8 @@ def mean(files: Sequence[Path], data: Path, target: Path) -> dict[str, float]:
     Args:
         files: `weights.safetensors` or `last.safetensors` of the runs, the latest last.
         data: the packed file, whose validation people are those of the latest run.
-        target: the file to write; its card lists the runs of the latest, with the accuracy of the mean.
+        target: the file to write; its card lists the runs of the latest, the last one with the accuracy of the mean and
+            the numbers of the runs, from 1, whose weights are in it (`mean_of_runs`).
 
     Returns:
         The accuracy.
@@ -49,8 +50,9 @@ def mean(files: Sequence[Path], data: Path, target: Path) -> dict[str, float]:
     averaged.load_state_dict({name: sum(state[name] for state in states) / len(states) for name in states[-1]})
     voxel_mm = cards[-1].voxel_mm
     accuracy = validate(averaged, Brains(data, latest[-1]["recipe"]["validation_people"]), voxel_mm)
-    runs = [*latest[:-1], {**latest[-1], "accuracy": accuracy}]
-    save_network(averaged, target, {"voxel_mm": voxel_mm, "mean_of_runs": numbers, "runs": runs})
+    # Kept with the run, so that the history of runs that begin with these weights tells it too.
+    runs = [*latest[:-1], {**latest[-1], "mean_of_runs": numbers, "accuracy": accuracy}]
+    save_network(averaged, target, {"voxel_mm": voxel_mm, "runs": runs})
     return accuracy
 
 

@@ -59,8 +59,6 @@ def ship(weights: Path, target: Path = SHIPPED, licence: str | None = None) -> d
         if last["accuracy"]
         else "not measured",
         "cpu_hours": round(sum(run["cpu_hours"] for run in runs), 2),
-        # Numbers of the runs, from 1, of whose weights these are the mean.
-        "mean_of_runs": card.details.get("mean_of_runs", [len(runs)]),
         "runs": runs,
         "limits": _limits(people, runs, last),
         "citations": citations_of(cited, label_maps=heads > 0 or unlisted > 0),
