@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import Cancelled, RegistrationError
 from ..files.writing import check_output_file, check_output_folder
 from .interrupts import stop_request
-from .options import Commands, add_command
+from .options import Commands, UsageError, add_command
 
 NOTES = """\
 From scans to weights of one's own: --prepare, look at BRAINS/prepared.png, --pack, train. Scans are named
@@ -56,6 +56,10 @@ def add_train(commands: Commands) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    unused = [name for name in ("settings", "start_from", "minutes") if getattr(options, name) is not None]
+    if unused and (options.prepare or options.pack):
+        names = " and ".join(f"--{name.replace('_', '-')}" for name in unused)
+        raise UsageError(f"Nothing is trained with --prepare or --pack; leave out {names}.")
     if options.prepare:
         _prepare(Path(options.data), Path(options.output))
     elif options.pack:

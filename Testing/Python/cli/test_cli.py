@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from importlib import metadata
+from itertools import product
 
 import numpy as np
 import pytest
@@ -134,6 +135,11 @@ def test_options_that_do_not_go_together_end_with_status_2(tmp_path, refused):
     assert "leave out" in refused("apply", "t.h5", moving, "--points", "p", "-o", tmp_path / "o.csv", status=2)
     cubic_labels = ("--like", fixed, "-o", tmp_path / "o.nii.gz", "--labels", "--interpolation", "cubic")
     assert "nearest or linear" in refused("apply", "t.h5", moving, *cubic_labels, status=2)
+    for instead, (option, value) in product(
+        ("--prepare", "--pack"), (("--settings", "s.json"), ("--start-from", "w.safetensors"), ("--minutes", 3))
+    ):
+        text = refused("train", instead, tmp_path, "-o", tmp_path / "o.npz", option, value, status=2)
+        assert text.endswith(f"leave out {option}.")
 
 
 def test_no_output_overwrites_an_input_or_another_output(tmp_path, refused):
