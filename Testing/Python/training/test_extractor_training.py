@@ -75,6 +75,23 @@ def test_the_held_out_heads_are_never_trained_on(packed):
     assert set(packed.held_out) <= set(HELD_OUT)
 
 
+def test_painted_membranes_lie_between_the_outer_fluid_and_the_skull(packed, monkeypatch):
+    head = packed.maps["head_01"]
+    contrast = (torch.zeros(len(LABELS)), torch.zeros(len(LABELS)))  # so that nothing but the membranes is bright
+    monkeypatch.setattr(painting, "draw_contrast", lambda *_: contrast)
+    monkeypatch.setattr(painting, "MEMBRANES", 1.0)
+    # Uneven muscle is painted in some of the images, and some are stripped; the membranes are bright in most.
+    painted = [paint(head, packed.labels, packed.classes, random(seed)) for seed in range(100)]
+    bright = torch.stack([image > 0.02 for image in painted]).float().mean(0) > 0.6
+    label = torch.from_numpy(packed.labels)[head.first.long()]
+    places = torch.meshgrid(*(2 * torch.arange(n) - (n - 1.0) for n in label.shape), indexing="ij")
+    radius = torch.stack(places).norm(dim=0)  # mm
+    assert bright.any() and (label[bright] == 502).all(), "the layer lies in the skull"
+    assert (radius[bright] - 50).abs().max() < 4.5, "it lies at the edge of the fluid, which has a radius of 50 mm"
+    around = (radius > 50.5) & (radius < 51.5)
+    assert bright[around].float().mean() > 0.5, "it surrounds the fluid on all sides"
+
+
 def test_brain_is_the_tissue_and_its_fluid_but_for_the_outermost_millimetre():
     values = np.zeros((40, 40, 40), np.int32)
     values[5:35, 5:35, 5:35] = 24
