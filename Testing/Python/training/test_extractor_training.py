@@ -86,7 +86,8 @@ def test_painted_membranes_lie_between_the_outer_fluid_and_the_skull(packed, mon
     label = torch.from_numpy(packed.labels)[head.first.long()]
     places = torch.meshgrid(*(2 * torch.arange(n) - (n - 1.0) for n in label.shape), indexing="ij")
     radius = torch.stack(places).norm(dim=0)  # mm
-    assert bright.any() and (label[bright] == 502).all(), "the layer lies in the skull"
+    assert bright.any()
+    assert (label[bright] == 502).all(), "the layer lies in the skull"
     assert (radius[bright] - 50).abs().max() < 4.5, "it lies at the edge of the fluid, which has a radius of 50 mm"
     around = (radius > 50.5) & (radius < 51.5)
     assert bright[around].float().mean() > 0.5, "it surrounds the fluid on all sides"
