@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from ..errors import RegistrationError
 from ..files.writing import check_input_file, whole_or_nothing
 
+SHIPPED = Path(__file__).parents[1] / "models" / "ulae-brain.safetensors"
+
 
 def save_weights(weights: dict[str, Tensor], path: Path, card: dict[str, Any]) -> None:
     """Write weights and their card, `<name>.json` with the SHA-256; each file is written completely or not at all."""

@@ -45,7 +45,7 @@ class MadeFrom:
             settings: of the registration.
         """
         # Imported here because these load torch.
-        from ..network.brain_extraction import SHIPPED as BRAIN_WEIGHTS
+        from ..network.brain_weights import SHIPPED as BRAIN_WEIGHTS
         from ..network.weights import SHIPPED
 
         own_extractor = settings.extractor == "ulae"

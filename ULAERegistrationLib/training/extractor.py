@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..files.writing import whole_or_nothing
-from ..network.brain_extraction import ARCHITECTURE, BrainNet, normalise
+from ..network.brain_net import ARCHITECTURE, BrainNet, normalise
 from ..network.brain_weights import read_weights, save_weights
 from .head_data import Heads
 from .heads import augment, paint, without_brain

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..network.brain_extraction import SIZE, SPACING, normalise
+from ..network.brain_net import SIZE, SPACING, normalise
 from ..tensors import tensor_of
 from .contrasts import draw_contrast
 

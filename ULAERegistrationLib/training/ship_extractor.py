@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..network.brain_extraction import ARCHITECTURE, SHIPPED, SIZE, SPACING, BrainNet
-from ..network.brain_weights import read_weights, save_weights
+from ..network.brain_net import ARCHITECTURE, SIZE, SPACING, BrainNet
+from ..network.brain_weights import SHIPPED, read_weights, save_weights
 from .head_data import HELD_OUT, MEASURED
 
 LICENCE = (

@@ -13,15 +13,10 @@ import torch
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.geometry.canonical import template, template_mask
 from ULAERegistrationLib.geometry.cut import cut_sides
-from ULAERegistrationLib.network import brain_extraction, deepbet
-from ULAERegistrationLib.network.brain_extraction import (
-    SHIPPED,
-    BrainNet,
-    extract_brain,
-    network_view,
-    normalise,
-)
-from ULAERegistrationLib.network.brain_weights import read_weights, save_weights
+from ULAERegistrationLib.network import brain_extraction, brain_net, deepbet
+from ULAERegistrationLib.network.brain_extraction import extract_brain, network_view
+from ULAERegistrationLib.network.brain_net import BrainNet, normalise
+from ULAERegistrationLib.network.brain_weights import SHIPPED, read_weights, save_weights
 from ULAERegistrationLib.network.deepbet import LinkNet, extract_brain_deepbet
 
 pytestmark = pytest.mark.slow
@@ -176,7 +171,7 @@ def test_the_network_is_small_and_its_weights_stay_under_two_megabytes():
 
 def test_folding_loses_nothing():
     values = torch.randn(2, 1, 8, 6, 4)
-    assert torch.equal(brain_extraction._unfold(brain_extraction._fold(values)), values)
+    assert torch.equal(brain_net._unfold(brain_net._fold(values)), values)
 
 
 def test_intensities_become_zero_to_one_and_a_flat_image_zero():

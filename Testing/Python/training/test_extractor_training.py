@@ -10,7 +10,7 @@ import SimpleITK as sitk
 import torch
 from torch.utils.data import DataLoader
 
-from ULAERegistrationLib.network.brain_extraction import BrainNet
+from ULAERegistrationLib.network.brain_net import BrainNet
 from ULAERegistrationLib.network.brain_weights import read_weights
 from ULAERegistrationLib.training import heads as painting
 from ULAERegistrationLib.training.contrasts import draw_contrast
