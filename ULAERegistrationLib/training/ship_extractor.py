@@ -54,8 +54,8 @@ def ship(weights: Path, table: Path | None = None, target: Path = SHIPPED) -> di
         "preprocessing": f"{SIZE} voxels of {SPACING} mm a side, axes of the body, first percentile to 98th of the "
         "bright half as [0, 1]",
         "training_data": "heads painted from 18 of SynthSeg's 20 label maps in random contrasts, each map also with "
-        "atrophy and, in the last run, with strong atrophy; 15 % of the images from real scans: six raw scans of one "
-        "MS patient, eight stripped ones of two others",
+        "atrophy, since the third run with strong atrophy, since the fourth with the membranes around the brain; 15 % "
+        "of the images from real scans: six raw scans of one MS patient, eight stripped ones of two others",
         "held_out": [*HELD_OUT, *MEASURED],
         "brain_is": "cerebrum, cerebellum, brain stem, ventricles, the fluid between them (closing of 5 mm), and the "
         "fluid up to 5 mm around them but for its outermost millimetre, which includes the fluid that atrophy leaves",
