@@ -75,11 +75,12 @@ def _prepare(scans: Path, brains: Path) -> None:
 
     outcomes = prepare(scans, brains, lambda outcome: print(outcome.line(), flush=True))
     failed = [outcome.person for outcome in outcomes if outcome.status == "failed"]
-    if len(failed) < len(outcomes):
+    if any(outcome.status in ("prepared", "as before") for outcome in outcomes):
         print(f"see whether all brains lie right: {brains / SHEET}")
     if failed:
+        people = sum(outcome.status != "passed over" for outcome in outcomes)
         raise RegistrationError(
-            f"{len(failed)} of {len(outcomes)} people failed ({', '.join(failed)}); mend their files and call it again."
+            f"{len(failed)} of {people} people failed ({', '.join(failed)}); mend their files and call it again."
         )
 
 
@@ -94,6 +95,10 @@ def _run(options: argparse.Namespace) -> None:
     from ..training.recipe import read_recipe
     from ..training.trainer import Trainer
 
+    if Path(options.data).is_dir():
+        raise RegistrationError(
+            f"{options.data} is a folder; pack its brains first: ulae train --pack {options.data} -o brains.npz"
+        )
     if not Path(options.data).is_file():
         raise RegistrationError(f"The packed data {options.data} does not exist; make it with `ulae train --pack`.")
     folder = check_output_folder(options.output)

@@ -1,7 +1,8 @@
 """Brains to train on: scans of one's own, placed in the canonical frame as a registration places them.
 
 The files of a folder of scans are named after the person: `<person>_t1`, and where there are any `<person>_seg`, the
-manual labels, and `<person>_mask`, the brain; each with the ending of its format, or a folder of DICOM files.
+manual labels, and `<person>_mask`, the brain; in capitals or not, each with the ending of its format, or a folder of
+DICOM files. `<person>_T1w`, as BIDS has it, is a T1 scan too.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from ..settings import RegistrationSettings
 from .contact_sheet import contact_sheet
 from .data import LARGEST_LABEL
 
-PARTS = {"t1", "seg", "mask"}
+PARTS = {"t1": "t1", "t1w": "t1", "seg": "seg", "mask": "mask"}  # what a file is, by the end of its name
 # Of the formats that are read here. Of two files that make one image, the one that is named to open it.
 ENDINGS = (
     *(".nii.gz", ".nii", ".hdr", ".hdr.gz", ".nrrd", ".nhdr", ".mha", ".mhd"),
@@ -54,14 +55,15 @@ class Prepared:
 
     Attributes:
         person: the name.
-        status: "prepared", "as before" (prepared earlier from the same files) or "failed".
+        status: "prepared", "as before" (prepared earlier from the same files), "failed", or "passed over", where
+            `person` is the name of an image that is called otherwise.
         litres: volume of the brain; 0 where it failed.
         labels: number of different labels above 0 in the label map; 0 where there is none.
         doubts: what should be looked at, or why it failed, one sentence each.
     """
 
     person: str
-    status: Literal["prepared", "as before", "failed"]
+    status: Literal["prepared", "as before", "failed", "passed over"]
     litres: float = 0.0
     labels: int = 0
     doubts: tuple[str, ...] = ()
@@ -70,6 +72,8 @@ class Prepared:
         """Say it in one line."""
         if self.status == "failed":
             return f"{self.person}: failed. {' '.join(self.doubts)}"
+        if self.status == "passed over":
+            return f"{self.person}: passed over, because its name ends in none of _t1, _seg and _mask"
         labels = f", {self.labels} labels" if self.labels else ""
         look = f" Look at it. {' '.join(self.doubts)}" if self.doubts else ""
         return f"{self.person}: {self.status}, brain of {self.litres:.2f} litres{labels}.{look}"
@@ -88,13 +92,13 @@ def prepare(scans: Path, brains: Path, finished: Callable[[Prepared], None] = la
         finished: called with each person as soon as it is done.
 
     Returns:
-        How it went for each person, in the order of their names.
+        The images that were passed over, and how it went for each person, in the order of their names.
 
     Raises:
         RegistrationError: before anything is computed, where there are no scans, or the output folder cannot be
             written, is the folder of a scan or holds the result of a registration.
     """
-    people = _people_in(scans)
+    people, others = _people_in(scans)
     check_output_folder(brains)
     inside = brains.resolve()
     if any(file.resolve().parent == inside for files in people.values() for found in files.values() for file in found):
@@ -102,7 +106,9 @@ def prepare(scans: Path, brains: Path, finished: Callable[[Prepared], None] = la
     if recorded_files(brains):  # which writing to the folder would remove
         raise RegistrationError(f"{brains} holds the result of a registration; write the brains to another folder.")
     record = _read_record(brains)
-    outcomes = []
+    outcomes = [Prepared(name, "passed over") for name in others]
+    for outcome in outcomes:
+        finished(outcome)
     for person, files in people.items():
         inputs = {part: [digest(file) for file in found] for part, found in files.items()}
         known = record.get(person, {})
@@ -128,25 +134,29 @@ def prepare(scans: Path, brains: Path, finished: Callable[[Prepared], None] = la
                 _write_record(brains, record)
         outcomes.append(outcome)
         finished(outcome)
-    if any(outcome.status != "failed" for outcome in outcomes):
+    if any(outcome.status in ("prepared", "as before") for outcome in outcomes):
         with whole_or_nothing(brains / SHEET) as partial:
             made = {_brain(brains, person): known["outputs"] for person, known in sorted(record.items())}
             partial.write_bytes(contact_sheet([file for file in made if digest(file) == made[file].get(file.name)]))
     return outcomes
 
 
-def _people_in(folder: Path) -> dict[str, dict[str, list[Path]]]:
-    """Return the files of each person by part, people in the order of their names."""
+def _people_in(folder: Path) -> tuple[dict[str, dict[str, list[Path]]], list[str]]:
+    """Return the files of each person by part, people in the order of their names, and the names of other images."""
     people: dict[str, dict[str, list[Path]]] = {}
+    others = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        person, _, part = stem(path).rpartition("_")
+        person, _, ending = stem(path).rpartition("_")
+        part, is_image = PARTS.get(ending.lower()), path.name.lower().endswith(ENDINGS)
         if path.name.startswith("."):  # as macOS puts beside each file on some disks
             continue
-        if person and part in PARTS and (path.is_dir() or path.name.lower().endswith(ENDINGS)):
+        if person and part and (path.is_dir() or is_image):
             people.setdefault(person, {}).setdefault(part, []).append(path)
+        elif is_image:
+            others.append(path.name)
     if not any("t1" in files for files in people.values()):
         raise RegistrationError(f"There are no scans in {folder}; name them <person>_t1.nii.gz, such as ann_t1.nii.gz.")
-    return dict(sorted(people.items()))
+    return dict(sorted(people.items())), others
 
 
 def _brain(brains: Path, person: str) -> Path:

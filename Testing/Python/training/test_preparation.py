@@ -239,6 +239,25 @@ def test_endings_in_capitals_are_read_and_hidden_files_are_not(folders, quick):
     assert (ann.person, ann.status, ann.labels > 100) == ("ann", "prepared", True)
 
 
+def test_scans_are_known_by_names_in_capitals_and_by_those_of_bids(folders, quick):
+    scans, brains = folders
+    (scans / "ann_t1.nii.gz").rename(scans / "ann_T1w.nii.gz")
+    (scans / "ann_seg.nii.gz").rename(scans / "ann_SEG.nii.gz")
+    (ann,) = prepare(scans, brains)
+    assert (ann.person, ann.status, ann.labels > 100) == ("ann", "prepared", True)
+    assert {path.name for path in brains.glob("ann*")} == {"ann_t1.nii.gz", "ann_seg.nii.gz"}
+
+
+def test_images_that_are_called_otherwise_are_passed_over_and_named(folders, quick, capsys):
+    scans, brains = folders
+    sitk.WriteImage(template(), str(scans / "bob.nii.gz"))
+    (scans / "notes.txt").write_text("no image")
+    assert main(["train", "--prepare", str(scans), "-o", str(brains)]) == 0
+    first, second, _ = capsys.readouterr().out.splitlines()
+    assert first == "bob.nii.gz: passed over, because its name ends in none of _t1, _seg and _mask"
+    assert second.startswith("ann: prepared")
+
+
 def test_brains_and_labels_of_another_origin_are_not_replaced(folders, quick):
     scans, brains = folders
     (scans / "ann_seg.nii.gz").unlink()

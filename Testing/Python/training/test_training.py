@@ -55,12 +55,18 @@ import sys
 for name in ("SimpleITK", "matplotlib", "tqdm", "vtk", "slicer"):
     sys.modules[name] = None
 from ULAERegistrationLib.cli.main import main
-from ULAERegistrationLib.training import augmentation, data, parallel, recipe, trainer
+from ULAERegistrationLib.training import augmentation, data, extractor, mean, parallel, recipe, trainer
 sys.exit(main(["train", "nowhere.npz", "-o", "run"]))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == "ulae: The packed data nowhere.npz does not exist; make it with `ulae train --pack`.\n"
+
+
+def test_a_folder_in_place_of_a_pack_is_refused_with_the_command_that_packs_it(tmp_path, capsys):
+    assert main(["train", str(tmp_path), "-o", str(tmp_path / "run")]) == 1
+    assert f"is a folder; pack its brains first: ulae train --pack {tmp_path} -o brains.npz" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_real_brains_split_by_person(data_folder):
