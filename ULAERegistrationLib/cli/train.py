@@ -103,10 +103,10 @@ def _run(options: argparse.Namespace) -> None:
         raise RegistrationError(f"The packed data {options.data} does not exist; make it with `ulae train --pack`.")
     folder = check_output_folder(options.output)
     settings = read_recipe(options.settings) if options.settings else settings_of(folder)
-    start, history = None, []
+    start, history, licence = None, [], None
     if options.start_from:
         start, card = load_network(options.start_from)
-        history = card.details.get("runs", [])
+        history, licence = card.details.get("runs", []), card.details.get("licence")
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -114,7 +114,7 @@ def _run(options: argparse.Namespace) -> None:
         brains = Brains(Path(options.data), settings.validation_people, device)
         seconds = 60 * options.minutes if options.minutes else float("inf")
         with stop_request() as request:
-            is_done = Trainer(folder, brains, settings, device, start, history, all_processes).train(
+            is_done = Trainer(folder, brains, settings, device, start, history, licence, all_processes).train(
                 seconds, request.is_made
             )
     if request.is_made() and not is_done:

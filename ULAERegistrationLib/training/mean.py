@@ -52,7 +52,8 @@ def mean(files: Sequence[Path], data: Path, target: Path) -> dict[str, float]:
     accuracy = validate(averaged, Brains(data, latest[-1]["recipe"]["validation_people"]), voxel_mm)
     # Kept with the run, so that the history of runs that begin with these weights tells it too.
     runs = [*latest[:-1], {**latest[-1], "mean_of_runs": numbers, "accuracy": accuracy}]
-    save_network(averaged, target, {"voxel_mm": voxel_mm, "runs": runs})
+    licence = {name: value for name, value in cards[-1].details.items() if name == "licence"}
+    save_network(averaged, target, {"voxel_mm": voxel_mm, "runs": runs, **licence})
     return accuracy
 
 

@@ -45,6 +45,7 @@ class Trainer:
         device: such as "cpu", "cuda" or "cuda:1".
         start: a network whose weights a new run starts from; None starts from random weights.
         history: earlier runs that led to these weights, as their card lists them.
+        licence: of these weights, which holds for what is made from them too; None where there is none to tell.
         processes: the processes that train this run together, on one pair each at every step; None for this one alone.
         log: called with one line of text at a time.
 
@@ -61,6 +62,7 @@ class Trainer:
         device: str = "cpu",
         start: ULAENet | None = None,
         history: Sequence[dict] = (),
+        licence: str | None = None,
         processes: Processes | None = None,
         log: Callable[[str], None] = print,
     ) -> None:
@@ -68,7 +70,7 @@ class Trainer:
         self.brains = brains
         self.settings = replace(settings, validation_people=tuple(brains.validation_people))
         self.device = torch.device(device)
-        self.history = list(history)
+        self.history, self.licence = list(history), licence
         self.processes = processes or Processes()
         self.log = log
         if len(brains.training_people) < 2:
@@ -229,7 +231,9 @@ class Trainer:
             "labelled_people": self.pairs.taught_by(),
             "heads": len(self.brains.tissues),
         }
-        card = {"voxel_mm": phase.voxel_mm, "runs": [*self.history, run]}
+        card: dict[str, Any] = {"voxel_mm": phase.voxel_mm, "runs": [*self.history, run]}
+        if self.licence:
+            card["licence"] = self.licence
         for name in ("last", "weights") if best else ("last",):
             save_network(self.averaged_network(), self.folder / f"{name}.safetensors", card)
 
@@ -258,6 +262,7 @@ class Trainer:
             "cpu_seconds": self.cpu_seconds + time.process_time(),
             "rows": self._rows,
             "history": self.history,
+            "licence": self.licence,
             "settings": self.settings.to_json(),
             "people": self.brains.training_people,
         }
@@ -274,7 +279,7 @@ class Trainer:
         self.phase_index, self.step, self.best = state["phase"], state["step"], state["best"]
         self.seconds, self.cpu_seconds, self._rows = state["seconds"], state["cpu_seconds"], state["rows"]
         self.cpu_seconds -= time.process_time()
-        self.history = state["history"]
+        self.history, self.licence = state["history"], state.get("licence")
         if self.processes.first:
             self.log(f"going on from phase {self.phase_index}, step {self.step}")
 

@@ -55,6 +55,7 @@ def test_two_processes_train_one_run_and_go_on_with_it(tmp_path, packed, setting
     checkpoint = torch.load(run / "checkpoint.pt", weights_only=True)
     assert checkpoint["step"] == 1
     assert checkpoint["history"] == load_network()[1].details["runs"]
+    assert checkpoint["licence"] == load_network()[1].licence
     first, second = checkpoint["random"]
     assert not torch.equal(first, second)
     assert "".join(run_two(program)).count("going on from phase 0, step 1") == 1

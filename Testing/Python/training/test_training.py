@@ -136,7 +136,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(tmp_path, brains, settin
     settings = replace(settings, phases=(phase,), average=0.5, validate_every=1)
     history = [{"cpu_hours": 7.5}]
     whole = train(tmp_path / "whole", brains, settings, history=history)
-    stopped = Trainer(tmp_path / "stopped", brains, settings, history=history, log=lambda line: None)
+    begins_with = {"history": history, "licence": "for research alone"}
+    stopped = Trainer(tmp_path / "stopped", brains, settings, **begins_with, log=lambda line: None)
     stopped.train(seconds=0)
     assert stopped.step == 1
     resumed = train(tmp_path / "stopped", brains, settings)
@@ -148,6 +149,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(tmp_path, brains, settin
             torch.testing.assert_close(values[name], value, atol=1e-6, rtol=1e-4)
     assert resumed.best == pytest.approx(whole.best)
     assert resumed.history == history
+    licences = [load_network(tmp_path / name / "last.safetensors")[1].licence for name in ("stopped", "whole")]
+    assert licences == ["for research alone", "unknown"]
     rows, expected = (curve(tmp_path / name) for name in ("stopped", "whole"))
     assert [row["step"] for row in rows] == [1, 2]
     assert [row["loss"] for row in rows] == pytest.approx([row["loss"] for row in expected], abs=1e-4)
