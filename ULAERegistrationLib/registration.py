@@ -42,7 +42,8 @@ from .one_person import (
 from .placement import Placement, place
 from .progress import ALIGNMENT, BRAIN, FIELD, NETWORK, QUALITY, REFINEMENT, Progress, StageClock, silent
 from .provenance import provenance_of
-from .quality import NCC_WINDOW, STEPS_LEFT_OUT, measure
+from .quality import STEPS_LEFT_OUT
+from .quality_measures import NCC_WINDOW, measure
 from .result import Registration, Step
 from .scan_brain import brain_likeness, cut_doubts, find_both_brains
 from .settings import PRESETS, RegistrationSettings

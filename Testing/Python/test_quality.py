@@ -17,7 +17,8 @@ from ULAERegistrationLib.flows.jacobian import corner_jacobians, smallest_jacobi
 from ULAERegistrationLib.flows.similarity import LocalNCC
 from ULAERegistrationLib.geometry.alignment import Alignment
 from ULAERegistrationLib.geometry.likeness import Likeness, likeness
-from ULAERegistrationLib.quality import DO_NOT_USE, GOOD, LOOK, STEPS_LEFT_OUT, Quality, measure
+from ULAERegistrationLib.quality import DO_NOT_USE, GOOD, LOOK, STEPS_LEFT_OUT, Quality
+from ULAERegistrationLib.quality_measures import measure
 
 SIZE = (24, 30, 27)
 LIKE = Likeness(correlation=0.85, overlap=0.96, handedness=0.25)  # as a whole T1 brain in its place has

@@ -34,7 +34,8 @@ from ULAERegistrationLib import registration, scan_brain
 from ULAERegistrationLib.flows.similarity import LocalNCC
 from ULAERegistrationLib.geometry.brain_search import SearchedBrain
 from ULAERegistrationLib.memory import keep_freed_memory
-from ULAERegistrationLib.quality import GOOD, LOOK, NCC_WINDOW, Quality
+from ULAERegistrationLib.quality import GOOD, LOOK, Quality
+from ULAERegistrationLib.quality_measures import NCC_WINDOW
 from ULAERegistrationLib.scan_brain import ScanBrain
 
 SEED = 20

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..flows.jacobian import jacobian, smallest_jacobian
-from ..quality import displacement_mm
+from ..quality_measures import displacement_mm
 from .canonical_view import CanonicalView
 from .slices import FOREGROUND, Plane, canvas, colour_bar, gray, letters, png, show, title
 

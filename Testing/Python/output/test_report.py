@@ -19,7 +19,7 @@ from ULAERegistrationLib.network.weights import Card
 from ULAERegistrationLib.output.canonical_view import CanonicalView
 from ULAERegistrationLib.output.report import Pictures, ReportContent, draw_pictures, write_report
 from ULAERegistrationLib.provenance import provenance_of
-from ULAERegistrationLib.quality import measure
+from ULAERegistrationLib.quality_measures import measure
 from ULAERegistrationLib.settings import RegistrationSettings
 
 SIZE = (32, 40, 36)
