@@ -25,8 +25,8 @@ from .geometry.frame import CANONICAL_SIZE
 from .geometry.gaps import gaps
 from .geometry.resampling import resample
 from .geometry.transforms import total_transform
+from .network.brain_extraction import load_brain_network
 from .network.devices import choose_device, choose_precision, with_fallback
-from .network.extractors import check_extractor
 from .network.predict import predict_flows
 from .network.ulaenet import ULAENet
 from .network.weights import Card, load_network
@@ -98,7 +98,7 @@ def register(
     given = {"fixed": fixed, "moving": moving, "fixed_mask": fixed_mask, "moving_mask": moving_mask}
     network, card = load_network(settings.model)
     if settings.brain == "auto":
-        check_extractor(settings.extractor)
+        load_brain_network()
     choose_precision(choose_device(settings.device), settings.precision)
     clock = StageClock(progress)
 

@@ -15,7 +15,7 @@ from .geometry.brain import box_around, brain_mask, find_brain
 from .geometry.canonical import mask_on_canonical, template_brain
 from .geometry.cut import cut_sides
 from .geometry.likeness import Likeness, likeness, mean_voxel_mm
-from .network.extractors import extract_brain_with
+from .network.brain_extraction import extract_brain
 from .settings import RegistrationSettings
 
 # Width of what is shown around two brains that were both found, mm. A found mask lacks some cortex at its edge, which
@@ -101,7 +101,7 @@ def find_scan_brain(scan: sitk.Image, given: sitk.Image | None, role: str, setti
 
         def extractor(image: sitk.Image) -> sitk.Image:
             with _EXTRACTION:
-                return extract_brain_with(settings.extractor, image)
+                return extract_brain(image)
 
         mask = find_brain(scan, extractor)
         if mask is None:

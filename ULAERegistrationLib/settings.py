@@ -13,13 +13,11 @@ AlignmentChoice = Literal["auto", "affine", "rigid", "centre", "none"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 BrainChoice = Literal["auto", "given", "skip"]
-Extractor = Literal["ulae", "deepbet"]
 Contrast = Literal["auto", "same", "different"]
 ALIGNMENTS: tuple[AlignmentChoice, ...] = get_args(AlignmentChoice)
 DEVICES: tuple[Device, ...] = get_args(Device)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 BRAIN_CHOICES: tuple[BrainChoice, ...] = get_args(BrainChoice)
-EXTRACTORS: tuple[Extractor, ...] = get_args(Extractor)
 CONTRASTS: tuple[Contrast, ...] = get_args(Contrast)
 
 
@@ -56,8 +54,6 @@ class RegistrationSettings:
         preset: "fast", "accurate" or "smooth" (see `PRESETS`).
         brain: what happens if a scan shows more than the brain and no mask is given: "auto" extracts the brain,
             "given" refuses the scan, "skip" takes it as it is.
-        extractor: the method of brain extraction: "ulae", the network that comes with this package, or "deepbet",
-            which has to be installed.
         alignment: how the linear part is found: "affine" or "rigid" search, "centre" (the centres of mass are made to
             coincide), or "none", if the two images already share a frame; "auto" is "rigid" for two scans that look
             like one person's and "affine" for all others. Of one person's scans, a rigid alignment is the whole result,
@@ -80,7 +76,6 @@ class RegistrationSettings:
 
     preset: PresetName = "accurate"
     brain: BrainChoice = "auto"
-    extractor: Extractor = "ulae"
     alignment: AlignmentChoice = "auto"
     contrast: Contrast = "auto"
     device: Device = "auto"
@@ -94,7 +89,6 @@ class RegistrationSettings:
         for name, choices in (
             ("preset", PRESETS),
             ("brain", BRAIN_CHOICES),
-            ("extractor", EXTRACTORS),
             ("alignment", ALIGNMENTS),
             ("contrast", CONTRASTS),
             ("device", DEVICES),

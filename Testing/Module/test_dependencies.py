@@ -9,7 +9,6 @@ from importlib import metadata
 from importlib.util import find_spec
 
 import pytest
-import qt
 import slicer
 from standin import extensions, pythonqt
 from standin.clicking import finish
@@ -194,58 +193,6 @@ def test_after_an_installation_by_halves_the_button_names_what_is_still_missing(
     panel.ui.registerButton.click()
     assert "no network" in str(pythonqt.slot_errors.pop()[1])
     assert panel.ui.registerButton.text == "Install safetensors"
-
-
-def test_deepbet_is_installed_without_what_it_requires_when_it_is_chosen(panel, pair, installed, monkeypatch):
-    installed["deepbet"] = None
-    commands = []
-
-    def pip_install(arguments):
-        commands.append(arguments)
-        installed["deepbet"] = "1.0.2"
-
-    monkeypatch.setattr(slicer.util, "pip_install", pip_install)
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda question: "deepbet==1.0.2" in question)
-    panel.enter()
-    button = panel.ui.registerButton
-    assert button.text == "Register"
-    panel.ui.brainComboBox.setCurrentText("Find the brain by deepbet")
-    assert button.text == "Install deepbet"
-    assert panel.ui.brainComboBox.itemData(panel.ui.brainComboBox.currentIndex, qt.Qt.ToolTipRole)
-    button.click()
-    assert commands == [["--no-deps", "deepbet==1.0.2"]]
-    assert button.text == "Register"
-    asked = []
-    monkeypatch.setattr(panel.logic, "register", lambda *arguments, **named: asked.append(named))
-    button.click()
-    assert (asked[0]["brain"], asked[0]["extractor"]) == ("auto", "deepbet")
-
-
-def test_deepbet_is_not_asked_for_where_both_masks_are_given(panel, pair, scene, installed):
-    installed["deepbet"] = None
-    panel.enter()
-    panel.ui.brainComboBox.setCurrentText("Find the brain by deepbet")
-    panel.ui.fixedMaskSelector.setCurrentNode(scene.AddNewNodeByClass("vtkMRMLSegmentationNode"))
-    assert panel.ui.registerButton.text == "Install deepbet"
-    panel.ui.movingMaskSelector.setCurrentNode(scene.AddNewNodeByClass("vtkMRMLSegmentationNode"))
-    assert panel.ui.registerButton.text == "Register"
-
-
-@pytest.mark.parametrize("version", ["1.0.1", "1.0.3"])
-def test_another_version_of_deepbet_counts_as_missing(panel, installed, version):
-    from ULAERegistrationParts import dependencies
-
-    installed["deepbet"] = version
-    assert dependencies.missing("deepbet") == ["deepbet"]
-    assert dependencies.missing() == []
-
-
-def test_the_panel_and_the_library_know_the_same_deepbet():
-    from ULAERegistrationParts import dependencies
-
-    from ULAERegistrationLib.network.deepbet import VERSION
-
-    assert f"=={VERSION}" == dependencies.DEEPBET
 
 
 def test_matplotlib_is_not_asked_for_as_a_report_can_be_made_without_it(panel, pair, installed, app):

@@ -316,6 +316,16 @@ def test_the_panel_does_not_follow_the_choices_while_another_module_is_shown(pan
     assert panel.ui.presetComboBox.currentText == "Smooth"
 
 
+def test_a_choice_that_this_version_does_not_have_becomes_the_usual_one(panel, pair):
+    """Scenes of other versions may say "Find the brain by deepbet"."""
+    node = panel.parameterNode
+    panel.parent._exit()
+    node.SetParameter("WholeHeads", "Find the brain by deepbet")
+    panel.parent._enter()
+    assert panel.ui.brainComboBox.currentText == "Find the brain"
+    assert panel.binding.settings()["brain"] == "auto"
+
+
 def test_what_is_carried_along_follows_the_scene(panel, scene):
     first = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "F")
     panel.ui.carrySelector.check(first)

@@ -234,7 +234,7 @@ def test_the_shape_of_one_persons_brain_is_registered_too_by_a_click_and_that_of
     assert not panel.ui.shapeButton.isHidden()
 
 
-@pytest.mark.parametrize("why", ["other volumes", "a deleted volume", "no licence", "no deepbet"])
+@pytest.mark.parametrize("why", ["other volumes", "a deleted volume", "no licence", "no PyTorch"])
 def test_no_registration_begins_below_the_verdict_that_the_large_button_would_not_begin(
     panel, one_person, pair, scene, monkeypatch, why
 ):
@@ -248,8 +248,8 @@ def test_no_registration_begins_below_the_verdict_that_the_large_button_would_no
     else:
         from ULAERegistrationParts import dependencies
 
-        monkeypatch.setattr(dependencies, "missing", lambda extractor: ["deepbet"] if extractor == "deepbet" else [])
-        ui.brainComboBox.setCurrentText("Find the brain by deepbet")
+        monkeypatch.setattr(dependencies, "missing", lambda: ["PyTorch"])
+        panel.registerPanel.update()
     assert not ui.shapeButton.enabled
 
 

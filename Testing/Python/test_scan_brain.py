@@ -20,14 +20,14 @@ def share_within(mask: sitk.Image, other: sitk.Image) -> float:
 @pytest.fixture
 def extracted_once(monkeypatch) -> None:
     """Every brain is extracted once, however often it is asked for."""
-    extract, found = scan_brain.extract_brain_with, {}
+    extract, found = scan_brain.extract_brain, {}
 
-    def once(extractor: str, image: sitk.Image) -> sitk.Image:
+    def once(image: sitk.Image) -> sitk.Image:
         if id(image) not in found:
-            found[id(image)] = extract(extractor, image)
+            found[id(image)] = extract(image)
         return found[id(image)]
 
-    monkeypatch.setattr(scan_brain, "extract_brain_with", once)
+    monkeypatch.setattr(scan_brain, "extract_brain", once)
 
 
 @pytest.mark.usefixtures("extracted_once")

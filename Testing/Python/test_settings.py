@@ -36,7 +36,6 @@ def test_fast_refines_nothing_and_smooth_leaves_no_fold():
         ("device", "gpu", "auto, cpu, cuda, mps"),
         ("precision", "int8", "float32"),
         ("brain", "never", "auto, given, skip"),
-        ("extractor", "bet", "ulae, deepbet"),
         ("refinement_iterations", -1, "0 or more"),
         ("smoothness", float("nan"), "0 or more"),
         ("field_spacing", 20.0, "0.5 to 5 mm"),

@@ -2,7 +2,8 @@
 
     python Testing/benchmarks/brain_masks.py [--extractors own deepbet] [--model FILE] [--data FOLDER] [--json FILE]
 
-Each extractor runs in a process of its own, so that the peak is its own. Cases whose data is not there are left out.
+deepbet's files are those of its package (`pip install --no-deps deepbet==1.0.2`), whose code is never run. Each
+extractor runs in a process of its own, so that the peak is its own. Cases whose data is not there are left out.
 `ms01` is what our extractor was trained on besides painted heads; everything else it never saw. A scan without a
 reference is compared with deepbet's mask, in the column of our own extractor.
 """
@@ -129,7 +130,7 @@ def run(extractor: str, model: str | None, data: Path, masks: Path) -> dict[str,
         def extract(scan: sitk.Image) -> sitk.Image:
             return extract_brain(scan, model)
     else:
-        from ULAERegistrationLib.network.deepbet import extract_brain_deepbet as extract
+        from deepbet_masks import extract_brain_deepbet as extract
 
     results = {}
     for name, scan, reference in cases(data):

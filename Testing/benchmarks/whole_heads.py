@@ -1,6 +1,6 @@
 """Whole heads registered as they come, against the same with the brains that their labels give as masks.
 
-    python Testing/benchmarks/whole_heads.py [--preset fast] [--pairs 4] [--extractor ulae|deepbet] [--template]
+    python Testing/benchmarks/whole_heads.py [--preset fast] [--pairs 4] [--template]
 
 NiChart's T1 scans of whole heads in `shared/data/heads/nichart` (2 mm); the mean Dice of the DLMUSE regions of both,
 moving labels carried along by nearest neighbour, after the alignment alone and after the registration. With
@@ -43,14 +43,13 @@ def row(fixed: str, moving: str, labels: dict[str, sitk.Image], masked: bool, op
         HEADS / f"{fixed}_t1.nii.gz",
         HEADS / f"{moving}_t1.nii.gz",
         preset=options.preset,
-        extractor=options.extractor,
         **masks,
     )
     quality = registration.quality
     aligned = resample(labels[moving], registration.fixed, registration.alignment.fixed_to_moving, labels=True)
     before, after = (mean_dice(image, labels[fixed]) for image in (aligned, registration.warp_labels(labels[moving])))
     seconds = ", ".join(f"{name} {value:.1f}" for name, value in quality.seconds.items())
-    how = "their labels" if masked else options.extractor
+    how = "their labels" if masked else "brain extraction"
     overlaps = f"{before:.4f} | {after:.4f} | {quality.ncc_after:.3f}"
     return f"| {fixed} <- {moving} | {how} | {overlaps} | {quality.verdict} | {seconds} |"
 
@@ -65,7 +64,6 @@ def template_row(people: list[str], labels: dict[str, sitk.Image], masked: bool,
             fixed,
             HEADS / f"{person}_t1.nii.gz",
             preset=options.preset,
-            extractor=options.extractor,
             moving_mask=labels[person] != 0 if masked else None,
         )
         linear = registration.alignment.fixed_to_moving
@@ -77,7 +75,7 @@ def template_row(people: list[str], labels: dict[str, sitk.Image], masked: bool,
         f"{np.mean([mean_dice(one, other) for one, other in combinations(images, 2)]):.4f}"
         for images in carried.values()
     )
-    how = "their labels" if masked else options.extractor
+    how = "their labels" if masked else "brain extraction"
     counted = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts))
     return f"| template <- {len(people)} heads | {how} | {overlaps} | {np.mean(similarity):.3f} | {counted} | |"
 
@@ -85,7 +83,6 @@ def template_row(people: list[str], labels: dict[str, sitk.Image], masked: bool,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="fast")
-    parser.add_argument("--extractor", default="ulae")
     parser.add_argument("--pairs", type=int, default=4)
     parser.add_argument("--template", action="store_true", help="register all heads, not pairs, to the template")
     options = parser.parse_args()

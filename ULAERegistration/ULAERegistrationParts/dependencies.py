@@ -13,57 +13,48 @@ from slicer.i18n import tr as _
 
 PLATFORM = sys.platform
 NAMES = {"torch": "PyTorch"}  # as users know them, where that differs from the distribution's name
-DEEPBET = "==1.0.2"  # whose files the library knows; needed only where its brain extraction was chosen
 REQUIREMENTS = Path(__file__).parents[1] / "Resources" / "requirements.txt"
 
 
-def requirements(extractor: str = "ulae") -> dict[str, str]:
-    """The distributions that a registration needs, and the versions that will do.
-
-    :param extractor: the brain extraction that was chosen, "ulae" or "deepbet".
-    """
+def requirements() -> dict[str, str]:
+    """The distributions that a registration needs, and the versions that will do."""
     # torch 2.13 cannot be loaded by Slicer's Python on Windows; 2.2 is the newest there is for Slicer on macOS.
     found = {"torch": ">=2.2,<2.13" if PLATFORM == "win32" else ">=2.2"}
     for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
             name = re.match(r"[\w.-]+", line)[0]
             found[name] = line[len(name) :]
-    return found | ({"deepbet": DEEPBET} if extractor == "deepbet" else {})
+    return found
 
 
-def missing(extractor: str = "ulae") -> list[str]:
+def missing() -> list[str]:
     """Names of what a registration needs and is not installed, or in a version that will not do.
 
     Nothing is imported. What counts is the record of the installed distribution: the folder of a package can be found,
     and its import still fail, after an installation that broke off.
     """
-    return [NAMES.get(name, name) for name in _missing(extractor)]
+    return [NAMES.get(name, name) for name in _missing()]
 
 
-def install(extractor: str = "ulae") -> str:
+def install() -> str:
     """Installs what a registration needs: torch through the PyTorch extension, the rest by pip, each after asking.
 
-    :param extractor: the brain extraction that was chosen, "ulae" or "deepbet".
     :return: one sentence on what the user has to do next, empty where all is there.
     :raises RuntimeError: one sentence on what went wrong.
     """
-    if "torch" in _missing(extractor):
+    if "torch" in _missing():
         todo = _installTorch()
         if todo:
             return todo
-    names = _missing(extractor)
-    _pip([name for name in names if name != "deepbet"])
-    if "deepbet" in names:
-        # Its weights alone are used and its code is never run, so nothing that it requires is needed.
-        _askAndInstall([f"deepbet{DEEPBET}"], "--no-deps")
-    if missing(extractor):
+    _pip(_missing())
+    if missing():
         sentence = _("Still not installed: {names}; install it, or restart Slicer and try again.")
-        raise RuntimeError(sentence.format(names=", ".join(missing(extractor))))
+        raise RuntimeError(sentence.format(names=", ".join(missing())))
     return ""
 
 
-def _missing(extractor: str) -> list[str]:
-    return [name for name, versions in requirements(extractor).items() if not _fits(name, versions)]
+def _missing() -> list[str]:
+    return [name for name, versions in requirements().items() if not _fits(name, versions)]
 
 
 def _fits(name: str, versions: str) -> bool:
@@ -124,10 +115,6 @@ def _pip(names: list[str]) -> None:
     if packaging is not None:
         packaging.pip_ensure(wanted, requester="ULAERegistration")
         return
-    _askAndInstall(wanted)
-
-
-def _askAndInstall(wanted: list[str], *options: str) -> None:
     question = _("These Python packages will be installed: {names}.").format(names=", ".join(wanted))
     if slicer.util.confirmOkCancelDisplay(question):
-        slicer.util.pip_install([*options, *wanted])
+        slicer.util.pip_install(wanted)

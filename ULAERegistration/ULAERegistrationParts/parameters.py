@@ -56,10 +56,9 @@ DEFAULTS = {
 }
 # The choices for whole heads and for contrasts, and what the library calls them.
 BRAIN_CHOICES = {
-    "Find the brain": {"brain": "auto", "extractor": "ulae"},
-    "Find the brain by deepbet": {"brain": "auto", "extractor": "deepbet"},
-    "Require masks": {"brain": "given"},
-    "Take as they are": {"brain": "skip"},
+    "Find the brain": "auto",
+    "Require masks": "given",
+    "Take as they are": "skip",
 }
 CONTRAST_CHOICES = {"Recognise": "auto", "The same": "same", "Different": "different"}
 CARRY = "AlsoTransform"  # a reference to any number of nodes
@@ -75,6 +74,9 @@ def setDefaults(node) -> None:
     for name, value in DEFAULTS.items():
         if not node.GetParameter(name):
             node.SetParameter(name, value)
+    for name, choices in (("WholeHeads", BRAIN_CHOICES), ("Contrasts", CONTRAST_CHOICES)):
+        if node.GetParameter(name) not in choices:  # a scene of another version, which had other choices
+            node.SetParameter(name, DEFAULTS[name])
     if node.GetNodeReferenceID("FixedVolume") or node.GetNodeReferenceID("MovingVolume"):
         return
     volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", node.GetScene())
@@ -173,7 +175,7 @@ class ParameterBinding:
         return {
             "preset": value("Preset").lower(),
             "device": value("Device"),
-            **BRAIN_CHOICES[value("WholeHeads")],
+            "brain": BRAIN_CHOICES[value("WholeHeads")],
             "contrast": CONTRAST_CHOICES[value("Contrasts")],
             "alignment": value("Alignment"),
             "precision": value("Precision"),

@@ -10,7 +10,6 @@ from slicer.i18n import tr as _
 
 from . import dependencies, licence
 from .outputs import Outputs, qualityOf, referenced, resultsOf
-from .parameters import BRAIN_CHOICES
 
 # Seconds on two processors, measured; after the first run here the panel tells what that one took.
 TYPICAL_SECONDS = {"fast": 20, "accurate": 30, "smooth": 35}
@@ -51,7 +50,6 @@ class RegisterPanel:
         explain(
             ui.brainComboBox,
             _("Find the brain where a volume shows more than it; the mask comes into the scene, to be corrected."),
-            _("The same by the weights of deepbet, once it is installed: its masks are a little larger."),
             _("Refuse a volume that shows more than the brain and has no mask."),
             _("Look for no brain: for volumes that show the brain alone, even if they do not look like it."),
         )
@@ -88,7 +86,7 @@ class RegisterPanel:
         ui.registerButton.text, ui.registerButton.toolTip, ui.registerButton.enabled = state
         result = ui.outputTransformSelector.currentNode()
         ui.shapeButton.setVisible(qualityOf(result).get("rigid_alone", False))
-        ui.shapeButton.enabled = not running and state[-1] and not self._missing() and self._isOfInputs(result)
+        ui.shapeButton.enabled = not running and state[-1] and not dependencies.missing() and self._isOfInputs(result)
         ui.progressBar.setVisible(running)
         ui.outputVolumeSelector.enabled = ui.warpedCheckBox.checked
         ui.costLabel.text = self._costLine()
@@ -99,7 +97,7 @@ class RegisterPanel:
             if self.isRunning():
                 self.run.cancel()
                 self._onFinished(self.run)
-            elif self._missing():
+            elif dependencies.missing():
                 self._install()
             else:
                 self._start()
@@ -113,7 +111,7 @@ class RegisterPanel:
 
     def _install(self) -> None:
         with slicer.util.tryWithErrorDisplay(_("The installation was not completed.")):
-            todo = dependencies.install(self._extractor())
+            todo = dependencies.install()
             if todo:
                 slicer.util.infoDisplay(todo)
 
@@ -130,7 +128,7 @@ class RegisterPanel:
             return _("Select a moving volume"), _("Choose the brain that is carried along, under Inputs."), False
         if fixed is moving:
             return _("Select two different volumes"), _("Fixed and moving volume are the same."), False
-        names = ", ".join(self._missing())
+        names = ", ".join(dependencies.missing())
         if names:
             toolTip = _("{names} is not installed: click to install").format(names=names)
             return _("Install {names}").format(names=names), toolTip, True
@@ -145,16 +143,6 @@ class RegisterPanel:
         return result is not None and all(
             selector.currentNode() is referenced(result, which) for which, selector in selectors.items()
         )
-
-    def _missing(self) -> list[str]:
-        return dependencies.missing(self._extractor())
-
-    def _extractor(self) -> str:
-        """The brain extraction that a click would use, where a volume needs any."""
-        ui = self._ui
-        if ui.fixedMaskSelector.currentNode() is not None and ui.movingMaskSelector.currentNode() is not None:
-            return "ulae"
-        return BRAIN_CHOICES[ui.brainComboBox.currentText].get("extractor", "ulae")
 
     def _costLine(self) -> str:
         preset = self._ui.presetComboBox.currentText.lower()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 
-from ..settings import EXTRACTORS
 from .options import Commands, add_command, add_json, check_apart
 
 
@@ -21,7 +20,6 @@ def add_brain(commands: Commands) -> None:
     )
     command.add_argument("scan", metavar="SCAN", help="a scan of a head, any contrast and orientation")
     command.add_argument("-o", "--output", required=True, metavar="MASK", help=".nii.gz, .nrrd or .mha")
-    command.add_argument("--extractor", choices=EXTRACTORS, default="ulae", help="default: ulae")
     command.add_argument("--quiet", action="store_true", help="say nothing unless it fails")
     add_json(command)
 
@@ -32,11 +30,11 @@ def _brain(options: argparse.Namespace) -> None:
     from ..files.writing import check_output_file
     from ..geometry.brain import volume_litres
     from ..geometry.cut import cut_sides
-    from ..network.extractors import extract_brain_with
+    from ..network.brain_extraction import extract_brain
 
     check_apart([options.output], [options.scan])
     check_output_file(options.output)
-    mask = extract_brain_with(options.extractor, read_volume(options.scan, "scanned"))
+    mask = extract_brain(read_volume(options.scan, "scanned"))
     write_image(mask, options.output)
     litres, sides = volume_litres(mask), cut_sides(mask)
     if options.json:

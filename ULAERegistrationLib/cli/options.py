@@ -17,7 +17,6 @@ from ..settings import (
     BRAIN_CHOICES,
     CONTRASTS,
     DEVICES,
-    EXTRACTORS,
     PRECISIONS,
     PRESETS,
     RegistrationSettings,
@@ -71,7 +70,6 @@ def add_settings(command: argparse.ArgumentParser) -> None:
         help="for scans that show more than the brain and have no mask: find the brain (auto, the default), refuse "
         "them (given), or take them as they are (skip)",
     )
-    command.add_argument("--extractor", choices=EXTRACTORS, default="ulae", help="what finds the brain; default: ulae")
     command.add_argument(
         "--contrast",
         choices=CONTRASTS,
@@ -110,7 +108,6 @@ def settings_of(options: argparse.Namespace) -> RegistrationSettings:
     return RegistrationSettings(
         preset=options.preset,
         brain=options.brain,
-        extractor=options.extractor,
         alignment=options.alignment,
         contrast=options.contrast,
         device=options.device,

@@ -15,13 +15,14 @@ import torch
 
 from ..errors import RegistrationError
 from ..geometry.brain import voxel_litres
+from ..geometry.orientation import keep_stored_forms
 from ..tensors import array_of, tensor_of
 from .brain_net import SIZE, SPACING, BrainNet, normalise
 from .brain_weights import SHIPPED, read_weights
 
 SMALLEST_LITRES = 0.1  # minimum volume of a brain; half of a newborn's is larger
 STILL = 8.0  # mm; where the brain that was found lies further from the grid's centre, the grid is centred on it
-BRAIN_PROBABILITY = 0.45  # above which a voxel is brain; by the validation heads, whose masks are small at .5
+BRAIN_PROBABILITY = 0.375  # above which a voxel is brain; by the validation heads, whose masks are small at .5
 CERTAIN = 0.8  # probability that at least one voxel of a brain must reach
 
 
@@ -113,7 +114,7 @@ def extract_brain(image: sitk.Image, model: str | Path | None = None) -> sitk.Im
     mask = sitk.BinaryFillhole(_largest_piece(on_scan > BRAIN_PROBABILITY))
     if sitk.GetArrayViewFromImage(mask).sum() * voxel_litres(mask) < SMALLEST_LITRES:
         raise RegistrationError(_NOT_FOUND)
-    return mask
+    return keep_stored_forms(image, mask)
 
 
 def _brain_centre(probability: sitk.Image) -> np.ndarray:

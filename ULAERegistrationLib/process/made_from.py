@@ -28,8 +28,7 @@ class MadeFrom:
     Attributes:
         inputs: SHA-256 of the content of each input, by its column in the table.
         settings: of the registration, without `NOT_COMPARED`.
-        weights: SHA-256 of the weights, by what they are for; of an extractor that comes with another package, its
-            name.
+        weights: SHA-256 of the weights, by what they are for.
     """
 
     inputs: Mapping[str, str]
@@ -48,13 +47,12 @@ class MadeFrom:
         from ..network.brain_weights import SHIPPED as BRAIN_WEIGHTS
         from ..network.weights import SHIPPED
 
-        own_extractor = settings.extractor == "ulae"
         return cls(
             inputs={column: digest(path) for column, path in files.items()},
             settings={name: value for name, value in asdict(settings).items() if name not in NOT_COMPARED},
             weights={
                 "registration": digest(Path(settings.model or SHIPPED)),
-                "brain extraction": digest(BRAIN_WEIGHTS) if own_extractor else settings.extractor,
+                "brain extraction": digest(BRAIN_WEIGHTS),
             },
         )
 

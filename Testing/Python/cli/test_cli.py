@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from importlib import metadata
 from itertools import product
 
 import numpy as np
@@ -17,7 +16,6 @@ from ULAERegistrationLib.cli.benchmark import table
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.geometry.canonical import MODELS, template, template_mask
-from ULAERegistrationLib.network import deepbet
 from ULAERegistrationLib.simulation import SimulatedPair
 
 TEMPLATE = MODELS / "template.nii.gz"  # a scan that nothing is wrong with
@@ -193,24 +191,21 @@ def test_an_output_on_a_full_disk_is_a_sentence():
     assert "No space is left" in ended.stderr
 
 
-def test_a_device_or_an_extractor_that_is_not_there_is_refused_before_anything_is_computed(tmp_path, monkeypatch):
+def test_a_device_or_weights_that_are_not_there_are_refused_before_anything_is_computed(tmp_path, monkeypatch):
     from ULAERegistrationLib import registration
+    from ULAERegistrationLib.network import brain_extraction
 
     def computed(*_: object) -> None:
         raise AssertionError("a brain was looked for")
 
     monkeypatch.setattr(registration, "find_both_brains", computed)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("importlib.metadata.distribution", raise_not_found)
-    deepbet.load_deepbet.cache_clear()
     with pytest.raises(RegistrationError, match="no cuda device was found"):
         registration.register(TEMPLATE, TEMPLATE, device="cuda")
-    with pytest.raises(RegistrationError, match="deepbet is not installed"):
-        registration.register(TEMPLATE, TEMPLATE, extractor="deepbet")
-
-
-def raise_not_found(name: str) -> None:
-    raise metadata.PackageNotFoundError(name)
+    monkeypatch.setattr(brain_extraction, "SHIPPED", tmp_path / "none.safetensors")
+    brain_extraction.load_brain_network.cache_clear()
+    with pytest.raises(RegistrationError, match=r"none.safetensors does not exist"):
+        registration.register(TEMPLATE, TEMPLATE)
 
 
 def test_points_are_carried_as_images_are_and_said_in_json(tmp_path, capsys):

@@ -1,8 +1,7 @@
-"""The brain of a whole head is found, whatever the scan: by our own network and by deepbet's weights."""
+"""The brain of a whole head is found, whatever the scan."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
@@ -13,11 +12,10 @@ import torch
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.geometry.canonical import template, template_mask
 from ULAERegistrationLib.geometry.cut import cut_sides
-from ULAERegistrationLib.network import brain_extraction, brain_net, deepbet
+from ULAERegistrationLib.network import brain_extraction, brain_net
 from ULAERegistrationLib.network.brain_extraction import extract_brain, network_view
 from ULAERegistrationLib.network.brain_net import BrainNet, normalise
 from ULAERegistrationLib.network.brain_weights import SHIPPED, read_weights, save_weights
-from ULAERegistrationLib.network.deepbet import LinkNet, extract_brain_deepbet
 
 pytestmark = pytest.mark.slow
 
@@ -194,7 +192,7 @@ def test_weights_that_differ_from_their_card_are_refused(tmp_path):
     save_weights(BrainNet().state_dict(), file, {})
     assert read_weights(file, BrainNet()).keys() == BrainNet().state_dict().keys()
     with pytest.raises(RegistrationError, match="another network"):
-        read_weights(file, LinkNet())
+        read_weights(file, torch.nn.Linear(2, 2))
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     with pytest.raises(RegistrationError, match="fetch both again"):
         extract_brain(sitk.Image(8, 8, 8, sitk.sitkInt16), file)
@@ -224,50 +222,3 @@ def test_the_brain_is_found_in_a_slab_of_a_head_and_cut_off_at_both_ends(data_fo
     mask = extract_brain(head[:, :, middle - half : middle + half])
     assert dice(mask, labels[:, :, middle - half : middle + half]) > 0.92
     assert cut_sides(mask) == ["bottom", "top"]
-
-
-def test_without_deepbet_a_sentence_says_how_to_install_it(head, monkeypatch):
-    def missing(name: str) -> None:
-        raise deepbet.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(deepbet.metadata, "distribution", missing)
-    deepbet.load_deepbet.cache_clear()
-    with pytest.raises(RegistrationError, match=r"run `pip install --no-deps deepbet==1\.0\.2`"):
-        extract_brain_deepbet(head[0])
-
-
-def test_a_changed_file_of_deepbet_is_not_used(tmp_path):
-    file = tmp_path / "model.pt"
-    file.write_bytes(b"something else")
-    with pytest.raises(RegistrationError, match="is not that of deepbet"):
-        deepbet._read(file, deepbet.FILES["data/models/model.pt"])
-
-
-def deepbet_file(name: str) -> Path:
-    try:
-        return Path(deepbet.metadata.distribution("deepbet").locate_file(name))
-    except deepbet.metadata.PackageNotFoundError:
-        pytest.skip(f"deepbet is not installed; {deepbet.INSTALL}")
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
-@pytest.mark.parametrize("name", list(deepbet.FILES))
-def test_our_modules_give_deepbets_own_answer_to_the_last_bit(name):
-    file = deepbet_file(name)
-    image = 0.449 + 0.226 * torch.randn(1, 1, 32, 64, 32, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        expected = torch.jit.load(file, map_location="cpu").eval()(image)[:, 1:]
-        torch.testing.assert_close(deepbet._read(file, deepbet.FILES[name])(image), expected, rtol=0, atol=1e-6)
-
-
-def test_deepbets_mask_lies_on_the_scans_own_grid(data_folder):
-    deepbet_file("data/models/model.pt")
-    deepbet.load_deepbet.cache_clear()
-    folder = data_folder / "heads" / "nichart"
-    if not folder.is_dir():
-        pytest.skip(f"no whole heads at {folder}")
-    scan = sitk.DICOMOrient(sitk.ReadImage(str(folder / "subj01_t1.nii.gz")), "PIR")
-    mask = extract_brain_deepbet(scan)
-    assert same_grid(mask, scan)
-    labels = sitk.DICOMOrient(sitk.ReadImage(str(folder / "subj01_t1_labels.nii.gz")), "PIR")
-    assert dice(mask, labels) > 0.96

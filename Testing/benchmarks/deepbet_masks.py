@@ -1,4 +1,4 @@
-"""Brain extraction by deepbet's networks: its weights, loaded into our own modules without importing its package.
+"""Brain extraction by deepbet's networks, for `brain_masks.py`: its weights in our own modules, its code never run.
 
 Source: L. Fisch et al., "deepbet: Fast brain extraction of T1-weighted MRI using Convolutional Neural Networks",
 Computers in Biology and Medicine 179, 2024; weights of the package deepbet 1.0.2 (MIT licence), which the user
@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import RegistrationError
-from ..tensors import array_of, tensor_of
+from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.tensors import array_of, tensor_of
 
 VERSION = "1.0.2"
 INSTALL = f"pip install --no-deps deepbet=={VERSION}"
