@@ -19,9 +19,8 @@ from .network.brain_extraction import extract_brain
 from .settings import RegistrationSettings
 
 # Width of what is shown around two brains that were both found, mm. A found mask lacks some cortex at its edge, which
-# costs more than a rim of fluid and membranes that both scans show: NiChart's heads have .715 and .713 in the mean Dice
-# of their regions with it, .705 and .697 without (.721 with the masks of their labels).
-RIM_MM = 3.0
+# costs more than a rim of fluid and membranes that both scans show (docs/accuracy.md).
+RIM_MM = 2.5
 # Held while a brain is extracted: torch uses all cores itself, and two extractions at once take twice the memory.
 _EXTRACTION = Lock()
 
