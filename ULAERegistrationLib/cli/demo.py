@@ -37,14 +37,15 @@ def _demo(options: argparse.Namespace) -> None:
 
     folder = check_output_folder(Path(options.output))
     pair = simulate()
-    head = paint_head(pair)
+    scans = folder / "fixed_subject.nii.gz", folder / "moving_template.nii.gz"
+    folder.mkdir(parents=True, exist_ok=True)
+    for scan, image in zip(scans, (paint_head(pair), pair.template), strict=True):
+        write_image(image, scan)
     with progress_bar(options.json, "the simulated pair") as progress:
-        registration = register(head, pair.template, preset=options.preset, progress=progress)
+        registration = register(*scans, preset=options.preset, progress=progress)
         progress(1.0, "Writing the result")
         registration = registration.with_inverse_measured()
         registration.save(folder)
-    write_image(head, folder / "fixed_subject.nii.gz")
-    write_image(pair.template, folder / "moving_template.nii.gz")
     untouched = true_error(pair, sitk.Transform(3, sitk.sitkIdentity))
     aligned = true_error(pair, registration.alignment.fixed_to_moving)
     registered = true_error(pair, registration.transform)
