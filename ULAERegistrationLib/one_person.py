@@ -34,6 +34,10 @@ CHANGED_IN_PART = (
     "One part of the brain differs far more between the two scans than the rest, as where tissue has grown or was "
     "removed, and a rigid alignment does not follow that; look there, or register with an affine alignment."
 )
+SIZES_DIFFER = (
+    "The two scans look like one person's, but the brain has not the same size in both, so one of the two voxel sizes "
+    "may be wrong; an affine alignment makes up for it."
+)
 CHANGED = (
     "The two scans look like one person's, whose brain has changed in shape between them: flows after a rigid "
     "alignment bring them far closer."

@@ -7,22 +7,26 @@ has shaded one strongly, whether they look like one person's) then decides how t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import SimpleITK as sitk
 
 from .both import for_both
+from .geometry.affine import to_matrix
 from .geometry.alignment import Alignment, align, align_inside, align_to_template
 from .geometry.canonical import sample_on_canonical
 from .geometry.contrast import as_t1, have_same_contrast, scan_as_t1, shows_tissue_as_t1
 from .geometry.shading import without_strong_shading
-from .one_person import look_like_one_person
+from .one_person import SIZES_DIFFER, look_like_one_person
 from .progress import Progress
 from .settings import Contrast, RegistrationSettings
 
 Scans = tuple[sitk.Image, sitk.Image]
 Masks = tuple[sitk.Image | None, sitk.Image | None]
+# By what fraction the brains of one person's two scans may differ in length. Found masks of T1 and T2 differ by up to
+# .05; what lies inside them shows whether the brains do, which no adult's does unless a voxel size is wrong.
+SIZE_BY_OUTLINE, SIZE_BY_INSIDE = 0.02, 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +94,12 @@ def place(
         scans = compared if contrast == "same" else scans
         canonical = _sampled(scans, masks, alignment)
     one_person = searched and look_like_one_person(*canonical)
+    if one_person and _size_differs(alignment, SIZE_BY_OUTLINE):
+        inside = align_inside(*scans, alignment, "affine", *masks)
+        if _size_differs(inside, SIZE_BY_INSIDE):
+            # A rigid map cannot bring them together, and the shape of brains of two sizes is no matter of change.
+            one_person, alignment = False, replace(inside, warnings=(*inside.warnings, SIZES_DIFFER))
+            canonical = _sampled(scans, masks, alignment)
     if one_person:
         method = "rigid" if settings.alignment == "auto" else method
         alignment = align_inside(*scans, alignment, method, *masks)
@@ -102,6 +112,12 @@ def place(
         both = (canonical[0] > 0) & (canonical[1] > 0)
         seen = (seen[0] * both, seen[1] * both)
     return Placement(alignment, contrast, one_person, both_t1, *canonical, *seen)
+
+
+def _size_differs(alignment: Alignment, fraction: float) -> bool:
+    """Tell whether the map from the fixed to the moving scan changes lengths by more than a fraction, on average."""
+    volume = abs(np.linalg.det(to_matrix(alignment.fixed_to_moving)[:3, :3]))
+    return bool(abs(np.log(volume) / 3) > fraction)
 
 
 def place_alone(scan: sitk.Image, mask: sitk.Image | None) -> tuple[np.ndarray, sitk.AffineTransform]:
