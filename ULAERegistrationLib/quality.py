@@ -25,7 +25,7 @@ NCC_LOSS = 0.02
 # Percent of the brain's voxels. Published methods fold up to 1 % of the whole grid, about 3 % of the brain.
 FOLDING_NOTABLE = 1.0
 FOLDING_BAD = 5.0
-# Homologous points of two adult brains are hardly this far apart after an affine alignment: in right pairs at most 26.
+# Homologous points of two adult brains are hardly this far apart after an affine alignment: in right pairs at most 27.
 DISPLACEMENT_LARGE_MM = 30.0
 # One voxel of the canonical grid: a larger error maps a point to another voxel.
 INVERSE_ERROR_MM = 1.0
