@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 TORCH := torch==2.13.0
 # Errors alone: setuptools warns at length that an installation is editable. Without compiling what is never imported,
-# which takes a third of the time; what is imported is compiled once, if it may be kept.
+# which takes a third of the time. What is imported is compiled once, and kept whatever the environment says.
 INSTALL := $(RUN) -m pip install --quiet --quiet --no-compile
 unexport PYTHONDONTWRITEBYTECODE
 # A process for each core, each with one thread of torch and of ITK, a test file at a time in the order of the
