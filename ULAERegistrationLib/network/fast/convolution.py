@@ -55,11 +55,15 @@ def convolve(
     padding: Sequence[int],
     dilation: Sequence[int],
 ) -> Tensor:
-    """Convolve in two or three dimensions with the fastest kernel that torch has."""
+    """Convolve in two or three dimensions with the fastest kernel that torch has; the result has the weight's type."""
     # Called by name, because F.conv3d passes small float32 inputs to a slow kernel. torch does not document it.
     onednn = getattr(torch, "mkldnn_convolution", None)
     if onednn is not None and x.device.type == "cpu" and torch.backends.mkldnn.is_available():
-        return onednn(x, weight, bias, padding, stride, dilation, 1)
+        # On one channel, oneDNN's dilated convolutions in bfloat16 take up to thirty times as long as in float32.
+        dtype = torch.float32 if weight.shape[1] == 1 else weight.dtype
+        bias = bias if bias is None else bias.to(dtype)
+        return onednn(x.to(dtype), weight.to(dtype), bias, padding, stride, dilation, 1).to(weight.dtype)
+    x = x.to(weight.dtype)
     return torch.convolution(x, weight, bias, stride, padding, dilation, False, [0] * len(padding), 1)
 
 

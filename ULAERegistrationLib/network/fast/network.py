@@ -129,7 +129,7 @@ class FastULAENet:
             fixed: `[1, 1, L, P, S]` in [0, 1].
         """
         fixed = fixed.to(self.flow_device, torch.float32)
-        x: Source | Normalised = stored(fixed.to(self.device, self.dtype))
+        x: Source | Normalised = stored(fixed.to(self.device))
         mixed, fusion_halves = [], []
         for weight, level, fusion in zip(self.fixed_path, self.moving_path, self.fusions_fixed, strict=True):
             size = torch.Size(n // 2 for n in x.size)
@@ -184,7 +184,7 @@ class FastULAENet:
 
     def _encode(self, fixed: FixedFeatures, moving: Tensor, needed: int) -> dict[int, Normalised]:
         """Compute the encoder's features e_l of level `needed` and the coarser ones, by level."""
-        x = moving.to(self.device, self.dtype)
+        x = moving.to(self.device)
         features = {}
         for number, level in enumerate(self.moving_path, start=1):
             means = x.float().mean().view(1) if number == 1 else statistics(x)[0]
