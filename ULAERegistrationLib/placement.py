@@ -6,7 +6,6 @@ has shaded one strongly, whether they look like one person's) then decides how t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -88,7 +87,11 @@ def place(
     if contrast == "auto":
         contrast = "same" if have_same_contrast(*canonical) else "different"
     # Correlation aligns two contrasts by millimetres less well than one, and is drawn towards what is bright.
-    compared = _each(scan_as_t1 if contrast == "different" else without_strong_shading, scans, canonical, alignment)
+    placed = (scans, canonical, _maps(alignment))
+    if contrast == "different":
+        compared = for_both(scan_as_t1, *zip(*placed, strict=True))
+    else:
+        compared = for_both(without_strong_shading, *zip(*placed, masks, strict=True))
     if any(one is not scan for one, scan in zip(compared, scans, strict=True)):
         alignment = aligned(compared) if searched else alignment
         scans = compared if contrast == "same" else scans
@@ -133,7 +136,7 @@ def place_alone(scan: sitk.Image, mask: sitk.Image | None) -> tuple[np.ndarray, 
     """
     to_canonical = align_to_template(scan, mask)
     canonical = sample_on_canonical(scan, to_canonical, mask)
-    even = without_strong_shading(scan, canonical, to_canonical)
+    even = without_strong_shading(scan, canonical, to_canonical, mask)
     if even is scan:
         return canonical, to_canonical
     to_canonical = align_to_template(even, mask)
@@ -141,16 +144,8 @@ def place_alone(scan: sitk.Image, mask: sitk.Image | None) -> tuple[np.ndarray, 
 
 
 def _sampled(scans: Scans, masks: Masks, alignment: Alignment) -> tuple[np.ndarray, np.ndarray]:
-    maps = (alignment.fixed_to_canonical, alignment.moving_to_canonical)
-    return for_both(sample_on_canonical, *zip(scans, maps, masks, strict=True))
+    return for_both(sample_on_canonical, *zip(scans, _maps(alignment), masks, strict=True))
 
 
-def _each(
-    change: Callable[[sitk.Image, np.ndarray, sitk.Transform], sitk.Image],
-    scans: Scans,
-    canonical: tuple[np.ndarray, np.ndarray],
-    alignment: Alignment,
-) -> Scans:
-    """Change each scan by a function of the scan, the same on the canonical grid, and the map there."""
-    maps = (alignment.fixed_to_canonical, alignment.moving_to_canonical)
-    return for_both(change, *zip(scans, canonical, maps, strict=True))
+def _maps(alignment: Alignment) -> tuple[sitk.AffineTransform, sitk.AffineTransform]:
+    return alignment.fixed_to_canonical, alignment.moving_to_canonical

@@ -27,17 +27,19 @@ def background_value(image: sitk.Image) -> float:
     return float(np.median(np.concatenate(faces)))
 
 
-def floor_of(image: sitk.Image, mask: sitk.Image) -> float:
-    """Return the intensity that counts as nothing in a masked brain.
+def floor_of(image: sitk.Image, mask: sitk.Image | None) -> float:
+    """Return the intensity that counts as nothing in a scan.
 
-    This is the background's, as a rule. Where the background is brighter than the brain's darkest tissue, as in a brain
-    of z-scores, or far darker, as where a brain is padded with -1024, it is 0. Where 0 is one of the two as well, it is
-    the intensity of the darkest tissue.
+    This is the background's, as a rule, and without a mask always. Where the background is brighter than the brain's
+    darkest tissue, as in a brain of z-scores, or far darker, as where a brain is padded with -1024, it is 0. Where 0 is
+    one of the two as well, it is the intensity of the darkest tissue.
 
     Args:
         image: the scan.
-        mask: of its brain, on its grid, not empty.
+        mask: of its brain, on its grid, not empty; None where it is taken as it is.
     """
+    if mask is None:
+        return background_value(image)
     values, inside = sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(mask) > 0
     # Every second voxel, enough for a percentile, off the edge, where resampling has mixed brain and background.
     inner, centres = inside, tuple(slice(1, 2 * ((size - 1) // 2), 2) for size in inside.shape)

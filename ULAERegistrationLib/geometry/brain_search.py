@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from ..errors import RegistrationError
 from .affine import to_transform
 from .affine_search import UNIT, CorrelationSearch
-from .brain import background_value, floor_of, looks_unstripped
+from .brain import floor_of, looks_unstripped
 from .canonical import template, template_mask
 from .gaps import gaps
 from .self_similarity_search import SelfSimilaritySearch
@@ -64,7 +64,7 @@ class SearchedBrain:
             RegistrationError: where the scan is nowhere brighter than its background.
         """
         is_head = mask is None and looks_unstripped(scan)
-        background = background_value(scan) if mask is None else floor_of(scan, mask)
+        background = floor_of(scan, mask)
         scan = sitk.Cast(sitk.DICOMOrient(scan, "LPS"), sitk.sitkFloat32)
         if mask is not None:
             scan = sitk.Mask(scan, sitk.DICOMOrient(mask, "LPS"), background)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from .brain import background_value, brain_mask, floor_of, looks_unstripped
+from .brain import brain_mask, floor_of, looks_unstripped
 from .frame import CANONICAL_ORIGIN, CANONICAL_SIZE
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -97,10 +97,11 @@ def sample_on_canonical(
         float32 [L, P, S] in [0, 1]; zeros where the brain lies outside, or shows nothing.
     """
     if mask is None and looks_unstripped(image):
-        brain, low = template_brain(), background_value(image)
+        brain = template_brain()
     else:
         mask = brain_mask(image) if mask is None else mask
-        brain, low = mask_on_canonical(mask, to_canonical), floor_of(image, mask)
+        brain = mask_on_canonical(mask, to_canonical)
+    low = floor_of(image, mask)
     pull = to_canonical.GetInverse()
     sampled = sitk.Resample(image, canonical_grid(), pull, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
     values = sitk.GetArrayFromImage(sampled).transpose(2, 1, 0)

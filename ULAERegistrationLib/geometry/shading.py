@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
+from .brain import floor_of
 from .canonical import canonical_grid, template_values
 from .contrast import inverts_t1
 from .likeness import BLOCK, block_means
@@ -43,17 +44,22 @@ def shading(canonical: np.ndarray) -> np.ndarray:
     return found / found[brain].mean()
 
 
-def without_strong_shading(scan: sitk.Image, canonical: np.ndarray, to_canonical: sitk.Transform) -> sitk.Image:
+def without_strong_shading(
+    scan: sitk.Image, canonical: np.ndarray, to_canonical: sitk.Transform, mask: sitk.Image | None = None
+) -> sitk.Image:
     """Divide a scan by its shading where that is strong.
+
+    Shading multiplies what the scan shows above the intensity that counts as nothing.
 
     Args:
         scan: the scan.
         canonical: the scan on the canonical grid, as `shading` takes it.
         to_canonical: from the scan's world to the canonical world (LPS mm).
+        mask: of its brain, on its grid; None where it is taken as it is.
 
     Returns:
-        float32 on the scan's grid; the scan itself where its shading is not strong, or where it is bright where T1 is
-        dark, so that it cannot be compared with the template.
+        float32 on the scan's grid, with 0 as the intensity of nothing; the scan itself where its shading is not strong,
+        or where it is bright where T1 is dark, so that it cannot be compared with the template.
     """
     if inverts_t1(canonical):
         return scan
@@ -68,7 +74,7 @@ def without_strong_shading(scan: sitk.Image, canonical: np.ndarray, to_canonical
     field.SetSpacing([float(BLOCK)] * 3)
     field.SetOrigin(canonical_grid().TransformContinuousIndexToPhysicalPoint([(BLOCK - 1) / 2] * 3))
     there = sitk.Resample(field, scan, to_canonical, sitk.sitkLinear, 1.0, sitk.sitkFloat32)
-    return sitk.Cast(scan, sitk.sitkFloat32) / there
+    return (sitk.Cast(scan, sitk.sitkFloat32) - floor_of(scan, mask)) / there
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray:

@@ -42,6 +42,22 @@ def test_strong_shading_is_taken_from_a_scan(brain):
     assert even.GetSize() == scan.GetSize()
 
 
+@pytest.mark.parametrize("nothing", [300.0, -1024.0])
+def test_shading_is_taken_from_what_lies_above_the_intensity_that_counts_as_nothing(brain, nothing):
+    scan = shaded(brain, 3.0) + nothing
+    mask = brain > 0
+    even = without_strong_shading(scan, sample_on_canonical(scan, TRANSFORM, mask), TRANSFORM, mask)
+    assert unevenness(even, brain) < 1.25
+
+
+def test_brains_of_z_scores_are_evened_out_too(brain):
+    """Their background is 0 and lies within the range of the tissue."""
+    mask = brain > 0
+    shown = sitk.Mask((shaded(brain, 3.0) - 60.0) / 30.0, mask)
+    even = without_strong_shading(shown, sample_on_canonical(shown, TRANSFORM, mask), TRANSFORM, mask)
+    assert unevenness(even, brain) < 1.3
+
+
 @pytest.mark.parametrize("factor", [1.0, 1.4])
 def test_a_scan_with_little_shading_stays_as_it_is(brain, factor):
     scan = shaded(brain, factor)
