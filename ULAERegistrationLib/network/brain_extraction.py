@@ -17,8 +17,8 @@ from ..errors import RegistrationError
 from ..geometry.brain import voxel_litres
 from ..geometry.orientation import keep_stored_forms
 from ..tensors import array_of, tensor_of
-from .brain_net import SIZE, SPACING, BrainNet, normalise
-from .brain_weights import SHIPPED, read_weights
+from .brain_net import ARCHITECTURE, BRAIN_WEIGHTS, SIZE, SPACING, BrainNet, normalise
+from .weight_files import read_weights
 
 SMALLEST_LITRES = 0.1  # minimum volume of a brain; half of a newborn's is larger
 STILL = 8.0  # mm; where the brain that was found lies further from the grid's centre, the grid is centred on it
@@ -153,5 +153,6 @@ def load_brain_network(path: str | Path | None = None) -> BrainNet:
             network.
     """
     network = BrainNet()
-    network.load_state_dict(read_weights(Path(path) if path else SHIPPED, network))
+    weights, _ = read_weights(Path(path) if path else BRAIN_WEIGHTS, network, ARCHITECTURE)
+    network.load_state_dict(weights)
     return network.eval().requires_grad_(False)

@@ -44,7 +44,7 @@ class MadeFrom:
             settings: of the registration.
         """
         # Imported here because these load torch.
-        from ..network.brain_weights import SHIPPED as BRAIN_WEIGHTS
+        from ..network.brain_net import BRAIN_WEIGHTS
         from ..network.weights import SHIPPED
 
         return cls(

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..files.writing import whole_or_nothing
 from ..network.brain_net import ARCHITECTURE, BrainNet, normalise
-from ..network.brain_weights import read_weights, save_weights
+from ..network.weight_files import read_weights, save_weights
 from .head_data import Heads
 from .heads import augment, paint, without_brain
 
@@ -271,7 +271,7 @@ if __name__ == "__main__":
     options = parser.parse_args()
     start, history = None, []
     if options.start_from:
-        start = read_weights(options.start_from, BrainNet())
+        start = read_weights(options.start_from, BrainNet(), ARCHITECTURE)[0]
         history = json.loads(options.start_from.with_suffix(".json").read_text()).get("runs", [])
     # Each run that goes on from another sees images of its own.
     seed = ExtractorSettings.seed + len(history)

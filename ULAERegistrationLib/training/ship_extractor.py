@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..network.brain_net import ARCHITECTURE, SIZE, SPACING, BrainNet
-from ..network.brain_weights import SHIPPED, read_weights, save_weights
+from ..network.brain_net import ARCHITECTURE, BRAIN_WEIGHTS, SIZE, SPACING, BrainNet
+from ..network.weight_files import read_weights, save_weights
 from .head_data import HELD_OUT, MEASURED
 
 LICENCE = (
@@ -30,7 +30,7 @@ CITATIONS = [
 ]
 
 
-def ship(weights: Path, table: Path | None = None, target: Path = SHIPPED) -> dict[str, Any]:
+def ship(weights: Path, table: Path | None = None, target: Path = BRAIN_WEIGHTS) -> dict[str, Any]:
     """Copy the weights of a run and write their card.
 
     Args:
@@ -44,7 +44,7 @@ def ship(weights: Path, table: Path | None = None, target: Path = SHIPPED) -> di
     Raises:
         RegistrationError: where the weights cannot be used.
     """
-    values = read_weights(weights, BrainNet())
+    values = read_weights(weights, BrainNet(), ARCHITECTURE)[0]
     run = json.loads(weights.with_suffix(".json").read_text())
     rows = json.loads(table.read_text())["own"] if table else {}
     card = {

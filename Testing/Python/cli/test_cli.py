@@ -202,7 +202,7 @@ def test_a_device_or_weights_that_are_not_there_are_refused_before_anything_is_c
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(RegistrationError, match="no cuda device was found"):
         registration.register(TEMPLATE, TEMPLATE, device="cuda")
-    monkeypatch.setattr(brain_extraction, "SHIPPED", tmp_path / "none.safetensors")
+    monkeypatch.setattr(brain_extraction, "BRAIN_WEIGHTS", tmp_path / "none.safetensors")
     brain_extraction.load_brain_network.cache_clear()
     with pytest.raises(RegistrationError, match=r"none.safetensors does not exist"):
         registration.register(TEMPLATE, TEMPLATE)

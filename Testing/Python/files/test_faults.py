@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-import torch
 
 from ULAERegistrationLib.cli.results import Results
 from ULAERegistrationLib.errors import Cancelled, RegistrationError
@@ -29,7 +28,6 @@ from ULAERegistrationLib.files.writing import (
     whole_folder_or_nothing,
     whole_or_nothing,
 )
-from ULAERegistrationLib.network.brain_weights import read_weights
 from ULAERegistrationLib.network.weights import load_network
 from ULAERegistrationLib.process.cases import read_cases
 
@@ -294,12 +292,11 @@ def test_the_only_writable_place_is_enough_and_a_closed_one_is_refused_beforehan
         lambda folder: read_transform(folder / "t.h5"),
         lambda folder: read_points(folder / "points.csv"),
         lambda folder: load_network(folder / "own.safetensors"),
-        lambda folder: read_weights(folder / "own.safetensors", torch.nn.Identity()),
         lambda folder: check_output_file(folder / "scan.nii.gz"),
         lambda folder: check_output_folder(folder / "new"),
         lambda folder: read_cases(folder / "cohort.csv"),
     ],
-    ids=["a scan", "a series", "a transform", "points", "weights", "brain weights", "an output", "a folder", "a table"],
+    ids=["a scan", "a series", "a transform", "points", "weights", "an output", "a folder", "a table"],
 )
 def test_a_folder_that_may_not_be_entered_is_a_sentence_wherever_a_path_is_asked_for(
     tmp_path, unprivileged, ask

@@ -14,8 +14,8 @@ from ULAERegistrationLib.geometry.canonical import template, template_mask
 from ULAERegistrationLib.geometry.cut import cut_sides
 from ULAERegistrationLib.network import brain_extraction, brain_net
 from ULAERegistrationLib.network.brain_extraction import extract_brain, network_view
-from ULAERegistrationLib.network.brain_net import BrainNet, normalise
-from ULAERegistrationLib.network.brain_weights import SHIPPED, read_weights, save_weights
+from ULAERegistrationLib.network.brain_net import ARCHITECTURE, BRAIN_WEIGHTS, BrainNet, normalise
+from ULAERegistrationLib.network.weight_files import read_weights, save_weights
 
 pytestmark = pytest.mark.slow
 
@@ -164,7 +164,7 @@ def test_a_box_of_noise_has_no_brain():
 
 def test_the_network_is_small_and_its_weights_stay_under_two_megabytes():
     assert sum(p.numel() for p in BrainNet().parameters()) < 450_000
-    assert SHIPPED.stat().st_size < 2_000_000
+    assert BRAIN_WEIGHTS.stat().st_size < 2_000_000
 
 
 def test_folding_loses_nothing():
@@ -190,11 +190,11 @@ def test_the_networks_view_shows_every_point_of_the_body_where_it_is(head):
 def test_weights_that_differ_from_their_card_are_refused(tmp_path):
     file = tmp_path / "brain.safetensors"
     save_weights(BrainNet().state_dict(), file, {})
-    assert read_weights(file, BrainNet()).keys() == BrainNet().state_dict().keys()
+    assert read_weights(file, BrainNet(), ARCHITECTURE)[0].keys() == BrainNet().state_dict().keys()
     with pytest.raises(RegistrationError, match="another network"):
-        read_weights(file, torch.nn.Linear(2, 2))
+        read_weights(file, torch.nn.Linear(2, 2), ARCHITECTURE)
     file.write_bytes(file.read_bytes()[:-1] + b"x")
-    with pytest.raises(RegistrationError, match="fetch both again"):
+    with pytest.raises(RegistrationError, match="fetch both files again"):
         extract_brain(sitk.Image(8, 8, 8, sitk.sitkInt16), file)
     with pytest.raises(RegistrationError, match="does not exist"):
         extract_brain(sitk.Image(8, 8, 8, sitk.sitkInt16), tmp_path / "none.safetensors")

@@ -100,6 +100,12 @@ def test_a_pickle_is_never_opened(tmp_path):
     refuse(tmp_path / "trap.safetensors", "damaged")
 
 
+@pytest.mark.parametrize("voxel_mm", [0, 3, "two", None])
+def test_a_card_with_voxels_that_do_not_divide_the_grid_is_refused(file, voxel_mm):
+    file.with_suffix(".json").write_text(json.dumps({"voxel_mm": voxel_mm}))
+    refuse(file, "weights are for 1, 2 or 4 mm")
+
+
 @pytest.mark.parametrize("card", ["{", json.dumps([1]), json.dumps({"architecture": "VoxelMorph"})])
 def test_a_card_of_something_else_is_refused(file, card):
     file.with_suffix(".json").write_text(card)

@@ -10,8 +10,8 @@ import SimpleITK as sitk
 import torch
 from torch.utils.data import DataLoader
 
-from ULAERegistrationLib.network.brain_net import BrainNet
-from ULAERegistrationLib.network.brain_weights import read_weights
+from ULAERegistrationLib.network.brain_net import ARCHITECTURE, BrainNet
+from ULAERegistrationLib.network.weight_files import read_weights
 from ULAERegistrationLib.training import heads as painting
 from ULAERegistrationLib.training.contrasts import draw_contrast
 from ULAERegistrationLib.training.extractor import (
@@ -258,7 +258,7 @@ def test_a_runs_weights_are_shipped_with_a_card_of_their_own(packed, tmp_path):
     card = ship(tmp_path / "last.safetensors", table, tmp_path / "shipped.safetensors")
     assert card["accuracy"] == {"a head": 0.9512}
     assert "CC BY 4.0" in card["licence"]
-    assert read_weights(tmp_path / "shipped.safetensors", BrainNet())
+    assert read_weights(tmp_path / "shipped.safetensors", BrainNet(), ARCHITECTURE)
 
 
 @pytest.mark.usefixtures("small_images")
