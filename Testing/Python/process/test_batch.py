@@ -123,14 +123,23 @@ def test_a_pair_is_registered_again_where_what_it_was_made_from_has_changed(tabl
     assert len(quick) == 2
 
 
-@pytest.mark.parametrize("kind", ["DICOM", "mhd", "hdr"])
+@pytest.mark.parametrize("kind", ["DICOM", "mhd", "mhd, folder", "nhdr, slices", "hdr"])
 def test_a_scan_of_several_files_has_changed_where_any_of_them_has(tmp_path, kind):
     named, other = {
         "DICOM": ("IM1", "IM2"),
         "mhd": ("scan.mhd", "voxels.raw"),
+        "mhd, folder": ("scan.mhd", "data/voxels.raw"),
+        "nhdr, slices": ("scan.nhdr", "data/001.raw"),
         "hdr": ("scan.hdr", "scan.img"),
     }[kind]
-    beginning = {"DICOM": bytes(128) + b"DICM", "mhd": b"ElementDataFile = voxels.raw\n", "hdr": b"a header"}[kind]
+    beginning = {
+        "DICOM": bytes(128) + b"DICM",
+        "mhd": b"ElementDataFile = voxels.raw\n",
+        "mhd, folder": b"ElementDataFile = data/voxels.raw\n",
+        "nhdr, slices": b"NRRD0004\ndata file: data/%03d.raw 1 2 1\n",
+        "hdr": b"a header",
+    }[kind]
+    (tmp_path / "data").mkdir()
     (tmp_path / named).write_bytes(beginning)
     (tmp_path / other).write_bytes(b"voxels")
     (tmp_path / "scan").mkdir()  # the folder of a result, say
