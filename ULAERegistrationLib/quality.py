@@ -190,13 +190,14 @@ def likeness_doubts(role: str, found: Likeness | None) -> Iterator[str]:
         yield f"The {role} brain was not compared with the template, so that nothing vouches for its place."
         return
     least = least_likeness(found)
-    if found.correlation < least or found.overlap < OVERLAP_LOW:
+    # Written so that a NaN is doubted.
+    if not (found.correlation >= least and found.overlap >= OVERLAP_LOW):
         yield (
             f"The {role} brain is not like the template (correlation {found.correlation:.2f}, overlap "
             f"{found.overlap:.2f}; whole T1 brains have {least:.2f} and {OVERLAP_LOW:.2f} at least): see whether"
             f" it is complete, no other contrast than T1, and the right way up."
         )
-    elif found.handedness < HANDEDNESS_LOW:
+    elif not found.handedness >= HANDEDNESS_LOW:
         yield (
             f"The {role} brain seems to be mirrored, left for right (its halves differ as those of most people "
             f"exchanged would, correlation {found.handedness:.2f}): check the orientation in its header."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -317,6 +318,12 @@ def test_a_flow_that_is_no_number_is_refused() -> None:
         ({"fixed_likeness": dataclasses.replace(LIKE, correlation=0.75, voxel_mm=5.0)}, LOOK, "have 0.78 and 0.91"),
         ({"fixed_likeness": dataclasses.replace(LIKE, overlap=0.85)}, LOOK, "fixed brain is not like"),
         ({"moving_likeness": dataclasses.replace(LIKE, handedness=-0.2)}, LOOK, "moving brain seems to be mirrored"),
+        ({"fixed_likeness": dataclasses.replace(LIKE, correlation=math.nan)}, LOOK, "fixed brain is not like"),
+        (
+            {"moving_likeness": dataclasses.replace(LIKE, handedness=math.nan)},
+            LOOK,
+            "moving brain seems to be mirrored",
+        ),
     ],
 )
 def test_the_verdict_says_why(good: Quality, changes: dict, verdict: str, word: str) -> None:
