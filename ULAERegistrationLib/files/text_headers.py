@@ -93,10 +93,10 @@ def _meta(path: Path, beginning: bytes) -> TextHeader:
     kind = fields.get("ElementType", "").removeprefix("MET_").removesuffix("_ARRAY").removeprefix("U")
     if kind not in META_BYTES:
         raise ValueError(f"its type {kind!r} is not known")
-    channels = _numbers(fields.get("ElementNumberOfChannels", "1"))[0]
+    channels = int(fields.get("ElementNumberOfChannels", "1"))
     needed: int | None = math.prod(_checked(size)) * META_BYTES[kind] * channels
     if _is_true(fields.get("CompressedData", "False")):
-        needed = _numbers(fields["CompressedDataSize"])[0] if "CompressedDataSize" in fields else None
+        needed = int(fields["CompressedDataSize"]) if "CompressedDataSize" in fields else None
     if needed is None or "HeaderSize" in fields or not _is_true(fields.get("BinaryData", "True")):
         return TextHeader(size, 0, None)
     voxel_file = fields["ElementDataFile"]

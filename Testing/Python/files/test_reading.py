@@ -293,6 +293,15 @@ def test_an_output_on_its_grid_keeps_both_orientations_and_their_codes(
     np.testing.assert_allclose(np.asarray(nibabel.load(tmp_path / f"warped{ending}").dataobj), values, rtol=1e-6)
 
 
+@pytest.mark.parametrize("entry", ["ElementNumberOfChannels", "CompressedDataSize"])
+@pytest.mark.parametrize("number", ["", "two", "1 1"])
+def test_a_header_of_metaimage_without_the_number_that_it_names_is_a_sentence(tmp_path, entry, number) -> None:
+    header = f"ObjectType = Image\nNDims = 3\nCompressedData = True\nDimSize = 9 9 9\n{entry} = {number}\n"
+    (tmp_path / "scan.mha").write_text(f"{header}ElementType = MET_SHORT\nElementDataFile = LOCAL\n")
+    with pytest.raises(RegistrationError, match=r"scan\.mha"):
+        read_image(tmp_path / "scan.mha", "The image")
+
+
 @pytest.mark.parametrize("ending", [".nrrd", ".mha"])
 def test_the_orientations_of_nifti_do_not_get_into_other_headers(tmp_path, values, affine, ending) -> None:
     moved = affine.copy()
