@@ -130,7 +130,8 @@ def remove_stale(folder: Path) -> None:
         if not number.isdigit() or path.name.startswith(partial_name()):
             continue
         if int(number) == os.getpid() or not _lives(int(number)):  # of an earlier process of our number, or of none
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            with suppress(OSError):  # of another user, or removed by another process at this moment
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _lives(number: int) -> bool:

@@ -181,6 +181,23 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_stay
     assert {path.name for path in tmp_path.iterdir()} == kept
 
 
+def test_what_cannot_be_removed_of_a_killed_process_stops_no_other(tmp_path, monkeypatch) -> None:
+    """It may belong to another user, in a folder of all."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = tmp_path / f"{partial_name().rsplit('-', 2)[0]}-{ended.pid}-scan.nii.gz"
+    left.write_text("half")
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with whole_or_nothing(tmp_path / "new.txt") as partial:
+        partial.write_text("whole")
+    assert (tmp_path / "new.txt").read_text() == "whole"
+    assert left.exists()
+
+
 def test_of_two_results_for_one_new_folder_the_one_that_fails_takes_nothing_of_the_other(tmp_path) -> None:
     def fail() -> None:
         with whole_folder_or_nothing(tmp_path / "result") as partial:
