@@ -169,5 +169,5 @@ def with_fallback(
             if place.type == "cpu" and not lacks_memory(error):
                 raise
             # Only the text is kept, because the exception refers to the tensors that fill the memory.
-            reason = str(error).splitlines()[0]
+            reason = next(iter(str(error).splitlines()), "MemoryError")
     raise RegistrationError(f"there is not enough memory for the network ({reason}); close other programs.")

@@ -241,8 +241,9 @@ def test_half_precision_that_differs_is_dropped(monkeypatch, spoil):
         torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 300 MiB"),
         RuntimeError("CUDA error: no kernel image is available for execution on the device"),
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        MemoryError(),
     ],
-    ids=["full", "too old for torch", "held by another program"],
+    ids=["full", "too old for torch", "held by another program", "without a word"],
 )
 def test_a_gpu_that_fails_leads_to_half_precision_and_then_to_the_cpu(network, monkeypatch, error):
     fixed, moving = pair((32, 32, 32))
