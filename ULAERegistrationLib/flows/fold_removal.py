@@ -38,6 +38,8 @@ def remove_folds(
     """
     flows = list(flows)
     total = compose_all(flows)
+    if len(flows) == 1:  # the composition is then that flow itself
+        total = total.clone()
     smallest = smallest_jacobian(total)[:, None]
     for passes in count():
         report()

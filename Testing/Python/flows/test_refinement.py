@@ -255,6 +255,15 @@ def test_at_some_voxels_is_computed_what_the_whole_grid_has_there() -> None:
     )
 
 
+@pytest.mark.parametrize("number", [1, 3])
+def test_the_flows_that_are_given_to_be_unfolded_stay_as_they_are(number: int) -> None:
+    flows = [3 * noise(3, 2, seed) for seed in range(number)]
+    before = [flow.clone() for flow in flows]
+    remove_folds(flows)
+    for flow, as_given in zip(flows, before, strict=True):
+        assert torch.equal(flow, as_given)
+
+
 def test_unfolding_leaves_alone_what_does_not_fold() -> None:
     flow = bump(5) + 0.2 * noise(3, 12, 4)
     unfolded = remove_folds([flow])[0]
