@@ -79,8 +79,13 @@ def apply_transform_to_points(transform: sitk.Transform, points: np.ndarray, *, 
         float64 `[n, 3]`, LPS mm.
 
     Raises:
-        RegistrationError: where a point has no counterpart, because the transform folds or ends there.
+        RegistrationError: where a point is not finite, or has no counterpart, because the transform folds or ends
+            there.
     """
+    points = np.asarray(points, float).reshape(-1, 3)
+    unknown = np.flatnonzero(~np.isfinite(points).all(axis=1))
+    if len(unknown):
+        raise RegistrationError(f"Point number {unknown[0] + 1} is not finite; leave it out.")
     return map_points(transform, points) if inverse else map_points_back(transform, points)
 
 

@@ -68,6 +68,12 @@ def test_a_point_without_a_counterpart_is_named() -> None:
         ulae.apply_transform_to_points(sitk.DisplacementFieldTransform(collapsed), [[0.01, 5, 5], [8.0, 5, 5]])
 
 
+@pytest.mark.parametrize("inverse", [False, True])
+def test_a_point_that_is_not_finite_is_named(transform, points, inverse) -> None:
+    with pytest.raises(RegistrationError, match=r"Point number 3 is not finite"):
+        ulae.apply_transform_to_points(transform, np.insert(points, 2, np.nan, axis=0), inverse=inverse)
+
+
 def test_a_transform_survives_its_file(transform, points, tmp_path) -> None:
     for name in ("t.h5", "t.nii.gz"):
         ulae.write_transform(transform, tmp_path / name)
