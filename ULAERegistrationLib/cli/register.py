@@ -19,7 +19,13 @@ from .options import (
     settings_of,
 )
 
-RESULT_VOLUMES = ("warped.nii.gz", "warped_labels.nii.gz", "fixed_brain.nii.gz", "moving_brain.nii.gz")  # of `save`
+RESULT_FILES = (  # of `save`, those that somebody may name
+    "transform.h5",
+    "warped.nii.gz",
+    "warped_labels.nii.gz",
+    "fixed_brain.nii.gz",
+    "moving_brain.nii.gz",
+)
 
 
 def add_register(commands: Commands) -> None:
@@ -135,7 +141,10 @@ def _register(options: argparse.Namespace) -> None:
 
 
 def _check_places(options: argparse.Namespace) -> None:
-    """Refuse outputs that would overwrite what is read. Masks are exempt in a result's folder, which has them again."""
+    """Refuse outputs that would overwrite what is read, or one another.
+
+    Brain masks are exempt in a result's folder, which has them again.
+    """
     from ..files.writing import recorded_files
 
     scans = (options.fixed, options.moving, options.moving_labels, options.fixed_labels, options.initial_transform)
@@ -143,6 +152,7 @@ def _check_places(options: argparse.Namespace) -> None:
     check_apart(files, (*scans, options.fixed_mask, options.moving_mask))
     if options.output:
         folder = Path(options.output)
-        check_apart((folder / name for name in {*RESULT_VOLUMES, *recorded_files(folder)}), scans)
+        check_apart((*files, *(folder / name for name in {*RESULT_FILES, *recorded_files(folder)})), scans)
     if options.save_masks:
-        check_apart((Path(options.save_masks) / f"{role}_brain.nii.gz" for role in ("fixed", "moving")), scans)
+        masks = (Path(options.save_masks) / f"{role}_brain.nii.gz" for role in ("fixed", "moving"))
+        check_apart((*files, *masks), scans)

@@ -157,8 +157,13 @@ def test_no_output_overwrites_an_input_or_another_output(tmp_path, refused):
         ("register", fixed_brain, TEMPLATE, "--save-masks", tmp_path),
     ):
         assert "is read and would be overwritten" in refused(*command, status=2)
-    twice = ("--transform", tmp_path / "a.nii.gz", "--warped", tmp_path / "link" / "a.nii.gz")
-    assert "Two results would be written" in refused("register", TEMPLATE, scan, *twice, status=2)
+    labels, result, masks = ("--moving-labels", TEMPLATE), tmp_path / "result", tmp_path / "masks"
+    for twice in (
+        ("--transform", tmp_path / "a.nii.gz", "--warped", tmp_path / "link" / "a.nii.gz"),
+        ("-o", result, *labels, "--warped-labels", result / "warped.nii.gz"),
+        ("--save-masks", masks, "--warped", masks / "moving_brain.nii.gz"),
+    ):
+        assert "Two results would be written" in refused("register", TEMPLATE, scan, *twice, status=2)
 
 
 def test_the_scan_of_an_earlier_result_is_not_replaced_by_the_next(tmp_path, refused):
