@@ -45,14 +45,20 @@ def bids_cases(dataset: Path, derivative: Path, session: str | None = None) -> l
         The pairs; those of a subject without a single scan in that session have this as their problem.
 
     Raises:
-        RegistrationError: for a folder without such scans, where no subject has a single scan in that session and
-            others, or where `derivative` is a dataset of another origin.
+        RegistrationError: for a folder without such scans or with two files of one of them, where no subject has a
+            single scan in that session and others, or where `derivative` is a dataset of another origin.
     """
     _check_derivative(derivative)
     scans = sorted({*dataset.glob("sub-*/anat/*_T1w.nii*"), *dataset.glob("sub-*/ses-*/anat/*_T1w.nii*")})
     scans = [scan for scan in scans if SUFFIX.search(scan.name)]
     if not scans:
         raise RegistrationError(f"{dataset} holds no sub-*/[ses-*/]anat/*_T1w.nii.gz; give a folder in BIDS form.")
+    files_of = defaultdict(list)
+    for scan in scans:
+        files_of[SUFFIX.sub("", scan.name)].append(scan.name)
+    for names in files_of.values():
+        if len(names) > 1:
+            raise RegistrationError(f"{' and '.join(names)} are two files of one scan; take one of them away.")
     if session is None:
         return [Case(_name(scan, SPACE), {"fixed": TEMPLATE, "moving": scan}) for scan in scans]
     people = defaultdict(list)

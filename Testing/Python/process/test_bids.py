@@ -149,6 +149,14 @@ def test_a_session_to_which_no_scan_can_be_registered_is_refused(dataset):
         bids_cases(dataset, dataset / "d", "2")
 
 
+@pytest.mark.parametrize("session", [None, "2"])
+def test_two_files_of_one_scan_are_refused(dataset, session):
+    """Their results would lie in one folder."""
+    (dataset / "sub-02/anat/sub-02_T1w.nii.gz").write_text("the same, compressed")
+    with pytest.raises(RegistrationError, match=r"sub-02_T1w\.nii and sub-02_T1w\.nii\.gz are two files of one scan"):
+        bids_cases(dataset, dataset / "d", session)
+
+
 def test_a_dataset_of_somebody_else_is_not_written_to(dataset):
     (dataset / "dataset_description.json").write_text('{"Name": "raw"}')
     with pytest.raises(RegistrationError, match="derivatives/ulae"):
