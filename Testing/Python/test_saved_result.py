@@ -52,6 +52,13 @@ def test_a_saved_result_holds_every_file_that_the_read_me_names(saved):
     assert absent == {"fixed_brain.nii.gz", "moving_brain.nii.gz"}  # these scans show the brain alone
 
 
+def test_the_report_lists_the_files_beside_it(saved):
+    listed = (saved / "report.html").read_text(encoding="utf-8").partition("Files beside this report")[2]
+    for name in ("transform.h5", "warped.nii.gz", "warped_labels.nii.gz", "steps", "figures", "quality.json"):
+        assert f">{name}<" in listed.partition("</table>")[0]
+    assert "fixed_brain" not in listed
+
+
 def test_the_saved_quality_has_the_verdict_and_what_the_registration_ran_with(saved, registration):
     quality = json.loads((saved / "quality.json").read_text())
     assert quality["verdict"] == registration.quality.verdict

@@ -91,6 +91,8 @@ def save_folder(
         for step in steps:
             write_transform(step.transform, partial / "steps" / f"{step.name}.h5")
         written.result()
+        record = partial / "quality.json"
+        record.touch()  # which the report lists; it is written last, as it lists the report and its figures
         write_report(report, partial / "report.html", partial / "figures", pictures)
-        record = {**quality, "files": [*files_in(partial), "quality.json"]}
-        (partial / "quality.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        content = {**quality, "files": files_in(partial)}
+        record.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
