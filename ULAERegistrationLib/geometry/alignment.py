@@ -21,6 +21,7 @@ from .brain_search import SearchedBrain, searched_template, template_domain
 from .frame import CANONICAL_ORIGIN, CANONICAL_SIZE
 
 POOR_CORRELATION = 0.7
+TWO_IMAGES = "two images"
 
 
 @dataclass(frozen=True)
@@ -99,19 +100,18 @@ def align(
         start = np.linalg.inv(moving_to_canonical) @ fixed_to_canonical if initial is None else initial
         domain = template_domain(fixed_to_canonical, brains[0]) if any(brain.is_head for brain in brains) else None
         fixed_to_moving, found = brains[1].matched_to(brains[0], start, method, domain)
-        correlations["two images"] = found
+        correlations[TWO_IMAGES] = found
     elif initial is not None:
         fixed_to_moving = initial
     else:
         fixed_to_moving = np.eye(4)
         if method == "centre":
             fixed_to_moving[:3, 3] = brains[1].to_world[:3, 3] - brains[0].to_world[:3, 3]
-    cause = "the orientation in their headers" if initial is None else "the initial transform"
-    warnings += [
-        f"The {pair} agree poorly after alignment (correlation {value:.2f}); check {cause}."
-        for pair, value in correlations.items()
-        if value < POOR_CORRELATION
-    ]
+    for pair, value in correlations.items():
+        if value < POOR_CORRELATION:
+            given = pair == TWO_IMAGES and initial is not None
+            cause = "the initial transform" if given else "the orientation in their headers"
+            warnings.append(f"The {pair} agree poorly after alignment (correlation {value:.2f}); check {cause}.")
     progress(1.0, "Aligned")
     moving_to_canonical = fixed_to_canonical @ np.linalg.inv(fixed_to_moving)
     return Alignment(to_transform(fixed_to_canonical), to_transform(moving_to_canonical), tuple(warnings), method)
