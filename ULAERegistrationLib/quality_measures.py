@@ -20,7 +20,8 @@ from .tensors import array_of, tensor_of, tensor_sharing
 
 # Window of the reported local correlation: the middle one of the three the network is trained with (equation 3).
 NCC_WINDOW = 9
-# Intensity, of 1, below which a voxel counts as empty: half a grey level of an 8-bit image.
+# Share of brain, or intensity of 1, below which a voxel of the warped brain counts as empty: half a grey level of an
+# 8-bit image.
 EMPTY = 0.002
 
 

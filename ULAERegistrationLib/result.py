@@ -101,7 +101,8 @@ class Registration:
         fixed, moving: the original images.
         fixed_mask, moving_mask: the brain mask of each, given or extracted, uint8 on its grid; None where the image
             shows the brain alone or was taken as it is.
-        moving_brain: the moving image's brain, also where the image shows it alone; None where it was taken as it is.
+        moving_brain: the moving image's brain, also where the image shows it alone, with the rim that two found brains
+            are shown with; None where it was taken as it is.
         alignment: the affine maps of both images into the canonical frame.
         steps: the three accumulative steps.
         flow: their composition (equation 2), float32 `[3, L, P, S]`, voxels of the canonical grid.

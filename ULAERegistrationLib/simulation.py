@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
+from .geometry.affine import middle
 from .geometry.canonical import template, template_mask
 from .geometry.resampling import resample
 
@@ -52,7 +53,7 @@ def simulate(seed: int = 7) -> SimulatedPair:
     still = template()
     warp = _smooth_field(still, random)
     tilt = sitk.Euler3DTransform()
-    tilt.SetCenter(_centre(still))
+    tilt.SetCenter(middle(still).tolist())
     tilt.SetRotation(*np.radians(ROTATION_DEGREES).tolist())
     tilt.SetTranslation(SHIFT_MM)
     truth = sitk.CompositeTransform([warp, tilt])
@@ -148,16 +149,12 @@ def _at_voxels(transform: sitk.Transform, grid: sitk.Image) -> sitk.Transform:
 def _scanner_grid(image: sitk.Image, tilt: sitk.Euler3DTransform) -> sitk.Image:
     """Create a left-handed grid that is rotated with the subject, so that the brain fills it."""
     spacing = (1.0, 1.0, 1.2)
-    turn = np.reshape(tilt.GetInverse().GetMatrix() if hasattr(tilt.GetInverse(), "GetMatrix") else np.eye(3), (3, 3))
-    direction = turn @ np.diag([-1.0, 1.0, 1.0])
+    back = tilt.GetInverse()
+    direction = np.reshape(back.GetMatrix(), (3, 3)) @ np.diag([-1.0, 1.0, 1.0])
     size = np.ceil(np.array(image.GetSize()) * image.GetSpacing() / spacing * 1.1).astype(int)
-    centre = np.array(tilt.GetInverse().TransformPoint(_centre(image)))
+    centre = np.array(back.TransformPoint(middle(image).tolist()))
     grid = sitk.Image(size.tolist(), sitk.sitkUInt8)
     grid.SetSpacing(spacing)
     grid.SetDirection(direction.ravel().tolist())
     grid.SetOrigin((centre - direction @ (np.array(spacing) * (size - 1) / 2)).tolist())
     return grid
-
-
-def _centre(image: sitk.Image) -> tuple[float, ...]:
-    return image.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in image.GetSize()])

@@ -63,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ending = {
             "batch": "cancelled, nothing was written of the pair in work; the pairs before it are kept",
             "train": "cancelled; what was finished is kept, and the same call goes on from there",
+            "demo": "cancelled; only the two scans were written",
         }.get(options.command, "cancelled, nothing was written")
         print(f"ulae: {str(error) or ending}", file=sys.stderr)
         return 1

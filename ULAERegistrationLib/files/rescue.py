@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import RegistrationError
 
-PREFIX = "ulae-result-"  # begins the names of the folders that are made in other places, see `process.job`
+ELSEWHERE = "ulae-result-"  # begins the names of the folders that are made in other places
 
 
 def write_somewhere(write: Callable[[Path], object], target: Path) -> tuple[Path, str]:
@@ -57,4 +57,4 @@ def other_places() -> Iterator[Path]:
         places.append(Path.home())
     for place in dict.fromkeys(places):
         with suppress(OSError):
-            yield Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+            yield Path(tempfile.mkdtemp(prefix=ELSEWHERE, dir=place))

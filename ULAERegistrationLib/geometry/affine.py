@@ -39,6 +39,11 @@ def inverse_of_linear(transform: sitk.Transform) -> sitk.Transform:
         ) from None
 
 
+def middle(image: sitk.Image) -> np.ndarray:
+    """Return the point in the middle of an image's grid, LPS mm."""
+    return np.array(image.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in image.GetSize()]))
+
+
 def voxel_centres(grid: sitk.Image) -> np.ndarray:
     """Return the world coordinates of an image's voxels, float64 [z, y, x, 3], LPS mm."""
     step = np.reshape(grid.GetDirection(), (3, 3)) * grid.GetSpacing()

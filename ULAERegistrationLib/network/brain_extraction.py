@@ -14,6 +14,7 @@ import SimpleITK as sitk
 import torch
 
 from ..errors import RegistrationError
+from ..geometry.affine import middle
 from ..geometry.brain import voxel_litres
 from ..geometry.orientation import keep_stored_forms
 from ..tensors import array_of, tensor_of
@@ -41,7 +42,7 @@ def network_view(image: sitk.Image, centre: np.ndarray | None = None, spacing: f
     scan = sitk.Cast(image, sitk.sitkFloat32)
     fine = sitk.BinShrink(scan, [min(f, n) for f, n in zip(factors, image.GetSize(), strict=True)])
     if centre is None:
-        centre = _middle(image)
+        centre = middle(image)
     origin = np.asarray(centre) - spacing * (SIZE - 1) / 2
     lowest = float(sitk.GetArrayViewFromImage(fine).min())
     return sitk.Resample(
@@ -55,10 +56,6 @@ def network_view(image: sitk.Image, centre: np.ndarray | None = None, spacing: f
         lowest,
         sitk.sitkFloat32,
     )
-
-
-def _middle(image: sitk.Image) -> np.ndarray:
-    return np.array(image.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in image.GetSize()]))
 
 
 def _extent(image: sitk.Image) -> float:
@@ -101,7 +98,7 @@ def extract_brain(image: sitk.Image, model: str | Path | None = None) -> sitk.Im
     Raises:
         RegistrationError: where no brain is found or the weights cannot be used.
     """
-    network, centre = load_brain_network(model), _middle(image)
+    network, centre = load_brain_network(model), middle(image)
     if _extent(image) > SIZE * SPACING:
         centre = _brain_centre(brain_probability(network_view(image, centre, _extent(image) / SIZE), network))
     probability = brain_probability(network_view(image, centre), network)

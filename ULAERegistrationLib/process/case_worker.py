@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     from .cases import CaseJob
 
     job = CaseJob.from_json(text)
-    # torch and SimpleITK read these when they are loaded.
+    # torch reads its number when it is loaded, SimpleITK when its first filter runs.
     os.environ["OMP_NUM_THREADS"] = os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(job.threads)
     from .pair import run_case
 

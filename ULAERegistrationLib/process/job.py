@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from ..errors import RegistrationError
+from ..files.rescue import ELSEWHERE
 from ..settings import RegistrationSettings
 
 if TYPE_CHECKING:  # it needs SimpleITK, which this module does without
@@ -43,7 +44,6 @@ STREAM_SECONDS = 5.0  # how long to wait for each output stream of an ended proc
 WINDOWS = os.name == "nt"
 NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)
 OWN_GROUP = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
-ELSEWHERE = "ulae-result-"  # begins the names of folders in other places, see `files.rescue`
 RESULT = "result"  # the folder of the results, within the job's
 EXTRAS = "extras"  # the folder, within that of the results, of what is written after them
 # What the process may tell, and in which types.
