@@ -36,9 +36,9 @@ def gaps(first: np.ndarray, second: np.ndarray, voxel_mm: float) -> np.ndarray:
 def unshared_parts(
     first: np.ndarray, second: np.ndarray, voxel_mm: float, within: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the parts of either of two brains that the other lacks, whole: those that hold a ball of `SMALLEST_MM`.
+    """Find the parts of either of two brains that the other lacks, whole.
 
-    Thinner ones differ by how the scans were stripped.
+    Parts that are nowhere deeper than `SMALLEST_MM` are left out: they differ by how the scans were stripped.
 
     Args:
         first, second: bool, where each brain is, on one grid; holes are filled.
@@ -49,31 +49,37 @@ def unshared_parts(
         The parts of the first and of the second brain, bool on the same grid.
     """
     one, two = _filled(first), _filled(second)
-    where = sitk.GetImageFromArray(np.ones(first.shape, np.uint8) if within is None else within.astype(np.uint8))
+    where = True if within is None else within
     return _thick_parts(one & ~two & where, voxel_mm), _thick_parts(two & ~one & where, voxel_mm)
 
 
-def _thick_parts(lacking: sitk.Image, voxel_mm: float) -> np.ndarray:
-    cores = _cores(lacking, voxel_mm)
-    return _within(SMALLEST_MM / voxel_mm, cores) & (sitk.GetArrayViewFromImage(lacking) > 0)
+def _thick_parts(lacking: np.ndarray, voxel_mm: float) -> np.ndarray:
+    return _within(SMALLEST_MM / voxel_mm, _cores(lacking, voxel_mm)) & lacking
 
 
-def _filled(brain: np.ndarray) -> sitk.Image:
-    return sitk.BinaryFillhole(sitk.GetImageFromArray(brain.astype(np.uint8)))
+def _filled(brain: np.ndarray) -> np.ndarray:
+    return sitk.GetArrayFromImage(sitk.BinaryFillhole(sitk.GetImageFromArray(brain.astype(np.uint8)))) > 0
 
 
-def _cores(lacking: sitk.Image, voxel_mm: float) -> np.ndarray:
-    """Return what lies deeper than `SMALLEST_MM` in a region."""
-    return _distance(lacking) <= -SMALLEST_MM / voxel_mm
+def _cores(lacking: np.ndarray, voxel_mm: float) -> np.ndarray:
+    """Return what lies deeper than `SMALLEST_MM` in a region, which is taken to go on outside the grid.
+
+    The region is eroded by a cube, an axis at a time, in a small part of the time that ITK's distances take.
+    """
+    for axis in range(3):
+        inner = lacking.copy()
+        along, eroded = np.moveaxis(lacking, axis, 0), np.moveaxis(inner, axis, 0)
+        for step in range(1, round(SMALLEST_MM / voxel_mm) + 1):
+            eroded[:-step] &= along[step:]
+            eroded[step:] &= along[:-step]
+        lacking = inner
+    return lacking
 
 
 def _within(voxels: float, region: np.ndarray) -> np.ndarray:
-    """Return a region with all within a distance of it."""
-    return _distance(sitk.GetImageFromArray(region.astype(np.uint8))) <= voxels
-
-
-def _distance(region: sitk.Image) -> np.ndarray:
-    """Compute the distance from the surface of a region, voxels, negative inside; infinite where there is no region."""
-    if not sitk.GetArrayViewFromImage(region).any():
-        return np.full(region.GetSize()[::-1], np.inf)
-    return sitk.GetArrayFromImage(sitk.SignedMaurerDistanceMap(region, squaredDistance=False, useImageSpacing=False))
+    """Return a region with all within a distance of it, in voxels."""
+    if not region.any():
+        return region
+    image = sitk.GetImageFromArray(region.astype(np.uint8))
+    distance = sitk.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=False)
+    return sitk.GetArrayViewFromImage(distance) <= voxels

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 
 from ULAERegistrationLib.geometry.brain_search import SearchedBrain
 from ULAERegistrationLib.geometry.canonical import template
-from ULAERegistrationLib.geometry.gaps import MARGIN_MM, gaps
+from ULAERegistrationLib.geometry.gaps import MARGIN_MM, SMALLEST_MM, _cores, gaps
 
 SIZE = 60
 
@@ -40,6 +40,16 @@ def test_what_either_brain_lacks_is_found_with_a_margin(ball, voxel_mm):
     assert 40 - first == pytest.approx(MARGIN_MM / voxel_mm, abs=1)
     assert found[40:50, depth, depth].all()
     assert not found[: SIZE // 2 - 3].any()
+
+
+@pytest.mark.parametrize("reach", [1, 2, 4])
+def test_what_lies_deep_in_a_part_is_what_itk_erodes_it_to(reach):
+    noise = sitk.GetImageFromArray(np.random.default_rng(reach).normal(size=(30, 34, 38)).astype(np.float32))
+    part = sitk.SmoothingRecursiveGaussian(noise, 2.0 * reach) > 0
+    found = _cores(sitk.GetArrayFromImage(part) > 0, SMALLEST_MM / reach)
+    eroded = sitk.GetArrayFromImage(sitk.BinaryErode(part, [reach] * 3, sitk.sitkBox))
+    assert found.any()
+    assert np.array_equal(found, eroded > 0)
 
 
 def test_where_hardly_anything_is_common_nothing_is_left_out(ball):
