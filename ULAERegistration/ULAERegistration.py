@@ -185,9 +185,9 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             first, second = node.GetNodeReferenceID(one), node.GetNodeReferenceID(other)
             node.SetNodeReferenceID(one, second)
             node.SetNodeReferenceID(other, first)
-        # These belong to the volume that was the moving one.
-        node.SetNodeReferenceID("InitialTransform", None)
-        node.RemoveNodeReferenceIDs(CARRY)
+        # These belong to a volume in the place that it has left, or lead from one to the other.
+        for role in ("InitialTransform", "DiceFixed", CARRY):
+            node.RemoveNodeReferenceIDs(role)
         node.EndModify(modifying)
 
     def onResultSelected(self, node=None):

@@ -68,17 +68,6 @@ def test_swap_exchanges_volumes_and_masks(panel, scene, pair):
     assert (ui.fixedMaskSelector.currentNode(), ui.movingMaskSelector.currentNode()) == (None, mask)
 
 
-def test_swap_drops_what_belonged_to_the_former_moving_volume(panel, scene, pair):
-    panel.enter()
-    segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "regions")
-    start = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "start")
-    panel.ui.carrySelector.check(segmentation)
-    panel.ui.initialTransformSelector.setCurrentNode(start)
-    panel.ui.swapButton.click()
-    assert panel.ui.initialTransformSelector.currentNode() is None
-    assert not panel.ui.carrySelector.checkedNodes()
-
-
 @pytest.fixture
 def belongings(panel, scene, pair):
     """Selectors with what was chosen in them for the fixed and for the moving volume, and the items to carry along."""
@@ -88,6 +77,7 @@ def belongings(panel, scene, pair):
         (panel.ui.fixedMaskSelector, "Segmentation"),
         (panel.ui.movingMaskSelector, "Segmentation"),
         (panel.ui.initialTransformSelector, "LinearTransform"),
+        (panel.ui.diceFixedSelector, "Segmentation"),
     ):
         chosen[selector] = scene.AddNewNodeByClass(f"vtkMRML{kind}Node", f"{kind} {len(chosen)}")
         selector.setCurrentNode(chosen[selector])
@@ -101,7 +91,7 @@ def still_chosen(panel, belongings) -> list[str]:
     return kept + [f"to carry: {node.GetName()}" for node in panel.binding.carried()]
 
 
-ALL = ["Segmentation 0", "Segmentation 1", "LinearTransform 2", "to carry: Segmentation 1"]
+ALL = ["Segmentation 0", "Segmentation 1", "LinearTransform 2", "Segmentation 3", "to carry: Segmentation 1"]
 
 
 @pytest.mark.parametrize("over_none", [False, True])
@@ -112,15 +102,24 @@ def test_another_moving_volume_drops_what_belonged_to_the_former_one(panel, scen
         panel.ui.movingVolumeSelector.setCurrentNode(None)
     panel.ui.movingVolumeSelector.setCurrentNode(other)
     assert panel.ui.movingVolumeSelector.currentNode() is other
-    assert still_chosen(panel, belongings) == ["Segmentation 0"]
+    assert still_chosen(panel, belongings) == ["Segmentation 0", "Segmentation 3"]
     said = "No longer chosen, as the volume is another one: Segmentation 1, LinearTransform 2."
     assert panel.ui.stageLabel.text == said
     assert not panel.ui.stageLabel.isHidden()
 
 
-def test_another_fixed_volume_drops_its_mask_and_the_transform_that_led_to_it(panel, scene, images, belongings):
+def test_another_fixed_volume_drops_its_mask_its_labels_and_the_transform_that_led_to_it(
+    panel, scene, images, belongings
+):
     panel.ui.fixedVolumeSelector.setCurrentNode(add_volume(scene, images[0], "other atlas"))
     assert still_chosen(panel, belongings) == ["Segmentation 1", "to carry: Segmentation 1"]
+
+
+def test_swap_drops_all_but_the_masks(panel, belongings):
+    panel.ui.swapButton.click()
+    assert still_chosen(panel, belongings) == []
+    assert panel.ui.fixedMaskSelector.currentNode() is belongings[panel.ui.movingMaskSelector]
+    assert panel.ui.diceFixedSelector.currentNode() is None
 
 
 def test_the_same_volumes_and_any_other_choice_drop_nothing(panel, pair, belongings):
@@ -146,7 +145,7 @@ def test_a_volume_that_is_deleted_takes_what_belonged_to_it_with_it(panel, scene
     scene.RemoveNode(pair[1])
     panel.parent._enter()
     panel.ui.movingVolumeSelector.setCurrentNode(add_volume(scene, images[1], "other patient"))
-    assert still_chosen(panel, belongings) == ["Segmentation 0"]
+    assert still_chosen(panel, belongings) == ["Segmentation 0", "Segmentation 3"]
 
 
 def test_the_cost_of_a_preset_is_said_in_one_line(panel):

@@ -64,7 +64,7 @@ CONTRAST_CHOICES = {"Recognise": "auto", "The same": "same", "Different": "diffe
 CARRY = "AlsoTransform"  # a reference to any number of nodes
 # What is chosen for the fixed and for the moving volume, and is of no use to another one.
 BELONGINGS = {
-    "FixedVolume": ("FixedMask", "InitialTransform"),
+    "FixedVolume": ("FixedMask", "InitialTransform", "DiceFixed"),
     "MovingVolume": ("MovingMask", "InitialTransform", CARRY),
 }
 
