@@ -302,6 +302,23 @@ def test_dice_of_two_segmentations_is_that_of_simpleitk(done, scene, images, pan
     assert [float(table.item(row, 1).text()) for row in (1, 2)] == pytest.approx(expected, abs=6e-4)
 
 
+def test_negative_numbers_of_a_label_map_are_no_labels_and_no_dice_is_above_1(done, scene, images):
+    low, high = (sitk.Cast(images[0] > value, sitk.sitkInt16) for value in (30, 90))
+    for labels, selector in (
+        (2 * low - 1, done.ui.diceFixedSelector),  # -1 is unlabelled
+        (2 * high - 1, done.ui.diceWarpedSelector),
+    ):
+        node = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+        set_volume(node, labels)
+        selector.setCurrentNode(node)
+    done.ui.diceButton.click()
+    overlap = sitk.LabelOverlapMeasuresImageFilter()
+    overlap.Execute(low, high)
+    table = done.ui.qualityTable
+    assert [table.item(row, 0).text() for row in (0, 1)] == ["Dice, mean of 1 labels", "Dice, 1"]
+    assert float(table.item(1, 1).text()) == pytest.approx(overlap.GetDiceCoefficient(), abs=6e-4)
+
+
 def test_the_report_is_saved_where_the_user_says(done, tmp_path):
     done.run.transformNode.SetName("3: T1/T2")
     qt.QFileDialog.answers.append(str(tmp_path / "report.html"))

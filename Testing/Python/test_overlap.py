@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from ULAERegistrationLib.overlap import dice
+from ULAERegistrationLib.overlap import dice, dice_by_name
 
 
 def test_dice_is_simpleitks_on_two_real_label_maps(data_folder: Path) -> None:
@@ -35,6 +35,25 @@ def test_negative_numbers_are_no_labels_and_two_empty_maps_have_none() -> None:
     """nnU-Net #2381."""
     assert dice(np.array([-1, -1, 2], np.int16), np.array([0, -1, 2], np.int16)) == {2: 1.0}
     assert dice(np.zeros(5, np.uint8), np.zeros(5, np.int16)) == {}
+
+
+def test_dice_by_name_is_simpleitks_whatever_number_a_label_has_in_the_second_map() -> None:
+    a = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 5, (9, 10, 11), np.int32))
+    b = sitk.GetImageFromArray(np.random.default_rng(1).integers(0, 5, (9, 10, 11), np.int32))
+    overlap = sitk.LabelOverlapMeasuresImageFilter()
+    overlap.Execute(a, b)
+    names = {f"region {label}": label for label in range(1, 5)}
+    far = {name: 400_000_000 + 7 * label for name, label in names.items()}
+    changed = sitk.GetArrayFromImage(sitk.ChangeLabel(b, {label: far[name] for name, label in names.items()}))
+    found = dice_by_name(sitk.GetArrayFromImage(a), names | {"elsewhere": 9}, changed, far | {"nowhere": 10})
+    assert found == pytest.approx({name: overlap.GetDiceCoefficient(label) for name, label in names.items()})
+
+
+def test_dice_by_name_leaves_out_negative_numbers_and_what_is_empty_in_both() -> None:
+    a, b = np.array([1, -1, -1, 0, 0], np.int32), np.array([-1, -1, 1, 0, 2], np.int32)
+    names = {str(label): label for label in (-1, 1, 2, 3)}
+    assert dice_by_name(a, names, b, names) == {"1": 0.0, "2": 0.0}
+    assert dice_by_name(a, names, np.zeros_like(a), names) == {"1": 0.0}
 
 
 def test_fractions_and_maps_of_two_shapes_are_refused() -> None:

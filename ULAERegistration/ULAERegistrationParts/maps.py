@@ -139,41 +139,24 @@ def showLayers(**layers) -> None:
 def dice(first, second, fixedVolume) -> dict[str, float]:
     """Overlap of the labels two segmentations or label maps have in common, on the fixed grid.
 
-    Segments are matched by name, labels of label maps by number; one that is empty in both is left out.
+    Segments are matched by name, labels of label maps by number; one that is empty in both is left out, and so are
+    negative numbers, which are no labels.
 
     :raises RegistrationError: nothing in common.
     """
     from ULAERegistrationLib.errors import RegistrationError
     from ULAERegistrationLib.mrml.labels import label_layers
     from ULAERegistrationLib.mrml.volumes import image_from_volume
+    from ULAERegistrationLib.overlap import dice_by_name
 
     like = image_from_volume(fixedVolume)
     found = {}
     for ours, theirs in product(label_layers(first, like), label_layers(second, like)):
-        found |= _overlap(*ours, *theirs)
+        found |= dice_by_name(*ours, *theirs)
     if not found:
         sentence = _("{first} and {second} have no label in common; give matching segments the same name.")
         raise RegistrationError(sentence.format(first=first.GetName(), second=second.GetName()))
     return dict(sorted(found.items()))
-
-
-def _overlap(ours, ourNames: dict[str, int], theirs, theirNames: dict[str, int]) -> dict[str, float]:
-    """Dice of the names two label arrays have in common; all of them are counted in one go, for there may be many."""
-
-    def counts(values) -> dict[int, int]:
-        labels, numbers = np.unique(values, return_counts=True)
-        return dict(zip(labels.tolist(), numbers.tolist(), strict=True))
-
-    both = (ours != 0) & (theirs != 0)
-    inOurs, inTheirs = counts(ours[ours != 0]), counts(theirs[theirs != 0])
-    pairs = counts(ours[both].astype(np.int64) << 32 | theirs[both])
-    found = {}
-    for name in ourNames.keys() & theirNames.keys():
-        our, their = ourNames[name], theirNames[name]
-        total = inOurs.get(our, 0) + inTheirs.get(their, 0)
-        if total:
-            found[name] = 2 * pairs.get(our << 32 | their, 0) / total
-    return found
 
 
 def colorTable(scene, name: str, anchors, lowest=None):
