@@ -10,6 +10,8 @@ import SimpleITK as sitk
 import slicer
 from standin.clicking import add_volume, worker_command
 
+from ULAERegistrationLib.mrml.contents import contents_of
+from ULAERegistrationLib.mrml.labels import set_segmentation_from_mask
 from ULAERegistrationLib.mrml.volumes import set_volume
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +52,69 @@ def test_a_volume_that_a_script_overwrites_is_no_longer_of_the_earlier_result(mo
     assert second.volumeNode.GetName() == "follow-up to Atlas, warped"
     assert first.transformNode.GetNodeReference("ULAERegistrationWarped") is None
     assert second.transformNode.GetNodeReference("ULAERegistrationWarped") is second.volumeNode
+
+
+@pytest.mark.parametrize("step", ["volumes.set_volume", "outputs.showLike", "outputs.putInFolder"])
+def test_a_result_that_cannot_be_put_into_the_scene_as_a_whole_leaves_it_as_it_was(
+    module, scene, pair, images, monkeypatch, step
+):
+    """Also what it was to overwrite: a transform, the volume of another result, and the brains that were found."""
+    from ULAERegistrationParts import outputs
+
+    import ULAERegistration
+    from ULAERegistrationLib.errors import RegistrationError
+    from ULAERegistrationLib.mrml import volumes
+
+    logic = ULAERegistration.ULAERegistrationLogic()
+    logic.workerCommand = worker_command(registration="heads")
+    labels = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "regions")
+    set_volume(labels, sitk.Cast(images[1] > 200, sitk.sitkUInt8))
+    first = logic.register(*pair, acceptLicence=True)
+    other = add_volume(scene, images[1], "follow-up")
+    second = logic.register(pair[0], other, acceptLicence=True)
+    second.transformNode.SetAndObserveTransformNodeID(scene.AddNewNodeByClass("vtkMRMLLinearTransformNode").GetID())
+    first.volumeNode.SetAndObserveDisplayNodeID(None)
+    slicer.util.arrayFromVolume(first.volumeNode)[:] = 7
+    # As if other weights had found this brain, and nobody had changed it since.
+    set_segmentation_from_mask(first.fixedMaskNode, images[0] > 150, "brain")
+    first.fixedMaskNode.SetAttribute("ULAERegistration.contents", contents_of(first.fixedMaskNode))
+    pair[0].SetName("template")  # after which all of them would be named
+    before = held(scene)
+
+    def without_memory(*_):
+        raise MemoryError("no room")
+
+    of, name = step.split(".")
+    monkeypatch.setattr({"volumes": volumes, "outputs": outputs}[of], name, without_memory)
+    into = ULAERegistration.Outputs(second.transformNode, first.volumeNode, alsoTransform=[labels])
+    with pytest.raises(RegistrationError, match="could not be put into the scene: no room"):
+        logic.register(pair[0], other, outputs=into, acceptLicence=True)
+    assert held(scene) == before
+    monkeypatch.undo()
+    again = logic.register(pair[0], other, outputs=into, acceptLicence=True)
+    assert (again.transformNode, again.volumeNode) == (second.transformNode, first.volumeNode)
+    assert again.fixedMaskNode is first.fixedMaskNode
+
+
+def held(scene) -> dict[str, tuple]:
+    """What every node of the scene is and holds, by its ID."""
+    found = {}
+    for index in range(scene.GetNumberOfNodes()):
+        node, roles = scene.GetNthNode(index), []
+        node.GetNodeReferenceRoles(roles)
+        references = {
+            (role, nth): node.GetNthNodeReferenceID(role, nth)
+            for role in roles
+            for nth in range(node.GetNumberOfNodeReferences(role))
+        }
+        attributes = {name: node.GetAttribute(name) for name in node.GetAttributeNames()}
+        content = ""
+        if node.IsA("vtkMRMLGridTransformNode"):
+            content = str(node.GetTransformFromParent().GetMTime())
+        elif node.IsA("vtkMRMLVolumeNode") or node.IsA("vtkMRMLSegmentationNode"):
+            content = contents_of(node)
+        found[node.GetID()] = (node.GetName(), references, attributes, content)
+    return found
 
 
 def test_closing_the_scene_ends_a_run_of_the_logic_too(module, scene, pair, app):

@@ -8,14 +8,14 @@ from __future__ import annotations
 import slicer
 from slicer.i18n import tr as _
 
-from .nodes import TITLE, add, rename, showLike
+from .nodes import TITLE, Changes, rename, showLike
 
 SOURCE, RESULT = "ULAERegistrationSource", "ULAERegistrationTransform"  # references of a node that was carried along
 BRAIN_OF = "ULAERegistrationBrainOf"  # reference of a segmentation to the volume in which this brain was found
 CONTENTS = "ULAERegistration.contents"  # attribute of either: what it held when it was made
 
 
-def addCarried(scene, source, copy, transformNode, fixed, added: list, notes: list) -> tuple:
+def addCarried(scene, source, copy, transformNode, fixed, changes: Changes, notes: list) -> tuple:
     """Puts a copy that was carried along into the scene; returns its node, and the one of an earlier run or None."""
     from ULAERegistrationLib.mrml.contents import contents_of
 
@@ -24,7 +24,7 @@ def addCarried(scene, source, copy, transformNode, fixed, added: list, notes: li
     copy.SetName(old.GetName() if old is not None else scene.GenerateUniqueName(title))
     copy.SetAttribute(TITLE, old.GetAttribute(TITLE) if old is not None else title)
     node = scene.AddNode(copy)
-    added.append(node)
+    changes.added.append(node)
     rename(node, title)
     node.SetNodeReferenceID(SOURCE, source.GetID())
     node.SetNodeReferenceID(RESULT, transformNode.GetID())
@@ -35,7 +35,7 @@ def addCarried(scene, source, copy, transformNode, fixed, added: list, notes: li
     return node, old
 
 
-def addBrain(scene, volume, mask, added: list, notes: list):
+def addBrain(scene, volume, mask, changes: Changes, notes: list):
     """Puts a brain that was found in a volume into the scene, as a segmentation that moves with the volume."""
     from ULAERegistrationLib.mrml.contents import contents_of
     from ULAERegistrationLib.mrml.labels import set_segmentation_from_mask
@@ -45,9 +45,11 @@ def addBrain(scene, volume, mask, added: list, notes: list):
     title = f"{volume.GetName()} brain"
     node = _unchanged(scene, "vtkMRMLSegmentationNode", {BRAIN_OF: volume}, parent, notes)
     if node is None:
-        node = add(scene, "vtkMRMLSegmentationNode", title, added)
+        node = changes.add("vtkMRMLSegmentationNode", title)
         node.CreateDefaultDisplayNodes()
         node.GetDisplayNode().SetVisibility2DFill(False)  # the outline alone: what lies below is to be looked at
+    else:
+        changes.overwrite(node)
     node.SetAndObserveTransformNodeID(parent.GetID() if parent is not None else None)
     set_segmentation_from_mask(node, mask, "brain")
     rename(node, title)

@@ -1,4 +1,4 @@
-"""Nodes of any scene: made with a name, named again, given looks and removed."""
+"""Nodes of any scene: made with a name, overwritten, named again, given looks and removed, or all as it was before."""
 
 from __future__ import annotations
 
@@ -7,11 +7,55 @@ import re
 TITLE = "ULAERegistration.title"  # attribute of a node to which the module gave its name: that name without a number
 
 
-def add(scene, className: str, title: str, added: list):
-    node = scene.AddNewNodeByClass(className, scene.GenerateUniqueName(title))
-    node.SetAttribute(TITLE, title)
-    added.append(node)
-    return node
+class Changes:
+    """What is done to a scene step by step, so that it can be taken back where a step fails.
+
+    Attributes:
+        added: the nodes that are new, but for those that only serve them.
+
+    Args:
+        scene: as it is before the first step.
+    """
+
+    def __init__(self, scene):
+        self.added: list = []
+        self._scene = scene
+        self._before = nodeIDs(scene)
+        self._overwritten: list[tuple] = []  # nodes, and copies of what they were
+
+    def add(self, className: str, title: str):
+        """Adds a node with a name of its own."""
+        node = self._scene.AddNewNodeByClass(className, self._scene.GenerateUniqueName(title))
+        node.SetAttribute(TITLE, title)
+        self.added.append(node)
+        return node
+
+    def overwrite(self, node) -> None:
+        """Notes what a node is and holds, before that is changed."""
+        copy = node.NewInstance()
+        # Voxels and segments are written over where they lie; a transform is replaced as a whole, and it is large.
+        copy.CopyContent(node, not node.IsA("vtkMRMLTransformNode"))
+        copy.CopyReferences(node)
+        copy.SetName(node.GetName())
+        self._overwritten.append((node, copy))
+
+    def takeBack(self) -> None:
+        """Makes the scene what it was before. No voxels are copied, for memory may be what is lacking."""
+        for node, copy in reversed(self._overwritten):
+            node.CopyContent(copy, False)
+            node.CopyReferences(copy)
+            node.SetName(copy.GetName())
+        removeNewNodes(self._scene, self._before)
+
+
+def nodeIDs(scene) -> set[str]:
+    return {scene.GetNthNode(index).GetID() for index in range(scene.GetNumberOfNodes())}
+
+
+def removeNewNodes(scene, before: set[str]) -> None:
+    """Takes out of a scene all nodes that were not in it when it had only those of these IDs."""
+    for node in filter(None, map(scene.GetNodeByID, nodeIDs(scene) - before)):
+        scene.RemoveNode(node)
 
 
 def rename(node, title: str) -> None:

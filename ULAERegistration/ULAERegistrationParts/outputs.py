@@ -9,7 +9,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from .copies import RESULT, addBrain, addCarried
-from .nodes import add, remove, rename, showLike
+from .nodes import Changes, remove, rename, showLike
 
 QUALITY = "ULAERegistration.quality"  # attribute of the transform node: the measures as JSON
 WARPED = "ULAERegistrationWarped"  # reference of the transform node to the warped volume
@@ -77,7 +77,7 @@ class Outputs:
     def commit(self, scene, fixed, moving, grid, field, warped, brains, quality: dict):
         """Puts the results into the scene.
 
-        Everything is computed first; if the scene then refuses a node, those already added are taken out again.
+        Everything is computed first; if a step then fails, the scene is made what it was before.
 
         :param fixed: node, or None if it was deleted meanwhile; moving the same.
         :param grid: the fixed image, field the displacement, warped the warped image or None (SimpleITK, LPS).
@@ -105,20 +105,20 @@ class Outputs:
                     notes.append(sentence.format(name=node.GetName(), reason=f"{type(error).__name__}: {error}"))
 
         name = f"{moving.GetName() if moving else 'moving'} to {fixed.GetName() if fixed else 'fixed'}"
-        added = []
+        changes = Changes(scene)
         try:
-            transformNode = _existing(scene, self._transformID) or add(scene, "vtkMRMLGridTransformNode", name, added)
+            transformNode = _existingOrNew(scene, self._transformID, "vtkMRMLGridTransformNode", name, changes)
             volumeNode = None
             if warped is not None:
-                volumeNode = _existing(scene, self._volumeID)
-                volumeNode = volumeNode or add(scene, "vtkMRMLScalarVolumeNode", f"{name}, warped", added)
-            copies = [addCarried(scene, node, copy, transformNode, fixed, added, notes) for node, copy in carried]
+                title = f"{name}, warped"
+                volumeNode = _existingOrNew(scene, self._volumeID, "vtkMRMLScalarVolumeNode", title, changes)
+            copies = [addCarried(scene, node, copy, transformNode, fixed, changes, notes) for node, copy in carried]
             carriedNodes = [copy for copy, replaced in copies]
             found = [
-                addBrain(scene, volume, mask, added, notes) if volume is not None and mask is not None else None
+                addBrain(scene, volume, mask, changes, notes) if volume is not None and mask is not None else None
                 for volume, mask in zip((fixed, moving), brains, strict=True)
             ]
-            if found[1] in added:
+            if found[1] in changes.added:
                 found[1].GetDisplayNode().SetVisibility(False)  # the views show the fixed brain's place
             set_transform(transformNode, vtkGrid, fixed, moving)
             rename(transformNode, name)
@@ -126,19 +126,19 @@ class Outputs:
             transformNode.SetNodeReferenceID(WARPED, None)
             if volumeNode is not None:
                 for other in resultsOf(volumeNode):  # which it shows no longer
+                    changes.overwrite(other)
                     other.SetNodeReferenceID(WARPED, None)
                 set_volume(volumeNode, warped)
-                rename(volumeNode, f"{name}, warped")
+                rename(volumeNode, title)
                 transformNode.SetNodeReferenceID(WARPED, volumeNode.GetID())
                 showLike(volumeNode, moving)
-            brainNodes = [node for node in found if node in added]  # others may lie where the user has put them
+            brainNodes = [node for node in found if node in changes.added]  # others may lie where the user has put them
             putInFolder(transformNode, [transformNode, volumeNode, *carriedNodes, *brainNodes])
             replaced = [node for copy, node in copies if node is not None]
             for node in [*replaced, *derived(transformNode)]:  # what was made from an earlier result is no longer true
                 remove(node)
         except BaseException:
-            for node in added:
-                remove(node)
+            changes.takeBack()
             raise
         return transformNode, volumeNode, carriedNodes, found, notes
 
@@ -221,5 +221,10 @@ def _chain(transform):
         transform = transform.GetParentTransformNode()
 
 
-def _existing(scene, nodeID):
-    return scene.GetNodeByID(nodeID) if nodeID else None
+def _existingOrNew(scene, nodeID, className: str, title: str, changes: Changes):
+    """The node of an ID, which is going to be overwritten, or a new one where there is none."""
+    node = scene.GetNodeByID(nodeID) if nodeID else None
+    if node is None:
+        return changes.add(className, title)
+    changes.overwrite(node)
+    return node

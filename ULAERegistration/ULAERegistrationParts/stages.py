@@ -11,7 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import maps
-from .nodes import remove, showLike
+from .nodes import nodeIDs, remove, removeNewNodes, showLike
 from .outputs import PART, addDerived, derived, putInFolder, referenced
 
 STAGES = ("Moving", "φ1", "φ2", "φ3", "Fixed")
@@ -53,14 +53,13 @@ class Stages:
         if fixed is None or moving is None:
             raise RegistrationError(_("The fixed or the moving volume of this result is no longer in the scene."))
         removeSteps(transformNode)  # what is left of earlier ones
-        before = set(_ids(transformNode.GetScene()))
+        before = nodeIDs(transformNode.GetScene())
         try:
             cls._make(transformNode, steps, moving)
             found = cls(transformNode)
             found.goTo(0)
         except BaseException:
-            for nodeID in set(_ids(transformNode.GetScene())) - before:
-                transformNode.GetScene().RemoveNode(transformNode.GetScene().GetNodeByID(nodeID))
+            removeNewNodes(transformNode.GetScene(), before)
             raise
         return found
 
@@ -184,7 +183,3 @@ def _field(node):
     from ULAERegistrationLib.mrml.transforms import field_from_node
 
     return field_from_node(node)
-
-
-def _ids(scene) -> list[str]:
-    return [scene.GetNthNode(index).GetID() for index in range(scene.GetNumberOfNodes())]
