@@ -137,7 +137,7 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
         self.registerPanel.forget()
         self.stepsPanel.setResult(None, {})
-        self.qualityPanel.setResult(None, "")
+        self.qualityPanel.forget()
 
     def onSceneStartImport(self, caller, event):
         self.setParameterNode(None)

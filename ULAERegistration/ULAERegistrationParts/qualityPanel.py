@@ -49,9 +49,6 @@ class QualityPanel:
         :param report: its report as HTML, empty where it is no longer at hand.
         """
         self._transformNode, self._report = transformNode, report
-        if transformNode is None:
-            self._sideBySide.forget()
-            self._ui.sideBySideButton.checked = False
         quality = qualityOf(transformNode)
         self._ui.verdictLabel.text = _verdict(quality)
         self._fill(_rows(quality))
@@ -61,7 +58,14 @@ class QualityPanel:
         volumes = [referenced(transformNode, which) for which in ("fixed", "moving")] if quality else [None]
         for button in (self._ui.sideBySideButton, self._ui.checkerboardButton):
             button.enabled = None not in volumes
+        if not self._ui.sideBySideButton.enabled:  # else nobody could bring the views back
+            self._ui.sideBySideButton.checked = False
         self.update()
+
+    def forget(self) -> None:
+        """The scene of the result is gone, and with it what its views showed."""
+        self._sideBySide.forget()
+        self.setResult(None, "")
 
     def setReport(self, report: str) -> None:
         """Takes the report of the result, which may come after it."""
