@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import qt
 import SimpleITK as sitk
 import slicer
+from standin import pythonqt
 from standin.clicking import behave, click, finish, state_of, wait_until
 from standin.worker import QUALITY, known_map, known_step
 
@@ -346,6 +348,25 @@ def test_the_table_is_copied_and_saved_as_it_is_shown(done, tmp_path):
     done.ui.saveTableButton.click()
     with (tmp_path / "table.csv").open(newline="") as file:
         assert list(csv.reader(file)) == [["Measure", "Value"], *rows]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no files")
+@pytest.mark.parametrize("button", ["saveTableButton", "saveReportButton"])
+def test_an_earlier_file_stays_whole_where_there_is_no_room_for_the_next(done, tmp_path, button, capsys):
+    import resource  # which limits what is printed as well, unless it goes into memory
+
+    file = tmp_path / "earlier"
+    file.write_text("what was saved before")
+    qt.QFileDialog.answers.append(str(file))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        getattr(done.ui, button).click()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert f"{file} could not be written (File too large); choose another place." in str(pythonqt.slot_errors.pop()[1])
+    assert file.read_text() == "what was saved before"
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_fixed_moving_and_warped_are_shown_side_by_side_and_the_views_come_back(done, pair, scene):

@@ -22,7 +22,7 @@ SOURCES = Path(__file__).with_name("slicer_api_sources.json")
 PAGE = ROOT / "docs" / "slicer-api.md"
 CODE = ("ULAERegistration", "ULAERegistrationLib/mrml")
 MODULES = ("slicer", "qt", "ctk", "PyTorchUtils", "SampleData", "packaging")
-OTHERS = ("sitk", "tempfile")  # whose capitalised names are not VTK's
+OTHERS = ("io", "sitk", "tempfile")  # whose capitalised names are not VTK's
 SIMPLEITK = (
     "ComputePerimeterOff",
     "CopyInformation",

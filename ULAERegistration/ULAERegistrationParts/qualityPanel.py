@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
-from pathlib import Path
 
 import qt
 import slicer
@@ -115,14 +115,9 @@ class QualityPanel:
 
     def saveTable(self) -> None:
         """Asks for a file and writes the table to it."""
-        path = self._askForFile(_("Save table"), ".csv", "CSV (*.csv)")
-        if not path:
-            return
-        with (
-            slicer.util.tryWithErrorDisplay(_("The table could not be written.")),
-            Path(path).open("w", encoding="utf-8", newline="") as file,
-        ):
-            csv.writer(file).writerows([(_("Measure"), _("Value")), *self._rows])
+        text = io.StringIO()
+        csv.writer(text).writerows([(_("Measure"), _("Value")), *self._rows])
+        self._save(text.getvalue(), _("Save table"), ".csv", "CSV (*.csv)")
 
     def measureDice(self) -> None:
         """Adds the overlap of the labels that both segmentations have to the table."""
@@ -133,15 +128,18 @@ class QualityPanel:
 
     def saveReport(self) -> None:
         """Asks for a file and writes the report to it."""
-        path = self._askForFile(_("Save report"), ".html", "HTML (*.html)")
+        self._save(self._report, _("Save report"), ".html", "HTML (*.html)")
+
+    def _save(self, text: str, title: str, suffix: str, kinds: str) -> None:
+        """Asks for a file and writes a text to it; one that cannot be written whole is left as it was."""
+        from ULAERegistrationLib.files.writing import whole_or_nothing
+
+        name = re.sub(r'[\\/:*?"<>|]', "_", self._transformNode.GetName()) + suffix
+        path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, name, kinds)
         if not path:
             return
-        with slicer.util.tryWithErrorDisplay(_("The report could not be written.")):
-            Path(path).write_text(self._report, encoding="utf-8")
-
-    def _askForFile(self, title: str, suffix: str, kinds: str) -> str:
-        name = re.sub(r'[\\/:*?"<>|]', "_", self._transformNode.GetName()) + suffix
-        return qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, name, kinds)
+        with slicer.util.tryWithErrorDisplay(), whole_or_nothing(path) as partial:
+            partial.write_text(text, encoding="utf-8", newline="")
 
     def _fill(self, rows) -> None:
         self._rows = rows
