@@ -68,10 +68,10 @@ def test_steps_and_report_that_fail_take_nothing_from_the_result(panel, pair, sc
 def test_steps_that_cannot_be_read_take_nothing_from_the_result_and_the_run_ends(panel, pair, app, monkeypatch):
     read = sitk.ReadImage
 
-    def without_memory(path: str):
+    def without_memory(path: str, **named):
         if "steps" in path:
             raise MemoryError("no room")
-        return read(path)
+        return read(path, **named)
 
     monkeypatch.setattr(sitk, "ReadImage", without_memory)
     click(panel)

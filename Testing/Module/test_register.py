@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,30 @@ def test_register_makes_the_transform_and_the_warped_volume(panel, pair, images,
     warped = sitk.Resample(images[1], images[0], true_map, sitk.sitkLinear)
     difference = slicer.util.arrayFromVolume(run.volumeNode) - sitk.GetArrayFromImage(warped)
     assert np.abs(difference).mean() < 0.01 * sitk.GetArrayViewFromImage(warped).max()
+
+
+def test_results_are_read_with_decimal_points_whatever_language_is_set(panel, pair, app, monkeypatch):
+    """ITK #5683: where a decimal comma is set, ITK reads 1.25 in the header of an .nrrd file as 1."""
+    languages = ["de_DE.UTF-8"]
+
+    def setlocale(kind, name: str | None = None) -> str:
+        languages.extend([name] if name else [])
+        return languages[-1]
+
+    read, during = sitk.ReadImage, {}
+
+    def reading(path: str, **named) -> sitk.Image:
+        during[Path(path).name] = languages[-1]
+        return read(path, **named)
+
+    monkeypatch.setattr(locale, "setlocale", setlocale)
+    monkeypatch.setattr(sitk, "ReadImage", reading)
+    behave(panel, "go", "nowhere", "heads")
+    click(panel)
+    assert finish(panel, app).state == "done"
+    assert {"field.nrrd", "warped.nrrd", "fixed_mask.nrrd", "moving_mask.nrrd", "0.nrrd", "flow3.nrrd"} <= during.keys()
+    assert set(during.values()) == {"C"}
+    assert languages[-1] == "de_DE.UTF-8"
 
 
 def test_the_new_outputs_are_selected_and_shown(panel, pair, scene, app):

@@ -48,6 +48,7 @@ class Run:
         import SimpleITK as sitk
 
         from ULAERegistrationLib.errors import RegistrationError
+        from ULAERegistrationLib.files.itk import itk_files
         from ULAERegistrationLib.files.volumes import NAME
         from ULAERegistrationLib.files.written import write_checked
         from ULAERegistrationLib.mrml.labels import mask_image
@@ -90,7 +91,8 @@ class Run:
                     write_checked(image, self._job.folder / f"{name}.nrrd", compress=False)
                 if start is not None:
                     files["initial_transform"] = "start.tfm"
-                    sitk.WriteTransform(start, str(self._job.folder / "start.tfm"))
+                    with itk_files():
+                        sitk.WriteTransform(start, str(self._job.folder / "start.tfm"))
             except (OSError, RuntimeError) as error:
                 sentence = _("The volumes could not be written to {folder}; free some space there and register again.")
                 raise RegistrationError(sentence.format(folder=self._job.folder)) from error
@@ -171,15 +173,13 @@ class Run:
 
     def _takeExtras(self, jobState: str) -> None:
         """Reads steps and report; a failure takes nothing from the result."""
-        import SimpleITK as sitk
-
         from ULAERegistrationLib.process.job import EXTRAS
 
         folder = self._job.results / EXTRAS
         error = self._job.error
         if jobState == "done":
             try:
-                self.steps = {file.stem: sitk.ReadImage(str(file)) for file in sorted(folder.glob("steps/*.nrrd"))}
+                self.steps = {file.stem: _read(file) for file in sorted(folder.glob("steps/*.nrrd"))}
                 report = folder / "report.html"
                 self.report = report.read_text(encoding="utf-8") if report.is_file() else ""
                 return
@@ -191,11 +191,9 @@ class Run:
     def _finish(self) -> None:
         import json
 
-        import SimpleITK as sitk
-
         folder = self._job.results
-        field = sitk.ReadImage(str(folder / "field.nrrd"))
-        warped = sitk.ReadImage(str(folder / "warped.nrrd")) if self._outputs.makeVolume else None
+        field = _read(folder / "field.nrrd")
+        warped = _read(folder / "warped.nrrd") if self._outputs.makeVolume else None
         brains = [self._foundBrain(folder / f"{role}_mask.nrrd") for role in ("fixed", "moving")]
         self.quality = json.loads((folder / "quality.json").read_text(encoding="utf-8"))
         made = self._outputs.commit(
@@ -221,9 +219,17 @@ class Run:
 
     def _foundBrain(self, path):
         """The mask that the process has written where it found a brain, or None."""
-        import SimpleITK as sitk
+        return _read(path) if self._outputs.brainMasks and path.is_file() else None
 
-        return sitk.ReadImage(str(path)) if self._outputs.brainMasks and path.is_file() else None
+
+def _read(path):
+    """An image that the process has written, the same in every language that is set."""
+    import SimpleITK as sitk
+
+    from ULAERegistrationLib.files.itk import itk_files
+
+    with itk_files():
+        return sitk.ReadImage(str(path), imageIO="NrrdImageIO")
 
 
 def pythonExecutable() -> str | None:

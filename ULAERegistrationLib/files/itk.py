@@ -10,7 +10,8 @@ from threading import Lock
 import SimpleITK as sitk
 
 # Held while ITK reads or writes by HDF5 (transforms in .h5, MINC), whose library fails where two threads use it. A
-# reader that is not told its format looks for it by HDF5 too, so every reader here is told.
+# reader of volumes that is not told their format looks for it by HDF5 too, so those in this folder are told, and so is
+# that of Slicer's module.
 HDF5 = Lock()
 
 
