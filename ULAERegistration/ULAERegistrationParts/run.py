@@ -31,7 +31,8 @@ class Run:
         fixedMaskNode, movingMaskNode: segmentations of the brains that were found, or None: where a mask was given,
             where the volume shows the brain alone, or where they were not wanted.
         quality: the measures, as `Registration.quality`.
-        steps: displacement fields of the steps (SimpleITK, LPS), by the names of `worker`; empty unless asked for.
+        steps: displacement fields of the steps (SimpleITK, LPS), by their names in `process.results`; empty unless
+            asked for.
         report: the report as HTML, or an empty string.
         notes: sentences on what came beside the result, and on what could not be done though the registration could.
         seconds: from the start to the result in the scene.
@@ -125,9 +126,10 @@ class Run:
         return self._job.log
 
     def poll(self) -> str:
-        """Looks how far it is, and puts the result into the scene when it is there; returns the state. Never waits.
+        """Looks how far it is, and puts the result into the scene when it is there; returns the state.
 
-        Steps and report come after that, until when it goes on looking.
+        Steps and report come after that, until when it goes on looking. It does not wait for the process while that
+        runs; after its end, for some seconds at most, for the last of what it wrote (see `Job.poll`).
         """
         if self.complete:
             return self.state

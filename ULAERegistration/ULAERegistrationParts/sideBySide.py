@@ -19,7 +19,7 @@ class SideBySide:
     def show(self, fixed, moving, warped) -> None:
         """One row each; views are linked, so that slices of one orientation go together.
 
-        :param warped: volume, or transform node where there is no warped volume; None leaves its row empty.
+        :param warped: volume; None leaves its row empty, as it does for the others.
         """
         manager = slicer.app.layoutManager()
         if self._before is None:

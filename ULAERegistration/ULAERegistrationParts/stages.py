@@ -44,7 +44,7 @@ class Stages:
     def make(cls, transformNode, steps: dict) -> Stages:
         """Makes the nodes.
 
-        :param steps: fields by the names of `worker`: "0" to "3", "flow1" to "flow3" (SimpleITK, LPS).
+        :param steps: fields by their names in `process.results`: "0" to "3", "flow1" to "flow3" (SimpleITK, LPS).
         :raises RegistrationError: the volumes of the result are no longer in the scene.
         """
         from ULAERegistrationLib.errors import RegistrationError
