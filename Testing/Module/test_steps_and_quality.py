@@ -40,9 +40,11 @@ def test_the_steps_are_made_only_when_asked_for_and_removed_again(panel, done, s
     done.ui.makeStepsButton.click()
     assert scene.GetNumberOfNodesByClass("vtkMRMLSequenceNode") == 2
     assert done.ui.stageSlider.enabled
+    assert done.ui.makeStepsButton.toolTip.startswith("Takes the sequence")
     done.ui.makeStepsButton.click()
     assert state_of(scene).keys() == before.keys()
     assert not done.ui.stageSlider.enabled
+    assert done.ui.makeStepsButton.toolTip.startswith("Puts the three steps")
 
 
 def test_the_slider_goes_from_moving_to_fixed(done, images):

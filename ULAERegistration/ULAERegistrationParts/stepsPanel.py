@@ -103,17 +103,18 @@ class StepsPanel:
     def _update(self) -> None:
         """Brings texts and what can be clicked in line with what there is."""
         ui, stages = self._ui, self._stages()
-        possible = stages is not None or bool(self._fields)
-        ui.makeStepsButton.enabled = possible
+        ui.makeStepsButton.enabled = stages is not None or bool(self._fields)
         ui.makeStepsButton.text = _("Remove the steps from the scene") if stages else _("Show the steps of this result")
-        ui.makeStepsButton.toolTip = (
-            _("Puts the three steps into the scene as a sequence; the fields are large.")
-            if possible
-            else _(
+        if stages is not None:
+            toolTip = _("Takes the sequence and the maps of the steps out of the scene again; the result stays.")
+        elif self._fields:
+            toolTip = _("Puts the three steps into the scene as a sequence; the fields are large.")
+        else:
+            toolTip = _(
                 "Register first; the steps come some seconds after the result and are kept until the next registration "
                 "or until the scene is closed."
             )
-        )
+        ui.makeStepsButton.toolTip = toolTip
         controls = (ui.stageSlider, ui.opacitySlider, ui.flickerButton, ui.flowComboBox, ui.modeComboBox)
         for widget in (*controls, ui.slicesCheckBox, ui.threeDCheckBox, ui.differenceComboBox):
             widget.enabled = stages is not None
