@@ -97,10 +97,11 @@ def test_a_result_that_cannot_be_put_into_the_scene_as_a_whole_leaves_it_as_it_w
 
 
 def held(scene) -> dict[str, tuple]:
-    """What every node of the scene is and holds, by its ID."""
+    """What every node of the scene is and holds, by its ID, but for the settings of the panel."""
     found = {}
-    for index in range(scene.GetNumberOfNodes()):
-        node, roles = scene.GetNthNode(index), []
+    nodes = [scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes())]
+    for node in (node for node in nodes if not node.IsA("vtkMRMLScriptedModuleNode")):
+        roles = []
         node.GetNodeReferenceRoles(roles)
         references = {
             (role, nth): node.GetNthNodeReferenceID(role, nth)
