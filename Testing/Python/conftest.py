@@ -19,6 +19,7 @@ from ULAERegistrationLib.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from ULAERegistrationLib.geometry.alignment import Alignment
+    from ULAERegistrationLib.simulation import SimulatedPair
 
 # The files that take longest, so that two processes which begin with them end together (see the Makefile).
 LONGEST = (
@@ -47,7 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
     for item in items:
-        if {"simulated", "quick_registration"} & set(getattr(item, "fixturenames", ())):
+        if {"simulated_pair", "quick_registration"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
 
 
@@ -78,14 +79,20 @@ class SimulatedFiles:
 
 
 @pytest.fixture(scope="session")
-def simulated(tmp_path_factory) -> SimulatedFiles:
+def simulated_pair() -> SimulatedPair:
     """A pair whose answer is known, for a stranger who has none of our scans."""
-    from ULAERegistrationLib.geometry.canonical import template_mask
-    from ULAERegistrationLib.geometry.resampling import resample
     from ULAERegistrationLib.simulation import simulate
 
-    pair = simulate()
-    mask = template_mask()
+    return simulate()
+
+
+@pytest.fixture(scope="session")
+def simulated(simulated_pair, tmp_path_factory) -> SimulatedFiles:
+    """The same as files."""
+    from ULAERegistrationLib.geometry.canonical import template_mask
+    from ULAERegistrationLib.geometry.resampling import resample
+
+    pair, mask = simulated_pair, template_mask()
     labels = _blocks(mask)
     volumes = {
         "fixed": pair.subject,

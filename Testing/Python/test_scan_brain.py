@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from ULAERegistrationLib import scan_brain
 from ULAERegistrationLib.scan_brain import RIM_MM, _grown, find_both_brains
 from ULAERegistrationLib.settings import RegistrationSettings
-from ULAERegistrationLib.simulation import paint_head, simulate
+from ULAERegistrationLib.simulation import paint_head
 
 
 def share_within(mask: sitk.Image, other: sitk.Image) -> float:
@@ -31,8 +31,8 @@ def extracted_once(monkeypatch) -> None:
 
 
 @pytest.mark.usefixtures("extracted_once")
-def test_a_rim_is_shown_around_two_brains_that_were_both_found_and_around_no_other():
-    pair = simulate()
+def test_a_rim_is_shown_around_two_brains_that_were_both_found_and_around_no_other(simulated_pair):
+    pair = simulated_pair
     head, settings = paint_head(pair), RegistrationSettings()
     both = find_both_brains((head, head), (None, None), settings)
     for one in both:

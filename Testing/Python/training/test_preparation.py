@@ -15,7 +15,7 @@ from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.geometry.canonical import template, template_mask
 from ULAERegistrationLib.geometry.resampling import resample
 from ULAERegistrationLib.overlap import dice
-from ULAERegistrationLib.simulation import paint_head, simulate
+from ULAERegistrationLib.simulation import paint_head
 from ULAERegistrationLib.training import preparation
 from ULAERegistrationLib.training.data import pack
 from ULAERegistrationLib.training.preparation import prepare
@@ -42,13 +42,17 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def scans(tmp_path_factory) -> Path:
-    """A painted head and a stripped brain, oblique and left-handed, of one person; a T2; and what is no scan."""
+def scans(simulated_pair, tmp_path_factory) -> Path:
+    """A painted head and a stripped brain, oblique and left-handed, of one person; a T2; and what is no scan.
+
+    Head and brain have coarse voxels, to be quick.
+    """
     folder = tmp_path_factory.mktemp("scans")
-    pair = simulate()
-    labels = resample(template_labels(), pair.subject, pair.truth, labels=True)
-    sitk.WriteImage(paint_head(pair), str(folder / "ann_t1.nrrd"))
-    sitk.WriteImage(pair.subject, str(folder / "bob_t1.mha"))
+    pair = simulated_pair
+    head, brain = (sitk.BinShrink(image, [2, 2, 2]) for image in (paint_head(pair), pair.subject))
+    labels = resample(template_labels(), brain, pair.truth, labels=True)
+    sitk.WriteImage(head, str(folder / "ann_t1.nrrd"))
+    sitk.WriteImage(brain, str(folder / "bob_t1.mha"))
     sitk.WriteImage(labels, str(folder / "bob_seg.nii.gz"))
     average = sitk.GetArrayViewFromImage(template())
     t2 = sitk.GetImageFromArray(np.where(average > 12, 268 - average.astype(int), 0).clip(0, 255).astype(np.uint8))
