@@ -229,8 +229,9 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
     >>> logic = slicer.modules.ulaeregistration.widgetRepresentation().self().logic  # or ULAERegistrationLogic()
     >>> run = logic.register(fixedVolume, movingVolume, preset="fast", acceptLicence=True)
     >>> run.transformNode, run.volumeNode, run.quality["ncc_after"]
+    >>> import ULAERegistration
     >>> outputs = ULAERegistration.Outputs(makeVolume=False, alsoTransform=[segmentation])
-    >>> logic.register(fixedVolume, movingVolume, outputs=outputs).carriedNodes
+    >>> logic.register(fixedVolume, movingVolume, outputs=outputs, acceptLicence=True).carriedNodes
     """
 
     def __init__(self):

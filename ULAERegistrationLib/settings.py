@@ -42,7 +42,7 @@ class Preset:
 PRESETS: dict[PresetName, Preset] = {
     "fast": Preset("The network alone, the quickest: it hardly folds.", refines=False),
     "accurate": Preset("The network's answer, refined on the pair: the best match.", folds_allowed=0.001),
-    "smooth": Preset("As accurate, twice as smooth, and without a single fold.", smoothness=2.0, folds_allowed=0.0),
+    "smooth": Preset("As accurate, but smoother, and without a single fold.", smoothness=2.0, folds_allowed=0.0),
 }
 
 

@@ -19,6 +19,9 @@ BEGINNING = """\
 What happens with an input that is not an ordinary brain scan. This page is made from `Testing/input_cases.py`
 and `Testing/reported_faults.py` by `python Testing/tools/limits.py`, and the tests try every row of the former from
 Python, from the shell and, where a node can hold it, in Slicer's scene.
+
+A scan is three-dimensional, with one value per voxel, 8 to 1024 voxels along each side of .1 to 10 mm each, and a
+stripped brain in it has .25 to 2.7 litres.
 """
 FAULTS = """
 ## What users of other tools reported
@@ -31,8 +34,9 @@ Each situation was rebuilt here, and the tests named show what becomes of it.
 END = """
 ## When something fails on the way
 
-- Files and folders appear under their names only when they are complete. Every image and transform is looked at after
-  it was written. What a killed process left half written (`.partial-...`) is removed by the next one that writes there.
+- Files and folders appear under their names only when they are complete. Every image and transform is read
+  back and checked after it was written. What a killed process left half written (`.partial-...`) is removed by the next
+  one that writes there.
 - A folder shows one result: what an earlier one has left there and the new one lacks is removed, as its `quality.json`
   says which files were its own. Other files are not touched, nor are those whose places options name (`--warped-labels`
   and the like).
@@ -48,9 +52,9 @@ END = """
 
 Weights are read from safetensors alone, with a hash. Nothing is fetched, and no shell is given a string. Names, headers
 and cards are shown as text in pages, tables and terminals. `python Testing/tools/fuzz_reading.py --mutations 20000`
-reads files that were damaged at random: of 20,000 files of ten formats each ended in an image or a sentence, within a
-gigabyte and twenty seconds. HDF5 files, of which a few bytes can end the process that reads them, are read in another
-process first; 500 of them ended so too.
+reads files that were damaged at random: each of 20,000, of ten formats, gave an image or a sentence, within a gigabyte
+and twenty seconds. A few wrong bytes of an HDF5 file can crash its reader, so such files are read in another process
+first; each of 500 gave an image or a sentence too.
 
 ## The same input, the same bytes
 

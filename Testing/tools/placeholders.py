@@ -17,6 +17,9 @@ ROOT = Path(__file__).parents[2]
 OWNER, AUTHORS = "REPOSITORY-OWNER", "AUTHOR-NAME (AUTHOR-ORGANISATION)"
 FILES = (
     "CMakeLists.txt",
+    "README.md",
+    "pyproject.toml",
+    "docs/tutorial.md",
     "ULAERegistration/ULAERegistration.py",
     "docs/extensions-index/ULAERegistration.json",
 )

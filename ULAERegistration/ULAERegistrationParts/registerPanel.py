@@ -56,8 +56,8 @@ class RegisterPanel:
         explain(
             ui.contrastComboBox,
             _("Compare the volumes after the alignment and choose one of the two other ways."),
-            _("Let the network register them: quick and close, for two volumes of one contrast."),
-            _("Give both volumes the intensities of T1 first: for T1 with T2 or FLAIR, for instance."),
+            _("Take both volumes for one contrast; the presets accurate and smooth then refine the result."),
+            _("Give both the intensities of T1 first, as for T1 with T2; the result is not refined, nor called good."),
         )
         ui.licenceCheckBox.connect("toggled(bool)", self._onLicence)
         ui.progressBar.setVisible(False)
