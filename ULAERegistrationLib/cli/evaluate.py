@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from ..errors import RegistrationError
 from .options import Commands, add_command, add_json, add_network, progress_bar
 
 
@@ -52,5 +53,8 @@ def _evaluate(options: argparse.Namespace) -> None:
             options.precision,
             progress,
         )
-    save(evaluation, folder)
+    # Printed first, so that a full disk does not take hours of computing with it.
     print(json.dumps(evaluation.to_dict(), indent=2) if options.json else table(evaluation))
+    save(evaluation, folder)
+    if evaluation.failures:
+        raise RegistrationError(f"Not all was measured. {' '.join(evaluation.failures)}")

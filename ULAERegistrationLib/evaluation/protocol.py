@@ -20,6 +20,7 @@ import torch
 from .. import __version__
 from ..dataset.regions import REGIONS, numbering_of
 from ..dataset.sources import VALIDATION_PEOPLE, source_of
+from ..errors import RegistrationError
 from ..network.devices import choose_device, choose_precision
 from ..network.weights import Card, load_network
 from ..progress import Progress, silent
@@ -83,11 +84,13 @@ class Evaluation:
         rows: one for each method and pair.
         card: of the weights.
         about: data, people, weights, device, machine and versions, for evaluation.json.
+        failures: a sentence for each method that failed; its rows are those of the pairs before.
     """
 
     rows: tuple[Row, ...]
     card: Card
     about: dict[str, Any]
+    failures: tuple[str, ...] = ()
 
     @property
     def sources(self) -> list[str]:
@@ -110,14 +113,15 @@ class Evaluation:
         return summarise(values) if values else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return `about`, the summaries, then every pair with all its labels, for evaluation.json."""
+        """Return `about`, what failed, the summaries, then every pair with all its labels, for evaluation.json."""
         summaries = []
         for source in self.sources:
             for method in self.methods:
                 found = {name: self.summary(source, method, name) for name in (*MEASURES, *REGIONS)}
                 values = {name: asdict(summary) for name, summary in found.items() if summary}
                 summaries.append({"source": source, "method": method, **values})
-        return {"about": self.about, "summaries": summaries, "pairs": [row.to_dict() for row in self.rows]}
+        pairs = [row.to_dict() for row in self.rows]
+        return {"about": self.about, "failures": list(self.failures), "summaries": summaries, "pairs": pairs}
 
 
 def evaluate(
@@ -139,33 +143,41 @@ def evaluate(
         progress: called with the fraction done and a message before each run; it may raise to stop.
 
     Raises:
-        RegistrationError: for input that cannot be evaluated, before anything is computed, and where a method fails.
+        RegistrationError: for input that cannot be evaluated, before anything is computed, and where no method gives a
+            result. Where some fail, the others go on.
     """
     data, people = Path(data), list(dict.fromkeys(people))
     check_methods(list(methods))
-    number = choose_precision(choose_device(device), precision)
+    dtype = choose_precision(choose_device(device), precision)
     _, card = load_network(model)
     persons = read_people(data, people)
     pairs = ordered_pairs(people)
     rows: list[Row] = []
-    for method in methods:
-        with MethodProcess(method, model=model, device=device, precision=precision) as process:
-            for fixed, moving in pairs:
-                progress(len(rows) / (len(methods) * len(pairs)), f"{method}: {fixed} <- {moving}")
-                answer = process.register(image_file(data, fixed), image_file(data, moving))
-                measures = measure_pair(persons[fixed], persons[moving], answer.flow, numbering_of(source_of(fixed)))
-                rows.append(
-                    Row(
-                        method=method,
-                        fixed=fixed,
-                        moving=moving,
-                        measures=measures,
-                        seconds=round(answer.seconds, 3),
-                        memory_gb=answer.memory_gb,
-                        gpu_memory_gb=answer.gpu_memory_gb,
-                        warnings=answer.warnings,
-                    )
-                )
+    failures: list[str] = []
+
+    def measure(process: MethodProcess, method: str, fixed: str, moving: str) -> Row:
+        answer = process.register(image_file(data, fixed), image_file(data, moving))
+        return Row(
+            method=method,
+            fixed=fixed,
+            moving=moving,
+            measures=measure_pair(persons[fixed], persons[moving], answer.flow, numbering_of(source_of(fixed))),
+            seconds=round(answer.seconds, 3),
+            memory_gb=answer.memory_gb,
+            gpu_memory_gb=answer.gpu_memory_gb,
+            warnings=answer.warnings,
+        )
+
+    for number, method in enumerate(methods):
+        try:
+            with MethodProcess(method, model=model, device=device, precision=precision) as process:
+                for done, (fixed, moving) in enumerate(pairs):
+                    progress((number + done / len(pairs)) / len(methods), f"{method}: {fixed} <- {moving}")
+                    rows.append(measure(process, method, fixed, moving))
+        except RegistrationError as error:
+            failures.append(str(error))
+    if not rows:
+        raise RegistrationError(" ".join(failures))
     progress(1.0, "Done")
     about = {
         "data": str(data),
@@ -176,9 +188,9 @@ def evaluate(
         "weights_sha256": card.details.get("sha256"),
         "weights_mm_per_voxel": card.voxel_mm,
         "device": str(choose_device(device)),
-        "precision": str(number).removeprefix("torch."),
+        "precision": str(dtype).removeprefix("torch."),
         "bootstrap": {"over": "people", "draws": DRAWS, "seed": SEED},
         "machine": {"system": platform.platform(), "cpus": os.cpu_count(), "torch_threads": torch.get_num_threads()},
         "versions": {"ulae": __version__, "torch": torch.__version__, "SimpleITK": sitk.Version.VersionString()},
     }
-    return Evaluation(tuple(rows), card, about)
+    return Evaluation(tuple(rows), card, about, tuple(failures))

@@ -110,5 +110,6 @@ def _notes(evaluation: Evaluation) -> list[str]:
             f"Not of the frozen validation set, so weights made here may have been trained on them: "
             f"{', '.join(trained)}."
         )
+    notes += evaluation.failures
     notes += [f"{TITLES[r.method]}, {r.fixed} <- {r.moving}: {text}" for r in evaluation.rows for text in r.warnings]
     return notes

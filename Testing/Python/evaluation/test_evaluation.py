@@ -21,7 +21,7 @@ from ULAERegistrationLib.dataset.sources import VALIDATION_PEOPLE
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.evaluation.method_process import MethodProcess
 from ULAERegistrationLib.evaluation.methods import prepare
-from ULAERegistrationLib.evaluation.protocol import Evaluation
+from ULAERegistrationLib.evaluation.protocol import Evaluation, evaluate
 from ULAERegistrationLib.evaluation.tables import _notes
 from ULAERegistrationLib.network.weights import Card
 
@@ -168,6 +168,27 @@ def test_ctrl_c_ends_it_and_leaves_nothing(brains, tmp_path):
     assert b"Traceback" not in heard + errors
     assert not worker.is_running()
     assert not (tmp_path / "out").exists()
+
+
+def test_a_method_that_fails_takes_nothing_from_the_others(brains, tmp_path, capsys, monkeypatch):
+    really = MethodProcess.register
+
+    def register(process, fixed, moving):
+        if process._method == "network" and fixed.name.startswith("oasis"):
+            raise RegistrationError("There is not enough memory.")
+        return really(process, fixed, moving)
+
+    monkeypatch.setattr(MethodProcess, "register", register)
+    out = tmp_path / "out"
+    assert main(["evaluate", str(brains), "-o", str(out), "--methods", "network,affine"]) == 1
+    told = capsys.readouterr()
+    assert told.err.strip().endswith("ulae: Not all was measured. There is not enough memory.")
+    assert "There is not enough memory." in told.out
+    content = json.loads((out / "evaluation.json").read_text())
+    assert content["failures"] == ["There is not enough memory."]
+    assert [row["method"] for row in content["pairs"]] == ["network"] * 2 + ["affine"] * 4
+    with pytest.raises(RegistrationError, match="not enough memory"):
+        evaluate(brains, ["network"], VALIDATION_PEOPLE[2:])
 
 
 def test_a_method_whose_process_dies_is_named(brains):
