@@ -14,7 +14,8 @@ NOTES = """\
   .nrrd    a displacement field as Slicer writes a grid transform
 
 Displacements are LPS mm in all of them. A field needs --like, the image whose grid it covers (the fixed one), unless
-the transform is a field already; beyond it the map is the identity. Any transform that ITK reads can be converted.
+the transform is a field already, which then keeps its own grid; beyond a field the map is the identity. Any transform
+that ITK reads can be converted.
 
 """
 
@@ -35,7 +36,7 @@ def add_convert(commands: Commands) -> None:
     command.add_argument("transform", metavar="TRANSFORM", help="any transform that ITK reads, or a displacement field")
     command.add_argument("output", metavar="OUT", help=".h5, .nii.gz or .nrrd")
     command.add_argument("--like", metavar="FIXED", help="the image whose grid a field covers; MOVING for --inverse")
-    command.add_argument("--spacing", type=float, default=1.0, metavar="MM", help="of these samples; default: 1")
+    command.add_argument("--spacing", type=float, metavar="MM", help="of these samples; default: 1")
     command.add_argument("--inverse", action="store_true", help="write the inverse, moving to fixed")
     add_json(command)
 
@@ -46,15 +47,20 @@ def _convert(options: argparse.Namespace) -> None:
     from ..files.writing import check_output_file
     from ..geometry.inverse import inverse
 
-    if not 0 < options.spacing < math.inf:
+    spacing = 1.0 if options.spacing is None else options.spacing
+    if not 0 < spacing < math.inf:
         raise UsageError("The spacing of a field is a number of millimetres above 0, such as --spacing 2.")
+    if options.spacing is not None and not options.like:
+        raise UsageError("--spacing is that of samples over an image; give that image too (--like).")
+    if options.like and options.output.lower().endswith(".h5"):
+        raise UsageError("A file .h5 holds the transform as it is; leave out --like and --spacing.")
     check_apart([options.output], [options.transform, options.like])
     check_output_file(options.output, TRANSFORM_EXTENSIONS)
     like = read_any(options.like, "The reference image") if options.like else None
     transform = read_transform(options.transform)
     if options.inverse:
         transform = inverse(transform)
-    write_transform(transform, options.output, like, options.spacing)
+    write_transform(transform, options.output, like, spacing)
     if options.json:
         kind = read_transform(options.output).GetName()
         print(json.dumps({"output": options.output, "kind": kind, "inverse": options.inverse}, indent=2))

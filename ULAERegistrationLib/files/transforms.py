@@ -36,7 +36,7 @@ def write_transform(
     Args:
         transform: fixed world to moving world (LPS mm).
         path: of the file.
-        fixed: the image over which a transform that is no displacement field is sampled for an image.
+        fixed: the image over which the transform is sampled for an image; None keeps a displacement field as it is.
         spacing: of these samples, mm.
 
     Raises:
@@ -49,10 +49,10 @@ def write_transform(
             write_h5(transform.Downcast(), partial)
         return
     transform = transform.Downcast()
-    if isinstance(transform, sitk.DisplacementFieldTransform):
-        field = sitk.Cast(transform.GetDisplacementField(), sitk.sitkVectorFloat32)
-    elif fixed is not None:
+    if fixed is not None:
         field = displacement_field(transform, fixed, spacing)
+    elif isinstance(transform, sitk.DisplacementFieldTransform):
+        field = sitk.Cast(transform.GetDisplacementField(), sitk.sitkVectorFloat32)
     else:
         raise RegistrationError(
             f"{path.name} can hold a displacement field only; give the image that it covers, or end its name with .h5 "

@@ -75,6 +75,32 @@ def test_a_spacing_that_is_none_is_wrong_usage(files, capsys, spacing) -> None:
     assert not (files / "none.nrrd").exists()
 
 
+def test_a_field_is_laid_onto_the_grid_that_is_asked_for(files, fixed, points) -> None:
+    like = ["--like", str(files / "fixed.nii.gz")]
+    assert main(["convert", str(files / "t.h5"), str(files / "fine.nrrd"), *like]) == 0
+    assert main(["convert", str(files / "fine.nrrd"), str(files / "coarse.nrrd"), *like, "--spacing", "4"]) == 0
+    fine, coarse = (sitk.ReadImage(str(files / name), sitk.sitkVectorFloat64) for name in ("fine.nrrd", "coarse.nrrd"))
+    assert coarse.GetSpacing() == pytest.approx((4, 4, 4), rel=0.1)
+    apart = mapped(sitk.DisplacementFieldTransform(coarse), points) - mapped(
+        sitk.DisplacementFieldTransform(fine), points
+    )
+    assert np.abs(apart).max() < 0.5
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "sentence"),
+    [
+        ("t2.h5", ["--like", "fixed.nii.gz"], "holds the transform as it is"),
+        ("field.nrrd", ["--spacing", "2"], "give that image too"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_wrong_usage(files, capsys, monkeypatch, output, options, sentence):
+    monkeypatch.chdir(files)
+    assert main(["convert", "t.h5", output, *options]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (files / output).exists()
+
+
 def test_a_field_without_a_grid_is_refused_in_a_sentence(files, capsys) -> None:
     assert main(["convert", str(files / "t.h5"), str(files / "field.nii.gz")]) == 1
     assert "give the image that it covers" in capsys.readouterr().err
