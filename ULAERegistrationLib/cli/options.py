@@ -98,24 +98,26 @@ def settings_of(options: argparse.Namespace) -> RegistrationSettings:
     """Convert the options to the settings of a registration.
 
     Raises:
-        RegistrationError: for a value that is out of range.
-        UsageError: for settings of a refinement that the preset has not.
+        UsageError: for a value that is out of range, and for settings of a refinement that the preset has not.
     """
     if not PRESETS[options.preset].refines and (options.iterations is not None or options.smoothness != 1.0):
         raise UsageError(
             f"The preset {options.preset} does not refine; leave out --iterations and --smoothness, or choose another."
         )
-    return RegistrationSettings(
-        preset=options.preset,
-        brain=options.brain,
-        alignment=options.alignment,
-        contrast=options.contrast,
-        device=options.device,
-        precision=options.precision,
-        model=options.model,
-        refinement_iterations=options.iterations,
-        smoothness=options.smoothness,
-    )
+    try:
+        return RegistrationSettings(
+            preset=options.preset,
+            brain=options.brain,
+            alignment=options.alignment,
+            contrast=options.contrast,
+            device=options.device,
+            precision=options.precision,
+            model=options.model,
+            refinement_iterations=options.iterations,
+            smoothness=options.smoothness,
+        )
+    except RegistrationError as error:
+        raise UsageError(str(error)) from None
 
 
 def check_apart(outputs: Iterable[str | os.PathLike[str] | None], inputs: Iterable[str | None]) -> None:

@@ -129,6 +129,8 @@ def test_options_that_do_not_go_together_end_with_status_2(tmp_path, refused):
     for refinement in (("--iterations", 50), ("--smoothness", 3)):
         options = ("-o", tmp_path / "o", "--preset", "fast", *refinement)
         assert "does not refine" in refused("register", fixed, moving, *options, status=2)
+    for option in ("--smoothness", "--iterations"):
+        assert "-1" in refused("register", fixed, moving, "-o", tmp_path / "o", option, "-1", status=2)
     assert "--points FILE" in refused("apply", "t.h5", moving, "-o", tmp_path / "o.nii.gz", status=2)
     assert "leave out" in refused("apply", "t.h5", moving, "--points", "p", "-o", tmp_path / "o.csv", status=2)
     cubic_labels = ("--like", fixed, "-o", tmp_path / "o.nii.gz", "--labels", "--interpolation", "cubic")
