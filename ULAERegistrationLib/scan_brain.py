@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from .both import for_both
 from .errors import RegistrationError
 from .files.volumes import check_brain_volume, header_doubts
-from .geometry.brain import box_around, brain_mask, find_brain
+from .geometry.brain import box_around, brain_mask, find_brain, looks_unstripped
 from .geometry.canonical import mask_on_canonical, template_brain
 from .geometry.cut import cut_sides
 from .geometry.likeness import Likeness, likeness, mean_voxel_mm
@@ -97,8 +97,14 @@ def find_scan_brain(scan: sitk.Image, given: sitk.Image | None, role: str, setti
     """
     mask = given
     if given is None and settings.brain != "skip":
+        needs_mask = RegistrationError(
+            f"The {role} image shows more than the brain and no mask of its brain was given; give one, or let the "
+            f"brain be found (brain auto)."
+        )
 
         def extractor(image: sitk.Image) -> sitk.Image:
+            if settings.brain == "given" and looks_unstripped(image):
+                raise needs_mask  # before the brain is looked for, which is not wanted and may fail
             with _EXTRACTION:
                 return extract_brain(image)
 
@@ -106,10 +112,7 @@ def find_scan_brain(scan: sitk.Image, given: sitk.Image | None, role: str, setti
         if mask is None:
             check_brain_volume(scan, role)
         elif settings.brain == "given":
-            raise RegistrationError(
-                f"The {role} image shows more than the brain and no mask of its brain was given; give one, or let "
-                f"the brain be found (brain auto)."
-            )
+            raise needs_mask
     foreground = brain_mask(scan) if mask is None else mask
     shown = None if settings.brain == "skip" and mask is None else foreground
     return ScanBrain(mask, given is None and mask is not None, shown, foreground, header_doubts(scan, role))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from ULAERegistrationLib import RegistrationError, register
+from ULAERegistrationLib import RegistrationError, register, scan_brain
 from ULAERegistrationLib.geometry.brain import find_brain, looks_unstripped
 from ULAERegistrationLib.geometry.brain_search import SearchedBrain
 from ULAERegistrationLib.geometry.canonical import sample_on_canonical, template, template_mask
@@ -63,7 +63,8 @@ def test_where_masks_are_to_be_given_a_large_stripped_brain_needs_none():
 
 
 @pytest.mark.slow
-def test_where_masks_are_to_be_given_a_head_without_one_is_refused(head):
+def test_where_masks_are_to_be_given_a_head_without_one_is_refused_and_no_brain_is_looked_for(head, monkeypatch):
+    monkeypatch.setattr(scan_brain, "extract_brain", lambda image: pytest.fail("a brain was looked for"))
     with pytest.raises(RegistrationError, match="The fixed image shows more than the brain and no mask"):
         register(head, template(), brain="given")
 
