@@ -45,16 +45,21 @@ def bids_cases(dataset: Path, derivative: Path, session: str | None = None) -> l
         The pairs; those of a subject without a single scan in that session have this as their problem.
 
     Raises:
-        RegistrationError: for a folder without such scans or with two files of one of them, where no subject has a
-            single scan in that session and others, or where `derivative` is a dataset of another origin.
+        RegistrationError: for a folder without such scans, with one that is not named after its folders or with two
+            files of one of them, where no subject has a single scan in that session and others, or where `derivative`
+            is a dataset of another origin.
     """
     _check_derivative(derivative)
-    scans = sorted({*dataset.glob("sub-*/anat/*_T1w.nii*"), *dataset.glob("sub-*/ses-*/anat/*_T1w.nii*")})
-    scans = [scan for scan in scans if SUFFIX.search(scan.name)]
+    scans = sorted([*_scans(dataset, "sub-*/anat/*"), *_scans(dataset, "sub-*/ses-*/anat/*")])
     if not scans:
         raise RegistrationError(f"{dataset} holds no sub-*/[ses-*/]anat/*_T1w.nii.gz; give a folder in BIDS form.")
     files_of = defaultdict(list)
     for scan in scans:
+        folders = list(scan.relative_to(dataset).parts[:-2])
+        if _folders(SUFFIX.sub("", scan.name)) != folders:
+            raise RegistrationError(
+                f"{scan} is not named after its folders; rename it to {'_'.join(folders)}_[...]T1w.nii.gz."
+            )
         files_of[SUFFIX.sub("", scan.name)].append(scan.name)
     for names in files_of.values():
         if len(names) > 1:
@@ -117,10 +122,10 @@ def name_results(dataset: Path, derivative: Path, row: Row, session: str | None 
         session: as for `bids_cases`.
 
     Raises:
-        RegistrationError: where a file cannot be written or taken away.
+        RegistrationError: where a file cannot be written or taken away, or a scan is no longer in the dataset.
     """
     source, _, space = row["name"].rpartition("_to-")
-    parts = [part for part in source.split("_") if part.startswith(("sub-", "ses-"))]
+    parts = _folders(source)
     place = derivative.joinpath(*parts, "anat")
     transform = place / f"{source}_from-T1w_to-{space}_mode-image_xfm.h5"
     warped, sidecar = (place / f"{source}_space-{space}_T1w{ending}" for ending in (".nii.gz", ".json"))
@@ -139,13 +144,11 @@ def name_results(dataset: Path, derivative: Path, row: Row, session: str | None 
     _put(result / "warped.nii.gz", warped)
     reference = f"bids::{TEMPLATE_COPY}"
     if session is not None:
-        found = dataset.glob(f"{parts[0]}/ses-{session}/anat/*_T1w.nii*")
-        reference = "bids:raw:" + next(found).relative_to(dataset).as_posix()
-    original = next(dataset.joinpath(*parts, "anat").glob(f"{source}_T1w.nii*"))
+        reference = _address(dataset, f"{parts[0]}/ses-{session}/anat/*")
     _write_json(
         sidecar,
         {
-            "Sources": ["bids:raw:" + original.relative_to(dataset).as_posix()],
+            "Sources": [_address(dataset, "/".join([*parts, "anat", source]))],
             "SpatialReference": reference,
             # A mask is there only where the scan shows more than the brain.
             "SkullStripped": not (result / "moving_brain.nii.gz").is_file(),
@@ -160,8 +163,37 @@ def scans_gone(dataset: Path, derivative: Path) -> list[str]:
         The names without extension, such as "sub-01_ses-1_T1w".
     """
     files = [file.relative_to(derivative) for file in derivative.glob("sub-*/**/anat/*")]
-    scans = {file.with_name(f"{name[1]}_T1w") for file in files if (name := NAMED.fullmatch(file.name))}
-    return sorted(scan.name for scan in scans if not any(dataset.glob(f"{scan.as_posix()}.nii*")))
+    scans = {file.with_name(name[1]) for file in files if (name := NAMED.fullmatch(file.name))}
+    return sorted(f"{scan.name}_T1w" for scan in scans if not _scans(dataset, scan.as_posix()))
+
+
+def _scans(dataset: Path, pattern: str) -> list[Path]:
+    """Find the T1w scans of a dataset, without the files that lie beside them.
+
+    Args:
+        dataset: the folder.
+        pattern: of their paths in it, without the ending "_T1w.nii.gz".
+    """
+    found = dataset.glob(f"{pattern}_T1w.nii*")
+    # The names of hidden files, as macOS leaves them on other systems' disks, end like those of scans.
+    return [file for file in found if SUFFIX.search(file.name) and not file.name.startswith(".")]
+
+
+def _address(dataset: Path, pattern: str) -> str:
+    """Return the BIDS URI of the scan that matches a pattern of `_scans`.
+
+    Raises:
+        RegistrationError: where it is no longer there.
+    """
+    scans = _scans(dataset, pattern)
+    if not scans:
+        raise RegistrationError(f"{dataset / pattern}_T1w.nii.gz is no longer there; bring it back and call it again.")
+    return "bids:raw:" + scans[0].relative_to(dataset).as_posix()
+
+
+def _folders(name: str) -> list[str]:
+    """Return the folders of a subject, and of a session, that a name tells."""
+    return [part for part in name.split("_") if part.startswith(("sub-", "ses-"))]
 
 
 def _name(moving: Path, space: str) -> str:

@@ -13,7 +13,7 @@ from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.files.writing import whole_folder_or_nothing
 from ULAERegistrationLib.geometry.canonical import TEMPLATE
 from ULAERegistrationLib.process import pair
-from ULAERegistrationLib.process.bids import bids_cases, describe_derivative, name_results
+from ULAERegistrationLib.process.bids import bids_cases, describe_derivative, name_results, scans_gone
 from ULAERegistrationLib.process.cases import Case
 from ULAERegistrationLib.process.made_from import write_record
 
@@ -44,9 +44,9 @@ def finished(derivative, case: Case, head: bool = False) -> dict[str, str]:
 def quick(monkeypatch):
     """A registration that takes no time, whose transform holds the text of the moving scan; tells what it registered.
 
-    It is interrupted at the names in `stop`.
+    It is interrupted at the names in `stop`, and the scans in `gone` are gone after it.
     """
-    quick = SimpleNamespace(done=[], stop=[])
+    quick = SimpleNamespace(done=[], stop=[], gone=[])
 
     def register(case, target, settings, made_from, progress):
         if case.name in quick.stop:
@@ -57,6 +57,8 @@ def quick(monkeypatch):
             (partial / "warped.nii.gz").write_text("a scan")
             (partial / "quality.json").write_text('{"verdict": "good", "reasons": ["They match."]}')
             write_record(partial, made_from)
+        for scan in quick.gone:
+            scan.unlink(missing_ok=True)
 
     monkeypatch.setattr(pair, "_register", register)
     return quick
@@ -155,6 +157,62 @@ def test_two_files_of_one_scan_are_refused(dataset, session):
     (dataset / "sub-02/anat/sub-02_T1w.nii.gz").write_text("the same, compressed")
     with pytest.raises(RegistrationError, match=r"sub-02_T1w\.nii and sub-02_T1w\.nii\.gz are two files of one scan"):
         bids_cases(dataset, dataset / "d", session)
+
+
+@pytest.mark.parametrize(
+    ("scan", "name"),
+    [
+        ("sub-03/ses-1/anat/sub-03_T1w.nii.gz", "sub-03_ses-1_"),
+        ("sub-03/anat/sub-03_ses-1_T1w.nii.gz", "sub-03_"),
+        ("sub-03/ses-1/anat/sub-04_ses-1_T1w.nii.gz", "sub-03_ses-1_"),
+    ],
+)
+def test_a_scan_that_is_not_named_after_its_folders_is_refused_before_anything_is_computed(
+    dataset, quick, capsys, scan, name
+):
+    (dataset / scan).parent.mkdir(parents=True)
+    (dataset / scan).write_text("a scan")
+    assert main(call(dataset)) == 1
+    told = capsys.readouterr().err
+    assert told == (f"ulae: {dataset / scan} is not named after its folders; rename it to {name}[...]T1w.nii.gz.\n")
+    assert quick.done == []
+
+
+@pytest.mark.parametrize("session", [None, "1"])
+def test_files_beside_a_scan_are_not_taken_for_it(dataset, session):
+    beside = [
+        f"{folder}/{name}.nii.gz{ending}"
+        for folder, name in (("sub-01/ses-1", "sub-01_ses-1"), ("sub-01/ses-2", "sub-01_ses-2_run-1"))
+        for name, ending in ((f"anat/{name}_T1w", ".md5"), (f"anat/._{name}_T1w", ""))
+    ]
+    for file in beside:
+        (dataset / file).write_text("beside a scan")
+    # Some disks list such a file first.
+    scan = dataset / "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz"
+    scan.unlink()
+    scan.write_text("a scan")
+    derivative = dataset / "derivatives" / "ulae"
+    case = next(case for case in bids_cases(dataset, derivative, session) if not case.problem)
+    name_results(dataset, derivative, finished(derivative, case), session)
+    (sidecar,) = derivative.glob("sub-01/ses-*/anat/*.json")
+    about = json.loads(sidecar.read_text())
+    for address in [*about["Sources"], *([about["SpatialReference"]] if session else [])]:
+        assert address.startswith("bids:raw:sub-01/")
+        assert "/anat/sub-01_ses-" in address
+        assert address.endswith("_T1w.nii.gz")
+    scan.unlink()
+    if session is None:
+        assert scans_gone(dataset, derivative) == ["sub-01_ses-1_T1w"]
+
+
+def test_a_scan_that_goes_during_the_run_is_said_and_the_other_results_have_their_names(dataset, quick, capsys):
+    derivative = dataset / "derivatives" / "ulae"
+    scan = dataset / "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz"
+    quick.gone.append(scan)
+    assert main(call(dataset)) == 1
+    told = capsys.readouterr().err
+    assert f"of 1 of 3 pairs are not up to date. {scan} is no longer there; bring it back and call it again." in told
+    assert len(list(derivative.glob("sub-*/**/anat/*.json"))) == 2
 
 
 def test_a_dataset_of_somebody_else_is_not_written_to(dataset):
