@@ -21,6 +21,7 @@ from ..errors import RegistrationError
 from ..files.writing import whole_or_nothing
 from ..geometry.canonical import TEMPLATE
 from .cases import Case
+from .made_from import read_record
 from .summary import DONE, Row
 
 DESCRIPTION = "dataset_description.json"
@@ -150,8 +151,7 @@ def name_results(dataset: Path, derivative: Path, row: Row, session: str | None 
         {
             "Sources": [_address(dataset, "/".join([*parts, "anat", source]))],
             "SpatialReference": reference,
-            # A mask is there only where the scan shows more than the brain.
-            "SkullStripped": not (result / "moving_brain.nii.gz").is_file(),
+            "SkullStripped": _is_stripped(result),
         },
     )
 
@@ -189,6 +189,17 @@ def _address(dataset: Path, pattern: str) -> str:
     if not scans:
         raise RegistrationError(f"{dataset / pattern}_T1w.nii.gz is no longer there; bring it back and call it again.")
     return "bids:raw:" + scans[0].relative_to(dataset).as_posix()
+
+
+def _is_stripped(result: Path) -> bool:
+    """Tell whether the moving scan of a result is known to show the brain alone.
+
+    BIDS requires an answer, also of a scan that was taken as it is, at which nobody has looked.
+    """
+    record = read_record(result)
+    was_looked_at = record is not None and record.settings.get("brain") != "skip"
+    # A mask is there only where the scan shows more than the brain.
+    return was_looked_at and not (result / "moving_brain.nii.gz").is_file()
 
 
 def _folders(name: str) -> list[str]:

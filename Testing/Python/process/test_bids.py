@@ -15,7 +15,7 @@ from ULAERegistrationLib.geometry.canonical import TEMPLATE
 from ULAERegistrationLib.process import pair
 from ULAERegistrationLib.process.bids import bids_cases, describe_derivative, name_results, scans_gone
 from ULAERegistrationLib.process.cases import Case
-from ULAERegistrationLib.process.made_from import write_record
+from ULAERegistrationLib.process.made_from import MadeFrom, write_record
 
 
 @pytest.fixture
@@ -31,12 +31,13 @@ def dataset(tmp_path):
     return tmp_path / "study"
 
 
-def finished(derivative, case: Case, head: bool = False) -> dict[str, str]:
+def finished(derivative, case: Case, head: bool = False, brain: str = "auto") -> dict[str, str]:
     """What a registration leaves of a case, and its row."""
     result = derivative / case.name
     result.mkdir(parents=True)
     for name in ("transform.h5", "warped.nii.gz", *(["moving_brain.nii.gz"] if head else [])):
         (result / name).write_text(f"{case.name} {name}")
+    write_record(result, MadeFrom({}, {"brain": brain}, {}))
     return {"name": case.name, "status": "done", "message": ""}
 
 
@@ -101,6 +102,14 @@ def test_a_bids_dataset_goes_to_the_template_and_comes_out_as_a_derivative(datas
     assert not copy.samefile(TEMPLATE)
     sidecar = json.loads((derivative / "sub-02/anat/sub-02_space-ULAE_T1w.json").read_text())
     assert (dataset / sidecar["Sources"][0].removeprefix("bids:raw:")).is_file()
+
+
+@pytest.mark.parametrize(("brain", "is_stripped"), [("auto", True), ("skip", False)])
+def test_a_scan_that_was_taken_as_it_is_is_not_said_to_show_the_brain_alone(dataset, brain, is_stripped):
+    derivative = dataset / "derivatives" / "ulae"
+    name_results(dataset, derivative, finished(derivative, bids_cases(dataset, derivative)[0], brain=brain))
+    (sidecar,) = derivative.glob("sub-01/ses-1/anat/*.json")
+    assert json.loads(sidecar.read_text())["SkullStripped"] is is_stripped
 
 
 def test_nothing_of_an_earlier_run_stays_under_the_names_of_a_pair_that_failed(dataset):
