@@ -160,7 +160,9 @@ def _named(scans: Sequence[Path]) -> dict[str, Path]:
         if len({name.lower() for name in names}) == len(names):
             break
     else:
-        twins = [path for path in scans if [stem(other) for other in scans].count(stem(path)) > 1]
+        lowered = [name.lower() for name in names]
+        common = next(name for name in lowered if lowered.count(name) > 1)
+        twins = [path for path, name in zip(scans, lowered, strict=True) if name == common]
         raise RegistrationError(
             f"The scans {twins[0]} and {twins[1]} have one name; give them different ones, or use a table."
         )
