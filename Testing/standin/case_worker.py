@@ -18,5 +18,10 @@ if name == "crash":
 if name == "orphan" and attempt == 1:
     os.kill(os.getppid(), signal.SIGKILL)  # the worker that started this process
     sys.exit(1)
+if name == "fault":
+    raise RuntimeError("in the case's own process")
 row = {"name": name, "status": "done", "verdict": "good", "message": f"attempt {attempt}"}
+print(f"a word of {name}", file=sys.stderr)
+if name == "told":
+    row = {"name": name, "status": "failed", "message": "It cannot be registered."}
 print(json.dumps({"outcome": row}), flush=True)

@@ -22,7 +22,7 @@ from .cases import Case, CaseJob
 from .job import DONE as ENDED_WELL
 from .job import Job
 from .pair import failed_row
-from .summary import Row
+from .summary import FAILED, Row
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -40,6 +40,8 @@ def run_on_workers(
     program: Sequence[str] = PROGRAM,
 ) -> Iterator[Row]:
     """Register cases on several workers, and yield the row of each as it ends.
+
+    The log of a case that failed goes to standard error, as nothing else keeps it.
 
     Args:
         cases: the pairs.
@@ -77,7 +79,10 @@ def run_on_workers(
         for future in as_completed(waiting):
             case = waiting[future]
             if future.status == "finished":
-                yield future.result()
+                row, log = future.result()
+                if row["status"] == FAILED and log:
+                    print(f"{case.name}:\n{log}", file=sys.stderr, flush=True)
+                yield row
             elif future.status == "error":
                 yield failed_row(case, _reason(future.exception()))
             else:
@@ -86,8 +91,8 @@ def run_on_workers(
 
 def run_case_in_process(
     case: Case, target: Path, settings: RegistrationSettings, slots: Mapping[str, int], program: Sequence[str] = PROGRAM
-) -> Row:
-    """Register a case in a process of its own, on a worker, and return its row of the summary.
+) -> tuple[Row, str]:
+    """Register a case in a process of its own, on a worker, and return its row of the summary and its log.
 
     Args:
         case: the pair.
@@ -105,8 +110,8 @@ def run_case_in_process(
     with Job() as process:
         process.start(job, command=[sys.executable, *program])
         if process.wait() == ENDED_WELL and process.outcome:
-            return process.outcome
-        return failed_row(case, process.error)
+            return process.outcome, process.log
+        return failed_row(case, process.error), process.log
 
 
 @contextmanager

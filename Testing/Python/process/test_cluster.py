@@ -43,6 +43,19 @@ def test_a_case_whose_worker_dies_goes_to_another_and_one_that_dies_itself_is_a_
 
 
 @pytest.mark.slow
+def test_the_log_of_a_pair_that_failed_is_on_standard_error_as_with_one_worker(tmp_path, capsys) -> None:
+    names = ("ann", "fault", "told")
+    found = run_on_workers(cases(tmp_path, *names), tmp_path, RegistrationSettings(), 2, program=STANDIN)
+    rows = {row["name"]: row for row in found}
+    assert rows["fault"]["message"].endswith("; the log has the details.")
+    log = capsys.readouterr().err
+    assert "fault:\nTraceback (most recent call last):\n" in log
+    assert "RuntimeError: in the case's own process\n" in log
+    assert "told:\na word of told\n" in log
+    assert "a word of ann" not in log
+
+
+@pytest.mark.slow
 def test_a_pair_that_cannot_be_read_is_a_line_and_its_reason_comes_from_the_process(tmp_path) -> None:
     (tmp_path / "f").write_text("no image")
     (tmp_path / "m").write_text("no image")
