@@ -58,7 +58,7 @@ class MethodProcess:
         self._method = method
         self._folder = tempfile.TemporaryDirectory(prefix="ulae-evaluate-")
         self._connection, far_end = context.Pipe()
-        self._process = context.Process(target=_serve, args=(far_end, method, options), daemon=True)
+        self._process = context.Process(target=_serve, args=(far_end, method, options, self._folder.name), daemon=True)
         with _without_ctrl_c():
             self._process.start()
         far_end.close()
@@ -109,9 +109,10 @@ def _without_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _serve(connection: Connection, method: str, options: dict[str, Any]) -> None:
+def _serve(connection: Connection, method: str, options: dict[str, Any], folder: str) -> None:
     """Run the process: register each pair of files received, until the connection closes."""
     keep_freed_memory()
+    tempfile.tempdir = folder  # the caller removes it, however this process ends
     try:
         # Imported here, so that a failure to load what a method needs is reported to the caller.
         from .methods import prepare

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -198,6 +199,28 @@ def test_a_method_whose_process_dies_is_named(brains):
         time.sleep(0.1)
         with pytest.raises(RegistrationError, match=r"'affine' ended \(exit code -9\)"):
             worker.register(*files)
+
+
+def test_no_temporary_file_of_a_method_outlives_its_process(brains, tmp_path, monkeypatch):
+    """A method that dies at work, as it does where the evaluation is interrupted."""
+    (tmp_path / "ants.py").write_text(
+        "import os\n"
+        "def from_numpy(values):\n"
+        "    return values\n"
+        "def registration(*images, outprefix, **options):\n"
+        "    open(outprefix + 'warp', 'w').close()\n"
+        "    os._exit(1)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    files = [brains / f"{person}_t1.nii.gz" for person in VALIDATION_PEOPLE[:2]]
+    with MethodProcess("syn") as worker:
+        with pytest.raises(RegistrationError, match=r"'syn' ended \(exit code 1\)"):
+            worker.register(*files)
+        assert list((tmp_path / "temporary").rglob("warp"))
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets the peak start again")
