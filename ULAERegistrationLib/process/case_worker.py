@@ -1,7 +1,7 @@
 """Register one case of a cohort in this process: python -m ULAERegistrationLib.process.case_worker JOB.json.
 
 It reports to its parent as `worker` does, and at the end the case's row of the summary. A case that fails is such a row
-too. The process ends when its parent does.
+too. The process ends when its parent does, and then removes the folder of the job.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: the path of the job file; None takes it from the command line.
     """
     keep_freed_memory()
+    job_file = Path((arguments or sys.argv[1:])[0]).resolve()
     report = Reporter()
-    _end_with_parent(None)
-    text = Path((arguments or sys.argv[1:])[0]).read_text(encoding="utf-8")
+    report.folder = job_file.parent
+    _end_with_parent(report.folder)
+    text = job_file.read_text(encoding="utf-8")
     from .cases import CaseJob
 
     job = CaseJob.from_json(text)

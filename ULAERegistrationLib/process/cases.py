@@ -178,7 +178,7 @@ class CaseJob:
         target: the folder for its result.
         settings: of the registration.
         threads: how many the process may use.
-        keep_files: not used; the process writes nothing to the folder of the job.
+        keep_files: not used; the folder of the job holds nothing but the job file.
     """
 
     case: Case

@@ -10,11 +10,13 @@ import threading
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.process.batch import run_batch
-from ULAERegistrationLib.process.cases import Case
-from ULAERegistrationLib.process.cluster import run_on_workers
+from ULAERegistrationLib.process.cases import Case, CaseJob
+from ULAERegistrationLib.process.cluster import PROGRAM, run_on_workers
+from ULAERegistrationLib.process.pair import LOCKS
 from ULAERegistrationLib.settings import RegistrationSettings
 
 pytest.importorskip("distributed")
@@ -63,6 +65,21 @@ def test_a_pair_that_cannot_be_read_is_a_line_and_its_reason_comes_from_the_proc
     assert rows[0]["status"] == "failed"
     assert "is not a volume" in rows[0]["message"]
     assert "ann" in (tmp_path / "out" / "summary.csv").read_text()
+
+
+@pytest.mark.slow
+def test_the_folder_of_a_job_is_removed_where_the_worker_that_made_it_was_killed(tmp_path) -> None:
+    folder = tmp_path / "job"
+    folder.mkdir()
+    job = CaseJob(case=cases(tmp_path, "ann")[0], target=tmp_path / "ann", settings=RegistrationSettings(), threads=1)
+    (folder / "job.json").write_text(job.to_json())
+    (tmp_path / LOCKS).mkdir()
+    command = [sys.executable, *PROGRAM, str(folder / "job.json")]
+    with FileLock(tmp_path / LOCKS / "ann"):  # the process waits for it, and so is at work
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        process.stdin.close()  # as it closes when the worker ends
+        assert process.wait(60) == 1
+    assert not folder.exists()
 
 
 @pytest.mark.slow
