@@ -46,6 +46,28 @@ def test_a_batch_that_is_interrupted_says_that_what_is_done_is_kept(tmp_path, ca
     )
 
 
+@pytest.mark.parametrize(
+    ("command", "place", "ending"),
+    [
+        (["train", "brains", "--pack"], "training.data.pack", "cancelled, nothing was written"),
+        (
+            ["train", "scans", "--prepare"],
+            "training.preparation.prepare",
+            "cancelled; what was finished is kept, and the same call goes on from there",
+        ),
+        (["demo"], "simulation.simulate", "cancelled; what was written before stays in out.npz"),
+    ],
+)
+def test_a_command_that_is_interrupted_says_what_is_kept(tmp_path, capsys, monkeypatch, command, place, ending) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(f"ULAERegistrationLib.{place}", interrupted)
+    assert main([*command, "-o", "out.npz"]) == 1
+    assert capsys.readouterr().err == f"ulae: {ending}\n"
+
+
 def test_the_second_wish_to_stop_is_granted_at_once(monkeypatch, capsys) -> None:
     monkeypatch.setattr(interrupts, "SAME_REQUEST_SECONDS", 0.0)
     with interrupts.stop_request() as request:
