@@ -75,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _ending(options: argparse.Namespace) -> str:
     """Say what there is of a command that was cancelled and has not said so itself."""
     if options.command == "batch":
+        if options.scheduler:  # its workers are not ours to end
+            return "cancelled; the scheduler's workers finish the pairs in work, and the same call goes on from there"
         return "cancelled, nothing was written of the pair in work; the pairs before it are kept"
     if options.command == "train" and not options.pack:
         return "cancelled; what was finished is kept, and the same call goes on from there"

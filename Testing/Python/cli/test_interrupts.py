@@ -46,6 +46,18 @@ def test_a_batch_that_is_interrupted_says_that_what_is_done_is_kept(tmp_path, ca
     )
 
 
+def test_a_batch_on_a_scheduler_says_that_its_workers_finish_what_they_began(tmp_path, capsys, monkeypatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cases, "read_cases", lambda table: [])
+    monkeypatch.setattr(batch, "run_batch", interrupted)
+    assert main(["batch", "cohort.csv", "-o", str(tmp_path / "out"), "--scheduler", "tcp://node1:8786"]) == 1
+    assert capsys.readouterr().err == (
+        "ulae: cancelled; the scheduler's workers finish the pairs in work, and the same call goes on from there\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("command", "place", "ending"),
     [
