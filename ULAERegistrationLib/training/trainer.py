@@ -43,7 +43,7 @@ class Trainer:
         brains: the packed set.
         settings: of the run; its validation people become those of `brains`.
         device: such as "cpu", "cuda" or "cuda:1".
-        start: a network whose weights a new run starts from; None starts from random weights.
+        start: a network whose weights a new run starts from; None starts from random weights, or goes on.
         history: earlier runs that led to these weights, as their card lists them.
         licence: of these weights, which holds for what is made from them too; None where there is none to tell.
         processes: the processes that train this run together, on one pair each at every step; None for this one alone.
@@ -51,7 +51,7 @@ class Trainer:
 
     Raises:
         RegistrationError: where fewer than two people train, or where the checkpoint is damaged or that of a run of
-            other settings, of other people or of another number of processes.
+            other settings, of other people, of another start or of another number of processes.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Trainer:
         self.accuracy: dict[str, float] = {}  # of the average as it is, where it was just validated
         self._rows: list[dict] = []
         if (state := read_checkpoint(self.folder, self.device)) is not None:
-            self._resume(state)
+            self._resume(state, start)
         if self.processes.first:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / "settings.json").write_text(self.settings.to_json())
@@ -269,8 +269,8 @@ class Trainer:
         if self.processes.first:
             write_checkpoint(self.folder, state)
 
-    def _resume(self, state: dict[str, Any]) -> None:
-        self._check_that_it_goes_on(state)
+    def _resume(self, state: dict[str, Any], start: ULAENet | None) -> None:
+        self._check_that_it_goes_on(state, start)
         self.network.load_state_dict(state["network"])
         self.average = state["average"]
         self.optimiser.load_state_dict(state["optimiser"])
@@ -283,8 +283,8 @@ class Trainer:
         if self.processes.first:
             self.log(f"going on from phase {self.phase_index}, step {self.step}")
 
-    def _check_that_it_goes_on(self, state: dict[str, Any]) -> None:
-        """Refuse to go on with another recipe, on other people, or in another number of processes."""
+    def _check_that_it_goes_on(self, state: dict[str, Any], start: ULAENet | None) -> None:
+        """Refuse to go on with another recipe, on other people, from another start, or in other processes."""
         begun, given = asdict(TrainingSettings.from_json(state["settings"])), asdict(self.settings)
         if different := [name for name, value in given.items() if value != begun[name]]:
             raise RegistrationError(
@@ -296,6 +296,12 @@ class Trainer:
                 f"The run in {self.folder} was begun on other people than this packed data has ({min(people)} is in "
                 f"one alone); give the data that it was begun on, or begin a new run in another folder, with "
                 f"--start-from the weights of this one."
+            )
+        # The weights that it was begun from are not kept, but the runs that led to them are.
+        if start is not None and (state["from_nothing"] or state["history"] != self.history):
+            raise RegistrationError(
+                f"The run in {self.folder} was not begun from these weights; go on without --start-from, or begin a "
+                f"new run in another folder."
             )
         if len(state["random"]) != self.processes.count:
             raise RegistrationError(

@@ -17,7 +17,7 @@ from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.dataset.sources import SOURCES, VALIDATION_PEOPLE
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.flows.warp import compose_all, warp
-from ULAERegistrationLib.network.weights import load_network
+from ULAERegistrationLib.network.weights import SHIPPED, load_network
 from ULAERegistrationLib.training.data import Brains
 from ULAERegistrationLib.training.losses import multi_window_loss
 from ULAERegistrationLib.training.recipe import TrainingSettings
@@ -207,6 +207,25 @@ def test_a_run_goes_on_with_its_own_settings_and_no_others(tmp_path, packed, set
     assert main(command) == 0
     assert (run / "settings.json").read_text() == begun
     assert [row["step"] for row in curve(run)] == [2]
+
+
+def test_a_run_goes_on_from_the_weights_that_it_was_begun_from_and_no_others(tmp_path, packed, settings, capsys):
+    (tmp_path / "recipe.json").write_text(settings.to_json())
+    first, second = tmp_path / "first", tmp_path / "second"
+    command = ["train", str(packed), "--device", "cpu", "--minutes", "0.0001", "-o"]
+    recipe = ["--settings", str(tmp_path / "recipe.json")]
+    shipped, own = (["--start-from", str(file)] for file in (SHIPPED, first / "last.safetensors"))
+    assert main([*command, str(first), *recipe]) == 0
+    begun = [*command, str(second), *recipe, *shipped]
+    assert main(begun) == 0
+    checkpoints = [(run / "checkpoint.pt").read_bytes() for run in (first, second)]
+    capsys.readouterr()
+    for run, start in ((first, shipped), (first, own), (second, own)):
+        assert main([*command, str(run), *start]) == 1
+        assert f"The run in {run} was not begun from these weights; go on without" in capsys.readouterr().err
+    assert [(run / "checkpoint.pt").read_bytes() for run in (first, second)] == checkpoints
+    assert main(begun) == 0
+    assert "going on from phase 0, step 1" in capsys.readouterr().out
 
 
 def test_ctrl_c_ends_a_run_after_its_step_with_weights_and_a_checkpoint(
