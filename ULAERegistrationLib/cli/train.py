@@ -60,6 +60,8 @@ def _train(options: argparse.Namespace) -> None:
     if unused and (options.prepare or options.pack):
         names = " and ".join(f"--{name.replace('_', '-')}" for name in unused)
         raise UsageError(f"Nothing is trained with --prepare or --pack; leave out {names}.")
+    if options.minutes is not None and not options.minutes > 0:  # as not a number is not either
+        raise UsageError(f"--minutes {options.minutes:g} is no time to train; give a number above 0, or leave it out.")
     if options.prepare:
         _prepare(Path(options.data), Path(options.output))
     elif options.pack:
@@ -112,7 +114,7 @@ def _run(options: argparse.Namespace) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     with processes(device) as (all_processes, device):
         brains = Brains(Path(options.data), settings.validation_people, device)
-        seconds = 60 * options.minutes if options.minutes else float("inf")
+        seconds = float("inf") if options.minutes is None else 60 * options.minutes
         with stop_request() as request:
             is_done = Trainer(folder, brains, settings, device, start, history, licence, all_processes).train(
                 seconds, request.is_made

@@ -69,6 +69,13 @@ def test_a_folder_in_place_of_a_pack_is_refused_with_the_command_that_packs_it(t
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("minutes", ["0", "-0", "-3", "nan"])
+def test_a_time_that_is_not_above_0_is_refused(tmp_path, capsys, minutes):
+    assert main(["train", "nowhere.npz", "-o", str(tmp_path / "run"), f"--minutes={minutes}"]) == 2
+    assert "is no time to train; give a number above 0, or leave it out." in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_real_brains_split_by_person(data_folder):
     people = {path.name.removesuffix("_t1.nii.gz") for path in (data_folder / "brains").glob("*_t1.nii.gz")}
     assert set(VALIDATION_PEOPLE) <= people
