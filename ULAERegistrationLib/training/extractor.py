@@ -3,7 +3,8 @@
 `python -m ULAERegistrationLib.training.extractor PACKED FOLDER` trains, or goes on where the folder holds a checkpoint.
 Every training image is made from its number alone, so any number of processes (`--workers`) makes the same ones.
 The folder then holds `settings.json`, `checkpoint.pt` (never for shipping), `curve.csv`, and `last.safetensors`, the
-running average of the weights, which is what is validated and shipped.
+running average of the weights, which is what is validated and shipped. `cpu_hours` of the card and `cpu_seconds` of the
+curve are the processor time of the main process alone, without that of the processes that make training images.
 """
 
 from __future__ import annotations

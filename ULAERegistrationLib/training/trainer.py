@@ -4,6 +4,7 @@ A run writes to its folder `settings.json`, `checkpoint.pt` (to resume from, not
 the running average of the weights in two files: `weights.safetensors` from the validation with the highest Dice (before
 the first one, from the latest checkpoint), and `last.safetensors` from the latest validation or checkpoint, which may
 fold less at a slightly lower Dice. Weights that were saved between two validations have no accuracy on their card.
+`cpu_hours` of the card and `cpu_seconds` of the curve are the processor time of the first process alone.
 """
 
 from __future__ import annotations
