@@ -52,9 +52,11 @@ class Augmentation:
     """The strength of each random change; lengths are fractions of half the grid, so that they fit every resolution.
 
     Attributes:
-        identical: fraction of pairs that are one image twice; the true flow is zero.
-        known: fraction of pairs that are one image and its deformation, which is the true flow.
-        synthetic: fraction of brains that are synthesised from label maps, where the packed data has some.
+        identical: fraction of plain pairs that are one image twice; the true flow is zero. Plain are those that neither
+            `TrainingSettings.one_protocol` nor `TrainingSettings.painted_pairs` takes.
+        known: fraction of plain pairs that are one image and its deformation, which is the true flow.
+        synthetic: fraction of the brains of plain pairs that are synthesised from label maps, where the packed data has
+            some.
         shared_*: largest rotation (degrees), scaling (fraction) and shift of both images together.
         residual_*: the same of the moving image relative to the fixed one.
         elastic: standard deviation of the elastic displacement; control points lie 1/6 of the grid apart.
@@ -137,7 +139,7 @@ class Augmentation:
 
     @property
     def one_brain(self) -> float:
-        """The fraction of pairs that are made from one image."""
+        """The fraction of plain pairs that are made from one image."""
         return self.identical + self.known
 
     def _is_identical(self, random: torch.Generator) -> bool:

@@ -34,9 +34,10 @@ class Pairs:
         """
         augmentation = self._settings.augmentation
         kind = torch.rand((), generator=self._random).item()
-        if kind < self._settings.painted_pairs and len(self._brains.tissues) > 1:
+        painted = self._settings.painted_pairs if len(self._brains.tissues) > 1 else 0
+        if kind < painted:
             return self._painted_pair(voxel_mm)
-        if self._teaches_labels and kind < self._settings.painted_pairs + self._settings.one_protocol:
+        if self._teaches_labels and kind < painted + self._settings.one_protocol:
             return self._labelled_pair(images, voxel_mm)
         i, j = torch.randperm(len(images), generator=self._random)[:2].tolist()
         moving = self._brain(images, i, voxel_mm)

@@ -53,7 +53,7 @@ class TrainingSettings:
             reaches farther, a fine one is more exact.
         one_protocol: fraction of pairs that are drawn from people whose labels compare, if labels are used.
         painted_pairs: fraction of pairs that are two brains painted from label maps of heads, where the packed data has
-            some; their tissues are labels.
+            two or more; their tissues are labels.
         validation_people: names of people of the packed data who are not trained on; the labels of those who have a
             labelled partner of their source choose the checkpoint. None takes those of the project's own data that the
             packed data has, whom a run then names here; a run on other data has to name its own.

@@ -314,6 +314,15 @@ def test_the_tissues_of_painted_pairs_teach_as_labels_do(tmp_path, packed, setti
     assert 0 < trainer._step(images, settings.phases[0])["labels"] < 1
 
 
+def test_without_two_heads_to_paint_no_more_pairs_have_labels(tmp_path, packed, settings):
+    brains = Brains(packed)
+    brains.tissues = [torch.zeros(64, 64, 64, dtype=torch.uint8)]
+    settings = replace(settings, labels=1.5, one_protocol=0.0, painted_pairs=1.0)
+    trainer = Trainer(tmp_path, brains, settings, log=lambda line: None)
+    images = brains.training_set(2)
+    assert all(trainer.pairs.draw(images, 2).moving_labels is None for _ in range(5))
+
+
 def test_only_the_cortical_labels_of_a_protocol_are_taught(packed):
     brains = Brains(packed)
     labels = brains.labels("nirep-na01")
