@@ -121,16 +121,10 @@ def prepare(scans: Path, brains: Path, finished: Callable[[Prepared], None] = la
             names = " and ".join(file.name for file in foreign)
             outcome = Prepared(person, "failed", doubts=(FOREIGN.format(folder=brains, names=names),))
         else:
-            outcome = _outcome(person, files, brains)
-            record.pop(person, None)
-            if outcome.status == "prepared":
-                measured = {"litres": outcome.litres, "labels": outcome.labels, "doubts": outcome.doubts}
-                outputs = {file.name: digest(file) for file in _outputs(brains, person, files)}
-                record[person] = {"inputs": inputs, "outputs": outputs, **measured}
-            elif known:  # what was made of other files must not be taken for what these show
-                for file in _outputs(brains, person, PARTS):
-                    file.unlink(missing_ok=True)
-            if record or known:
+            outcome = _outcome(person, files, inputs, brains, record)
+            # What was made of other files must not be taken for what these show.
+            if outcome.status == "failed" and record.pop(person, {}):
+                _remove_brain(brains, person)
                 _write_record(brains, record)
         outcomes.append(outcome)
         finished(outcome)
@@ -167,9 +161,20 @@ def _outputs(brains: Path, person: str, parts: Collection[str]) -> list[Path]:
     return [brains / f"{person}_{part}.nii.gz" for part in ("t1", "seg") if part in parts]
 
 
-def _outcome(person: str, files: Mapping[str, list[Path]], brains: Path) -> Prepared:
+def _remove_brain(brains: Path, person: str) -> None:
+    for file in _outputs(brains, person, PARTS):
+        file.unlink(missing_ok=True)
+
+
+def _outcome(
+    person: str,
+    files: Mapping[str, list[Path]],
+    inputs: Mapping[str, list[str]],
+    brains: Path,
+    record: dict[str, dict[str, Any]],
+) -> Prepared:
     try:
-        return _prepare_person(person, files, brains)
+        return _prepare_person(person, files, inputs, brains, record)
     except RegistrationError as error:
         sentence = str(error)
     except Exception as error:  # a person who fails must not stop the others
@@ -179,11 +184,17 @@ def _outcome(person: str, files: Mapping[str, list[Path]], brains: Path) -> Prep
     return Prepared(person, "failed", doubts=(sentence,))
 
 
-def _prepare_person(person: str, files: Mapping[str, list[Path]], brains: Path) -> Prepared:
-    """Read, place and write one person.
+def _prepare_person(
+    person: str,
+    files: Mapping[str, list[Path]],
+    inputs: Mapping[str, list[str]],
+    brains: Path,
+    record: dict[str, dict[str, Any]],
+) -> Prepared:
+    """Read, place and write one person, and the record with this person in it.
 
     Raises:
-        RegistrationError: where that cannot be done; nothing is written then.
+        RegistrationError: where that cannot be done; no brain is written then.
     """
     if "t1" not in files:
         (other, *_) = files.values()
@@ -209,6 +220,8 @@ def _prepare_person(person: str, files: Mapping[str, list[Path]], brains: Path) 
     doubts += likeness_doubts(ROLE, brain_likeness(canonical, brain, to_canonical))
     if not shows_tissue_as_t1(canonical):
         doubts.append(OTHER_CONTRAST)
+    litres = round(volume_litres(brain.foreground), 4)
+    outcome = Prepared(person, "prepared", litres, sum(number > 0 for number in numbers), tuple(doubts))
     with whole_folder_or_nothing(brains) as partial:
         image = sitk.GetImageFromArray(np.rint(255 * canonical).astype(np.uint8).transpose(2, 1, 0))
         image.CopyInformation(canonical_grid())
@@ -216,10 +229,13 @@ def _prepare_person(person: str, files: Mapping[str, list[Path]], brains: Path) 
         if labels is not None:
             there = sitk.Resample(labels, canonical_grid(), to_canonical.GetInverse(), sitk.sitkNearestNeighbor)
             write_image(sitk.Cast(there, sitk.sitkInt16), partial / f"{person}_seg.nii.gz")
-    if labels is None:  # those of earlier files do not belong to this scan
-        (brains / f"{person}_seg.nii.gz").unlink(missing_ok=True)
-    litres = round(volume_litres(brain.foreground), 4)
-    return Prepared(person, "prepared", litres, sum(number > 0 for number in numbers), tuple(doubts))
+        # Wherever this is interrupted, the next call finds a part of what the record lists, and does this person again.
+        _remove_brain(brains, person)
+        outputs = {file.name: digest(file) for file in _outputs(partial, person, files)}
+        measured = {"litres": outcome.litres, "labels": outcome.labels, "doubts": outcome.doubts}
+        record[person] = {"inputs": inputs, "outputs": outputs, **measured}
+        _write_record(brains, record)
+    return outcome
 
 
 def _read_record(brains: Path) -> dict[str, dict[str, Any]]:

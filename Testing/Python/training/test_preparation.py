@@ -198,6 +198,32 @@ def test_nothing_half_written_stays(folders, quick, monkeypatch, how, capsys):
         )
 
 
+@pytest.mark.parametrize("step", ["the record", "the files"])
+def test_who_was_interrupted_while_the_files_were_put_into_place_is_done_again(folders, quick, monkeypatch, step):
+    """The first time, and after a mask was drawn."""
+    scans, brains = folders
+    replaced = Path.replace
+
+    def interrupt(*arguments) -> None:
+        raise KeyboardInterrupt
+
+    def replace_labels_alone(source: Path, target: Path) -> Path:
+        return interrupt() if target == brains / "ann_t1.nii.gz" else replaced(source, target)
+
+    for again in (False, True):
+        if again:
+            sitk.WriteImage(template_mask(), str(scans / "ann_mask.nrrd"))
+        with monkeypatch.context() as patch:
+            if step == "the record":
+                patch.setattr(preparation, "_write_record", interrupt)
+            else:
+                patch.setattr(Path, "replace", replace_labels_alone)
+            with pytest.raises(KeyboardInterrupt):
+                prepare(scans, brains)
+        assert prepare(scans, brains)[0].status == "prepared"
+        assert prepare(scans, brains)[0].status == "as before"
+
+
 def test_the_command_says_how_each_went_and_where_to_look(folders, quick, capsys):
     scans, brains = folders
     command = ["train", "--prepare", str(scans), "-o", str(brains)]
