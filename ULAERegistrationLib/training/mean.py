@@ -1,8 +1,8 @@
 """The mean of the weights of runs of which each began with the weights of the one before.
 
-`python -m ULAERegistrationLib.training.mean DATA FILE FILE... -o FILE` writes it with a card, validated as a run
-validates its own weights, for `ship`. Such a mean often does better than each of them, at the cost of one (Wortsman et
-al., Model soups, ICML 2022).
+`python -m ULAERegistrationLib.training.mean DATA FILE FILE... -o FILE` writes it with a card, for `ship`, validated on
+the pairs of the latest run in float32, whatever the precision of that run. Such a mean often does better than each of
+them, at the cost of one (Wortsman et al., Model soups, ICML 2022).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def mean(files: Sequence[Path], data: Path, target: Path) -> dict[str, float]:
             the numbers of the runs, from 1, whose weights are in it (`mean_of_runs`).
 
     Returns:
-        The accuracy.
+        The accuracy, in float32.
 
     Raises:
         RegistrationError: where a file or the data cannot be used, or where the runs did not lead to one another.
