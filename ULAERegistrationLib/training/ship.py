@@ -54,8 +54,9 @@ def ship(weights: Path, target: Path = SHIPPED, licence: str | None = None) -> d
         "labels": _labels(taught),
         "validation_people": list(last["recipe"]["validation_people"]),
         "accuracy": last["accuracy"],
+        # The best weights of a run were chosen by these people, its last ones and a mean of runs perhaps.
         "accuracy_is": "network alone, mean Dice of cortical labels and folding % (central differences), over the "
-        "ordered pairs of the validation people, by which this checkpoint was picked"
+        "ordered pairs of the validation people, who may have helped to choose these weights"
         if last["accuracy"]
         else "not measured",
         "cpu_hours": round(sum(run["cpu_hours"] for run in runs), 2),
@@ -82,10 +83,12 @@ def _training_data(people: list[str], heads: int, unlisted: int) -> str:
 
 def _labels(taught: list[str]) -> str:
     if not taught:
-        return "No manual label was used in training; those of the validation people picked the checkpoint."
+        return (
+            "No manual label was used in training; those of the validation people at most helped to choose the weights."
+        )
     return (
         f"Manual labels of {len(taught)} training people are in the loss ({', '.join(taught)}); those of the "
-        f"validation people picked the checkpoint only."
+        f"validation people at most helped to choose the weights."
     )
 
 
