@@ -83,7 +83,8 @@ def prepare(scans: Path, brains: Path, finished: Callable[[Prepared], None] = la
     """Place all scans of a folder in the canonical frame, and draw the brains of the output folder in one picture.
 
     A person who fails does not stop the others, and who was prepared from the same files is not prepared again. Files
-    of the output folder that were not prepared, or have changed since, stay: a person who would replace them fails.
+    of the output folder that were not prepared, or have changed since, stay: a person who would replace them fails, and
+    so does one whose brain has changed.
 
     Args:
         scans: folder of the scans, as the head of this module names them: T1 scans of heads or of brains alone.
