@@ -19,7 +19,9 @@ from ..geometry.canonical import MODELS
 from ..geometry.likeness import block_means, half_differences
 from .template import training_people
 
-SHRINKAGE = 0.1  # of the mean variance, added to each; between .03 and 1 the held-out people are told equally well
+# Of the blocks' summed variance divided by the number of people, added to the variance of each block; between .03 and 1
+# the held-out people are told equally well.
+SHRINKAGE = 0.1
 PARTS = 5  # into which the people of a source are divided that has more than a third of all
 CARD = {
     "what": "Linear discriminant between the halves of T1 brains and of their mirror images.",
