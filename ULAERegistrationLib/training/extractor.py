@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..errors import RegistrationError
 from ..files.writing import whole_or_nothing
 from ..network.brain_net import ARCHITECTURE, BrainNet, normalise
 from ..network.weight_files import read_weights, save_weights
@@ -96,6 +97,9 @@ class ExtractorTrainer:
         start: weights that a new run starts from; None starts from random weights.
         history: earlier runs that led to these weights, as their card lists them.
         log: called with one line of text at a time.
+
+    Raises:
+        RegistrationError: where the checkpoint is that of a run that other runs led to.
     """
 
     def __init__(
@@ -208,6 +212,7 @@ class ExtractorTrainer:
             "step": self.step,
             "cpu_seconds": self.cpu_seconds,
             "rows": self.rows,
+            "history": self.history,
             "loss": self.loss,
         }
         with whole_or_nothing(self.folder / "checkpoint.pt") as partial:
@@ -215,6 +220,11 @@ class ExtractorTrainer:
 
     def _resume(self) -> None:
         state = torch.load(self.folder / "checkpoint.pt", map_location=self.device, weights_only=True)
+        if state["history"] != self.history:
+            raise RegistrationError(
+                f"The run in {self.folder} was begun from other weights; give those with --start-from that it was "
+                f"begun from, or none where there were none, or begin a new run in another folder."
+            )
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.average, self.step = state["average"], state["step"]

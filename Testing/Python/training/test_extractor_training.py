@@ -10,6 +10,7 @@ import SimpleITK as sitk
 import torch
 from torch.utils.data import DataLoader
 
+from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.network.brain_net import ARCHITECTURE, BrainNet
 from ULAERegistrationLib.network.weight_files import read_weights
 from ULAERegistrationLib.training import heads as painting
@@ -248,6 +249,18 @@ def test_a_run_can_start_from_the_weights_of_another(packed, tmp_path):
     )
     for name, value in first.average.items():
         assert torch.equal(second.average[name], value)
+
+
+@pytest.mark.usefixtures("small_images")
+def test_a_run_goes_on_from_the_weights_that_it_was_begun_from_and_no_others(packed, tmp_path):
+    def run(history: list[dict]) -> ExtractorTrainer:
+        return ExtractorTrainer(tmp_path, packed, ExtractorSettings(), history=history, log=lambda line: None)
+
+    run([{"steps": 7}])._checkpoint()
+    for other in ([], [{"steps": 8}]):
+        with pytest.raises(RegistrationError, match="was begun from other weights; give those with --start-from"):
+            run(other)
+    assert run([{"steps": 7}]).history == [{"steps": 7}]
 
 
 def test_a_runs_weights_are_shipped_with_a_card_of_their_own(packed, tmp_path):
