@@ -220,7 +220,7 @@ class ExtractorTrainer:
 
     def _resume(self) -> None:
         state = torch.load(self.folder / "checkpoint.pt", map_location=self.device, weights_only=True)
-        if state["history"] != self.history:
+        if state.get("history") != self.history:  # one of an earlier version has none
             raise RegistrationError(
                 f"The run in {self.folder} was begun from other weights; give those with --start-from that it was "
                 f"begun from, or none where there were none, or begin a new run in another folder."
