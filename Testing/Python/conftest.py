@@ -25,18 +25,20 @@ if TYPE_CHECKING:
 LONGEST = (
     "test_registration.py",
     "test_alignment.py",
-    "test_training.py",
     "test_one_person.py",
-    "test_contrasts.py",
     "test_documents.py",
+    "test_training.py",
+    "test_saved_result.py",
+    "test_preparation.py",
+    "test_contrasts.py",
+    "test_parallel.py",
     "test_job.py",
     "test_brain_extraction.py",
     "test_evaluation.py",
     "test_cluster.py",
-    "test_parallel.py",
     "test_verdicts.py",
-    "test_saved_result.py",
     "test_cli.py",
+    "test_extractor_training.py",
 )
 BLOCK_MM = 25  # side of the made-up labels
 
