@@ -6,6 +6,7 @@ import sys
 from .cli.interrupts import SIGNALS, Interrupt
 from .cli.main import main
 from .memory import keep_freed_memory
+from .threads import let_waiting_threads_sleep
 
 
 def run() -> int:
@@ -14,6 +15,7 @@ def run() -> int:
     for number in SIGNALS:
         signal.signal(number, interrupt)
     keep_freed_memory()
+    let_waiting_threads_sleep()
     return main()
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from ..errors import NOT_ENOUGH_MEMORY, RegistrationError, lacks_memory, unexpected
 from ..memory import keep_freed_memory
+from ..threads import let_waiting_threads_sleep
 from .job import EXTRAS, RESULT, JobDescription
 
 _REPAIR = (
@@ -76,6 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: the path of the job file; None takes it from the command line.
     """
     keep_freed_memory()
+    let_waiting_threads_sleep()
     job_file = Path((arguments or sys.argv[1:])[0]).resolve()
     report = Reporter()
     try:
