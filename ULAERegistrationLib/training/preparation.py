@@ -122,7 +122,7 @@ def prepare(scans: Path, brains: Path, finished: Callable[[Prepared], None] = la
             names = " and ".join(file.name for file in foreign)
             outcome = Prepared(person, "failed", doubts=(FOREIGN.format(folder=brains, names=names),))
         else:
-            outcome = _outcome(person, files, inputs, brains, record)
+            outcome = _or_failed(_prepare_person, person, files, inputs, brains, record)
             # What was made of other files must not be taken for what these show.
             if outcome.status == "failed" and record.pop(person, {}):
                 _remove_brain(brains, person)
@@ -167,15 +167,10 @@ def _remove_brain(brains: Path, person: str) -> None:
         file.unlink(missing_ok=True)
 
 
-def _outcome(
-    person: str,
-    files: Mapping[str, list[Path]],
-    inputs: Mapping[str, list[str]],
-    brains: Path,
-    record: dict[str, dict[str, Any]],
-) -> Prepared:
+def _or_failed(prepare_person: Callable[..., Prepared], person: str, *arguments: Any) -> Prepared:
+    """Prepare a person, and say how that went, also where it fails."""
     try:
-        return _prepare_person(person, files, inputs, brains, record)
+        return prepare_person(person, *arguments)
     except RegistrationError as error:
         sentence = str(error)
     except Exception as error:  # a person who fails must not stop the others
