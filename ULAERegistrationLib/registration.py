@@ -2,57 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import SimpleITK as sitk
-import torch
-from torch import Tensor
 
 from .both import for_both
+from .canonical_flows import flows_of_placed
 from .files.transforms import read_transform
 from .files.volumes import Source, read_mask, read_volume
-from .flows.fold_removal import remove_folds
-from .flows.refinement import refine
-from .flows.self_similarity import self_similarity_distance
-from .flows.similarity import LocalNCC
-from .flows.warp import compose_all, downsample_image, upsample_flow, warp
 from .geometry.canonical import template_brain
-from .geometry.contrast import shows_tissue_as_t1
-from .geometry.frame import CANONICAL_SIZE
-from .geometry.gaps import gaps
 from .geometry.resampling import resample
 from .geometry.transforms import total_transform
 from .network.brain_extraction import load_brain_network
-from .network.devices import choose_device, choose_precision, with_fallback
-from .network.predict import predict_flows
-from .network.ulaenet import ULAENet
-from .network.weights import Card, load_network
-from .one_person import (
-    CHANGED,
-    CHANGED_IN_PART,
-    RIGID_ALONE,
-    SHAPE_NOT_COMPARED,
-    TRY_RIGID,
-    differ_in_one_part,
-    has_changed_shape,
-)
-from .placement import Placement, place
-from .progress import ALIGNMENT, BRAIN, FIELD, NETWORK, QUALITY, REFINEMENT, Progress, StageClock, silent
+from .network.devices import choose_device, choose_precision
+from .network.weights import load_network
+from .one_person import RIGID_ALONE
+from .placement import place
+from .progress import ALIGNMENT, BRAIN, FIELD, QUALITY, Progress, StageClock, silent
 from .provenance import provenance_of
-from .quality import STEPS_LEFT_OUT
-from .quality_measures import NCC_WINDOW, measure
+from .quality_measures import measure
 from .result import Registration, Step
 from .scan_brain import brain_likeness, cut_doubts, find_both_brains
-from .settings import PRESETS, RegistrationSettings
-from .tensors import array_of, array_sharing, tensor_of
-
-DIFFERENT_CONTRASTS = (
-    "The two scans differ in contrast; they were given the intensities of T1, for which the network was trained, and "
-    "the match was not refined; look at the result before you use it."
-)
+from .settings import RegistrationSettings
+from .tensors import array_sharing
 
 
 def register(
@@ -110,22 +84,7 @@ def register(
     placed = place((fixed, moving), masks, settings, initial_transform, clock.within)
     settings = replace(settings, contrast=placed.contrast)
 
-    if placed.is_result:
-        found = _without_flows((*_contrast_doubts(placed), SHAPE_NOT_COMPARED), (RIGID_ALONE,))
-    else:
-        found = canonical_flows(
-            fixed=_tensor(placed.fixed_seen),
-            moving=_tensor(placed.moving_seen),
-            network=network,
-            card=card,
-            settings=settings,
-            clock=clock,
-        )
-        if settings.contrast == "different":
-            found = _across_contrasts(found, settings, fixed=_tensor(placed.fixed), moving=_tensor(placed.moving))
-        found = replace(found, warnings=found.warnings + _contrast_doubts(placed))
-        if placed.one_person:
-            found = _of_one_person(found, placed)
+    found = flows_of_placed(placed, network, card, settings, clock)
 
     clock.begin(QUALITY)
     alignment, brain = placed.alignment, placed.fixed > 0
@@ -178,171 +137,3 @@ def register(
         card=card,
         provenance=provenance_of(given, initial_transform, settings, card, found.device, found.precision),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class CanonicalFlows:
-    """The flows of a pair, and how they were computed.
-
-    Attributes:
-        flows: phi1, phi2, phi3 of equation 2, float32 `[1, 3, L, P, S]` in voxels of the canonical grid, on the CPU.
-        total: their composition, in the same form.
-        warnings: what the user should know, one sentence each.
-        device, precision: where and in which type the network's convolutions ran; empty where it was not needed.
-        hints: as `Quality` has them.
-    """
-
-    flows: list[Tensor]
-    total: Tensor
-    warnings: tuple[str, ...]
-    device: str
-    precision: str
-    hints: tuple[str, ...] = ()
-
-
-def canonical_flows(
-    *,
-    fixed: Tensor,
-    moving: Tensor,
-    network: ULAENet,
-    card: Card,
-    settings: RegistrationSettings,
-    clock: StageClock | None = None,
-) -> CanonicalFlows:
-    """Compute the flows of a pair by the network and, if the preset has one, by the refinement.
-
-    Scans of different contrasts are not refined: the intensities of T1 that they were given differ from those of a T1
-    scan by more than noise, which the network has learned to bear and the local NCC has not. Flows that lower the NCC
-    of the two images are replaced by zeros.
-
-    Args:
-        fixed, moving: float32 `[1, 1, L, P, S]` in [0, 1] on one grid of 1 mm voxels, moving linearly aligned; with
-            the intensities of T1.
-        network, card: as `load_network` returns them.
-        settings: preset, contrast, device, precision and the refinement's settings.
-        clock: receives the progress and measures the stages; its callback may raise `Cancelled`.
-    """
-    clock = clock or StageClock()
-    clock.begin(NETWORK)
-    fixed, moving = _without_gaps(fixed=fixed, moving=moving)
-    prediction = predict_flows(
-        network,
-        fixed=downsample_image(fixed, card.voxel_mm),
-        moving=downsample_image(moving, card.voxel_mm),
-        device=settings.device,
-        precision=settings.precision,
-        progress=clock.within,
-    )
-    size = fixed.shape[2:]
-    predicted = [upsample_flow(flow, card.voxel_mm, size) for flow in prediction.flows]
-    flows, total = _unless_harmful(predicted, fixed=fixed, moving=moving)
-    left_out = not any(flow.any() for flow in flows)
-    if PRESETS[settings.preset].refines and settings.contrast != "different":
-        clock.begin(REFINEMENT)
-        refined = _refined(flows, fixed, moving, settings, prediction.device, clock)
-        flows, total = _unless_harmful(refined, fixed=fixed, moving=moving)
-        left_out = left_out or not any(flow.any() for flow in flows)
-    warnings = (STEPS_LEFT_OUT,) if left_out else ()
-    return CanonicalFlows(flows, total, warnings, prediction.device, prediction.precision)
-
-
-def _refined(
-    flows: list[Tensor], fixed: Tensor, moving: Tensor, settings: RegistrationSettings, device: str, clock: StageClock
-) -> list[Tensor]:
-    """Refine on CUDA where the network ran there, else on the CPU, whose operations MPS lacks in part."""
-
-    def run(place: torch.device, _: torch.dtype) -> list[Tensor]:
-        there = [flow.to(place) for flow in flows]
-        refined = refine(there, fixed=fixed, moving=moving, settings=settings, progress=clock.within)
-        return [flow.cpu() for flow in refined]
-
-    place = torch.device("cuda" if device == "cuda" else "cpu")
-    return with_fallback(run, place, None, lambda message: clock.within(0.0, message))
-
-
-def _without_gaps(*, fixed: Tensor, moving: Tensor) -> tuple[Tensor, Tensor]:
-    """Empty both brains where one of them lacks a part, which would be filled with what lies beside it otherwise.
-
-    Gaps are large, so that they are looked for at every second voxel.
-    """
-    first, second = (array_of(image[0, 0, ::2, ::2, ::2] > 0) for image in (fixed, moving))
-    lacking = gaps(first, second, voxel_mm=2.0)
-    if not lacking.any():
-        return fixed, moving
-    for axis, size in enumerate(fixed.shape[2:]):
-        lacking = lacking.repeat(2, axis).take(range(size), axis)
-    shown = tensor_of(~lacking)
-    return fixed * shown, moving * shown
-
-
-def _unless_harmful(flows: list[Tensor], *, fixed: Tensor, moving: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Return the flows and their composition, or zeros if warping by it lowers the NCC.
-
-    The window is that of the quality report, at every second voxel. Two scans of one person, or an image and itself,
-    may match best without any flow.
-    """
-    total = compose_all(flows)
-    ncc = LocalNCC(fixed, NCC_WINDOW, stride=2)
-    if ncc(warp(moving, total)) < ncc(moving):
-        return [torch.zeros_like(flow) for flow in flows], torch.zeros_like(total)
-    return flows, total
-
-
-def _across_contrasts(
-    found: CanonicalFlows, settings: RegistrationSettings, *, fixed: Tensor, moving: Tensor
-) -> CanonicalFlows:
-    """Remove folds of flows between scans of different contrasts; keep the flows only where they make the scans alike.
-
-    They were computed on intensities that come from the template, so they are judged by a measure that has seen neither
-    the template nor the network: the self-similarity of the two scans as they are.
-    """
-    allowed = min(PRESETS[preset].folds_allowed for preset in ("accurate", settings.preset))
-    flows = remove_folds(found.flows, allowed)
-    total = compose_all(flows)
-    warnings = (*found.warnings, DIFFERENT_CONTRASTS)
-    if self_similarity_distance(fixed, warp(moving, total)) > self_similarity_distance(fixed, moving):
-        flows, total = [torch.zeros_like(flow) for flow in flows], torch.zeros_like(total)
-        warnings = (STEPS_LEFT_OUT, DIFFERENT_CONTRASTS)
-    return replace(found, flows=flows, total=total, warnings=warnings)
-
-
-def _of_one_person(found: CanonicalFlows, placed: Placement) -> CanonicalFlows:
-    """Leave the flows out after a rigid alignment, unless the brain has changed in shape; and say what was done.
-
-    The network has learned that two scans are two people, and moves one person's scans for differences in distortion
-    too.
-    """
-    if placed.alignment.method != "rigid":
-        return replace(found, hints=(TRY_RIGID,))
-    warnings = tuple(warning for warning in found.warnings if warning != STEPS_LEFT_OUT)
-    warped = array_of(warp(_tensor(placed.moving), found.total)[0, 0])
-    if has_changed_shape(placed.fixed, placed.moving, warped):
-        return replace(found, warnings=warnings, hints=(CHANGED,))
-    if differ_in_one_part(placed.fixed, placed.moving):
-        warnings += (CHANGED_IN_PART,)
-    return _without_flows(warnings, (RIGID_ALONE,), found.device, found.precision)
-
-
-def _without_flows(
-    warnings: tuple[str, ...], hints: tuple[str, ...], device: str = "", precision: str = ""
-) -> CanonicalFlows:
-    """Return flows of zeros, where the linear maps are the whole result."""
-    nothing = torch.zeros(1, 3, *CANONICAL_SIZE)
-    return CanonicalFlows([nothing] * 3, nothing, warnings, device, precision, hints)
-
-
-def _contrast_doubts(placed: Placement) -> tuple[str, ...]:
-    """Say which of two scans, taken to have one contrast, shows tissue otherwise than the network's T1."""
-    if placed.both_t1 or placed.contrast == "different":
-        return ()
-    return tuple(
-        f"The {role} image shows grey and white matter less apart than T1 scans do, so it may have another contrast, "
-        f"in which less is found."
-        for role, image in (("fixed", placed.fixed), ("moving", placed.moving))
-        if not shows_tissue_as_t1(image)
-    )
-
-
-def _tensor(image: np.ndarray) -> Tensor:
-    """Convert an array `[L, P, S]` to a tensor `[1, 1, L, P, S]`."""
-    return tensor_of(image)[None, None]

@@ -7,7 +7,14 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from ULAERegistrationLib import registration as registration_module
+from ULAERegistrationLib import canonical_flows as canonical_flows_module
+from ULAERegistrationLib.canonical_flows import (
+    DIFFERENT_CONTRASTS,
+    CanonicalFlows,
+    _across_contrasts,
+    _refined,
+    canonical_flows,
+)
 from ULAERegistrationLib.flows.jacobian import smallest_jacobian
 from ULAERegistrationLib.flows.refinement import refine
 from ULAERegistrationLib.flows.warp import compose_all, downsample_image, warp
@@ -15,13 +22,6 @@ from ULAERegistrationLib.geometry.canonical import template
 from ULAERegistrationLib.network.weights import load_network
 from ULAERegistrationLib.progress import REFINEMENT, StageClock
 from ULAERegistrationLib.quality import STEPS_LEFT_OUT
-from ULAERegistrationLib.registration import (
-    DIFFERENT_CONTRASTS,
-    CanonicalFlows,
-    _across_contrasts,
-    _refined,
-    canonical_flows,
-)
 from ULAERegistrationLib.settings import PRESETS, RegistrationSettings
 from ULAERegistrationLib.tensors import tensor_of
 
@@ -64,7 +64,7 @@ def test_the_refinement_runs_where_the_network_ran_and_goes_on_on_the_cpu(monkey
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 300 MiB")
         return flows
 
-    monkeypatch.setattr(registration_module, "refine", refine_on_a_small_gpu)
+    monkeypatch.setattr(canonical_flows_module, "refine", refine_on_a_small_gpu)
     clock = StageClock(lambda fraction, message: said.append(message))
     clock.begin(REFINEMENT)
     image = torch.zeros(1, 1, 32, 32, 32)
@@ -79,12 +79,12 @@ def test_the_network_sees_nothing_of_what_one_brain_lacks_and_all_of_two_whole_o
     cut = whole.clone()
     cut[..., 40:] = 0
     for fixed, moving in ((whole, cut), (cut, whole)):
-        seen = registration_module._without_gaps(fixed=fixed, moving=moving)
+        seen = canonical_flows_module._without_gaps(fixed=fixed, moving=moving)
         assert torch.equal(*seen)
         assert not seen[0][..., 40:].any()
         assert torch.equal(seen[0][..., :30], whole[..., :30])
     shifted = whole.roll(3, 2)
-    assert registration_module._without_gaps(fixed=whole, moving=shifted) == (whole, shifted)
+    assert canonical_flows_module._without_gaps(fixed=whole, moving=shifted) == (whole, shifted)
 
 
 def test_flows_that_make_scans_of_two_contrasts_less_alike_move_nothing():
@@ -105,7 +105,7 @@ def test_scans_of_two_contrasts_are_matched_by_the_network_alone_without_more_fo
     monkeypatch, preset
 ):
     """The refinement trusts intensities that one scan was only given: it lowers the overlap of tissues."""
-    monkeypatch.setattr(registration_module, "refine", lambda *_, **__: pytest.fail("the pair was refined"))
+    monkeypatch.setattr(canonical_flows_module, "refine", lambda *_, **__: pytest.fail("the pair was refined"))
     network, card = load_network()
     # A network that sees another brain upside down answers with folds.
     values = sitk.GetArrayFromImage(template()).transpose(2, 1, 0).astype(np.float32) / 255

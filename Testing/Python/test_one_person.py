@@ -8,6 +8,7 @@ import SimpleITK as sitk
 import torch
 
 from ULAERegistrationLib import register, simulation
+from ULAERegistrationLib.canonical_flows import CanonicalFlows, _contrast_doubts, _of_one_person
 from ULAERegistrationLib.flows.warp import warp
 from ULAERegistrationLib.geometry.affine import to_matrix, to_transform
 from ULAERegistrationLib.geometry.alignment import Alignment, align, align_inside
@@ -26,7 +27,6 @@ from ULAERegistrationLib.one_person import (
 )
 from ULAERegistrationLib.placement import Placement, place
 from ULAERegistrationLib.quality import STEPS_LEFT_OUT
-from ULAERegistrationLib.registration import CanonicalFlows, _contrast_doubts, _of_one_person
 from ULAERegistrationLib.settings import AlignmentMethod, RegistrationSettings
 from ULAERegistrationLib.simulation import SimulatedPair, simulate
 from ULAERegistrationLib.tensors import array_of, tensor_of

@@ -77,7 +77,7 @@ torch.as_tensor = lambda x, **how: unavailable() if isinstance(x, np.ndarray) el
 from ULAERegistrationLib.network.weights import load_network
 from ULAERegistrationLib.output.canonical_view import CanonicalView
 from ULAERegistrationLib.quality_measures import measure
-from ULAERegistrationLib.registration import canonical_flows
+from ULAERegistrationLib.canonical_flows import canonical_flows
 from ULAERegistrationLib.settings import RegistrationSettings
 from ULAERegistrationLib.flows.warp import compose_all
 from ULAERegistrationLib.tensors import array_of, array_sharing, tensor_of, tensor_sharing

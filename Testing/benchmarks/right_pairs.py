@@ -30,7 +30,8 @@ from torch import Tensor
 from verdict_cases import DATA, brain, pose, trained_on, turned
 from verdicts import FLAWLESS, NUMBERS, columns_of, quality_of, rows, write
 
-from ULAERegistrationLib import registration, scan_brain
+from ULAERegistrationLib import canonical_flows, registration, scan_brain
+from ULAERegistrationLib.canonical_flows import CanonicalFlows
 from ULAERegistrationLib.flows.similarity import LocalNCC
 from ULAERegistrationLib.geometry.brain_search import SearchedBrain
 from ULAERegistrationLib.memory import keep_freed_memory
@@ -97,13 +98,13 @@ def once_per_brain():
     )
 
 
-def no_flows(*, fixed: Tensor, **_) -> registration.CanonicalFlows:
+def no_flows(*, fixed: Tensor, **_) -> CanonicalFlows:
     """What the network would find if nothing moved."""
     still = torch.zeros(1, 3, *fixed.shape[2:])
-    return registration.CanonicalFlows([still] * 3, still, (), "none", "none")
+    return CanonicalFlows([still] * 3, still, (), "none", "none")
 
 
-def known_before(fixed, moving, flow, brain, alignment, seconds, warnings, likenesses, hints, expected) -> Quality:
+def known_before(fixed, moving, flow, brain, alignment, *, likenesses, warnings, **_) -> Quality:
     """The measures that need no flow; the others as of a registration that nothing is wrong with."""
     ncc = LocalNCC(torch.from_numpy(fixed)[None, None], NCC_WINDOW).map(torch.from_numpy(moving)[None, None])
     still = dict.fromkeys(NUMBERS, 0) | FLAWLESS | {"ncc_before": ncc[0, 0][torch.from_numpy(brain)].mean().item()}
@@ -116,7 +117,7 @@ def run(options: argparse.Namespace) -> None:
     for patch in once_per_brain():
         patch.start()
     if options.before:
-        mock.patch.object(registration, "canonical_flows", no_flows).start()
+        mock.patch.object(canonical_flows, "canonical_flows", no_flows).start()
         mock.patch.object(registration, "measure", known_before).start()
     began = time.monotonic()
     for fixed, moving, voxel_mm, placed in drawn(options.number):

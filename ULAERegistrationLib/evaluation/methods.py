@@ -8,11 +8,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..canonical_flows import canonical_flows
 from ..errors import RegistrationError
 from ..flows.warp import compose_all
 from ..network.devices import choose_device, choose_precision
 from ..network.weights import load_network
-from ..registration import canonical_flows
 from ..settings import Device, Precision, PresetName, RegistrationSettings
 from .baselines import SYN_CC, affine_only, check_package, greedy, syn
 
