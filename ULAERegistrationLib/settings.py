@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -99,7 +100,7 @@ class RegistrationSettings:
                 raise RegistrationError(f"{name} {value!r} is not known; choose one of {', '.join(choices)}.")
         if self.refinement_iterations is not None and self.refinement_iterations < 0:
             raise RegistrationError(f"refinement_iterations is {self.refinement_iterations}; give 0 or more.")
-        if not self.smoothness >= 0:
+        if not 0 <= self.smoothness < math.inf:
             raise RegistrationError(f"smoothness is {self.smoothness}; give 0 or more.")
         if not 0.5 <= self.field_spacing <= 5:
             raise RegistrationError(f"field_spacing is {self.field_spacing} mm; give a spacing of 0.5 to 5 mm.")

@@ -38,6 +38,7 @@ def test_fast_refines_nothing_and_smooth_leaves_no_fold():
         ("brain", "never", "auto, given, skip"),
         ("refinement_iterations", -1, "0 or more"),
         ("smoothness", float("nan"), "0 or more"),
+        ("smoothness", float("inf"), "0 or more"),
         ("field_spacing", 20.0, "0.5 to 5 mm"),
     ],
 )

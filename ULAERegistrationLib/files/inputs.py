@@ -23,19 +23,22 @@ def stem(path: Path) -> str:
 
 
 def digest(path: Path) -> str:
-    """Compute the SHA-256 of a file, or of all files that belong to a folder, a DICOM series or a detached header.
+    """Compute the SHA-256 of a file, or one checksum of all files of a folder, a DICOM series or a detached header.
 
     Returns:
-        In hexadecimal; empty where a file cannot be read.
+        In hexadecimal: of a single file the SHA-256 of its content, of several the SHA-256 of theirs, one after the
+        other; empty where a file cannot be read.
     """
-    total = hashlib.sha256()
+    found = []
     try:
         for file in _files_of(path):
             with file.open("rb") as content:
-                total.update(hashlib.file_digest(content, "sha256").digest())
+                found.append(hashlib.file_digest(content, "sha256"))
     except OSError:
         return ""
-    return total.hexdigest()
+    if len(found) == 1:
+        return found[0].hexdigest()
+    return hashlib.sha256(b"".join(one.digest() for one in found)).hexdigest()
 
 
 def _files_of(path: Path) -> list[Path]:

@@ -112,7 +112,7 @@ def _read(path: Path, name: str, finite: bool) -> sitk.Image:
 def _read_nifti(header: NiftiHeader, path: Path, name: str, finite: bool) -> sitk.Image:
     """Read a NIfTI file by ITK: itself, or, where ITK cannot read it as it is, a copy that says the same plainly."""
     _check_number(header.size, path, name)
-    if header.needs_nearest_rotation:
+    if header.needs_right_angles:
         check_shear(header.sform[:3, :3], name)
     forms = ((header.qform_code, header.qform), (header.sform_code, header.sform))
     if not all(np.isfinite(form).all() for code, form in forms if code > 0):  # ITK's reader would never end
@@ -122,7 +122,7 @@ def _read_nifti(header: NiftiHeader, path: Path, name: str, finite: bool) -> sit
         is_compressed = file.read(2) == GZIP
     endings = (".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz") if is_compressed else (".nii", ".hdr", ".img")
     # ITK refuses an ending in mixed case.
-    is_plain = header.version < 2 and not header.needs_nearest_rotation and path.name.endswith(endings)
+    is_plain = header.version < 2 and not header.needs_right_angles and path.name.endswith(endings)
     if is_plain and not _has_namesake(path):
         image = _read_by_itk(path, "NiftiImageIO")
     else:
@@ -130,7 +130,7 @@ def _read_nifti(header: NiftiHeader, path: Path, name: str, finite: bool) -> sit
             image = _read_by_itk(copy, "NiftiImageIO")
     image.SetMetaData("pixdim[0]", f"{header.handedness:g}")  # ITK forgets it
     found = shear(header.sform[:3, :3])
-    if header.needs_nearest_rotation and found > SHEAR_NOTABLE:
+    if header.needs_right_angles and found > SHEAR_NOTABLE:
         image.SetMetaData(STRAIGHTENED, f"{100 * found:.2g}")
     return image
 
@@ -141,8 +141,7 @@ def _has_namesake(path: Path) -> bool:
     ITK 5.4 reads the voxels of `scan.nii` where it is given `scan.nii.gz`, if both are there.
     """
     stem = path.name[: -len(next(end for end in NIFTI_ENDINGS if path.name.lower().endswith(end)))]
-    # A header and its voxels belong together.
-    own = {end for end in PAIR_ENDINGS if path.name.lower().endswith(PAIR_ENDINGS)}
+    own = PAIR_ENDINGS if path.name.lower().endswith(PAIR_ENDINGS) else ()  # a header and its voxels belong together
     others = [stem + end for end in NIFTI_ENDINGS if end not in own]
     return any((path.parent / name).exists() for name in others if name != path.name)
 
@@ -183,7 +182,7 @@ def check_voxels(header: NiftiHeader, name: str, finite: bool) -> None:
                 raise EOFError
             missing -= len(chunk)
             if finite and header.float_type:
-                whole = len(chunk) - len(chunk) % 8
+                whole = len(chunk) - len(chunk) % header.voxel_bytes  # a file may end within a voxel
                 values = np.frombuffer(chunk[:whole], header.float_type)
                 if not np.isfinite(values).all():
                     raise RegistrationError(f"{name} {NOT_FINITE}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -81,12 +82,11 @@ def read_transform(path: str | os.PathLike) -> sitk.Transform:
     try:
         beginning = look_at_transform(path)
         with itk_files(), HDF5:
-            transform = _read(path, beginning)
+            return _usable(_read(path, beginning), path)
     except (OSError, RuntimeError, ValueError):  # ITK's own message may hold bytes of the file
         raise RegistrationError(
             f"{path} is not a transform that ITK can read; give an .h5, .nii.gz or .nrrd file."
         ) from None
-    return _usable(transform, path)
 
 
 def _read(path: Path, beginning: bytes) -> sitk.Transform:
@@ -136,16 +136,16 @@ def _in_own_class(transform: sitk.Transform, path: Path) -> sitk.Transform:
         try:
             parts.append(own.GetNthTransform(number).Downcast())
         except RuntimeError:
-            if not all(part.IsLinear() for part in parts):
-                raise RegistrationError(
-                    f"The transform {path} holds a part of a class that is not read here after one that is not linear; "
-                    f"store it as a displacement field."
-                ) from None
-            # The parts up to this one, less those before it.
-            before = np.linalg.multi_dot([np.eye(4), np.eye(4), *map(to_matrix, parts)])
             upto = sitk.CompositeTransform(own)
             for _ in range(own.GetNumberOfTransforms() - number - 1):
                 upto.RemoveTransform()
+            if not upto.IsLinear():
+                raise RegistrationError(
+                    f"The transform {path} holds a part of a class that is not read here, which is not linear or "
+                    f"follows one that is not; store the transform as a displacement field."
+                ) from None
+            # The parts up to this one, less those before it.
+            before = reduce(np.matmul, map(to_matrix, parts), np.eye(4))
             parts.append(to_transform(np.linalg.inv(before) @ to_matrix(upto)))
     return sitk.CompositeTransform(parts)
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from ..errors import RegistrationError, lacks_memory
+from ..errors import NOT_ENOUGH_MEMORY, RegistrationError, lacks_memory
 from ..settings import DEVICES, PRECISIONS
 from .fast.convolution import convolve
 
@@ -168,6 +168,4 @@ def with_fallback(
         except (RuntimeError, MemoryError) as error:
             if place.type == "cpu" and not lacks_memory(error):
                 raise
-            # Only the text is kept, because the exception refers to the tensors that fill the memory.
-            reason = next(iter(str(error).splitlines()), "MemoryError")
-    raise RegistrationError(f"there is not enough memory for the network ({reason}); close other programs.")
+    raise RegistrationError(NOT_ENOUGH_MEMORY)

@@ -85,7 +85,7 @@ def draw(view: CanonicalView) -> list[ReportFigure]:
             "What each step changes",
             "Absolute differences of intensity between one step and the next, and between both brains before and "
             "after. Brighter is more. After figure 4 of the paper.",
-            "Absolute differences between the steps of the registration, and to the fixed image, in three view.",
+            "Absolute differences between the steps of the registration, and to the fixed image, in three planes.",
             png(differences(view)),
         ),
         ReportFigure(
@@ -94,7 +94,7 @@ def draw(view: CanonicalView) -> list[ReportFigure]:
             "Top: Jacobian determinant of the non-linear map. Red: the moving brain is larger there and is compressed; "
             "blue: it is smaller and is stretched; beyond 4 and ¼ the colours stay the same; yellow: the map folds. "
             "Bottom: how far each point moves, without the linear part.",
-            "Maps of the Jacobian determinant and of the displacement in three view.",
+            "Maps of the Jacobian determinant and of the displacement in three planes.",
             png(deformation(view)),
         ),
     ]
@@ -177,9 +177,7 @@ def deformation(view: CanonicalView) -> Figure:
     figure, (top, bottom) = canvas([view.planes] * 2, titled=(0, 1), bar=True)
     title(top[0], "Jacobian determinant", "left")
     title(bottom[0], "Displacement", "left")
-    lengths = [
-        displacement_mm(np.stack([plane.cut(c) for c in view.flows[-1]]), view.alignment) for plane in view.planes
-    ]
+    lengths = [displacement_mm(np.stack([plane.cut(c) for c in view.flow]), view.alignment) for plane in view.planes]
     longest = max(
         1.0,
         *(

@@ -142,6 +142,19 @@ def test_classes_that_simpleitk_reads_and_cannot_give_out_become_affine(tmp_path
     np.testing.assert_allclose(mapped(inverse(found), expected), points, atol=1e-9)
 
 
+POLAR = """Transform: AzimuthElevationToCartesianTransform_double_3_3
+Parameters: 1 1 1 1
+FixedParameters: 1 1 1 1 1"""
+
+
+@pytest.mark.parametrize("text", [in_text(POLAR), in_text(COMPOSITE, POLAR), in_text(COMPOSITE, PLAIN, POLAR)])
+def test_a_class_that_is_neither_linear_nor_given_out_is_refused_in_one_sentence(tmp_path, text) -> None:
+    """It was taken for a linear map, of a composite transform."""
+    (tmp_path / "t.tfm").write_text(text)
+    with pytest.raises(RegistrationError, match=r"not a transform that ITK can read|of a class that is not read here"):
+        read_transform(tmp_path / "t.tfm")
+
+
 @pytest.mark.parametrize("name", ["warp.nii", "warp.nii.gz", "warp.mha", "warp.nrrd"])
 def test_a_displacement_field_is_read_from_any_image(tmp_path, name) -> None:
     """uniGradICON #87."""

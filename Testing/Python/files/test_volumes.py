@@ -116,6 +116,15 @@ def test_values_that_itks_nifti_reader_hides_are_refused(tmp_path, ending: str, 
     assert read_any(path, "The image").GetSize() == (48, 48, 48)  # a statistical map may have them
 
 
+@pytest.mark.parametrize("kind", [sitk.sitkFloat32, sitk.sitkFloat64])
+def test_the_last_voxel_of_an_odd_number_is_looked_at_too(tmp_path, kind: int) -> None:
+    image = sitk.Cast(ball()[:45, :45, :45], kind)
+    image[44, 44, 44] = float("nan")
+    sitk.WriteImage(image, str(tmp_path / "scan.nii.gz"))
+    with pytest.raises(RegistrationError, match="NaN or infinite"):
+        read_volume(tmp_path / "scan.nii.gz", "fixed")
+
+
 @pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
 def test_a_file_that_is_cut_short_is_refused(tmp_path, ending: str) -> None:
     path = tmp_path / f"scan{ending}"
