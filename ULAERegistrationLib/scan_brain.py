@@ -35,7 +35,7 @@ class ScanBrain:
         shown: the mask that the later stages use, which a scan of the brain alone has too; None where the scan is taken
             as it is.
         foreground: the brain, or of a scan that is taken as it is, all that the scan shows.
-        doubts: what the user should know of the scan's header, one sentence each.
+        doubts: what the user should know of the scan, one sentence each.
     """
 
     mask: sitk.Image | None
@@ -114,8 +114,19 @@ def find_scan_brain(scan: sitk.Image, given: sitk.Image | None, role: str, setti
         elif settings.brain == "given":
             raise needs_mask
     foreground = brain_mask(scan) if mask is None else mask
-    shown = None if settings.brain == "skip" and mask is None else foreground
-    return ScanBrain(mask, given is None and mask is not None, shown, foreground, header_doubts(scan, role))
+    doubts = header_doubts(scan, role)
+    if settings.brain == "skip" and mask is None:
+        if looks_unstripped(scan):
+            doubts += (_head_doubt(role),)
+        return ScanBrain(None, False, None, foreground, doubts)
+    return ScanBrain(mask, given is None and mask is not None, foreground, foreground, doubts)
+
+
+def _head_doubt(role: str) -> str:
+    return (
+        f"The {role} image seems to show more than the brain; strip its skull or give a mask of its brain for a result "
+        f"that can be trusted."
+    )
 
 
 def cut_doubts(brain: ScanBrain, to_canonical: sitk.Transform, role: str) -> tuple[str, ...]:

@@ -62,3 +62,11 @@ def test_a_rim_is_as_wide_in_millimetres_along_every_axis(spacing):
     shown = sitk.GetArrayViewFromImage(grown) > 0
     assert shown[distance <= 20 + RIM_MM - max(spacing)].all()
     assert not shown[distance > 20 + RIM_MM].any()
+
+
+def test_a_head_that_is_taken_as_it_is_is_doubted_whatever_its_partner(simulated_pair):
+    head = paint_head(simulated_pair)
+    fixed, moving = find_both_brains((simulated_pair.template, head), (None, None), RegistrationSettings(brain="skip"))
+    assert fixed.doubts == ()
+    (doubt,) = moving.doubts
+    assert "moving image seems to show more than the brain" in doubt

@@ -31,7 +31,7 @@ class Alignment:
     Attributes:
         fixed_to_canonical: A_f, from fixed world points to canonical world points (LPS mm).
         moving_to_canonical: A_m, from moving world points to canonical world points (LPS mm).
-        warnings: what the user should know about the two scans, one sentence each.
+        warnings: which of the images agree poorly, one sentence each.
         method: how the map from fixed to moving was found.
     """
 
@@ -93,7 +93,6 @@ def align(
     (fixed_to_canonical, found), (moving_to_canonical, _) = for_both(
         located, (brains[0], not placed, True), (brains[1], searches and initial is None, False)
     )
-    warnings = [_head_warning(role) for role, brain in zip(("fixed", "moving"), brains, strict=True) if brain.is_head]
     correlations = {"fixed image and the template": found}
     if searches:
         progress(0.4, "Aligning moving to fixed")
@@ -107,6 +106,7 @@ def align(
         fixed_to_moving = np.eye(4)
         if method == "centre":
             fixed_to_moving[:3, 3] = brains[1].to_world[:3, 3] - brains[0].to_world[:3, 3]
+    warnings: list[str] = []
     for pair, value in correlations.items():
         if value < POOR_CORRELATION:
             given = pair == TWO_IMAGES and initial is not None
@@ -178,11 +178,4 @@ def _on_canonical_grid(image: sitk.Image) -> bool:
         and np.allclose(image.GetOrigin(), CANONICAL_ORIGIN, atol=1e-3)
         and np.allclose(image.GetSpacing(), 1, atol=1e-4)
         and np.allclose(image.GetDirection(), np.eye(3).ravel(), atol=1e-4)
-    )
-
-
-def _head_warning(role: str) -> str:
-    return (
-        f"The {role} image seems to show more than the brain; strip its skull or give a mask of its brain for a result "
-        f"that can be trusted."
     )
