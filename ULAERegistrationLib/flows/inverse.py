@@ -9,9 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .warp import resize_flow, warp
+from .warp import resample_flow, warp
 
-COARSEST = 64  # sides of the grid on which the iteration starts from scratch; finer ones start from the coarser result
+COARSEST_SIDE = (
+    64  # sides of the grid on which the iteration starts from scratch; finer ones start from the coarser result
+)
 ITERATIONS = 2  # at all voxels
 LAST_ITERATIONS = 12  # at the voxels that are not done by then
 TOLERANCE = 0.03  # voxels; a voxel is done when its residual |v(q) + flow(q + v(q))| is less
@@ -31,9 +33,9 @@ def invert_flow(flow: Tensor) -> Tensor:
         `[1, 3, L, P, S]`, voxels.
     """
     size = flow.shape[2:]
-    if max(size) > COARSEST:
-        half = resize_flow(flow, [(n + 1) // 2 for n in size])
-        inverse = resize_flow(invert_flow(half), size)
+    if max(size) > COARSEST_SIDE:
+        half = resample_flow(flow, [(n + 1) // 2 for n in size])
+        inverse = resample_flow(invert_flow(half), size)
     else:
         inverse = -flow
     for first in range(0, size[0], SLAB):
@@ -55,14 +57,14 @@ def invert_flow_around(flow: Tensor, points: Tensor) -> Tensor:
     size = flow.shape[2:]
     largest = torch.tensor(size, device=flow.device).view(1, 3, 1) - 1
     half_size = [(n + 1) // 2 for n in size]
-    half = invert_flow(resize_flow(flow, half_size))
+    half = invert_flow(resample_flow(flow, half_size))
     halved = torch.tensor(half_size, device=flow.device).view(1, 3, 1)
     lower = points.floor()
     total = torch.zeros_like(points)
     for offsets in product((0, 1), repeat=3):
         voxels = (lower + torch.tensor(offsets, device=flow.device).view(1, 3, 1)).minimum(largest)
         # The grid of half the size has its first and last voxels where the whole one has them.
-        start = sample_at(half, voxels * ((halved - 1) / largest)) * ((largest + 1) / halved)
+        start = sample_at(half, voxels * ((halved - 1) / largest)) * (largest / (halved - 1))
         found = _inverted_at(flow, start, voxels)
         total += found * (1 - (points - voxels).abs()).clamp_min(0).prod(1, keepdim=True)
     return total

@@ -28,7 +28,7 @@ from ..progress import REFINEMENT, Progress, silent
 from ..settings import PRESETS, RegistrationSettings
 from .fold_removal import remove_folds
 from .similarity import LocalNCC, separable
-from .warp import compose, compose_all, resize_flow, warp
+from .warp import compose, compose_all, resample_flow, warp
 
 # About how far one step moves a voxel, in voxels of the level's flow grid, at the level's start and at its end. Small
 # steps at the end damp oscillations and halve the number of folds.
@@ -170,7 +170,7 @@ def _best_fit(
             starts, fits = [starts[chosen]], [fits[chosen]]
         for number, start in enumerate(starts):
             fits[number] = _fit_level(level, count, fixed, moving, start, fits[number][1], smoothness, advance)
-    return starts[0], resize_flow(fits[0][1], moving.shape[2:])
+    return starts[0], resample_flow(fits[0][1], moving.shape[2:])
 
 
 def _fit_level(
@@ -188,14 +188,14 @@ def _fit_level(
     image_size, flow_size = _scaled(size, level.image), _scaled(size, level.flow)
     level_moving = shrink_image(moving, image_size)
     similarity = LocalNCC(shrink_image(fixed, image_size), level.window, level.stride)
-    level_base = resize_flow(base, flow_size)
-    start = residual = resize_flow(residual, flow_size)
+    level_base = resample_flow(base, flow_size)
+    start = residual = resample_flow(residual, flow_size)
     direction = _Direction()
-    values = [] if count else [similarity(warp(level_moving, resize_flow(level_base, image_size))).item()]
+    values = [] if count else [similarity(warp(level_moving, resample_flow(level_base, image_size))).item()]
     for step in torch.linspace(FIRST_STEP, LAST_STEP, count).tolist():
         advance(level.cost)
         flow = compose(level_base, residual)
-        value, force = _force(similarity, warp(level_moving, resize_flow(flow, image_size)), flow_size)
+        value, force = _force(similarity, warp(level_moving, resample_flow(flow, image_size)), flow_size)
         values.append(value)
         if len(values) > LAST_STEPS and value - values[-1 - LAST_STEPS] < PAYS:
             break

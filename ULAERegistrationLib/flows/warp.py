@@ -82,18 +82,34 @@ def _sample(image: Tensor, coordinates: Sequence[Tensor], padding: str, mode: st
 
 
 def resize_flow(flow: Tensor, size: Sequence[int]) -> Tensor:
-    """Resample a flow to another grid of the same extent, and convert it to voxels of that grid.
+    """Resize a flow of the network as the paper's up-sampling S (equation 2) does: of twice the size, it is doubled.
+
+    The outermost voxel centres of the two grids coincide, so displacements grow a little more than distances between
+    voxels do, 160 / 80 against 159 / 79. The weights were trained with it; `resample_flow` is exact.
 
     Args:
         flow: `[B, 3, l, p, s]`.
-        size: the new `(L, P, S)`. Displacements are multiplied by L / l and so on, as by the paper's up-sampling S
-            (equation 2): a flow from a grid of half the size is doubled.
+        size: the new `(L, P, S)`. Displacements are multiplied by L / l and so on.
     """
+    return _resized(flow, size, [new / old for new, old in zip(size, flow.shape[2:], strict=True)])
+
+
+def resample_flow(flow: Tensor, size: Sequence[int]) -> Tensor:
+    """Resample a flow to another grid with the same outermost voxel centres, and convert it to voxels of that grid.
+
+    Args:
+        flow: `[B, 3, l, p, s]`, at least two voxels along each axis.
+        size: the new `(L, P, S)`. Displacements are multiplied by (L - 1) / (l - 1) and so on.
+    """
+    return _resized(flow, size, [(new - 1) / (old - 1) for new, old in zip(size, flow.shape[2:], strict=True)])
+
+
+def _resized(flow: Tensor, size: Sequence[int], scale: Sequence[float]) -> Tensor:
+    """Interpolate a flow on another grid with the same outermost voxel centres, and multiply its components."""
     if tuple(flow.shape[2:]) == tuple(size):
         return flow
-    scale = torch.tensor([new / old for new, old in zip(size, flow.shape[2:], strict=True)], device=flow.device)
     resized = F.interpolate(flow, size=tuple(size), mode="trilinear", align_corners=True)
-    return resized * scale.to(flow.dtype).view(1, 3, 1, 1, 1)
+    return resized * torch.tensor(scale, dtype=flow.dtype, device=flow.device).view(1, 3, 1, 1, 1)
 
 
 def compose(first: Tensor, second: Tensor, origin: tuple[int, int, int] = (0, 0, 0)) -> Tensor:

@@ -13,6 +13,7 @@ from ULAERegistrationLib.flows.warp import (
     compose,
     compose_all,
     downsample_image,
+    resample_flow,
     resize_flow,
     upsample_flow,
     warp,
@@ -114,6 +115,19 @@ def test_a_resized_flow_is_measured_in_the_new_grids_voxels():
     resized = resize_flow(flow, (20, 18, 16))
     assert resized.shape == (1, 3, 20, 18, 16)
     assert resized[0, :, 5, 5, 5].tolist() == [2.0, 4.0, 6.0]
+
+
+def test_a_resampled_flow_moves_points_as_the_first_one_does():
+    """A linear map, which trilinear interpolation keeps: its flow on the other grid is known exactly."""
+
+    def linear_flow(size: tuple[int, int, int]) -> torch.Tensor:
+        """x -> 1.5 x, y -> y + 0.2 x, z -> z + 1 in units of the grid's extent."""
+        x = torch.linspace(0, 1, size[0]).view(-1, 1, 1).expand(size)
+        extents = torch.tensor(size).view(3, 1, 1, 1) - 1
+        return (torch.stack([0.5 * x, 0.2 * x, torch.ones(size)]) * extents)[None]
+
+    for size in [(20, 18, 16), (5, 6, 12)]:
+        torch.testing.assert_close(resample_flow(linear_flow((10, 9, 8)), size), linear_flow(size))
 
 
 def test_a_flow_found_on_block_means_warps_the_full_image_alike():
