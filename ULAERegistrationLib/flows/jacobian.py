@@ -9,8 +9,10 @@ a voxel without a fold at its corners has none by central differences.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
 from itertools import product
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,6 +21,8 @@ from .warp import values_at
 
 # Planes along L computed at once, so that the intermediate results stay in the processor's cache.
 SLAB = 8
+
+Vector: TypeAlias = tuple[Tensor, Tensor, Tensor]  # the components of a field of vectors, each `[B, L, P, S]`
 
 
 def corner_jacobians(flow: Tensor) -> Tensor:
@@ -30,12 +34,12 @@ def corner_jacobians(flow: Tensor) -> Tensor:
     Returns:
         `[B, 8, L, P, S]`. A difference that would reach beyond the grid is replaced by the one on the other side.
     """
-    return _corners([_differences(flow, axis) for axis in range(3)])
+    return torch.stack([*_corners([_differences(flow, axis) for axis in range(3)])], 1)
 
 
 def smallest_jacobian(flow: Tensor) -> Tensor:
     """Compute the smallest of each voxel's eight corner determinants, `[B, L, P, S]`: 0 or less is a fold."""
-    return _by_slabs(lambda part: corner_jacobians(part).amin(1), flow)
+    return _by_slabs(lambda part: _smallest([_differences(part, axis) for axis in range(3)]), flow)
 
 
 def smallest_jacobian_at(flow: Tensor, voxels: Tensor) -> Tensor:
@@ -49,7 +53,7 @@ def smallest_jacobian_at(flow: Tensor, voxels: Tensor) -> Tensor:
         `[N]`.
     """
     parts = voxels.split(SLAB * flow.shape[3] * flow.shape[4], dim=1)
-    return torch.cat([_corners([_differences_at(flow, part, axis) for axis in range(3)]).amin(1)[0] for part in parts])
+    return torch.cat([_smallest([_differences_at(flow, part, axis) for axis in range(3)])[0] for part in parts])
 
 
 def folded(flow: Tensor) -> Tensor:
@@ -72,7 +76,8 @@ def jacobian(flow: Tensor) -> Tensor:
 
 def _central(flow: Tensor) -> Tensor:
     sides = (_differences(flow, axis) for axis in range(3))
-    return _determinant(*((forward + backward) / 2 for forward, backward in sides))
+    first, second, third = ((forward + backward) / 2 for forward, backward in sides)
+    return _dot(first, _cross(second, third))
 
 
 def _differences(flow: Tensor, axis: int) -> tuple[Tensor, Tensor]:
@@ -91,22 +96,38 @@ def _differences_at(flow: Tensor, voxels: Tensor, axis: int) -> tuple[Tensor, Te
     """Compute `_differences` at some voxels `[3, N]` only, each `[1, 3, N]`."""
     unit = torch.zeros(3, 1, dtype=torch.long, device=flow.device)
     unit[axis] = 1
-    last = flow.shape[axis + 2] - 1
-    sides = []
-    for low in (voxels.minimum(voxels + (last - 1 - voxels) * unit), (voxels - unit).maximum(voxels * (1 - unit))):
-        sides.append(values_at(flow, low + unit) - values_at(flow, low) + unit)
-    return sides[0], sides[1]
+
+    def difference(first: Tensor) -> Tensor:
+        low = voxels.clone()
+        low[axis] = first.clamp(0, flow.shape[axis + 2] - 2)
+        return values_at(flow, low + unit) - values_at(flow, low) + unit
+
+    return difference(voxels[axis]), difference(voxels[axis] - 1)
 
 
-def _corners(sides: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+def _smallest(sides: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Compute the smallest of the eight determinants of forward and backward differences, which come for each axis."""
+    return reduce(torch.minimum, _corners(sides))
+
+
+def _corners(sides: Sequence[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
     """Compute the eight determinants of forward and backward differences, which come for each axis."""
-    return torch.stack([_determinant(*columns) for columns in product(*sides)], 1)
+    for second, third in product(*sides[1:]):
+        across = _cross(second, third)  # serves two determinants, which saves a third of the arithmetic
+        for first in sides[0]:
+            yield _dot(first, across)
 
 
-def _determinant(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Compute the determinants of the 3x3 matrices with columns a, b, c, each `[B, 3, L, P, S]`."""
-    (a0, a1, a2), (b0, b1, b2), (c0, c1, c2) = a.unbind(1), b.unbind(1), c.unbind(1)
-    return a0 * (b1 * c2 - b2 * c1) + a1 * (b2 * c0 - b0 * c2) + a2 * (b0 * c1 - b1 * c0)
+def _cross(a: Tensor, b: Tensor) -> Vector:
+    """Compute the vector product of two fields of vectors, each `[B, 3, L, P, S]`."""
+    (a0, a1, a2), (b0, b1, b2) = a.unbind(1), b.unbind(1)
+    return a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0
+
+
+def _dot(a: Tensor, b: Vector) -> Tensor:
+    """Compute the scalar product of two fields of vectors, the first `[B, 3, L, P, S]`."""
+    a0, a1, a2 = a.unbind(1)
+    return a0 * b[0] + a1 * b[1] + a2 * b[2]
 
 
 def _by_slabs(function: Callable[[Tensor], Tensor], flow: Tensor) -> Tensor:
