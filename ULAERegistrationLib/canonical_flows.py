@@ -31,7 +31,6 @@ from .one_person import (
 )
 from .placement import Placement
 from .progress import NETWORK, REFINEMENT, StageClock
-from .quality import STEPS_LEFT_OUT
 from .quality_measures import NCC_WINDOW
 from .settings import PRESETS, RegistrationSettings
 from .tensors import array_of, tensor_of
@@ -51,7 +50,7 @@ class CanonicalFlows:
         total: their composition, in the same form.
         warnings: what the user should know, one sentence each.
         device, precision: where and in which type the network's convolutions ran; empty where it was not needed.
-        hints: as `Quality` has them.
+        hints, steps_left_out, rigid_alone: as `Quality` has them.
     """
 
     flows: list[Tensor]
@@ -60,19 +59,21 @@ class CanonicalFlows:
     device: str
     precision: str
     hints: tuple[str, ...] = ()
+    steps_left_out: bool = False
+    rigid_alone: bool = False
 
 
 def flows_of_placed(
     placed: Placement, network: ULAENet, card: Card, settings: RegistrationSettings, clock: StageClock
 ) -> CanonicalFlows:
-    """Compute the flows of two scans on the canonical grid, as far as their contrasts and persons ask for flows.
+    """Compute the flows of two scans on the canonical grid, or zeros where the rigid alignment is the result.
 
     Args:
-        placed: the two scans; where their alignment is the whole result, the flows are zeros.
+        placed: the two scans.
         network, card, settings, clock: as `canonical_flows` takes them.
     """
     if placed.is_result:
-        return _without_flows((*_contrast_doubts(placed), SHAPE_NOT_COMPARED), (RIGID_ALONE,))
+        return _rigid_alone((*_contrast_doubts(placed), SHAPE_NOT_COMPARED))
     found = canonical_flows(
         fixed=_tensor(placed.fixed_seen),
         moving=_tensor(placed.moving_seen),
@@ -129,8 +130,7 @@ def canonical_flows(
         refined = _refined(flows, fixed, moving, settings, prediction.device, clock)
         flows, total = _unless_harmful(refined, fixed=fixed, moving=moving)
         left_out = left_out or not any(flow.any() for flow in flows)
-    warnings = (STEPS_LEFT_OUT,) if left_out else ()
-    return CanonicalFlows(flows, total, warnings, prediction.device, prediction.precision)
+    return CanonicalFlows(flows, total, (), prediction.device, prediction.precision, steps_left_out=left_out)
 
 
 def _refined(
@@ -186,11 +186,12 @@ def _across_contrasts(
     allowed = min(PRESETS[preset].folds_allowed for preset in ("accurate", settings.preset))
     flows = remove_folds(found.flows, allowed)
     total = compose_all(flows)
-    warnings = (*found.warnings, DIFFERENT_CONTRASTS)
+    left_out = found.steps_left_out
     if self_similarity_distance(fixed, warp(moving, total)) > self_similarity_distance(fixed, moving):
         flows, total = [torch.zeros_like(flow) for flow in flows], torch.zeros_like(total)
-        warnings = (STEPS_LEFT_OUT, DIFFERENT_CONTRASTS)
-    return replace(found, flows=flows, total=total, warnings=warnings)
+        left_out = True
+    warnings = (*found.warnings, DIFFERENT_CONTRASTS)
+    return replace(found, flows=flows, total=total, warnings=warnings, steps_left_out=left_out)
 
 
 def _of_one_person(found: CanonicalFlows, placed: Placement) -> CanonicalFlows:
@@ -201,21 +202,17 @@ def _of_one_person(found: CanonicalFlows, placed: Placement) -> CanonicalFlows:
     """
     if placed.alignment.method != "rigid":
         return replace(found, hints=(TRY_RIGID,))
-    warnings = tuple(warning for warning in found.warnings if warning != STEPS_LEFT_OUT)
     warped = array_of(warp(_tensor(placed.moving), found.total)[0, 0])
     if has_changed_shape(placed.fixed, placed.moving, warped):
-        return replace(found, warnings=warnings, hints=(CHANGED,))
-    if differ_in_one_part(placed.fixed, placed.moving):
-        warnings += (CHANGED_IN_PART,)
-    return _without_flows(warnings, (RIGID_ALONE,), found.device, found.precision)
+        return replace(found, hints=(CHANGED,), steps_left_out=False)
+    in_part = (CHANGED_IN_PART,) if differ_in_one_part(placed.fixed, placed.moving) else ()
+    return _rigid_alone(found.warnings + in_part, found.device, found.precision)
 
 
-def _without_flows(
-    warnings: tuple[str, ...], hints: tuple[str, ...], device: str = "", precision: str = ""
-) -> CanonicalFlows:
-    """Return flows of zeros, where the linear maps are the whole result."""
+def _rigid_alone(warnings: tuple[str, ...], device: str = "", precision: str = "") -> CanonicalFlows:
+    """Return flows of zeros, where a rigid alignment is the whole result."""
     nothing = torch.zeros(1, 3, *CANONICAL_SIZE)
-    return CanonicalFlows([nothing] * 3, nothing, warnings, device, precision, hints)
+    return CanonicalFlows([nothing] * 3, nothing, warnings, device, precision, (RIGID_ALONE,), rigid_alone=True)
 
 
 def _contrast_doubts(placed: Placement) -> tuple[str, ...]:

@@ -52,6 +52,9 @@ def step_message(number: int, count: int) -> str:
 class StageClock:
     """Reports the progress of a registration and measures the time of each stage.
 
+    Between two stages it gives freed memory back to the system, because what one stage has freed does not fit what the
+    next one needs.
+
     Args:
         progress: called with the fraction done, 0 to 1, which never falls, and what is being done.
 
@@ -91,6 +94,6 @@ class StageClock:
         self.report(stage.start + (min([*later, 1.0]) - stage.start) * fraction, message)
 
     def _note(self) -> None:
-        return_freed_memory()  # what a stage has freed does not fit what the next one needs
+        return_freed_memory()
         if self._stage is not None:
             self.seconds[self._stage.name] = round(time.monotonic() - self._began, 2)

@@ -30,8 +30,8 @@ class Provenance:
             image the name of its file or node and the file's SHA-256, as far as known; of the initial transform its
             matrix, 4 x 4 (LPS mm). What was not given is missing.
         settings: as used, every field by name.
-        device: where the network's convolutions ran: "cpu", "cuda", "mps"; empty where it was not needed.
-        precision: number type of the convolutions: "float32", "bfloat16", "float16"; empty as well.
+        device: where the network's convolutions ran: "cpu", "cuda", "mps"; empty where it did not run.
+        precision: number type of the convolutions: "float32", "bfloat16", "float16"; empty where they did not run.
         threads: number of torch's threads on the CPU.
         weights: name of the weights file, without its ending.
         weights_sha256: SHA-256 of that file as its card states it; empty where the card does not.

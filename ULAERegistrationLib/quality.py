@@ -40,9 +40,6 @@ COARSE_MM = 3.0
 LIKENESS_LOW_COARSE = 0.78
 # Of 82 people none has less, and of their mirror images all have, each measured by what the others taught.
 HANDEDNESS_LOW = 0.0
-# Said where a registration leaves the network's steps out. Where the brains matched before it, as two scans of one
-# person do, this is no reason for a doubt.
-STEPS_LEFT_OUT = "The brains matched better before the network than after it, so its steps were left out."
 
 Verdict = Literal["good", "look at it", "do not use"]
 GOOD: Verdict = "good"
@@ -74,6 +71,7 @@ class Quality:
         seconds: duration of each stage by name, in order.
         warnings: what earlier stages report to the user, one sentence each.
         hints: what the user should know besides, which speaks neither for nor against the result.
+        steps_left_out: whether the network's steps were left out, as the brains matched better without them.
         rigid_alone: whether a rigid alignment is the whole result, as the two scans look like one person's and do
             not show that the brain has changed in shape.
     """
@@ -102,6 +100,7 @@ class Quality:
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
+    steps_left_out: bool = False
     rigid_alone: bool = False
 
     @property
@@ -170,8 +169,9 @@ class Quality:
             yield f"Some point moves {self.displacement_max_mm:.0f} mm, further than brains usually differ."
         yield from likeness_doubts("fixed", self.fixed_likeness)
         yield from likeness_doubts("moving", self.moving_likeness)
-        matched = self.ncc_before >= NCC_WEAK
-        yield from (warning for warning in self.warnings if not (matched and warning == STEPS_LEFT_OUT))
+        if self.steps_left_out and self.ncc_before < NCC_WEAK:  # two scans of one person may match before it
+            yield "The brains matched better before the network than after it, so its steps were left out."
+        yield from self.warnings
 
 
 def least_likeness(found: Likeness) -> float:

@@ -18,7 +18,6 @@ from .geometry.transforms import total_transform
 from .network.brain_extraction import load_brain_network
 from .network.devices import choose_device, choose_precision
 from .network.weights import load_network
-from .one_person import RIGID_ALONE
 from .placement import place
 from .progress import ALIGNMENT, BRAIN, FIELD, QUALITY, Progress, StageClock, silent
 from .provenance import provenance_of
@@ -71,7 +70,7 @@ def register(
         initial_transform = read_transform(initial_transform)
     given = {"fixed": fixed, "moving": moving, "fixed_mask": fixed_mask, "moving_mask": moving_mask}
     network, card = load_network(settings.model)
-    if settings.brain == "auto":
+    if settings.brain != "skip" and (fixed_mask is None or moving_mask is None):
         load_brain_network()
     choose_precision(choose_device(settings.device), settings.precision)
     clock = StageClock(progress)
@@ -109,6 +108,7 @@ def register(
         expected=template_brain(),
         moving_brain=placed.moving > 0,
     )
+    quality = replace(quality, steps_left_out=found.steps_left_out, rigid_alone=found.rigid_alone)
 
     clock.begin(FIELD)
     transform = total_transform(total, alignment)
@@ -117,7 +117,7 @@ def register(
     steps = tuple(Step(flows[:count], alignment, fixed, moving) for count in range(1, len(flows)))
     last = Step(flows, alignment, fixed, moving, total, warped)
     clock.end()
-    quality = replace(quality, seconds=clock.seconds, rigid_alone=RIGID_ALONE in found.hints)
+    quality = replace(quality, seconds=clock.seconds)
     return Registration(
         fixed=fixed,
         moving=moving,

@@ -31,7 +31,7 @@ from .settings import RegistrationSettings
 from .tensors import array_of, tensor_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """One accumulative step of the network (paper section 2.3); the last one includes the refinement.
 
@@ -93,7 +93,7 @@ class Step:
         return resample(self.moving, self.fixed, self.cumulative_transform)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Registration:
     """A finished registration.
 

@@ -26,7 +26,6 @@ from ULAERegistrationLib.one_person import (
     look_like_one_person,
 )
 from ULAERegistrationLib.placement import Placement, place
-from ULAERegistrationLib.quality import STEPS_LEFT_OUT
 from ULAERegistrationLib.settings import AlignmentMethod, RegistrationSettings
 from ULAERegistrationLib.simulation import SimulatedPair, simulate
 from ULAERegistrationLib.tensors import array_of, tensor_of
@@ -127,14 +126,16 @@ def test_flows_are_kept_after_a_rigid_map_only_where_the_brain_has_changed_in_sh
     brain = brains[0]
     flow = waves(brain.shape, 3.0)
     changed = array_of(warp(tensor_of(brain)[None, None], flow)[0, 0])
-    found = CanonicalFlows([flow, flow * 0, flow * 0], flow, (STEPS_LEFT_OUT,), "cpu", "float32")
+    found = CanonicalFlows([flow, flow * 0, flow * 0], flow, (), "cpu", "float32", steps_left_out=True)
     kept = _of_one_person(found, placed(changed, brain, "rigid"))
     assert kept.hints == (CHANGED,)
     assert torch.equal(kept.total, flow)
-    assert kept.warnings == ()
+    assert not kept.steps_left_out
 
     left = _of_one_person(found, placed(as_t2(brain), brain, "rigid"))
     assert left.hints == (RIGID_ALONE,)
+    assert left.rigid_alone
+    assert not left.steps_left_out
     assert not any(one.any() for one in (*left.flows, left.total))
     assert left.warnings == ()
 

@@ -18,7 +18,7 @@ from ULAERegistrationLib.flows.jacobian import corner_jacobians, smallest_jacobi
 from ULAERegistrationLib.flows.similarity import LocalNCC
 from ULAERegistrationLib.geometry.alignment import Alignment
 from ULAERegistrationLib.geometry.likeness import Likeness, likeness
-from ULAERegistrationLib.quality import DO_NOT_USE, GOOD, LOOK, STEPS_LEFT_OUT, Quality
+from ULAERegistrationLib.quality import DO_NOT_USE, GOOD, LOOK, Quality
 from ULAERegistrationLib.quality_measures import measure
 
 SIZE = (24, 30, 27)
@@ -305,8 +305,8 @@ def test_a_flow_that_is_no_number_is_refused() -> None:
         ({"beyond_percent": 5.0}, LOOK, "5.0 % of the moving brain lies outside"),
         ({"displacement_max_mm": 40.0}, LOOK, "40 mm"),
         ({"warnings": ("The moving image is not skull-stripped.",)}, LOOK, "skull"),
-        ({"warnings": (STEPS_LEFT_OUT,), "ncc_before": 0.3}, LOOK, "left out"),
-        ({"warnings": (STEPS_LEFT_OUT,), "ncc_before": 0.55}, GOOD, "The brains match"),
+        ({"steps_left_out": True, "ncc_before": 0.3}, LOOK, "left out"),
+        ({"steps_left_out": True, "ncc_before": 0.55}, GOOD, "The brains match"),
         ({"ncc_after": float("nan")}, LOOK, "Not everything could be measured (ncc_after)"),
         ({"fixed_likeness": None}, LOOK, "fixed brain was not compared"),
         (

@@ -98,7 +98,12 @@ class Run:
                 sentence = _("The volumes could not be written to {folder}; free some space there and register again.")
                 raise RegistrationError(sentence.format(folder=self._job.folder)) from error
             description = JobDescription(
-                **files, settings=settings, warped=outputs.makeVolume, steps=outputs.steps, report=outputs.report
+                **files,
+                settings=settings,
+                warped=outputs.makeVolume,
+                steps=outputs.steps,
+                report=outputs.report,
+                keep_files=outputs.temporaryFiles,
             )
             own = {"command": python} if isinstance(python, list) else {"python": python}
             self._job.start(description, **own)

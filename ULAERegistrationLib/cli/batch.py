@@ -70,7 +70,7 @@ def _batch(options: argparse.Namespace) -> None:
     settings, cases = settings_of(options), _cases(options)
     from ..process.batch import run_batch
     from ..process.bids import describe_derivative, name_results
-    from ..process.summary import DONE
+    from ..process.summary import CASE_DONE
 
     is_silent = options.quiet or options.json
     on_terminal = sys.stderr.isatty()
@@ -98,7 +98,7 @@ def _batch(options: argparse.Namespace) -> None:
     with progress_bar(is_silent or not on_terminal, f"{len(cases)} pairs") as progress:
         rows = run_batch(cases, options.output, settings, progress, finished, options.workers, options.scheduler)
     _report(options, cases, rows)
-    failed = [row["name"] for row in rows if row["status"] != DONE]
+    failed = [row["name"] for row in rows if row["status"] != CASE_DONE]
     faults = []
     if failed:
         faults.append(
@@ -114,13 +114,13 @@ def _report(options: argparse.Namespace, cases: list[Case], rows: list[Row]) -> 
     """Print where the summary is and what the output folder holds beside it, or all rows as JSON."""
     from ..process.batch import results_of_others
     from ..process.bids import scans_gone
-    from ..process.summary import DONE, MEASURES, of_other_versions
+    from ..process.summary import CASE_DONE, MEASURES, of_other_versions
 
     others = results_of_others(cases, options.output)
     gone = scans_gone(Path(options.bids), Path(options.output)) if options.bids else []
     if options.json:
         pairs = [{name: float(value) if name in MEASURES else value for name, value in row.items()} for row in rows]
-        failed = [row["name"] for row in rows if row["status"] != DONE]
+        failed = [row["name"] for row in rows if row["status"] != CASE_DONE]
         print(json.dumps({"pairs": pairs, "failed": failed, "other_results": others, "scans_gone": gone}, indent=2))
         return
     if options.quiet:

@@ -31,7 +31,7 @@ def overlap_before_and_after(
     aligned = resample(labels, registration.fixed, registration.alignment.fixed_to_moving, labels=True)
     measures: dict[str, Any] = {}
     for when, image in (("before", aligned), ("after", warped_labels)):
-        overlap = dice(sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(fixed_labels))
+        overlap = dice(sitk.GetArrayFromImage(fixed_labels), sitk.GetArrayFromImage(image))
         measures[f"dice_{when}"] = sum(overlap.values()) / len(overlap) if overlap else None
         measures[f"dice_{when}_by_label"] = {str(label): value for label, value in overlap.items()}
     return measures

@@ -14,7 +14,7 @@ from typing import IO
 
 import numpy as np
 
-from ..geometry.orientation import nearest_rotation, qform_matrix, shear
+from ..geometry.orientation import nearest_at_right_angles, qform_matrix, shear
 
 HEADER_BYTES = 348
 HEADER_BYTES_2 = 540
@@ -29,7 +29,7 @@ PAIR_ENDINGS = (".hdr.gz", ".img.gz", ".hdr", ".img")
 ITK_RIGHT_ANGLES = 1e-4  # ITK refuses an sform whose axes are further from right angles than this
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NiftiHeader:
     """A header of NIfTI-1, NIfTI-2 or Analyze.
 
@@ -42,7 +42,7 @@ class NiftiHeader:
         voxel_bytes: of a voxel.
         order: byte order, "<" or ">".
         qform, sform: matrices 4 x 4 from voxels to RAS mm.
-        qform_code, sform_code: what they lead to; 0 for none.
+        qform_code, sform_code: NIfTI's codes of the spaces they lead to; 0 where the header holds no such orientation.
         raw: the bytes of the header.
     """
 
@@ -70,7 +70,7 @@ class NiftiHeader:
         return 1.0 if np.linalg.det(self.qform[:3, :3]) >= 0 else -1.0
 
     @property
-    def needs_nearest_rotation(self) -> bool:
+    def needs_right_angles(self) -> bool:
         """Whether the only orientation is one that ITK refuses because its axes are not at right angles."""
         return self.qform_code == 0 and self.sform_code > 0 and shear(self.sform[:3, :3]) > ITK_RIGHT_ANGLES
 
@@ -130,8 +130,8 @@ def plain_header(header: NiftiHeader) -> bytes:
         struct.pack_into(order + "6f", raw, 256, *struct.unpack_from(order + "6d", header.raw, 352))
     struct.pack_into(order + "f", raw, 108, HEADER_BYTES + 4)
     sform = header.sform.copy()
-    if header.needs_nearest_rotation:
-        sform[:3, :3] = nearest_rotation(sform[:3, :3])
+    if header.needs_right_angles:
+        sform[:3, :3] = nearest_at_right_angles(sform[:3, :3])
     struct.pack_into(order + "12f", raw, 280, *sform[:3].ravel())
     raw[344:348] = b"n+1\0"
     return bytes(raw) + bytes(4)

@@ -226,15 +226,15 @@ def _on_grid_of(image: sitk.Image, mask: sitk.Image, name: str, role: str) -> si
     Raises:
         RegistrationError: where its voxels are others.
     """
-    if _is_cut_out_of(mask, image):
+    if _is_cut_out_of(image, mask):
         mask = sitk.Resample(mask, image, sitk.Transform(), sitk.sitkNearestNeighbor)
-    _check_same_grid(mask, image, name, role)
+    _check_same_grid(image, mask, name, role)
     mask = sitk.Image(mask)
     mask.CopyInformation(image)  # which may differ by a tenth of a voxel
     return mask
 
 
-def _is_cut_out_of(mask: sitk.Image, image: sitk.Image) -> bool:
+def _is_cut_out_of(image: sitk.Image, mask: sitk.Image) -> bool:
     """Tell whether all voxels of a mask are voxels of an image, in whatever order of axes."""
     corners = [[0, 0, 0], *(np.eye(3, dtype=int).tolist())]
     places = np.array(
@@ -250,17 +250,17 @@ def _is_cut_out_of(mask: sitk.Image, image: sitk.Image) -> bool:
     return bool(unit and on_grid and (ends > -0.5).all() and (ends < np.array(image.GetSize()) - 0.5).all())
 
 
-def _check_same_grid(image: sitk.Image, like: sitk.Image, name: str, role: str) -> None:
-    """Refuse an image whose grid differs from that of `like` by more than a tenth of a voxel."""
-    last = [size - 1 for size in like.GetSize()]
+def _check_same_grid(image: sitk.Image, mask: sitk.Image, name: str, role: str) -> None:
+    """Refuse a mask or a label map whose grid differs from that of an image by more than a tenth of a voxel."""
+    last = [size - 1 for size in image.GetSize()]
     corners = [(x, y, z) for x in (0, last[0]) for y in (0, last[1]) for z in (0, last[2])]
     apart = [
-        np.subtract(image.TransformIndexToPhysicalPoint(corner), like.TransformIndexToPhysicalPoint(corner))
+        np.subtract(mask.TransformIndexToPhysicalPoint(corner), image.TransformIndexToPhysicalPoint(corner))
         for corner in corners
     ]
-    if image.GetSize() != like.GetSize():
-        what = f"{_size(image)} voxels, not {_size(like)}"
-    elif np.abs(apart).max() > 0.1 * min(like.GetSpacing()):
+    if mask.GetSize() != image.GetSize():
+        what = f"{_size(mask)} voxels, not {_size(image)}"
+    elif np.abs(apart).max() > 0.1 * min(image.GetSpacing()):
         what = f"its corners lie up to {np.linalg.norm(apart, axis=1).max():.3g} mm from those of the image"
     else:
         return

@@ -68,7 +68,7 @@ def self_similarity_distance(first: Tensor, second: Tensor) -> float:
 
 
 def distances_within(*brains: Tensor) -> Tensor:
-    """Compute the same for each pair of some brains, over the voxels that lie in all of them.
+    """Compute the mean square difference of the descriptors of each two of some brains, where all of them lie.
 
     Args:
         brains: each `[1, 1, L, P, S]`, float32, 0 outside the brain.

@@ -175,9 +175,4 @@ def _shrink(image: sitk.Image, spacing: float) -> sitk.Image:
 
 def volume_litres(mask: sitk.Image) -> float:
     """Compute the volume of a mask's non-zero voxels, litres."""
-    return float(np.count_nonzero(sitk.GetArrayViewFromImage(mask)) * voxel_litres(mask))
-
-
-def voxel_litres(image: sitk.Image) -> float:
-    """Compute the volume of a voxel, litres."""
-    return float(np.prod(image.GetSpacing())) / 1e6
+    return float(np.count_nonzero(sitk.GetArrayViewFromImage(mask)) * np.prod(mask.GetSpacing()) / 1e6)

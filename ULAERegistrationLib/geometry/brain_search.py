@@ -38,7 +38,7 @@ LEAST_INSIDE = 0.1  # of a brain's voxels; where fewer lie inside, as in a thin 
 DARK = 0.02  # of the image's brightness; darker voxels of a stripped brain lie outside it, or in fluid
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SearchedBrain:
     """A scan prepared for the search.
 
@@ -92,30 +92,30 @@ class SearchedBrain:
         image.SetOrigin((-half).tolist())
         return cls(image, _near(sitk.GetArrayViewFromImage(image) > BRAIN), to_world, is_head)
 
-    def located_in(self, template: SearchedBrain, finely: bool) -> tuple[np.ndarray, float]:
+    def located_in(self, average: SearchedBrain, finely: bool) -> tuple[np.ndarray, float]:
         """Register this scan to the template.
 
         Args:
-            template: the template.
+            average: the template, prepared (`searched_template`).
             finely: whether the finest of `LEVELS` is searched too; without it the map is good enough to start from.
 
         Returns:
             The matrix, 4 x 4, from this scan's world to the template's world, and the correlation reached.
         """
         raises = HEAD_RAISES if self.is_head else HEAD_RAISES[:1]
-        scales = (1.0,) if self.is_head else _scales(self._volume() / template._volume())
+        scales = (1.0,) if self.is_head else _scales(self._volume() / average._volume())
         starts = [_start(*start) for start in product(product(TILTS, repeat=3), raises, scales)]
-        domain = template.domain
+        domain = average.domain
         if self.is_head:
-            domain = sitk.GetArrayViewFromImage(searched_template().image) > BRAIN
-        coarse, middle = (CorrelationSearch(template.level(level), self.level(level), domain) for level in LEVELS[:2])
+            domain = sitk.GetArrayViewFromImage(average.image) > BRAIN
+        coarse, middle = (CorrelationSearch(average.level(level), self.level(level), domain) for level in LEVELS[:2])
         found = [coarse.maximise(start, "similarity", 12) for start in starts]
         found.sort(key=lambda item: -item[1])
         found = [middle.maximise(start, "affine", 12) for start in _different([one for one, _ in found[:4]])]
         best, correlation = max(found, key=lambda item: item[1])
         if finely:
-            best, correlation = self._finely_matched(template, best, "affine", domain)
-        return template.to_world @ np.linalg.inv(self.to_world @ best), correlation
+            best, correlation = self._finely_matched(average, best, "affine", domain)
+        return average.to_world @ np.linalg.inv(self.to_world @ best), correlation
 
     def matched_to(
         self, fixed: SearchedBrain, start: np.ndarray, freedom: str, domain: np.ndarray | None

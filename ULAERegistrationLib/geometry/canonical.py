@@ -9,15 +9,14 @@ import gzip
 import math
 import struct
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
+from ..shipped import MODELS
 from .brain import brain_mask, floor_of, looks_unstripped
 from .frame import CANONICAL_ORIGIN, CANONICAL_SIZE
 
-MODELS = Path(__file__).parents[1] / "models"
 TEMPLATE = MODELS / "template.nii.gz"
 # The 99.9th percentile of a brain's intensities, measured from nothing, as a multiple of the 98th: up to 1.3 in scans
 # of T1, T2 and FLAIR, up to 2.3 after a contrast agent.

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 # people it is 2.8 mm in the median. Where necks or membranes were left in one of two scans it is more, and rightly so.
 SMALLEST_MM = 4.0
 MARGIN_MM = 8.0  # around a gap, where the rim of the cut would be compared with tissue
-LEAST_LEFT = 0.3  # of what the two brains show together; where gaps leave less, they are no gaps but two things
+LEAST_LEFT = 0.3  # of what the two brains show together; where gaps leave less, the two masks show different objects
 
 
 def gaps(first: np.ndarray, second: np.ndarray, voxel_mm: float) -> np.ndarray:

@@ -16,7 +16,7 @@ from .alignment import Alignment
 from .frame import CANONICAL_ORIGIN
 from .transforms import PAD, padded
 
-COARSEST = 1.5  # mm; a field is linear between its voxels, and its inverse is not
+COARSEST_MM = 1.5  # mm; a field is linear between its voxels, and its inverse is not
 
 
 def inverse(transform: sitk.Transform) -> sitk.Transform:
@@ -24,7 +24,7 @@ def inverse(transform: sitk.Transform) -> sitk.Transform:
 
     A chain is inverted part by part, from its end. A displacement field that stands alone is split into the affine
     transform that fits it best and the rest; the rest, as every displacement field of a chain, is inverted by
-    `invert_flow` on its own grid, refined to voxels of `COARSEST` mm at most, beyond which it is zero.
+    `invert_flow` on its own grid, refined to voxels of `COARSEST_MM` mm at most, beyond which it is zero.
 
     Args:
         transform: a displacement field, a linear transform, or a composite transform of such parts, fixed world to
@@ -96,8 +96,8 @@ def _inverse_of_field(field: sitk.Image) -> sitk.DisplacementFieldTransform:
 
 
 def _refined(field: sitk.Image) -> sitk.Image:
-    """Divide the voxels of a field to `COARSEST` mm at most; in between it is linear."""
-    parts = np.ceil(np.array(field.GetSpacing()) / COARSEST).astype(int)
+    """Divide the voxels of a field to `COARSEST_MM` mm at most; in between it is linear."""
+    parts = np.ceil(np.array(field.GetSpacing()) / COARSEST_MM).astype(int)
     if parts.max() == 1:
         return field
     size = (np.array(field.GetSize()) - 1) * parts + 1

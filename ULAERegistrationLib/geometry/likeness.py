@@ -11,9 +11,10 @@ from functools import cache, reduce
 import numpy as np
 import SimpleITK as sitk
 
+from ..shipped import MODELS
 from .affine import to_transform
 from .affine_search import CorrelationSearch
-from .canonical import MODELS, template, template_mask
+from .canonical import template, template_mask
 from .frame import CANONICAL_SIZE
 
 BLOCK = 4  # voxels (mm)

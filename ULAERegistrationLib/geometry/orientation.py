@@ -154,7 +154,7 @@ def straightened(image: sitk.Image, name: str, remedy: str = RESAMPLE) -> sitk.I
     if shear(axes) <= SHEAR_NOTABLE:
         return image
     result = sitk.Image(image)
-    result.SetDirection(nearest_rotation(axes).ravel().tolist())
+    result.SetDirection(nearest_at_right_angles(axes).ravel().tolist())
     result.SetMetaData(STRAIGHTENED, f"{100 * shear(axes):.2g}")
     return result
 
@@ -164,7 +164,7 @@ def no_numbers(name: str) -> RegistrationError:
     return RegistrationError(f"{name} has a header with places that are no numbers; correct its orientation.")
 
 
-def nearest_rotation(axes: np.ndarray) -> np.ndarray:
+def nearest_at_right_angles(axes: np.ndarray) -> np.ndarray:
     """Return the matrix with columns at right angles, of the same lengths, that is nearest to the given one."""
     lengths = np.linalg.norm(axes, axis=0)
     left, _, right = np.linalg.svd(axes / lengths)

@@ -43,12 +43,12 @@ def resample(
         `image` where that is its lowest value (such as -1024) and `labels` is false. It carries the orientations of the
         header of `like`.
     """
-    background = background_value(image)
-    outside = background if background == sitk.GetArrayViewFromImage(image).min() else 0.0
     kind = image.GetPixelID()
     if labels:
         how = _ITK_LABELS[interpolation or "nearest"]
         return keep_stored_forms(like, sitk.Resample(image, like, transform, how, 0.0, kind))
+    background = background_value(image)
+    outside = background if background == sitk.GetArrayViewFromImage(image).min() else 0.0
     interpolation = interpolation or "linear"
     source, grid, transform = _without_linear_ends(image, like, transform)
     is_float = kind in (sitk.sitkFloat32, sitk.sitkFloat64)

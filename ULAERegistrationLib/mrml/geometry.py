@@ -18,8 +18,8 @@ from ..geometry.orientation import check_shear, straightened
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])  # its own inverse
 
 RESAMPLE_IN_SLICER = (
-    "because of its parent transform, or as it was scanned; resample it to an ordinary grid first, with the module "
-    "Resample Scalar/Vector/DWI Volume"
+    "resample it to an ordinary grid first, with the module Resample Scalar/Vector/DWI Volume, or look at its parent "
+    "transform"
 )
 
 

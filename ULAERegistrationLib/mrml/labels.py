@@ -23,7 +23,11 @@ LABEL_TYPES = (
 
 
 def oriented_image(image: sitk.Image) -> slicer.vtkOrientedImageData:
-    """A label image as segmentations hold it."""
+    """Convert a label image (LPS mm) to what segmentations hold, in the world (RAS mm).
+
+    Raises:
+        RegistrationError: for labels of more than 31 bits.
+    """
     data = slicer.vtkOrientedImageData()
     data.SetDimensions(*image.GetSize())
     values, kind = _as_labels(sitk.GetArrayViewFromImage(image))
@@ -33,7 +37,7 @@ def oriented_image(image: sitk.Image) -> slicer.vtkOrientedImageData:
 
 
 def set_segmentation_from_mask(node: slicer.vtkMRMLSegmentationNode, mask: sitk.Image, name: str) -> None:
-    """Makes a mask the only segment of a segmentation node, where the mask lies in the world.
+    """Make a mask the only segment of a segmentation node, where the mask lies in the world.
 
     Args:
         node: what it held before is taken out; a linear parent transform stays.
@@ -41,7 +45,7 @@ def set_segmentation_from_mask(node: slicer.vtkMRMLSegmentationNode, mask: sitk.
         name: of the segment.
 
     Raises:
-        RegistrationError: the node lies under a transform that is not linear.
+        RegistrationError: where the node lies under a transform that is not linear.
     """
     data = oriented_image(sitk.Cast(mask != 0, sitk.sitkUInt8))
     placed = np.linalg.inv(world_matrix(node)) @ ijk_to_ras_matrix(mask)
@@ -56,7 +60,7 @@ def set_segmentation_from_mask(node: slicer.vtkMRMLSegmentationNode, mask: sitk.
 
 
 def _as_labels(values: np.ndarray) -> tuple[np.ndarray, int]:
-    """Labels in the narrowest of `LABEL_TYPES` that holds all of them, and VTK's number of that type."""
+    """Return labels in the narrowest of `LABEL_TYPES` that holds all of them, and VTK's number of that type."""
     lowest, highest = (values.min(), values.max()) if values.size else (0, 0)
     for dtype, kind in LABEL_TYPES:
         if np.iinfo(dtype).min <= lowest and highest <= np.iinfo(dtype).max:
@@ -65,7 +69,16 @@ def _as_labels(values: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def image_from_oriented(data: slicer.vtkOrientedImageData, parent: np.ndarray, name: str) -> sitk.Image:
-    """One layer of a segmentation, placed in the world by the matrix of its parent transform."""
+    """Convert one layer of a segmentation to an image in the world (LPS mm).
+
+    Args:
+        data: the layer; it may be cropped.
+        parent: 4 x 4, from the segmentation's own RAS to the world's RAS (mm).
+        name: of the node, for the messages.
+
+    Raises:
+        RegistrationError: for a sheared grid, or labels of more than 31 bits.
+    """
     matrix = vtk.vtkMatrix4x4()
     data.GetImageToWorldMatrix(matrix)
     extent = data.GetExtent()
@@ -77,10 +90,13 @@ def image_from_oriented(data: slicer.vtkOrientedImageData, parent: np.ndarray, n
 
 
 def mask_image(node: slicer.vtkMRMLDisplayableNode, like: sitk.Image) -> sitk.Image:
-    """What a segmentation (all its segments) or a label map covers, on the grid of `like`.
+    """Mask what a segmentation (all its segments) or a label map covers, on the grid of `like`.
 
     Returns:
         uint8 image of zeros and ones.
+
+    Raises:
+        RegistrationError: for a node without anything drawn, or whose place in the world cannot be stored in an image.
     """
     total = sitk.Image(like.GetSize(), sitk.sitkUInt8)
     total.CopyInformation(like)
@@ -95,11 +111,14 @@ def mask_image(node: slicer.vtkMRMLDisplayableNode, like: sitk.Image) -> sitk.Im
 
 
 def label_layers(node: slicer.vtkMRMLDisplayableNode, like: sitk.Image) -> list[tuple[np.ndarray, dict[str, int]]]:
-    """The labels of a segmentation (by segment name) or label map (by number) on a grid.
+    """Sample the labels of a segmentation (by segment name) or of a label map (by number) on the grid of `like`.
 
     Returns:
         Label arrays, in `like`'s (z, y, x), each with its labels' names and values. Segments that overlap lie in
         different ones.
+
+    Raises:
+        RegistrationError: as for `mask_image`.
     """
     if not node.IsA("vtkMRMLSegmentationNode"):
         values = sitk.GetArrayFromImage(resample_labels(image_from_volume(node), like)).astype(np.int32)
@@ -114,7 +133,11 @@ def label_layers(node: slicer.vtkMRMLDisplayableNode, like: sitk.Image) -> list[
 
 
 def labelmap_segmentation(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkSegmentation:
-    """A node's segments with label maps; the node itself is left as it is."""
+    """Return a node's segments with label maps; the node itself is left as it is.
+
+    Raises:
+        RegistrationError: for a node without segments, or whose segments cannot be turned into label maps.
+    """
     segmentation = node.GetSegmentation()
     if segmentation.GetNumberOfSegments() == 0:
         raise RegistrationError(f"{node.GetName()} has no segments; draw one or choose another segmentation.")
@@ -128,12 +151,12 @@ def labelmap_segmentation(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkSeg
 
 
 def layer_images(segmentation: slicer.vtkSegmentation, node: slicer.vtkMRMLSegmentationNode) -> dict[int, sitk.Image]:
-    """The label images a segmentation consists of, in the world, by the numbers of their layers.
+    """Convert the layers of a segmentation to label images in the world (LPS mm), by the numbers of the layers.
 
     A segment in which nothing was drawn may have a layer of its own without voxels, which is left out.
 
     Raises:
-        RegistrationError: where there is no other.
+        RegistrationError: where there is no other layer, and as `image_from_oriented` raises it.
     """
     parent = world_matrix(node)
     layers = range(segmentation.GetNumberOfLayers(LABELMAP))
@@ -145,8 +168,10 @@ def layer_images(segmentation: slicer.vtkSegmentation, node: slicer.vtkMRMLSegme
 
 
 def has_voxels(data: slicer.vtkOrientedImageData) -> bool:
+    """Tell whether anything was ever drawn in a layer of a segmentation."""
     return data.GetNumberOfPoints() > 0 and data.GetPointData().GetScalars() is not None
 
 
 def resample_labels(image: sitk.Image, like: sitk.Image, transform: sitk.Transform | None = None) -> sitk.Image:
+    """Resample a label image to the grid of `like` by a transform from its points to those of `image` (LPS mm)."""
     return resample(image, like, transform or sitk.Transform(3, sitk.sitkIdentity), labels=True)

@@ -15,7 +15,7 @@ import torch
 
 from ..errors import RegistrationError
 from ..geometry.affine import middle
-from ..geometry.brain import voxel_litres
+from ..geometry.brain import volume_litres
 from ..geometry.orientation import keep_stored_forms
 from ..tensors import array_of, tensor_of
 from .brain_net import ARCHITECTURE, BRAIN_WEIGHTS, SIZE, SPACING, BrainNet, normalise
@@ -108,20 +108,20 @@ def extract_brain(image: sitk.Image, model: str | Path | None = None) -> sitk.Im
     if sitk.GetArrayViewFromImage(probability).max() < CERTAIN:
         raise RegistrationError(_NOT_FOUND)
     on_scan = sitk.Resample(probability, image, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
-    mask = sitk.BinaryFillhole(_largest_piece(on_scan > BRAIN_PROBABILITY))
-    if sitk.GetArrayViewFromImage(mask).sum() * voxel_litres(mask) < SMALLEST_LITRES:
+    mask = sitk.BinaryFillhole(_largest_component(on_scan > BRAIN_PROBABILITY))
+    if volume_litres(mask) < SMALLEST_LITRES:
         raise RegistrationError(_NOT_FOUND)
     return keep_stored_forms(image, mask)
 
 
 def _brain_centre(probability: sitk.Image) -> np.ndarray:
-    return centre_of_mass(_largest_piece(probability > 0.5))
+    return centre_of_mass(_largest_component(probability > 0.5))
 
 
 _NOT_FOUND = "No brain was found in this scan; give a mask of its brain, or check that it shows a head."
 
 
-def _largest_piece(mask: sitk.Image) -> sitk.Image:
+def _largest_component(mask: sitk.Image) -> sitk.Image:
     pieces = sitk.RelabelComponent(sitk.ConnectedComponent(mask), sortByObjectSize=True)
     return sitk.Cast(pieces == 1, sitk.sitkUInt8)
 

@@ -6,16 +6,15 @@ so that most of the computation runs on the coarser grid. It needs torch alone, 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..shipped import MODELS
 from .fast.convolution import convolve
 
 ARCHITECTURE = "BrainNet"
-BRAIN_WEIGHTS = Path(__file__).parents[1] / "models" / "ulae-brain.safetensors"
+BRAIN_WEIGHTS = MODELS / "ulae-brain.safetensors"
 SPACING = 2.4  # mm, of the grid the network was trained on
 SIZE = 96  # voxels a side: 230 mm
 

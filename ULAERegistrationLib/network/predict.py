@@ -16,7 +16,7 @@ from .fast.network import FastULAENet
 from .ulaenet import ULAENet, check_grid
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """The network's flows for a pair, and how they were computed.
 

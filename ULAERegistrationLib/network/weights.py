@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RegistrationError
+from ..shipped import MODELS
 from .ulaenet import ULAENet
 from .weight_files import read_weights, save_weights
 
-MODELS = Path(__file__).parents[1] / "models"
 SHIPPED = MODELS / "ulae-t1-brain.safetensors"
 ARCHITECTURE = "ULAE-net"
 VOXELS_MM = (1, 2, 4)  # which the canonical grid is a whole number of

@@ -72,8 +72,7 @@ def stages(view: CanonicalView, plane: Plane) -> list[StageVolume]:
     for count, total in enumerate(view.totals, start=1):
         flow = tensor_of(np.ascontiguousarray(total[:, *box]))[None]
         seen = array_of(warp(moving, flow, origin=origin)[0, 0])
-        # A copy, which does not keep the whole flow in memory.
-        coarse = array_of(flow[0, :, ::FLOW_STEP, ::FLOW_STEP, ::FLOW_STEP]).copy()
+        coarse = array_of(flow[0, :, ::FLOW_STEP, ::FLOW_STEP, ::FLOW_STEP])
         found.append(StageVolume(f"φ{count}", _gray(seen, view.moving_white), coarse))
     return [*found, StageVolume("Fixed", _gray(view.fixed[box], view.fixed_white))]
 

@@ -21,7 +21,7 @@ from ..settings import RegistrationSettings
 from .cases import Case
 from .made_from import has_result
 from .pair import LOCKS, run_case
-from .summary import DONE, NOT_DONE, Row, read_summary, write_summary
+from .summary import CASE_DONE, CASE_NOT_DONE, Row, read_summary, write_summary
 
 SUMMARY_SECONDS = 2.0  # at least so long between two summaries, as that of a large cohort takes a while to write
 
@@ -67,7 +67,7 @@ def run_batch(
             for number, row in enumerate(ended):
                 keep(row)
                 finished(row)
-                if row["status"] == NOT_DONE:
+                if row["status"] == CASE_NOT_DONE:
                     left = f"{len(cases) - number} of {len(cases)} pairs are left"
                     advice = "free some space or make the folder writable, and give the same call again"
                     raise RegistrationError(f"{row['message']} {left}; {advice}, which goes on with them.")
@@ -149,8 +149,8 @@ def _rows_so_far(cases: Sequence[Case], folder: Path) -> dict[str, Row]:
     rows: dict[str, Row] = {}
     for case in cases:
         row = earlier.get(case.name)
-        if row is None or (row["status"] == DONE and not has_result(folder / case.name)):
-            row = {"name": case.name, "status": NOT_DONE, "message": ""}
+        if row is None or (row["status"] == CASE_DONE and not has_result(folder / case.name)):
+            row = {"name": case.name, "status": CASE_NOT_DONE, "message": ""}
         rows[case.name] = row
     return rows
 

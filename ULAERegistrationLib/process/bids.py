@@ -22,7 +22,7 @@ from ..files.writing import whole_or_nothing
 from ..geometry.canonical import TEMPLATE
 from .cases import Case
 from .made_from import read_record
-from .summary import DONE, Row
+from .summary import CASE_DONE, Row
 
 DESCRIPTION = "dataset_description.json"
 SPACE = "ULAE"  # what the shipped template is called in names of files
@@ -130,7 +130,7 @@ def name_results(dataset: Path, derivative: Path, row: Row, session: str | None 
     place = derivative.joinpath(*parts, "anat")
     transform = place / f"{source}_from-T1w_to-{space}_mode-image_xfm.h5"
     warped, sidecar = (place / f"{source}_space-{space}_T1w{ending}" for ending in (".nii.gz", ".json"))
-    if row["status"] != DONE:
+    if row["status"] != CASE_DONE:
         try:
             for file in (transform, warped, sidecar):
                 file.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..memory import keep_freed_memory
 from ..threads import let_waiting_threads_sleep
-from .worker import Reporter, _end_with_parent
+from .reporter import Reporter, end_with_parent
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     job_file = Path((arguments or sys.argv[1:])[0]).resolve()
     report = Reporter()
     report.folder = job_file.parent
-    _end_with_parent(report.folder)
+    end_with_parent(report.folder)
     text = job_file.read_text(encoding="utf-8")
     from .cases import CaseJob
 

@@ -178,14 +178,12 @@ class CaseJob:
         target: the folder for its result.
         settings: of the registration.
         threads: how many the process may use.
-        keep_files: not used; the folder of the job holds nothing but the job file.
     """
 
     case: Case
     target: Path
     settings: RegistrationSettings
     threads: int
-    keep_files: bool = False
 
     def to_json(self) -> str:
         """Return the text of the job file."""

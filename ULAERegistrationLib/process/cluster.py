@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING
 from ..errors import RegistrationError
 from ..settings import RegistrationSettings
 from .cases import Case, CaseJob
-from .job import DONE as ENDED_WELL
-from .job import Job
+from .job import DONE, Job
 from .pair import failed_row
-from .summary import FAILED, Row
+from .summary import CASE_FAILED, Row
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -80,7 +79,7 @@ def run_on_workers(
             case = waiting[future]
             if future.status == "finished":
                 row, log = future.result()
-                if row["status"] == FAILED and log:
+                if row["status"] == CASE_FAILED and log:
                     print(f"{case.name}:\n{log}", file=sys.stderr, flush=True)
                 yield row
             elif future.status == "error":
@@ -109,7 +108,7 @@ def run_case_in_process(
     job = CaseJob(case=case, target=target, settings=settings, threads=max(1, CPU_COUNT // at_a_time))
     with Job() as process:
         process.start(job, command=[sys.executable, *program])
-        if process.wait() == ENDED_WELL and process.outcome:
+        if process.wait() == DONE and process.outcome:
             return process.outcome, process.log
         return failed_row(case, process.error), process.log
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import queue
 import shutil
@@ -25,7 +26,7 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -116,7 +117,6 @@ class Job:
     """
 
     def __init__(self, keep_files: bool = False) -> None:
-        self._keep_files = keep_files
         try:
             self.folder = Path(tempfile.mkdtemp(prefix="ulae-"))
         except OSError as error:
@@ -161,7 +161,7 @@ class Job:
         """
         job_file = self.folder / "job.json"
         try:
-            job_file.write_text(replace(description, keep_files=self._keep_files).to_json(), encoding="utf-8")
+            job_file.write_text(description.to_json(), encoding="utf-8")
         except OSError as error:
             self.state = FAILED
             self.error = f"{self.folder} cannot be written ({error.strerror}); free some space and register again."
@@ -300,7 +300,7 @@ def _report(line: str) -> dict[str, Any] | None:
     if not isinstance(report, dict):
         return None
     is_known = all(isinstance(value, REPORTED.get(key, ())) for key, value in report.items())
-    return report if is_known and report.get("fraction", 0.0) == report.get("fraction", 0.0) else None
+    return report if is_known and not math.isnan(report.get("fraction", 0.0)) else None
 
 
 def _read(stream: IO[str], name: str, lines: queue.SimpleQueue[tuple[str, str]]) -> None:

@@ -17,7 +17,7 @@ from ..files.inputs import digest
 from ..files.writing import RECORD, files_in
 from ..settings import RegistrationSettings
 
-# Settings that say where a registration runs, or whose content is compared instead of their name.
+# Settings that say where a registration runs, or name a file, whose checksum is compared instead.
 NOT_COMPARED = ("device", "model")
 
 

@@ -20,7 +20,7 @@ from ..progress import Progress
 from ..settings import RegistrationSettings
 from .cases import Case
 from .made_from import MadeFrom, has_result, read_record, version_of, write_record
-from .summary import DONE, FAILED, NOT_DONE, SUMMARY, THUMBNAIL, Row
+from .summary import CASE_DONE, CASE_FAILED, CASE_NOT_DONE, SUMMARY, THUMBNAIL, Row
 
 LOCKS = ".locks"  # folder of files that processes lock; locks are freed by the system, and the files stay
 
@@ -54,12 +54,12 @@ def run_case(case: Case, target: Path, settings: RegistrationSettings, progress:
     except Exception as error:  # a pair that fails must not stop the others
         kept = f" {target} still holds an earlier result, of other inputs or settings."
         row = failed_row(case, _sentence(error) + (kept if has_result(target) else ""))
-        return {**row, "status": NOT_DONE} if isinstance(error, _CohortUnwritableError) else row
+        return {**row, "status": CASE_NOT_DONE} if isinstance(error, _CohortUnwritableError) else row
 
 
 def failed_row(case: Case, sentence: str) -> Row:
     """Return the row of a case that failed, with the reason."""
-    return {"name": case.name, "status": FAILED, "message": sentence}
+    return {"name": case.name, "status": CASE_FAILED, "message": sentence}
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def _row(case: Case, target: Path, settings: RegistrationSettings, progress: Pro
         _register(case, target, settings, made_from, progress)
     quality = json.loads((target / "quality.json").read_text(encoding="utf-8"))
     message = " ".join(quality["reasons"]) + again
-    row = {"name": case.name, "status": DONE, "version": version_of(target), "message": message}
+    row = {"name": case.name, "status": CASE_DONE, "version": version_of(target), "message": message}
     return {**row, **_measures(quality)}
 
 

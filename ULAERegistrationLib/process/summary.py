@@ -16,8 +16,8 @@ SUMMARY = ("name", "status", "verdict", *MEASURES, "version", "message")
 SUMMARY_FILES = ("summary.csv", "summary.html")
 THUMBNAIL = "thumbnail.jpg"  # of each pair, in its folder
 Row: TypeAlias = dict[str, str]  # the columns of `SUMMARY` by name; those of a case without a result are missing
-DONE, FAILED, NOT_DONE = "done", "failed", "not done"
-STATES = (DONE, FAILED, NOT_DONE)
+CASE_DONE, CASE_FAILED, CASE_NOT_DONE = "done", "failed", "not done"
+STATES = (CASE_DONE, CASE_FAILED, CASE_NOT_DONE)
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # spreadsheets run a cell that begins so
 
 
@@ -38,7 +38,7 @@ def write_summary(rows: Sequence[Row], folder: Path) -> None:
 
 def of_other_versions(rows: Sequence[Row]) -> str:
     """Say how many results another version of this program has made, and how to make them again; empty where none."""
-    done = [row for row in rows if row["status"] == DONE]
+    done = [row for row in rows if row["status"] == CASE_DONE]
     others = [row for row in done if row.get("version") != __version__]
     if not others:
         return ""

@@ -13,7 +13,7 @@ from ..output.page import page
 # The worst first, as that is what somebody has to look at.
 ORDER = {"failed": 0, "not done": 1, "do not use": 2, "look at it": 3, "good": 4}
 TONES = {"failed": "bad", "not done": "look", "do not use": "bad", "look at it": "look", "good": "good"}
-MEASURES = {
+MEASURE_TITLES = {
     "ncc_before": "correlation before",
     "ncc_after": "after",
     "folded_percent": "folded, %",
@@ -58,7 +58,7 @@ def summary_page(rows: Sequence[Mapping[str, str]], folder: Path, note: str = ""
     """
     counts = Counter(map(_outcome, rows))
     told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in ORDER if counts[outcome])
-    titles = {"name": "pair", "pictures": "before and after", "verdict": "verdict", **MEASURES, "why": "why"}
+    titles = {"name": "pair", "pictures": "before and after", "verdict": "verdict", **MEASURE_TITLES, "why": "why"}
     head = "".join(
         f'<th scope="col">{escape(title) if name in ("pictures", "why") else f"<button>{escape(title)}</button>"}</th>'
         for name, title in titles.items()
@@ -88,7 +88,7 @@ def _row(row: Mapping[str, str], folder: Path) -> str:
         f'<th scope="row">{_link(name, "report.html", escape(name), folder) if is_done else escape(name)}</th>',
         f"<td>{_picture(name, folder) if is_done else ''}</td>",
         f'<td data-key="{ORDER.get(outcome, 0)}" class="tone {TONES.get(outcome, "bad")}">{escape(outcome)}</td>',
-        *(f'<td class="number">{escape(_short(row.get(measure, "")))}</td>' for measure in MEASURES),
+        *(f'<td class="number">{escape(_short(row.get(measure, "")))}</td>' for measure in MEASURE_TITLES),
         f"<td>{escape(row['message'])}</td>",
     ]
     return f"<tr>{''.join(cells)}</tr>"

@@ -15,8 +15,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..dataset.sources import LICENCE, VALIDATION_PEOPLE, citations_of, source_of
-from ..geometry.canonical import MODELS
 from ..geometry.likeness import block_means, half_differences
+from ..shipped import MODELS
 from .template import training_people
 
 # Of the blocks' summed variance divided by the number of people, added to the variance of each block; between .03 and 1

@@ -18,8 +18,7 @@ import SimpleITK as sitk
 from ..dataset.sources import LICENCE, VALIDATION_PEOPLE, citations_of, source_of
 from ..geometry.canonical import canonical_grid
 from ..geometry.frame import CANONICAL_SIZE
-
-MODELS = Path(__file__).parents[1] / "models"
+from ..shipped import MODELS
 
 CARD = {
     "what": "Voxel-wise mean of skull-stripped T1 brains in one common affine frame, and the mask of their majority.",

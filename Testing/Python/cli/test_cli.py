@@ -15,7 +15,8 @@ import SimpleITK as sitk
 from ULAERegistrationLib.cli.benchmark import table
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.errors import RegistrationError
-from ULAERegistrationLib.geometry.canonical import MODELS, template, template_mask
+from ULAERegistrationLib.geometry.canonical import template, template_mask
+from ULAERegistrationLib.shipped import MODELS
 from ULAERegistrationLib.simulation import SimulatedPair
 
 TEMPLATE = MODELS / "template.nii.gz"  # a scan that nothing is wrong with

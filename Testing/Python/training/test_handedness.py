@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from ULAERegistrationLib.geometry.canonical import MODELS, template
+from ULAERegistrationLib.geometry.canonical import template
 from ULAERegistrationLib.geometry.likeness import block_means
+from ULAERegistrationLib.shipped import MODELS
 from ULAERegistrationLib.training import handedness
 from ULAERegistrationLib.training.handedness import discriminant, held_out_scores
 

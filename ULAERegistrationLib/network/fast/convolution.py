@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .slabs import Normalised, Source, empty_tensor, normalised, slabs, stored
+from .slabs import Normalised, PlaneSource, empty_tensor, normalised, slabs, stored
 
 PlaneMaker = Callable[[int, int], Tensor]  # computes output planes start..stop-1, given start and stop
 
@@ -23,7 +23,7 @@ class Kernel:
     stride: tuple[int, int, int] = (1, 1, 1)
     dilation: tuple[int, int, int] = (1, 1, 1)
 
-    def planes(self, source: Source | Normalised, start: int, stop: int) -> Tensor:
+    def planes(self, source: PlaneSource | Normalised, start: int, stop: int) -> Tensor:
         """Compute output planes start..stop-1; the source counts as zero outside its grid."""
         reach, *padding = [d if width > 1 else 0 for d, width in zip(self.dilation, self.weight.shape[2:], strict=True)]
         step, depth = self.stride[0], source.size[0]
@@ -37,7 +37,7 @@ class Kernel:
                 planes = F.pad(planes, (0, 0, 0, 0, max(-first, 0), max(last - depth, 0)))
         return convolve(planes, self.weight, self.bias, self.stride, padding, self.dilation)
 
-    def whole(self, source: Source | Normalised) -> Tensor:
+    def whole(self, source: PlaneSource | Normalised) -> Tensor:
         """Compute all output planes of a convolution without stride, on the source's grid."""
         out = empty_tensor(
             (1, len(self.weight), *source.size), self.weight.dtype, self.weight.device, channels_last=True
@@ -86,7 +86,7 @@ def normalised_block(produce: PlaneMaker, size: torch.Size, weight: Tensor, read
     return normalised(raw, filled())
 
 
-def convolved(source: Source | Normalised, weight: Tensor) -> Normalised:
+def convolved(source: PlaneSource | Normalised, weight: Tensor) -> Normalised:
     """Compute a block (convolution, instance normalisation, leaky ReLU) on a source's grid."""
     kernel = Kernel(weight)
     return normalised_block(lambda start, stop: kernel.planes(source, start, stop), source.size, weight)
@@ -100,7 +100,7 @@ def fusion_block(moving: Tensor, fixed_half: Tensor, weight: Tensor) -> Normalis
     )
 
 
-def halved(source: Source | Normalised, weight: Tensor, dilation: int, bias: Tensor | None = None) -> PlaneMaker:
+def halved(source: PlaneSource | Normalised, weight: Tensor, dilation: int, bias: Tensor | None = None) -> PlaneMaker:
     """Return what computes the output planes of a 3x3x3 convolution with stride 2, padded by its dilation."""
     kernel = Kernel(weight, bias, (2, 2, 2), (dilation,) * 3)
     return lambda start, stop: kernel.planes(source, start, stop)

@@ -15,14 +15,14 @@ from ...flows.warp import compose_all, resize_flow, warp
 from ...progress import Progress, silent, step_message
 from ..ulaenet import LEAK, Block, ULAENet, UncoupledBlock
 from .convolution import Kernel, convolved, fusion_block, halved, head_flow, normalised_block
-from .slabs import Normalised, Source, empty_tensor, slabs, statistics, stored
+from .slabs import Normalised, PlaneSource, empty_tensor, slabs, statistics, stored
 from .upsampling import convolved_finer, upsampled
 
 # Fraction of the network's time that a step takes, by its number of decoder levels.
 STEP_SHARES = {1: 0.2, 2: 0.25, 3: 0.55}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FixedFeatures:
     """The part of every step that depends on the fixed image only.
 
@@ -37,7 +37,7 @@ class FixedFeatures:
     fusion_halves: list[Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MovingLevel:
     """One uncoupled block, fused.
 
@@ -129,7 +129,7 @@ class FastULAENet:
             fixed: `[1, 1, L, P, S]` in [0, 1].
         """
         fixed = fixed.to(self.flow_device, torch.float32)
-        x: Source | Normalised = stored(fixed.to(self.device))
+        x: PlaneSource | Normalised = stored(fixed.to(self.device))
         mixed, fusion_halves = [], []
         for weight, level, fusion in zip(self.fixed_path, self.moving_path, self.fusions_fixed, strict=True):
             size = torch.Size(n // 2 for n in x.size)

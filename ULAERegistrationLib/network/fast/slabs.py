@@ -23,7 +23,7 @@ SLAB_BYTES = 12 * 2**20
 
 
 @dataclass(frozen=True)
-class Source:
+class PlaneSource:
     """Features that are computed a few planes at a time.
 
     Attributes:
@@ -67,12 +67,12 @@ def empty_tensor(size: Sequence[int], dtype: torch.dtype, device: torch.device, 
     return raw.permute(*(order.index(axis) for axis in range(len(size))))
 
 
-def stored(x: Tensor) -> Source:
+def stored(x: Tensor) -> PlaneSource:
     """Wrap a tensor `[1, C, *grid]` as a source."""
-    return Source(x.shape[2:], lambda start, stop: x[:, :, start:stop])
+    return PlaneSource(x.shape[2:], lambda start, stop: x[:, :, start:stop])
 
 
-def joined(*sources: Source | Normalised) -> Source | Normalised:
+def joined(*sources: PlaneSource | Normalised) -> PlaneSource | Normalised:
     """Concatenate the channels of several sources."""
     if len(sources) == 1:
         return sources[0]
@@ -83,7 +83,7 @@ def joined(*sources: Source | Normalised) -> Source | Normalised:
         size = (1, sum(part.shape[1] for part in parts), *parts[0].shape[2:])
         return torch.cat(parts, 1, out=empty_tensor(size, parts[0].dtype, parts[0].device, channels_last=True))
 
-    return Source(sources[0].size, planes)
+    return PlaneSource(sources[0].size, planes)
 
 
 def slabs(size: torch.Size, channels: int, like: Tensor) -> Iterator[tuple[int, int]]:

@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .convolution import Kernel, convolve, convolved
-from .slabs import Normalised, Source, empty_tensor, joined, normalised, slabs
+from .slabs import Normalised, PlaneSource, empty_tensor, joined, normalised, slabs
 
 # Earlier coarse planes still needed when a new one arrives: output plane z reads fine planes z-1 to z+1, which span
 # three coarse planes.
 EARLIER = 2
 
 
-def upsampled(source: Source | Normalised, size: torch.Size) -> Source:
+def upsampled(source: PlaneSource | Normalised, size: torch.Size) -> PlaneSource:
     """Return a source of the features on a finer grid."""
     coarse = source.size[0]
     ratio = (coarse - 1) / (size[0] - 1)
@@ -25,9 +25,8 @@ def upsampled(source: Source | Normalised, size: torch.Size) -> Source:
         below = [min(int(n * ratio), coarse - 2) for n in range(start, stop)]
         base = below[0]
         planes = source.planes(base, below[-1] + 2)
-        if planes.device.type != "cpu":
-            whole = F.interpolate(source.planes(0, coarse), size=tuple(size), mode="trilinear", align_corners=True)
-            return whole[:, :, start:stop]
+        if planes.device.type != "cpu":  # a GPU takes the whole grid at a time (see `slabs`)
+            return F.interpolate(planes, size=tuple(size), mode="trilinear", align_corners=True)
         # Within planes first, because there are fewer coarse planes; then between them.
         planes = upsampled_in_plane(planes, size)
         channels_last = planes.is_contiguous(memory_format=torch.channels_last)
@@ -36,7 +35,7 @@ def upsampled(source: Source | Normalised, size: torch.Size) -> Source:
             torch.lerp(planes[low - base], planes[low - base + 1], (start + n) * ratio - low, out=out[0, :, n])
         return out
 
-    return Source(size, planes)
+    return PlaneSource(size, planes)
 
 
 def upsampled_in_plane(planes: Tensor, size: torch.Size) -> Tensor:
@@ -44,7 +43,7 @@ def upsampled_in_plane(planes: Tensor, size: torch.Size) -> Tensor:
     return F.interpolate(planes[0].transpose(0, 1), size=tuple(size[1:]), mode="bilinear", align_corners=True)
 
 
-def convolved_finer(coarse: Normalised, *fine: Source | Normalised, weight: Tensor) -> Normalised:
+def convolved_finer(coarse: Normalised, *fine: PlaneSource | Normalised, weight: Tensor) -> Normalised:
     """Compute a block of the decoder: on coarse features, upsampled, concatenated with fine features.
 
     Interpolation between planes and convolution within planes commute. So each of the kernel's three planes is applied
