@@ -39,6 +39,7 @@ def add_batch(commands: Commands) -> None:
         "ulae batch --bids study --session 01 -o study/derivatives/ulae",
         "ulae batch cohort.csv -o results --scheduler tcp://node1:8786",
     )
+    command.set_defaults(ending=_ending)
     command.epilog = NOTES + (command.epilog or "")
     what = command.add_argument_group("which pairs (one of these)")
     what.add_argument(
@@ -62,6 +63,13 @@ def add_batch(commands: Commands) -> None:
     where.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler whose workers see the same files")
     add_settings(command)
     add_json(command)
+
+
+def _ending(options: argparse.Namespace) -> str:
+    """Say what there is of a cohort that was cancelled."""
+    if options.scheduler:  # its workers are not ours to end
+        return "cancelled; the scheduler's workers finish the pairs in work, and the same call goes on from there"
+    return "cancelled, nothing was written of the pair in work; the pairs before it are kept"
 
 
 def _batch(options: argparse.Namespace) -> None:

@@ -20,9 +20,15 @@ def add_demo(commands: Commands) -> None:
         "ulae demo",
         "ulae demo -o demo --preset fast --json",
     )
+    command.set_defaults(ending=_ending)
     command.add_argument("-o", "--output", default="demo", metavar="FOLDER", help="default: demo")
     command.add_argument("--preset", choices=PRESETS, default="accurate", help="default: accurate")
     add_json(command)
+
+
+def _ending(options: argparse.Namespace) -> str:
+    """Say what there is of a demo that was cancelled."""
+    return f"cancelled; what was written before stays in {options.output}"
 
 
 def _demo(options: argparse.Namespace) -> None:

@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ulae: {NOT_ENOUGH_MEMORY}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, Cancelled) as error:
-        print(f"ulae: {str(error) or _ending(options)}", file=sys.stderr)
+        print(f"ulae: {str(error) or options.ending(options)}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # the program that read our output has ended
         return _without_output()
@@ -70,19 +70,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("ulae: No space is left for the output; free some and start again.", file=sys.stderr)
         return _without_output()
     return 0
-
-
-def _ending(options: argparse.Namespace) -> str:
-    """Say what there is of a command that was cancelled and has not said so itself."""
-    if options.command == "batch":
-        if options.scheduler:  # its workers are not ours to end
-            return "cancelled; the scheduler's workers finish the pairs in work, and the same call goes on from there"
-        return "cancelled, nothing was written of the pair in work; the pairs before it are kept"
-    if options.command == "train" and not options.pack:
-        return "cancelled; what was finished is kept, and the same call goes on from there"
-    if options.command == "demo":
-        return f"cancelled; what was written before stays in {options.output}"
-    return "cancelled, nothing was written"
 
 
 def _without_output() -> int:

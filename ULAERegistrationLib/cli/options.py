@@ -48,8 +48,13 @@ def add_command(
         epilog="\n  ".join(["examples:", *examples]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, ending=_nothing_written)
     return command
+
+
+def _nothing_written(_: argparse.Namespace) -> str:
+    """Say what there is of a command that was cancelled; a command that keeps something has an ending of its own."""
+    return "cancelled, nothing was written"
 
 
 def add_network(command: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import argparse
 import json
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .options import (
     Commands,
@@ -18,6 +19,11 @@ from .options import (
     progress_bar,
     settings_of,
 )
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+    from ..result import Registration
 
 RESULT_FILES = (  # of `save`, those that somebody may name
     "transform.h5",
@@ -70,10 +76,9 @@ def _register(options: argparse.Namespace) -> None:
     settings = settings_of(options)
     _check_places(options)
     from ..both import for_both
-    from ..files.transforms import TRANSFORM_EXTENSIONS, read_transform, write_transform
-    from ..files.volumes import read_labels, read_mask, read_volume, write_image
+    from ..files.transforms import TRANSFORM_EXTENSIONS, read_transform
+    from ..files.volumes import read_labels, read_mask, read_volume
     from ..files.writing import check_output_file, check_output_folder
-    from ..geometry.brain import brain_mask
 
     for folder in filter(None, (options.output, options.save_masks)):
         check_output_folder(folder)
@@ -107,37 +112,50 @@ def _register(options: argparse.Namespace) -> None:
             initial_transform=initial_transform,
             progress=progress,
         )
+    _write_results(options, registration, fixed_labels=fixed_labels, moving_labels=labels)
+
+
+def _write_results(
+    options: argparse.Namespace,
+    registration: Registration,
+    *,
+    fixed_labels: sitk.Image | None,
+    moving_labels: sitk.Image | None,
+) -> None:
+    """Write what the options ask for, and print the verdict and the main measures."""
+    from ..files.transforms import write_transform
+    from ..files.volumes import write_image
+    from ..geometry.brain import brain_mask
     from .result_text import overlap_before_and_after, print_result
     from .results import Results
 
-    results = Results()
-    warped_labels, place = registration.warp_labels(labels) if labels else None, None
-    if options.output:
-        kept = None if options.warped_labels else warped_labels
-        place = results.write(partial(registration.save, warped_labels=kept), options.output)
-        registration = registration.with_inverse_measured()
-    if options.transform:
-        results.write(partial(write_transform, registration.transform, fixed=registration.fixed), options.transform)
-    if options.warped:
-        results.write(partial(write_image, registration.warped), options.warped)
-    if options.save_masks:
-        # Both are written always, so that none of an earlier run remains. A stripped scan's brain is its foreground.
-        masks = {"fixed": registration.fixed_mask, "moving": registration.moving_mask}
-        for role, image in (("fixed", fixed), ("moving", moving)):
-            mask = brain_mask(image) if masks[role] is None else masks[role]
-            results.write(partial(write_image, mask), Path(options.save_masks) / f"{role}_brain.nii.gz")
-    measures = {**registration.quality_record(), "model": registration.card.name}
-    if options.warped_labels:
-        results.write(partial(write_image, warped_labels), options.warped_labels)
-    if fixed_labels:
-        measures |= overlap_before_and_after(registration, fixed_labels, labels, warped_labels)
-    if options.json:
-        print(json.dumps(measures, indent=2))
-    elif not options.quiet:
-        print_result(registration, measures)
-        if place:
-            print(f"pictures and report: {place / 'report.html'}")
-    results.report()
+    with Results() as results:
+        warped_labels, place = registration.warp_labels(moving_labels) if moving_labels else None, None
+        if options.output:
+            kept = None if options.warped_labels else warped_labels
+            place = results.write(partial(registration.save, warped_labels=kept), options.output)
+            registration = registration.with_inverse_measured()
+        if options.transform:
+            results.write(partial(write_transform, registration.transform, fixed=registration.fixed), options.transform)
+        if options.warped:
+            results.write(partial(write_image, registration.warped), options.warped)
+        if options.save_masks:
+            # Both are written always, so that none of an earlier run remains; a stripped scan's is its foreground.
+            masks = {"fixed": registration.fixed_mask, "moving": registration.moving_mask}
+            for role, image in (("fixed", registration.fixed), ("moving", registration.moving)):
+                mask = brain_mask(image) if masks[role] is None else masks[role]
+                results.write(partial(write_image, mask), Path(options.save_masks) / f"{role}_brain.nii.gz")
+        measures = {**registration.quality_record(), "model": registration.card.name}
+        if options.warped_labels:
+            results.write(partial(write_image, warped_labels), options.warped_labels)
+        if fixed_labels:
+            measures |= overlap_before_and_after(registration, fixed_labels, moving_labels, warped_labels)
+        if options.json:
+            print(json.dumps(measures, indent=2))
+        elif not options.quiet:
+            print_result(registration, measures)
+            if place:
+                print(f"pictures and report: {place / 'report.html'}")
 
 
 def _check_places(options: argparse.Namespace) -> None:

@@ -31,6 +31,7 @@ def add_train(commands: Commands) -> None:
         "ulae train brains.npz -o run --minutes 30",
         "ulae train brains.npz -o second --start-from run/weights.safetensors",
     )
+    command.set_defaults(ending=_ending)
     command.epilog = NOTES + (command.epilog or "")
     command.add_argument(
         "data", metavar="DATA", help="the packed file (.npz); with --prepare the folder of scans, with --pack of brains"
@@ -53,6 +54,13 @@ def add_train(commands: Commands) -> None:
     command.add_argument("--start-from", metavar="FILE", help="begin a new run from these weights (.safetensors)")
     command.add_argument("--minutes", type=float, metavar="N", help="stop after so long; the same command goes on")
     command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+
+
+def _ending(options: argparse.Namespace) -> str:
+    """Say what there is of a training or a preparation that was cancelled."""
+    if options.pack:
+        return "cancelled, nothing was written"
+    return "cancelled; what was finished is kept, and the same call goes on from there"
 
 
 def _train(options: argparse.Namespace) -> None:

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +129,12 @@ def test_a_result_finds_another_place_where_its_own_fails_and_says_it(tmp_path, 
     assert write_somewhere(lambda path: write_image(image, path), tmp_path / "warped.nrrd")[1] == ""
 
 
+def write_in_turn(*results: tuple[Callable[[Path], object], Path]) -> None:
+    with Results() as written:
+        for write, target in results:
+            written.write(write, target)
+
+
 def test_a_result_that_no_place_takes_is_said(tmp_path, monkeypatch) -> None:
     def fail(path: Path) -> None:
         raise RegistrationError(f"{path} could not be written (disk full); choose another place.")
@@ -134,34 +142,28 @@ def test_a_result_that_no_place_takes_is_said(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(rescue, "other_places", lambda: iter([tmp_path / "a", tmp_path / "b"]))
     with pytest.raises(RegistrationError, match=r"\(disk full\), nor could another place; free some space"):
         write_somewhere(fail, tmp_path / "x.nii.gz")
-    results = Results()
-    assert results.write(fail, tmp_path / "x.nii.gz") is None
-    assert results.write(lambda path: path.write_text("1"), tmp_path / "next") == tmp_path / "next"
     with pytest.raises(RegistrationError, match="nor could another place"):
-        results.report()
+        write_in_turn((fail, tmp_path / "x.nii.gz"), (lambda path: path.write_text("1"), tmp_path / "next"))
+    assert (tmp_path / "next").read_text() == "1"
 
 
 def test_one_result_that_fails_does_not_keep_the_others_from_being_written(tmp_path, image, monkeypatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "closed").write_text("no folder")
-    results = Results()
-    for target in (tmp_path / "closed" / "a.nii.gz", tmp_path / "b.nii.gz"):
-        results.write(lambda path: write_image(image, path), target)
-    assert (tmp_path / "b.nii.gz").is_file()
+    write = partial(write_image, image)
     with pytest.raises(RegistrationError, match=r"closed \(it is not a folder\)\. .* is in .*a\.nii\.gz instead"):
-        results.report()
+        write_in_turn((write, tmp_path / "closed" / "a.nii.gz"), (write, tmp_path / "b.nii.gz"))
+    assert (tmp_path / "b.nii.gz").is_file()
 
 
 def test_an_interruption_between_two_results_says_which_are_there(tmp_path, image) -> None:
     def interrupted(path: Path) -> None:
         raise KeyboardInterrupt
 
-    results = Results()
     with pytest.raises(KeyboardInterrupt):
-        results.write(interrupted, tmp_path / "a.nii.gz")
-    results.write(lambda path: write_image(image, path), tmp_path / "b.nii.gz")
+        write_in_turn((interrupted, tmp_path / "a.nii.gz"))
     with pytest.raises(Cancelled, match=r"cancelled; written before: .*b\.nii\.gz"):
-        results.write(interrupted, tmp_path / "c.nii.gz")
+        write_in_turn((partial(write_image, image), tmp_path / "b.nii.gz"), (interrupted, tmp_path / "c.nii.gz"))
 
 
 def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_stays(tmp_path) -> None:
