@@ -7,6 +7,7 @@ has shaded one strongly, whether they look like one person's) then decides how t
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import SimpleITK as sitk
@@ -19,7 +20,7 @@ from .geometry.contrast import as_t1, have_same_contrast, scan_as_t1, shows_tiss
 from .geometry.shading import without_strong_shading
 from .one_person import SIZES_DIFFER, look_like_one_person
 from .progress import Progress
-from .settings import Contrast, RegistrationSettings
+from .settings import AlignmentMethod, Contrast, RegistrationSettings
 
 Scans = tuple[sitk.Image, sitk.Image]
 Masks = tuple[sitk.Image | None, sitk.Image | None]
@@ -59,6 +60,29 @@ class Placement:
         return self.one_person and self.alignment.method == "rigid" and not self.both_t1
 
 
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """Two scans, the masks of their brains, and their alignment."""
+
+    scans: Scans
+    masks: Masks
+    alignment: Alignment
+
+    @property
+    def maps(self) -> tuple[sitk.AffineTransform, sitk.AffineTransform]:
+        """From the world of either scan to the canonical world (LPS mm)."""
+        return self.alignment.fixed_to_canonical, self.alignment.moving_to_canonical
+
+    @cached_property
+    def canonical(self) -> tuple[np.ndarray, np.ndarray]:
+        """Both scans on the canonical grid, float32 [L, P, S] in [0, 1], 0 outside the brain."""
+        return for_both(sample_on_canonical, *zip(self.scans, self.maps, self.masks, strict=True))
+
+    def aligned_inside(self, method: AlignmentMethod) -> _Pair:
+        """Return the pair aligned once more, by what lies deep inside both brains."""
+        return replace(self, alignment=align_inside(*self.scans, self.alignment, method, *self.masks))
+
+
 def place(
     scans: Scans,
     masks: Masks,
@@ -75,46 +99,66 @@ def place(
         initial_transform: linear transform from which the alignment starts, fixed world to moving world (LPS mm).
         progress: called as `align` calls it.
     """
+    method: AlignmentMethod = "affine" if settings.alignment == "auto" else settings.alignment
+    searched = method in ("affine", "rigid")
 
     def aligned(images: Scans) -> Alignment:
         return align(*images, method, *masks, initial_transform, progress)
 
-    method = "affine" if settings.alignment == "auto" else settings.alignment
-    searched = method in ("affine", "rigid")
-    alignment = aligned(scans)
-    canonical = _sampled(scans, masks, alignment)
+    pair = _Pair(scans, masks, aligned(scans))
     contrast = settings.contrast
     if contrast == "auto":
-        contrast = "same" if have_same_contrast(*canonical) else "different"
-    # Correlation aligns two contrasts by millimetres less well than one, and is drawn towards what is bright.
-    placed = (scans, canonical, _maps(alignment))
-    if contrast == "different":
-        compared = for_both(scan_as_t1, *zip(*placed, strict=True))
-    else:
-        compared = for_both(without_strong_shading, *zip(*placed, masks, strict=True))
-    if any(one is not scan for one, scan in zip(compared, scans, strict=True)):
-        alignment = aligned(compared) if searched else alignment
-        scans = compared if contrast == "same" else scans
-        canonical = _sampled(scans, masks, alignment)
-    one_person = searched and look_like_one_person(*canonical)
-    if one_person and _size_differs(alignment, SIZE_BY_OUTLINE):
-        inside = align_inside(*scans, alignment, "affine", *masks)
-        if _size_differs(inside, SIZE_BY_INSIDE):
-            # A rigid map cannot bring them together, so they are registered as the scans of two people are.
-            one_person, alignment = False, replace(inside, warnings=(*inside.warnings, SIZES_DIFFER))
-            canonical = _sampled(scans, masks, alignment)
+        contrast = "same" if have_same_contrast(*pair.canonical) else "different"
+    compared = _made_alike(pair, contrast)
+    if compared is not scans:
+        if searched:
+            pair = replace(pair, alignment=aligned(compared))
+        if contrast == "same":
+            pair = replace(pair, scans=compared)
+    one_person = searched and look_like_one_person(*pair.canonical)
     if one_person:
-        method = "rigid" if settings.alignment == "auto" else method
-        alignment = align_inside(*scans, alignment, method, *masks)
-        canonical = _sampled(scans, masks, alignment)
+        pair, one_person = _as_one_person(pair, "rigid" if settings.alignment == "auto" else method)
+    fixed, moving = pair.canonical
     # The network knows T1, and other contrasts as they look with its intensities; two T2 or FLAIR scans get them too.
-    both_t1 = contrast == "same" and all(shows_tissue_as_t1(image) for image in canonical)
-    seen = canonical if both_t1 else (as_t1(canonical[0]), as_t1(canonical[1]))
+    both_t1 = contrast == "same" and shows_tissue_as_t1(fixed) and shows_tissue_as_t1(moving)
+    seen = (fixed, moving) if both_t1 else (as_t1(fixed), as_t1(moving))
     if one_person:
         # Masks of one brain differ by how they were made, which the network would take for a difference in shape.
-        both = (canonical[0] > 0) & (canonical[1] > 0)
+        both = (fixed > 0) & (moving > 0)
         seen = (seen[0] * both, seen[1] * both)
-    return Placement(alignment, contrast, one_person, both_t1, *canonical, *seen)
+    return Placement(pair.alignment, contrast, one_person, both_t1, fixed, moving, *seen)
+
+
+def _made_alike(pair: _Pair, contrast: Contrast) -> Scans:
+    """Return the scans with the intensities of T1 where their contrasts differ, else without strong shading.
+
+    Correlation aligns two contrasts by millimetres less well than one, and is drawn towards what is bright. Scans that
+    nothing was changed of are returned themselves.
+    """
+    placed = (pair.scans, pair.canonical, pair.maps)
+    if contrast == "different":
+        made = for_both(scan_as_t1, *zip(*placed, strict=True))
+    else:
+        made = for_both(without_strong_shading, *zip(*placed, pair.masks, strict=True))
+    return pair.scans if all(one is scan for one, scan in zip(made, pair.scans, strict=True)) else made
+
+
+def _as_one_person(pair: _Pair, method: AlignmentMethod) -> tuple[_Pair, bool]:
+    """Align two scans of one person by the insides of the brain, unless that has another size in the two.
+
+    A rigid map cannot bring these together, so they are registered as the scans of two people are.
+
+    Returns:
+        The pair, and whether it is registered as one person's scans are.
+    """
+    if _size_differs(pair.alignment, SIZE_BY_OUTLINE):
+        by_size = pair.aligned_inside("affine")
+        if _size_differs(by_size.alignment, SIZE_BY_INSIDE):
+            warnings = (*by_size.alignment.warnings, SIZES_DIFFER)
+            return replace(by_size, alignment=replace(by_size.alignment, warnings=warnings)), False
+        if method == "affine":
+            return by_size, True
+    return pair.aligned_inside(method), True
 
 
 def _size_differs(alignment: Alignment, fraction: float) -> bool:
@@ -141,11 +185,3 @@ def place_alone(scan: sitk.Image, mask: sitk.Image | None) -> tuple[np.ndarray, 
         return canonical, to_canonical
     to_canonical = align_to_template(even, mask)
     return sample_on_canonical(even, to_canonical, mask), to_canonical
-
-
-def _sampled(scans: Scans, masks: Masks, alignment: Alignment) -> tuple[np.ndarray, np.ndarray]:
-    return for_both(sample_on_canonical, *zip(scans, _maps(alignment), masks, strict=True))
-
-
-def _maps(alignment: Alignment) -> tuple[sitk.AffineTransform, sitk.AffineTransform]:
-    return alignment.fixed_to_canonical, alignment.moving_to_canonical

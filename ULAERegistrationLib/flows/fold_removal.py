@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import count, product
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +14,9 @@ from .warp import compose_all, compose_all_at, values_at
 
 # Determinants of at most this count as folded here, so that rounding on another machine does not bring folds back.
 MARGIN = 0.02
-# Passes after which the smoothed region around the remaining folds grows with every pass, in all the flows.
-PATIENCE = 16
+# Passes that smooth the last flow alone, next to its folds; after these the smoothed region grows with every pass, in
+# all the flows.
+PATIENCE = 17
 
 
 def remove_folds(
@@ -36,30 +37,46 @@ def remove_folds(
     Returns:
         As many flows, whose `compose_all` folds no more than allowed. The flows given are not changed.
     """
-    flows = list(flows)
+    flows, smallest = _with_last_flow_smoothed(list(flows), allowed, report)
+    reach = 1
+    while True:
+        bad = smallest <= MARGIN
+        if bad.sum() <= allowed * bad.numel():
+            return flows
+        report()
+        reach += 1
+        share = _around(bad, reach)
+        flows = [torch.lerp(flow, _local_mean(flow), share) for flow in flows]
+        smallest = smallest_jacobian(compose_all(flows))[:, None]
+
+
+def _with_last_flow_smoothed(
+    flows: list[Tensor], allowed: float, report: Callable[[], None]
+) -> tuple[list[Tensor], Tensor]:
+    """Smooth the last flow beside folds, in `PATIENCE` passes at most.
+
+    Only the last flow changes, so that the composition changes at the same voxels, and the determinants there and
+    beside them: a few per cent of the grid.
+
+    Returns:
+        The flows, and the smallest corner determinant of their composition, `[1, 1, L, P, S]`.
+    """
     total = compose_all(flows)
     if len(flows) == 1:  # the composition is then that flow itself
         total = total.clone()
     smallest = smallest_jacobian(total)[:, None]
-    for passes in count():
-        report()
+    for _ in range(PATIENCE):
         bad = smallest <= MARGIN
         if bad.sum() <= allowed * bad.numel():
             break
-        share = _around(bad, 1 + max(passes - PATIENCE, 0))
-        if passes > PATIENCE:
-            flows = [torch.lerp(flow, _local_mean(flow), share) for flow in flows]
-            total = compose_all(flows)
-            smallest = smallest_jacobian(total)[:, None]
-            continue
-        # Only the last flow changes, so that the composition changes at the same voxels, and the determinants there and
-        # beside them: a few per cent of the grid.
+        report()
+        share = _around(bad, 1)
         voxels = _places(share > 0)
         flows[-1] = _smoothed(flows[-1], voxels, share)
         total[:, :, *voxels] = compose_all_at(flows, voxels)
         beside = _places(_dilated(share > 0))
         smallest[0, 0, *beside] = smallest_jacobian_at(total, beside)
-    return flows
+    return flows, smallest
 
 
 def _around(bad: Tensor, reach: int) -> Tensor:

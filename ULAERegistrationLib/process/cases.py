@@ -92,14 +92,12 @@ def _rows(text: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
 
 
 def _case(line: dict[str, str], number: int, table: Path) -> Case:
-    name = (line["name"] or "").strip()
+    name = line["name"]
     reserved = name.startswith(".") or name.lower() in SUMMARY_FILES
     unusable = name != Path(name).name or reserved or not name.isprintable()
     if not name or unusable:
         raise RegistrationError(f"Line {number} of {table} has the name {name!r}, which is no name for a folder.")
-    files = {
-        key: table.parent / value.strip() for key, value in line.items() if key != "name" and (value or "").strip()
-    }
+    files = {key: table.parent / value for key, value in line.items() if key != "name" and value}
     for key in REQUIRED[1:]:
         if key not in files:
             raise RegistrationError(f"{name}, line {number} of {table}, names no {key} image; fill it in.")
