@@ -63,8 +63,7 @@ def read_volume(source: Source, role: str) -> sitk.Image:
         spacing = " x ".join(f"{value:.4g}" for value in image.GetSpacing())
         raise RegistrationError(f"{name} has voxels of {spacing} mm; correct its spacing to {low:g} to {high:g} mm.")
     values = sitk.GetArrayViewFromImage(image)
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise RegistrationError(f"{name} {NOT_FINITE}")
+    _check_finite(image, name)
     if values.min() == values.max():
         raise RegistrationError(f"{name} has the same value {values.flat[0]:g} everywhere; choose another volume.")
     _check_volume(image, name)
@@ -84,11 +83,13 @@ def read_mask(source: Source, image: sitk.Image, role: str) -> sitk.Image:
         uint8 image of zeros and ones on the grid of `image`.
 
     Raises:
-        RegistrationError: where the mask cannot be read, is empty, lies on a grid of other voxels, has a volume that no
-            brain has, or lies where the image shows nothing.
+        RegistrationError: where the mask cannot be read, is not finite, is empty, lies on a grid of other voxels, has a
+            volume that no brain has, or lies where the image shows nothing.
     """
     name = f"The {role} mask"
-    mask = sitk.Cast(_three_dimensional(_read(source, name), name) != 0, sitk.sitkUInt8)
+    mask = _three_dimensional(_read(source, name, finite=True), name)
+    _check_finite(mask, name)
+    mask = sitk.Cast(mask != 0, sitk.sitkUInt8)
     mask = _on_grid_of(image, mask, name, role)
     litres = volume_litres(mask)
     if litres == 0:
@@ -105,6 +106,13 @@ def read_mask(source: Source, image: sitk.Image, role: str) -> sitk.Image:
             f"background); check that it belongs to that image."
         )
     return _named(keep_stored_forms(image, mask), source)
+
+
+def _check_finite(image: sitk.Image, name: str) -> None:
+    """Refuse an image with voxels that are no numbers or infinite."""
+    values = sitk.GetArrayViewFromImage(image)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise RegistrationError(f"{name} {NOT_FINITE}")
 
 
 def _share_shown(image: sitk.Image, mask: sitk.Image) -> float:

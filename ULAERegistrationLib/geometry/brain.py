@@ -18,6 +18,10 @@ CERTAINLY_STRIPPED_LITRES = 1.85
 BEYOND_MM, BEYOND_SHARE = 10.0, 0.15
 FAR_BELOW = 1.0  # of the range of the brain's intensities; a background this far below them is no dark tissue
 SHRUNK = 4.0  # mm, voxel size that suffices to tell a brain from a head
+PIECE = 0.02  # of the largest piece of a stripped brain; a cerebellum has .1, an eye that was left .005
+# What is darker than the background by more than this share of the contrast is tissue only where it fills more than a
+# hundredth of the scan; else it is an overflow, or beside an edge that an interpolation has sharpened.
+DARKER, FEW = 0.05, 0.01
 
 
 def background_value(image: sitk.Image) -> float:
@@ -52,13 +56,31 @@ def floor_of(image: sitk.Image, mask: sitk.Image | None) -> float:
     return next(likely, float(low))
 
 
+def darkest_shown(image: sitk.Image) -> float:
+    """Return the intensity of the darkest that a scan shows, apart from single voxels and from a far darker filling.
+
+    As a rule this is the background's intensity, less a little. Where a scan is cut off within the head, its faces show
+    tissue, and much is darker.
+    """
+    values = sitk.GetArrayViewFromImage(image)[::2, ::2, ::2]  # enough for percentiles
+    background = background_value(image)
+    contrast = float(np.percentile(values, 99)) - background
+    edge = background - DARKER * abs(contrast)
+    if (values < edge).mean() < FEW:
+        return max(edge, float(values.min()))
+    measured = values[values >= background - FAR_BELOW * contrast] if contrast > 0 else values
+    return float(np.percentile(measured, 0.1))
+
+
 def brain_mask(image: sitk.Image) -> sitk.Image:
-    """Mask the brain of a skull-stripped scan: its largest connected component that is not background, holes filled.
+    """Mask the brain of a skull-stripped scan: what is not background, without small pieces, holes filled.
+
+    A lost slice or a gap beside the cerebellum may divide a brain into several pieces.
 
     Returns:
         uint8 image of zeros and ones on the grid of `image`. Of a whole head it masks the head.
     """
-    return _largest_piece(image, share=0.01)
+    return _foreground(image, share=0.01, least=PIECE)
 
 
 def looks_unstripped(image: sitk.Image, foreground: sitk.Image | None = None) -> bool:
@@ -81,7 +103,7 @@ def looks_unstripped(image: sitk.Image, foreground: sitk.Image | None = None) ->
     # Block size in proportion to the brain's size, so that a wrong spacing in the header changes nothing.
     litres = volume_litres(coarse_foreground(image) if foreground is None else foreground)
     coarse = _shrink(image, SHRUNK * (litres / 1.5) ** (1 / 3))
-    piece = sitk.BinaryFillhole(sitk.BinaryMorphologicalClosing(_largest_piece(coarse, share=0.15), (1, 1, 1)))
+    piece = sitk.BinaryFillhole(sitk.BinaryMorphologicalClosing(_foreground(coarse, share=0.15), (1, 1, 1)))
     distance = sitk.SignedMaurerDistanceMap(piece, insideIsPositive=True, squaredDistance=False, useImageSpacing=True)
     inside = sitk.GetArrayViewFromImage(piece) > 0
     depth = sitk.GetArrayViewFromImage(distance)[inside]
@@ -129,13 +151,16 @@ def _share_beyond(foreground: sitk.Image, mask: sitk.Image) -> float:
 
 def coarse_foreground(image: sitk.Image) -> sitk.Image:
     """Mask the brain or head on a grid of about `SHRUNK` mm, fine enough to measure its volume."""
-    return _largest_piece(_shrink(image, SHRUNK), share=0.15)
+    return _foreground(_shrink(image, SHRUNK), share=0.15)
 
 
-def _largest_piece(image: sitk.Image, share: float) -> sitk.Image:
-    """Mask the largest connected component of the foreground, holes filled.
+def _foreground(image: sitk.Image, share: float, least: float = 1.0) -> sitk.Image:
+    """Mask the largest connected components of the foreground, holes filled.
 
-    The foreground differs from the background by more than the fraction `share` of the image's contrast.
+    Args:
+        image: the scan.
+        share: of the image's contrast, by more than which the foreground differs from the background.
+        least: size of the smallest component that is kept, as a fraction of the largest one.
     """
     values = sitk.GetArrayViewFromImage(image)
     background = background_value(image)
@@ -145,10 +170,13 @@ def _largest_piece(image: sitk.Image, share: float) -> sitk.Image:
     # Only the box around the foreground and its neighbours is searched: most of many scans is air.
     box = box_around(shown, 1)
     foreground = sitk.GetImageFromArray(shown[box].astype(np.uint8))
-    pieces = sitk.RelabelComponent(sitk.ConnectedComponent(foreground), sortByObjectSize=True)
-    piece = sitk.BinaryFillhole(sitk.Cast(pieces == 1, sitk.sitkUInt8))
+    relabel = sitk.RelabelComponentImageFilter()  # the largest first
+    pieces = relabel.Execute(sitk.ConnectedComponent(foreground))
+    sizes = relabel.GetSizeOfObjectsInPixels()
+    kept = sum(size >= least * sizes[0] for size in sizes)
+    filled = sitk.BinaryFillhole(sitk.BinaryThreshold(pieces, 1, max(kept, 1)))
     whole = np.zeros(shown.shape, np.uint8)
-    whole[box] = sitk.GetArrayViewFromImage(piece)
+    whole[box] = sitk.GetArrayViewFromImage(filled)
     mask = sitk.GetImageFromArray(whole)
     mask.CopyInformation(image)
     return mask
@@ -170,7 +198,7 @@ def _shrink(image: sitk.Image, spacing: float) -> sitk.Image:
         int(min(max(spacing // step, 1), max(size // 4, 1)))
         for step, size in zip(image.GetSpacing(), image.GetSize(), strict=True)
     ]
-    return sitk.Cast(sitk.BinShrink(image, factors), sitk.sitkFloat32)
+    return sitk.BinShrink(sitk.Cast(image, sitk.sitkFloat32), factors)  # sums of large integers would overflow
 
 
 def volume_litres(mask: sitk.Image) -> float:

@@ -15,7 +15,7 @@ import torch
 
 from ..errors import RegistrationError
 from ..geometry.affine import middle
-from ..geometry.brain import volume_litres
+from ..geometry.brain import darkest_shown, volume_litres
 from ..geometry.orientation import keep_stored_forms
 from ..tensors import array_of, tensor_of
 from .brain_net import ARCHITECTURE, BRAIN_WEIGHTS, SIZE, SPACING, BrainNet, normalise
@@ -36,15 +36,16 @@ def network_view(image: sitk.Image, centre: np.ndarray | None = None, spacing: f
         spacing: of the grid, mm.
 
     Returns:
-        float32 image of `SIZE` voxels a side, axes to L, P, S; outside the scan it has the scan's lowest value.
+        float32 image of `SIZE` voxels a side, axes to L, P, S; outside the scan, and where it is darker than
+        `darkest_shown`, it has that value.
     """
     factors = [int(max(spacing // step, 1)) for step in image.GetSpacing()]
-    scan = sitk.Cast(image, sitk.sitkFloat32)
+    lowest = darkest_shown(image)
+    scan = sitk.Clamp(image, sitk.sitkFloat32, lowest)
     fine = sitk.BinShrink(scan, [min(f, n) for f, n in zip(factors, image.GetSize(), strict=True)])
     if centre is None:
         centre = middle(image)
     origin = np.asarray(centre) - spacing * (SIZE - 1) / 2
-    lowest = float(sitk.GetArrayViewFromImage(fine).min())
     return sitk.Resample(
         fine,
         [SIZE] * 3,

@@ -104,7 +104,8 @@ def normalise(values: Tensor) -> Tensor:
     if len(bright) == 0:
         return torch.zeros_like(values)
     low, high = _percentile(few, 0.01), _percentile(bright, 0.98)
-    return ((values - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)
+    least = max(1e-6 * abs(high.item()), torch.finfo(values.dtype).tiny)
+    return ((values - low) / (high - low).clamp(min=least)).clamp(0, 1)
 
 
 def _percentile(values: Tensor, share: float) -> Tensor:

@@ -20,7 +20,7 @@ from ULAERegistrationLib.files.volumes import (
 )
 from ULAERegistrationLib.files.writing import check_output_folder, whole_or_nothing
 from ULAERegistrationLib.files.written import check_written, write_checked
-from ULAERegistrationLib.geometry.brain import brain_mask, looks_unstripped
+from ULAERegistrationLib.geometry.brain import brain_mask, coarse_foreground, looks_unstripped
 from ULAERegistrationLib.geometry.canonical import template, template_mask
 
 
@@ -165,6 +165,23 @@ def test_the_brain_is_what_differs_from_the_background_holes_filled() -> None:
     assert overlap.GetDiceCoefficient() > 0.93
 
 
+def test_a_brain_that_a_lost_slice_divides_stays_whole_and_small_pieces_are_left_out() -> None:
+    image = ball()
+    image[:, :, 20] = 0
+    image[0:3, 0:3, 0:3] = 100
+    mask, whole = (sitk.GetArrayFromImage(brain_mask(one)) for one in (image, ball()))
+    whole[20] = 0
+    np.testing.assert_array_equal(mask, whole)
+
+
+def test_the_sums_of_large_integers_do_not_overflow() -> None:
+    large = sitk.Cast(ball(size=96, spacing=2.0) * 1e7, sitk.sitkInt32)
+    np.testing.assert_array_equal(
+        sitk.GetArrayFromImage(coarse_foreground(large)),
+        sitk.GetArrayFromImage(coarse_foreground(ball(size=96, spacing=2.0))),
+    )
+
+
 def test_masks_become_zeros_and_ones() -> None:
     mask = read_mask(sitk.Cast(ball() > 0, sitk.sitkFloat32) * 255.0, ball(), "fixed")
     assert mask.GetPixelID() == sitk.sitkUInt8
@@ -185,6 +202,7 @@ def moved(image: sitk.Image) -> sitk.Image:
         (sitk.Expand(ball(), (2, 1, 1)), "96 x 48 x 48 voxels, not 48 x 48 x 48"),
         (ball() * 0 + 1, "7.1 litres"),
         (ball()[:, :, 3], "2 dimensions"),
+        (with_voxel(float("nan")), "NaN or infinite"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -130,6 +130,16 @@ def test_the_scale_and_the_offset_of_the_intensities_do_not_matter(head, found):
     assert dice(extract_brain(other), found) > 0.999
 
 
+@pytest.mark.parametrize("value", [-1000, -32768])
+def test_a_voxel_that_has_overflowed_does_not_matter(head, found, value):
+    """One such voxel became the intensity around the scan, and so the dark end of what the network saw."""
+    other = sitk.Image(head[0])
+    values = sitk.GetArrayFromImage(other)
+    z, y, x = np.unravel_index(values.argmax(), values.shape)
+    other[int(x), int(y), int(z)] = value
+    assert dice(extract_brain(other), found) > 0.99
+
+
 def test_a_head_without_its_top_has_a_mask_of_what_is_there(head):
     scan, brain = (image[:, :, :80] for image in head)
     assert dice(extract_brain(scan), brain) > MADE
@@ -176,6 +186,8 @@ def test_intensities_become_zero_to_one_and_a_flat_image_zero():
     values = normalise(100 * torch.randn(1, 1, 16, 16, 16) + 50)
     assert (values.min(), values.max()) == (0, 1)
     assert not normalise(torch.full((1, 1, 8, 8, 8), 7.0)).any()
+    values = torch.rand(1, 1, 16, 16, 16)
+    torch.testing.assert_close(normalise(1e-12 * values), normalise(values))  # diffusivities, say
 
 
 def test_the_networks_view_shows_every_point_of_the_body_where_it_is(head):
