@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import torch
@@ -33,11 +33,9 @@ def invert_flow(flow: Tensor) -> Tensor:
         `[1, 3, L, P, S]`, voxels.
     """
     size = flow.shape[2:]
+    inverse = -flow
     if max(size) > COARSEST_SIDE:
-        half = resample_flow(flow, [(n + 1) // 2 for n in size])
-        inverse = resample_flow(invert_flow(half), size)
-    else:
-        inverse = -flow
+        inverse = resample_flow(invert_flow(resample_flow(flow, _half(size))), size)
     for first in range(0, size[0], SLAB):
         part = inverse[:, :, first : first + SLAB]
         part.copy_(_inverted(flow, part, first))
@@ -56,7 +54,7 @@ def invert_flow_around(flow: Tensor, points: Tensor) -> Tensor:
     """
     size = flow.shape[2:]
     largest = torch.tensor(size, device=flow.device).view(1, 3, 1) - 1
-    half_size = [(n + 1) // 2 for n in size]
+    half_size = _half(size)
     half = invert_flow(resample_flow(flow, half_size))
     halved = torch.tensor(half_size, device=flow.device).view(1, 3, 1)
     lower = points.floor()
@@ -68,6 +66,11 @@ def invert_flow_around(flow: Tensor, points: Tensor) -> Tensor:
         found = _inverted_at(flow, start, voxels)
         total += found * (1 - (points - voxels).abs()).clamp_min(0).prod(1, keepdim=True)
     return total
+
+
+def _half(size: Sequence[int]) -> list[int]:
+    """Return the size of a grid with half as many voxels along each axis; two stay two, and one stays one."""
+    return [max((n + 1) // 2, min(n, 2)) for n in size]
 
 
 def _inverted_at(flow: Tensor, start: Tensor, voxels: Tensor) -> Tensor:

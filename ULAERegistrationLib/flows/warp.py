@@ -98,10 +98,12 @@ def resample_flow(flow: Tensor, size: Sequence[int]) -> Tensor:
     """Resample a flow to another grid with the same outermost voxel centres, and convert it to voxels of that grid.
 
     Args:
-        flow: `[B, 3, l, p, s]`, at least two voxels along each axis.
-        size: the new `(L, P, S)`. Displacements are multiplied by (L - 1) / (l - 1) and so on.
+        flow: `[B, 3, l, p, s]`.
+        size: the new `(L, P, S)`, at least two voxels along each axis where the flow has two. Displacements are
+            multiplied by (L - 1) / (l - 1) and so on.
     """
-    return _resized(flow, size, [(new - 1) / (old - 1) for new, old in zip(size, flow.shape[2:], strict=True)])
+    sides = zip(size, flow.shape[2:], strict=True)
+    return _resized(flow, size, [(new - 1) / (old - 1) if old > 1 else 1.0 for new, old in sides])
 
 
 def _resized(flow: Tensor, size: Sequence[int], scale: Sequence[float]) -> Tensor:

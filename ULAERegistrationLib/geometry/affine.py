@@ -59,10 +59,11 @@ def fitted_affine(field: sitk.Image) -> sitk.AffineTransform:
     steps = [max(1, size // 32) for size in field.GetSize()]
     coarse = field[:: steps[0], :: steps[1], :: steps[2]]
     points = voxel_centres(coarse).reshape(-1, 3)
-    targets = points + sitk.GetArrayViewFromImage(coarse).reshape(-1, 3)
+    displacements = sitk.GetArrayViewFromImage(coarse).reshape(-1, 3)
     centre = points.mean(axis=0)
-    solution = np.linalg.lstsq(np.column_stack([points - centre, np.ones(len(points))]), targets, rcond=None)[0]
+    # Not the targets: along an axis of one voxel, of which the field tells nothing, nothing is displaced then.
+    solution = np.linalg.lstsq(np.column_stack([points - centre, np.ones(len(points))]), displacements, rcond=None)[0]
     matrix = np.eye(4)
-    matrix[:3, :3] = solution[:3].T
+    matrix[:3, :3] += solution[:3].T
     matrix[:3, 3] = solution[3] - solution[:3].T @ centre
     return to_transform(matrix)

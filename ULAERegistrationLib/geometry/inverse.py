@@ -16,15 +16,17 @@ from .alignment import Alignment
 from .frame import CANONICAL_ORIGIN
 from .transforms import PAD, padded
 
-COARSEST_MM = 1.5  # mm; a field is linear between its voxels, and its inverse is not
+COARSEST_MM = 1.5  # a field is linear between its voxels, and its inverse is not
+STILL_MM = 1e-3  # a displacement that counts as none
 
 
 def inverse(transform: sitk.Transform) -> sitk.Transform:
     """Compute the inverse of a transform, from moving to fixed.
 
-    A chain is inverted part by part, from its end. A displacement field that stands alone is split into the affine
-    transform that fits it best and the rest; the rest, as every displacement field of a chain, is inverted by
-    `invert_flow` on its own grid, refined to voxels of `COARSEST_MM` mm at most, beyond which it is zero.
+    A chain is inverted part by part, from its end. A displacement field that is zero at its border, as that of a
+    registration, is inverted by `invert_flow` on its own grid, refined to voxels of `COARSEST_MM` mm at most, beyond
+    which it is zero. Any other field moves its own grid elsewhere, so it is split into the affine transform that fits
+    it best and the rest, which is inverted likewise.
 
     Args:
         transform: a displacement field, a linear transform, or a composite transform of such parts, fixed world to
@@ -37,13 +39,8 @@ def inverse(transform: sitk.Transform) -> sitk.Transform:
         RegistrationError: for a transform, or a part of one, that is neither linear nor a displacement field, or that
             is linear and has no inverse.
     """
-    transform = transform.Downcast()
-    if isinstance(transform, sitk.DisplacementFieldTransform):
-        transform = _affine_and_rest(transform.GetDisplacementField())
-    if isinstance(transform, sitk.CompositeTransform):
-        parts = [transform.GetNthTransform(n) for n in range(transform.GetNumberOfTransforms())]
-        return sitk.CompositeTransform([_inverse_of_part(part.Downcast()) for part in reversed(parts)])
-    return _inverse_of_part(transform)
+    parts = [_inverse_of_part(part) for part in reversed(_parts_of(transform))]
+    return sitk.CompositeTransform(parts) if len(parts) > 1 else parts[0]
 
 
 def inverse_error(flow: np.ndarray, alignment: Alignment, mask: sitk.Image, points: int = 5000) -> np.ndarray:
@@ -71,6 +68,22 @@ def inverse_error(flow: np.ndarray, alignment: Alignment, mask: sitk.Image, poin
     back = invert_flow_around(field, places)
     apart = array_of((sample_at(field, places + back) + back)[0])
     return np.linalg.norm(np.linalg.inv(to_canonical[:3, :3]) @ apart, axis=0)
+
+
+def _parts_of(transform: sitk.Transform) -> list[sitk.Transform]:
+    """Divide a transform into linear transforms and displacement fields; the last one is applied first."""
+    transform = transform.Downcast()
+    if isinstance(transform, sitk.CompositeTransform):
+        parts = [transform.GetNthTransform(n) for n in range(transform.GetNumberOfTransforms())]
+        return [part for whole in parts for part in _parts_of(whole)]
+    if isinstance(transform, sitk.DisplacementFieldTransform) and not _is_zero_at_its_border(transform):
+        return _affine_and_rest(transform.GetDisplacementField())
+    return [transform]
+
+
+def _is_zero_at_its_border(transform: sitk.DisplacementFieldTransform) -> bool:
+    vectors = sitk.GetArrayViewFromImage(transform.GetDisplacementField())
+    return all(np.abs(vectors.take(end, axis)).max() < STILL_MM for axis in range(3) for end in (0, -1))
 
 
 def _inverse_of_part(part: sitk.Transform) -> sitk.Transform:
@@ -120,12 +133,12 @@ def _times(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     return np.tensordot(matrix.astype(vectors.dtype), vectors, 1)
 
 
-def _affine_and_rest(field: sitk.Image) -> sitk.CompositeTransform:
-    """Write the map p + field(p) as A o (id + rest), with the affine transform that fits it best."""
+def _affine_and_rest(field: sitk.Image) -> list[sitk.Transform]:
+    """Write the map p + field(p) as A o (id + rest), with the affine transform that fits it best: A, and the rest."""
     affine, points = fitted_affine(field), voxel_centres(field)
     back = to_matrix(inverse_of_linear(affine))
     reached = (points + sitk.GetArrayViewFromImage(field)) @ back[:3, :3].T + back[:3, 3]
-    return sitk.CompositeTransform([affine, sitk.DisplacementFieldTransform(_image(reached - points, field))])
+    return [affine, sitk.DisplacementFieldTransform(_image(reached - points, field))]
 
 
 def _image(vectors: np.ndarray, grid: sitk.Image) -> sitk.Image:

@@ -27,6 +27,15 @@ def test_a_flow_and_its_inverse_cancel(size) -> None:
     assert remaining.max() < 0.05
 
 
+@pytest.mark.parametrize("size", [(80, 80, 2), (2, 300, 3), (70, 1, 70)])
+def test_a_grid_that_is_thin_along_an_axis_is_inverted_too(size) -> None:
+    flow = torch.zeros(1, 3, *size)
+    longest = size.index(max(size))
+    flow[:, longest] = 2.0
+    inner = invert_flow(flow)[:, longest].narrow(longest + 1, 10, 50)
+    torch.testing.assert_close(inner, torch.full_like(inner, -2.0))
+
+
 def test_the_inverse_is_the_one_that_itk_finds() -> None:
     flow = waves((40, 44, 48), 2.0)
     field = sitk.GetImageFromArray(flow[0].permute(3, 2, 1, 0).double().numpy(), isVector=True)
