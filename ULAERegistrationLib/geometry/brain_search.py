@@ -29,6 +29,8 @@ HEAD_RAISES = (0.0, 30.0, 60.0)  # mm: starting heights of the brain's centre of
 OTHER_SIZE = (
     0.25  # brains of adults are .8 to 1.05 times as large as the template; from 1, the search finds .7 and no less
 )
+# Share of a scan that is brighter than what becomes 1; of a scan of more litres than these, as much as of these.
+BRIGHTER, FIELD_OF_VIEW = 0.005, 20.0
 BRAIN = 0.1  # of the image's brightness; brighter voxels are brain or head
 GAP_PASSES = 5  # of the finest level, each without the gaps that the one before has shown
 GAP_CHANGE = 0.002  # of the region of comparison: where gaps change by less, they are known
@@ -75,7 +77,9 @@ class SearchedBrain:
         scan.SetOrigin((0.0, 0.0, 0.0))
         scan.SetDirection(np.eye(3).ravel())
         scan = sitk.BinShrink(scan, [int(max(1, FINEST // spacing)) for spacing in scan.GetSpacing()]) - background
-        bright = float(np.percentile(sitk.GetArrayViewFromImage(scan), 99.5))
+        litres = scan.GetNumberOfPixels() * np.prod(scan.GetSpacing()) / 1e6
+        brighter = BRIGHTER * min(1.0, FIELD_OF_VIEW / litres)
+        bright = float(np.percentile(sitk.GetArrayViewFromImage(scan), 100 * (1 - brighter)))
         if bright <= 0:
             raise RegistrationError(
                 "A scan is nowhere brighter than its background, so that no brain can be seen in it; give its brain's "

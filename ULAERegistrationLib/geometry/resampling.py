@@ -40,15 +40,16 @@ def resample(
 
     Returns:
         Image with the pixel type of `image` (integers are rounded). Outside `image` it is 0, or the background value of
-        `image` where that is its lowest value (such as -1024) and `labels` is false. It carries the orientations of the
-        header of `like`.
+        `image` where that is negative (such as -1024) or its lowest value, and `labels` is false. It carries the
+        orientations of the header of `like`.
     """
     kind = image.GetPixelID()
     if labels:
         how = _ITK_LABELS[interpolation or "nearest"]
         return keep_stored_forms(like, sitk.Resample(image, like, transform, how, 0.0, kind))
     background = background_value(image)
-    outside = background if background == sitk.GetArrayViewFromImage(image).min() else 0.0
+    is_lowest = background == sitk.GetArrayViewFromImage(image).min()
+    outside = background if is_lowest or background < 0 else 0.0
     interpolation = interpolation or "linear"
     source, grid, transform = _without_linear_ends(image, like, transform)
     is_float = kind in (sitk.sitkFloat32, sitk.sitkFloat64)

@@ -79,6 +79,31 @@ def half_a_voxel_on(image: sitk.Image) -> sitk.Image:
     return sitk.Resample(image, sitk.TranslationTransform(3, (0.5, 0.5, 0.5)), sitk.sitkLinear, 0.0)
 
 
+def test_what_lies_beside_a_part_of_a_head_is_as_dark_as_its_air():
+    """Where the template's brain reaches beyond the scan, and the air is lower than 0."""
+    part = as_image(np.random.default_rng(0).normal(100, 3, (160, 192, 160)))[:, :, 40:120]
+    lower = sitk.Cast(part, sitk.sitkFloat32) - 1024
+    seen = [sample_on_canonical(scan, sitk.AffineTransform(3)) for scan in (part, lower)]
+    np.testing.assert_allclose(seen[1], seen[0], atol=1e-3)
+
+
+def test_voxels_of_half_a_millimetre_are_averaged():
+    fine = sitk.Expand(template(), (2, 2, 2), sitk.sitkLinear)
+    noise = np.random.default_rng(0).normal(0, 25, sitk.GetArrayViewFromImage(fine).shape).astype(np.float32)
+    noisy = sitk.GetImageFromArray(sitk.GetArrayFromImage(fine) + noise)
+    noisy.CopyInformation(fine)
+    mask = sitk.Resample(template_mask(), fine, sitk.Transform(), sitk.sitkNearestNeighbor)
+    seen = [sample_on_canonical(scan, sitk.AffineTransform(3), mask) for scan in (fine, noisy)]
+    inside = seen[0] > 0.3
+    assert (seen[1] - seen[0])[inside].std() < 25 / 255 / 2
+
+
+def test_padding_changes_nothing_of_what_is_aligned():
+    padded = sitk.ConstantPad(template(), [120] * 3, [120] * 3)
+    plain, found = (sitk.GetArrayFromImage(SearchedBrain.of(scan, None).image) for scan in (template(), padded))
+    assert np.abs(plain - found).max() < 0.05
+
+
 @pytest.mark.parametrize("kind", ["padded", "padded, then resampled", "z-scores", "lower", "higher", "brain higher"])
 def test_a_background_that_is_no_dark_tissue_changes_neither_what_is_aligned_nor_what_the_network_sees(kind):
     values, brain = (sitk.GetArrayFromImage(image) for image in (template(), template_mask()))

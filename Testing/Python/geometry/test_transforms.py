@@ -158,3 +158,12 @@ def test_labels_stay_labels_and_outside_is_nothing(oblique, stored) -> None:
     lifted = sitk.ConstantPad(moving - 1024, [3] * 3, [3] * 3, -1024)
     lowest = resample(lifted, fixed, away)
     assert set(np.unique(sitk.GetArrayFromImage(lowest))) == {-1024}
+
+
+def test_outside_a_scan_with_dark_noisy_air_is_air() -> None:
+    """As in a scan of a whole head whose intensities were lowered, or made z-scores."""
+    values = np.random.default_rng(0).normal(-1000, 5, (20, 20, 20))
+    values[5:15, 5:15, 5:15] = -300
+    head = sitk.GetImageFromArray(values.astype(np.float32))
+    beside = resample(head, head, sitk.TranslationTransform(3, (1e4, 0, 0)))
+    assert np.unique(sitk.GetArrayFromImage(beside)).tolist() == [pytest.approx(-1000, abs=1)]
