@@ -29,7 +29,7 @@ def measure(
     fixed: np.ndarray,
     moving: np.ndarray,
     flow: np.ndarray,
-    brain: np.ndarray,
+    fixed_brain: np.ndarray,
     alignment: Alignment | None = None,
     warnings: Sequence[str] = (),
     likenesses: tuple[Likeness, Likeness] | tuple[None, None] = (None, None),
@@ -42,7 +42,7 @@ def measure(
     Args:
         fixed, moving: the images on the canonical grid, float32 [L, P, S] in [0, 1]; moving linearly aligned.
         flow: the composed flow, float32 [3, L, P, S], voxels (1 mm) of that grid.
-        brain: the fixed brain, bool [L, P, S].
+        fixed_brain: the fixed brain, bool [L, P, S].
         alignment: converts displacements to the fixed image's millimetres; None leaves them in the canonical grid's.
         warnings: of earlier stages, one sentence each.
         likenesses: of the fixed and of the moving brain to the template; None where they were not measured.
@@ -52,14 +52,14 @@ def measure(
         moving_brain: the moving brain, bool [L, P, S], linearly aligned; None takes what `moving` shows.
 
     Raises:
-        RegistrationError: for a flow with values that are not finite, or an empty `brain`.
+        RegistrationError: for a flow with values that are not finite, or an empty `fixed_brain`.
     """
     if not np.isfinite(flow).all():
         raise RegistrationError("The flow holds values that are not numbers; register again with precision float32.")
-    if not brain.any():
+    if not fixed_brain.any():
         raise RegistrationError("The fixed image shows no brain on the network's grid; check its mask and alignment.")
     fixed_, moving_, flow_ = _tensor(fixed)[None], _tensor(moving)[None], _tensor(flow)
-    inside = tensor_of(brain)
+    inside = tensor_of(fixed_brain)
     with torch.inference_mode():
         moving_brain_ = moving_ if moving_brain is None else _tensor(moving_brain)[None]
         warped_, shown = warp(torch.cat([moving_, moving_brain_], 1), flow_).split(1, 1)
@@ -68,8 +68,8 @@ def measure(
         determinant = jacobian(flow_)[0]
         in_brain = determinant[inside]
         share = inside / inside.sum()  # of the brain, what one voxel is
-        displacement = displacement_mm(flow[:, brain], alignment)
-        missing, beyond = _unshared_percent(brain, array_of(shown[0, 0]) >= EMPTY, expected)
+        displacement = displacement_mm(flow[:, fixed_brain], alignment)
+        missing, beyond = _unshared_percent(fixed_brain, array_of(shown[0, 0]) >= EMPTY, expected)
         return Quality(
             ncc_before=(before * share).sum().item(),
             ncc_after=(after * share).sum().item(),
@@ -111,9 +111,11 @@ def displacement_mm(flow: np.ndarray, alignment: Alignment | None = None) -> np.
     return np.linalg.norm(flow, axis=0)
 
 
-def _unshared_percent(brain: np.ndarray, warped_brain: np.ndarray, expected: np.ndarray | None) -> tuple[float, float]:
+def _unshared_percent(
+    fixed_brain: np.ndarray, warped_brain: np.ndarray, expected: np.ndarray | None
+) -> tuple[float, float]:
     """Compute the percentage of either brain in parts that the other lacks, at every second voxel."""
-    first, second = brain[::2, ::2, ::2], warped_brain[::2, ::2, ::2]
+    first, second = fixed_brain[::2, ::2, ::2], warped_brain[::2, ::2, ::2]
     within = None if expected is None else expected[::2, ::2, ::2]
     missing, beyond = (int(part.sum()) for part in unshared_parts(first, second, voxel_mm=2.0, within=within))
     return 100 * missing / max(int(first.sum()), 1), 100 * beyond / max(int(second.sum()), 1)
