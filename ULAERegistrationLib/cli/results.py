@@ -30,8 +30,10 @@ class Results:
     ) -> None:
         if kind is KeyboardInterrupt and self._written:
             raise Cancelled(f"cancelled; written before: {', '.join(self._written)}") from None
-        if kind is None and self._sentences:
-            raise RegistrationError(" ".join(self._sentences))
+        if isinstance(error, RegistrationError):
+            self._sentences.append(str(error))
+        if self._sentences and (error is None or isinstance(error, RegistrationError)):
+            raise RegistrationError(" ".join(self._sentences)) from error
 
     def write(self, write: Callable[[Path], object], target: str | os.PathLike[str]) -> Path | None:
         """Write a result; where its place fails, in another place.

@@ -147,6 +147,19 @@ def test_a_result_that_no_place_takes_is_said(tmp_path, monkeypatch) -> None:
     assert (tmp_path / "next").read_text() == "1"
 
 
+def test_what_fails_after_the_results_is_said_after_what_is_wrong_with_them(tmp_path, image, monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "closed").write_text("no folder")
+
+    def write_and_fail() -> None:
+        with Results() as written:
+            written.write(partial(write_image, image), tmp_path / "closed" / "a.nii.gz")
+            raise RegistrationError("Two labels have one name.")
+
+    with pytest.raises(RegistrationError, match=r"a\.nii\.gz instead\. Two labels have one name\."):
+        write_and_fail()
+
+
 def test_one_result_that_fails_does_not_keep_the_others_from_being_written(tmp_path, image, monkeypatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "closed").write_text("no folder")
