@@ -136,6 +136,11 @@ def mask(image: Callable[[], sitk.Image]) -> Callable[[Path], dict[str, Any]]:
     return make
 
 
+def nan_mask(folder: Path) -> dict[str, Any]:
+    sitk.WriteImage(with_voxel(np.nan), str(folder / "mask.nrrd"))
+    return {"fixed_mask": folder / "mask.nrrd"}
+
+
 def labels(image: Callable[[], sitk.Image]) -> Callable[[Path], dict[str, Any]]:
     """A label map of the moving image, which is a whole brain."""
 
@@ -343,6 +348,24 @@ CASES = (
     ),
     InputCase("intensities of 1e-7", "handled", "", as_file(lambda: changed(lambda a: a * np.float32(1e-9))), True),
     InputCase("intensities of 1e6", "handled", "", as_file(lambda: changed(lambda a: a * np.float32(1e4))), True),
+    InputCase("a voxel that has overflowed", "handled", "", as_file(lambda: with_voxel(-32768.0)), True),
+    InputCase(
+        "integers near 2^31",
+        "handled",
+        "",
+        as_file(lambda: sitk.Cast(brain() * 1e7, sitk.sitkInt32)),
+        True,
+    ),
+    InputCase(
+        "a brain that a lost slice divides",
+        "handled",
+        "both pieces are registered",
+        as_file(lambda: changed(lambda a: a * (np.arange(SIDE) != 20)[:, None, None])),
+        True,
+    ),
+    InputCase(
+        "a brain padded to 400 mm", "handled", "", as_file(lambda: sitk.ConstantPad(brain(), [26] * 3, [26] * 3))
+    ),
     InputCase("a brain of .1 litres", "refused", "litres, which is impossible", as_file(lambda: brain(0.1)), True),
     # Masks.
     InputCase("an empty mask", "refused", "is empty", mask(lambda: brain() < 0), True),
@@ -355,6 +378,7 @@ CASES = (
         mask(lambda: changed(lambda a: 1 * (np.indices(a.shape)[0] < 4)) > 0),
         True,
     ),
+    InputCase("a mask with NaN", "refused", "NaN or infinite", nan_mask),
     InputCase("a mask elsewhere in space", "refused", "another grid", mask(lambda: moved(brain() > 0))),
     InputCase("a mask on another grid", "refused", "another grid", mask(lambda: sitk.Expand(brain() > 0, (2, 1, 1)))),
     InputCase(
