@@ -161,3 +161,13 @@ def test_an_interpolation_that_there_is_not_is_refused_in_a_sentence(edges) -> N
         ulae.apply_transform(same, edges, edges, interpolation="sinc")
     with pytest.raises(RegistrationError, match="of a label map is not known; choose one of nearest, linear"):
         ulae.apply_transform(same, edges, edges, labels=True, interpolation="cubic")
+
+
+def test_a_b_spline_which_has_no_inverse_of_its_own_is_inverted_too(edges) -> None:
+    spline = sitk.BSplineTransformInitializer(edges, [4, 4, 4])
+    spline.SetParameters([1.5] * len(spline.GetParameters()))  # moves everything within by 1.5 mm
+    back = sitk.GetArrayFromImage(ulae.apply_transform(spline, edges, edges, inverse=True)).astype(float)
+    shift = sitk.TranslationTransform(3, [-1.5] * 3)
+    shifted = sitk.Resample(edges, edges, shift, sitk.sitkLinear, 0.0, sitk.sitkFloat64)
+    inner = (slice(6, -6),) * 3
+    assert np.abs(back - sitk.GetArrayFromImage(shifted))[inner].max() < 2

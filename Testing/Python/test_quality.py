@@ -138,18 +138,13 @@ def test_corner_determinants_can_be_learned_from() -> None:
     assert after[after < 0].abs().sum() < before.detach()
 
 
-@pytest.mark.slow
-def test_similarity_is_monais_and_numpys() -> None:
-    from monai.losses import LocalNormalizedCrossCorrelationLoss  # takes seconds to import
-
+def test_where_nothing_moves_similarity_is_as_before_and_the_squared_difference_is_numpys() -> None:
     fixed, moving, brain = image_pair()
     quality = measure(fixed, moving, np.zeros((3, *SIZE), np.float32), brain)
-    oracle = LocalNormalizedCrossCorrelationLoss(kernel_size=9, reduction="none", smooth_nr=0, smooth_dr=1e-5)
-    monai = -oracle(torch.from_numpy(moving)[None, None], torch.from_numpy(fixed)[None, None])[0, 0].numpy()
-    assert quality.ncc_before == pytest.approx(monai[brain].mean(), abs=1e-4)
-    assert quality.ncc_all_before == pytest.approx(monai.mean(), abs=1e-4)
     assert quality.mse_before == pytest.approx(((fixed - moving) ** 2).mean(), rel=1e-4)
+    assert quality.mse_after == pytest.approx(quality.mse_before, rel=1e-4)
     assert quality.ncc_after == pytest.approx(quality.ncc_before, abs=1e-5)
+    assert quality.ncc_all_after == pytest.approx(quality.ncc_all_before, abs=1e-5)
 
 
 def test_local_correlation_is_simpleitks() -> None:
@@ -357,4 +352,72 @@ def test_every_measure_is_in_the_json(good: Quality) -> None:
     known |= {"fixed_likeness": LIKE, "moving_likeness": LIKE}
     known |= {name: tuple(known[name]) for name in ("warnings", "hints")}
     assert Quality(**known) == quality
-    assert (quality.inverse_mean_mm, quality.inverse_max_mm) == pytest.approx((0.3, 0.6))
+    errors = quality.inverse_mean_mm, quality.inverse_p99_mm, quality.inverse_max_mm
+    assert errors == pytest.approx((0.3, 0.592, 0.6))
+
+
+def test_displacements_follow_a_map_that_stretches_one_axis_and_turns() -> None:
+    fixed, moving, brain = image_pair()
+    flow = np.zeros((3, *SIZE), np.float32)
+    flow[0] = 2
+    turn = np.reshape(sitk.Euler3DTransform((0, 0, 0), 0, 0, 0.6).GetMatrix(), (3, 3))
+    to_canonical = sitk.AffineTransform((np.diag([1.25, 0.8, 1.0]) @ turn).ravel().tolist(), [0.0] * 3)
+    expected = np.linalg.norm(to_canonical.GetInverse().TransformVector((2.0, 0.0, 0.0), (0.0, 0.0, 0.0)))
+    quality = measure(fixed, moving, flow, brain, Alignment(to_canonical, sitk.AffineTransform(3)))
+    assert quality.displacement_mean_mm == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_spread_and_the_range_of_the_determinant_are_simpleitks() -> None:
+    fixed, moving, brain = image_pair()
+    flow = smooth_flow(0.8)
+    itk = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(as_itk_field(flow))).transpose(2, 1, 0)
+    quality = measure(fixed, moving, flow, brain)
+    assert quality.log_jacobian_sd == pytest.approx(np.log(itk[brain]).std(), rel=1e-2)
+    grid = jacobian_determinant(flow)
+    assert (quality.jacobian_min, quality.jacobian_max) == pytest.approx((grid.min(), grid.max()))
+    assert quality.jacobian_min < itk[brain].min() < itk[brain].max() < quality.jacobian_max
+
+
+@pytest.mark.parametrize(
+    ("measure", "fine", "doubtful"),
+    [
+        ("ncc_before", 0.16, 0.159),
+        ("ncc_after", 0.5, 0.499),
+        ("missing_percent", 0.5, 0.51),
+        ("beyond_percent", 0.5, 0.51),
+        ("folded_percent_brain", 1.0, 1.01),
+        ("displacement_max_mm", 30.0, 30.1),
+    ],
+)
+def test_a_measure_is_doubted_from_its_limit_on(good: Quality, measure: str, fine: float, doubtful: float) -> None:
+    assert dataclasses.replace(good, **{measure: fine}).verdict == GOOD
+    assert dataclasses.replace(good, **{measure: doubtful}).verdict == LOOK
+
+
+@pytest.mark.parametrize(
+    ("fine", "doubtful"),
+    [
+        ({"correlation": 0.69}, {"correlation": 0.689}),
+        ({"correlation": 0.78, "voxel_mm": 3.1}, {"correlation": 0.779, "voxel_mm": 3.1}),
+        ({"correlation": 0.69, "voxel_mm": 3.0}, {"correlation": 0.69, "voxel_mm": 3.1}),
+        ({"overlap": 0.91}, {"overlap": 0.909}),
+        ({"handedness": 0.0}, {"handedness": -0.001}),
+    ],
+)
+@pytest.mark.parametrize("role", ["fixed_likeness", "moving_likeness"])
+def test_a_likeness_is_doubted_from_its_limit_on(good: Quality, role: str, fine: dict, doubtful: dict) -> None:
+    assert dataclasses.replace(good, **{role: dataclasses.replace(LIKE, **fine)}).verdict == GOOD
+    assert dataclasses.replace(good, **{role: dataclasses.replace(LIKE, **doubtful)}).verdict == LOOK
+
+
+@pytest.mark.parametrize(
+    ("doubtful", "bad"),
+    [
+        ({"ncc_before": 0.1, "ncc_after": 0.15}, {"ncc_before": 0.1, "ncc_after": 0.149}),
+        ({"ncc_before": 0.569}, {"ncc_before": 0.571}),
+        ({"folded_percent_brain": 5.0}, {"folded_percent_brain": 5.01}),
+    ],
+)
+def test_a_result_is_not_to_be_used_from_a_limit_on(good: Quality, doubtful: dict, bad: dict) -> None:
+    assert dataclasses.replace(good, **doubtful).verdict != DO_NOT_USE
+    assert dataclasses.replace(good, **bad).verdict == DO_NOT_USE

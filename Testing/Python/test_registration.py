@@ -216,3 +216,40 @@ def test_another_contrast_is_recognised_matched_as_t1_and_never_called_good(regi
     assert error(found.transform) < error(registration.transform) + 1.0  # as it is found in one contrast
     assert found.quality.verdict == "look at it"
     assert any("differ in contrast" in reason for reason in found.quality.reasons)
+
+
+@pytest.fixture(scope="module")
+def of_an_odd_scan(shifted, quick_settings, tmp_path_factory) -> Registration:
+    """The moving scan lacks its top and its file an orientation; the alignment is given."""
+    moving = sitk.ReadImage(str(shifted.moving))[:, :, :60]
+    moving.SetOrigin((0, 0, 0))
+    file = tmp_path_factory.mktemp("odd") / "cut.nii"
+    sitk.WriteImage(moving, str(file))
+    content = bytearray(file.read_bytes())
+    content[252:256] = bytes(4)  # the codes of qform and sform
+    file.write_bytes(content)
+    origin = sitk.ReadImage(str(shifted.fixed)).GetOrigin()
+    start = sitk.TranslationTransform(3, [-place for place in origin])
+    return register(shifted.fixed, file, initial_transform=start, **quick_settings)
+
+
+def test_what_is_doubtful_about_the_moving_scan_is_said_of_it(of_an_odd_scan):
+    said = [reason for reason in of_an_odd_scan.quality.reasons if "moving image" in reason]
+    assert any("holds no orientation" in reason for reason in said)
+    assert any("cut off at the top" in reason for reason in said)
+    assert not any("cut off" in reason for reason in of_an_odd_scan.quality.reasons if "fixed image" in reason)
+
+
+def test_each_likeness_is_that_of_its_brain(of_an_odd_scan):
+    quality = of_an_odd_scan.quality
+    assert quality.fixed_likeness.overlap > 0.95 > quality.moving_likeness.overlap
+
+
+def test_the_alignment_is_the_start_where_none_is_looked_for(of_an_odd_scan):
+    there = of_an_odd_scan.alignment.fixed_to_moving.TransformPoint(of_an_odd_scan.fixed.GetOrigin())
+    assert there == pytest.approx((0, 0, 0), abs=1e-6)
+
+
+def test_the_record_names_each_scan_in_its_role(of_an_odd_scan, shifted):
+    inputs = of_an_odd_scan.quality_record()["provenance"]["inputs"]
+    assert [inputs[role]["name"] for role in ("fixed", "moving")] == [shifted.fixed.name, "cut.nii"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ import SimpleITK as sitk
 
 from ULAERegistrationLib import Registration, __version__
 from ULAERegistrationLib.cli.main import main
+from ULAERegistrationLib.output.report import Pictures
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -111,3 +113,54 @@ def test_the_command_gives_the_same_bytes_as_the_function_and_labels_come_along(
     assert main([str(a) for a in applied]) == 0
     again, labels = (read_array(tmp_path / name) for name in ("again.nii.gz", "l.nii.gz"))
     assert (again == labels).mean() > 0.9999
+
+
+def test_every_saved_volume_and_transform_is_what_its_name_says(saved, registration):
+    seen = {"warped": registration.warped, "steps/warped0": registration.aligned}
+    seen |= {f"steps/warped{number}": step.warped for number, step in enumerate(registration.steps, 1)}
+    for name, image in seen.items():
+        assert np.array_equal(read_array(saved / f"{name}.nii.gz"), sitk.GetArrayViewFromImage(image)), name
+    middle = registration.fixed.TransformContinuousIndexToPhysicalPoint([n / 2 for n in registration.fixed.GetSize()])
+    kept = {"transform.h5": registration.transform}
+    kept |= {f"steps/{step.name}.h5": step.coarse_transform for step in registration.steps}
+    for name, transform in kept.items():
+        there = sitk.ReadTransform(str(saved / name)).TransformPoint(middle)
+        assert there == pytest.approx(transform.TransformPoint(middle), abs=1e-3), name
+
+
+@pytest.fixture
+def of_two_heads(registration):
+    """The registration as it is where both brains were found, each scan's mask of another number of voxels."""
+    masks = []
+    for image, voxels in ((registration.fixed, 3), (registration.moving, 5)):
+        mask = sitk.Image(image.GetSize(), sitk.sitkUInt8)
+        mask.CopyInformation(image)
+        mask[:voxels, 0, 0] = 1
+        masks.append(mask)
+    return dataclasses.replace(registration, fixed_mask=masks[0], moving_mask=masks[1])
+
+
+def test_each_brain_mask_is_written_under_its_scans_name(of_two_heads, shifted, tmp_path, monkeypatch):
+    monkeypatch.setattr("ULAERegistrationLib.result.draw_pictures", lambda view: Pictures([], ""))
+    of_two_heads.save(tmp_path / "result")
+    monkeypatch.setattr("ULAERegistrationLib.registration.register", lambda *given, **named: of_two_heads)
+    command = ["register", shifted.fixed, shifted.moving, "--save-masks", tmp_path / "masks", "--quiet"]
+    assert main([str(word) for word in command]) == 0
+    for folder in ("result", "masks"):
+        voxels = [read_array(tmp_path / folder / f"{role}_brain.nii.gz").sum() for role in ("fixed", "moving")]
+        assert voxels == [3, 5], folder
+
+
+def test_what_is_given_beside_the_scans_reaches_the_registration(registration, shifted, tmp_path, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(
+        "ULAERegistrationLib.registration.register", lambda *scans, **named: asked.update(named) or registration
+    )
+    sitk.WriteTransform(sitk.TranslationTransform(3, (1.0, 2.0, 3.0)), str(tmp_path / "start.tfm"))
+    command = ["register", shifted.fixed, shifted.moving, "--warped", tmp_path / "w.nrrd", "--quiet"]
+    command += ["--fixed-mask", shifted.fixed_labels, "--moving-mask", shifted.moving_labels]
+    assert main([str(word) for word in [*command, "--initial-transform", tmp_path / "start.tfm"]]) == 0
+    for role in ("fixed", "moving"):
+        scan = sitk.ReadImage(str(getattr(shifted, role)))
+        assert asked[f"{role}_mask"].GetOrigin() == pytest.approx(scan.GetOrigin())
+    assert asked["initial_transform"].TransformPoint((0.0, 0.0, 0.0)) == (1, 2, 3)

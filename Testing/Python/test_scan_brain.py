@@ -7,7 +7,8 @@ import pytest
 import SimpleITK as sitk
 
 from ULAERegistrationLib import scan_brain
-from ULAERegistrationLib.scan_brain import RIM_MM, _grown, find_both_brains
+from ULAERegistrationLib.geometry.canonical import template, template_mask
+from ULAERegistrationLib.scan_brain import RIM_MM, ScanBrain, _grown, brain_likeness, find_both_brains
 from ULAERegistrationLib.settings import RegistrationSettings
 from ULAERegistrationLib.simulation import paint_head
 
@@ -70,3 +71,12 @@ def test_a_head_that_is_taken_as_it_is_is_doubted_whatever_its_partner(simulated
     assert fixed.doubts == ()
     (doubt,) = moving.doubts
     assert "moving image seems to show more than the brain" in doubt
+
+
+def test_the_likeness_of_a_brain_is_that_of_its_scans_voxels_without_what_the_rim_shows() -> None:
+    values = sitk.GetArrayFromImage(template()).transpose(2, 1, 0).astype(np.float32) / 255
+    values[values == 0] = 0.5  # beyond both brains
+    coarse = sitk.BinShrink(template_mask(), [2, 2, 4])
+    found = brain_likeness(values, ScanBrain(coarse, True, coarse, coarse, ()), sitk.AffineTransform(3))
+    assert found.voxel_mm == pytest.approx(np.cbrt(16))
+    assert found.overlap > 0.9

@@ -18,6 +18,12 @@ def calls(path: Path):
             yield getattr(node.func, "id", getattr(node.func, "attr", "")), node
 
 
+def test_the_module_has_sentences_to_look_at():
+    names = [name for path in FILES for name, _ in calls(path)]
+    assert names.count("_") > 100
+    assert set(names) >= SPEAKS
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_only_literals_are_looked_up(path):
     for name, call in calls(path):

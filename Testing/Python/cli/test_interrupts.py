@@ -115,3 +115,10 @@ def test_a_signal_while_a_file_is_written_leaves_nothing(tmp_path, ending) -> No
         assert process.stdout.read() == "removed\n"
         assert process.stderr.read() == "ulae: cancelled, nothing was written\n"
     assert {path.name for path in tmp_path.iterdir()} == {"scan.nii.gz", "shift.tfm"}
+
+
+def test_signals_are_handled_as_before_once_the_block_has_ended() -> None:
+    before = [signal.getsignal(number) for number in interrupts.SIGNALS]
+    with interrupts.stop_request():
+        pass
+    assert [signal.getsignal(number) for number in interrupts.SIGNALS] == before

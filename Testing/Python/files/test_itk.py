@@ -47,7 +47,7 @@ others = [threading.Thread(target=volumes, args=(ending,)) for ending in (".nii.
 for other in others:
     other.start()
 try:
-    for _ in range(300):
+    for _ in range(60):
         write_transform(field, folder / "transform.h5")
     read_transform(folder / "transform.h5")
 finally:

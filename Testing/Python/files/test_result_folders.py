@@ -72,3 +72,18 @@ def test_a_record_that_was_edited_removes_nothing_outside_the_folder(tmp_path, r
     (folder / "quality.json").write_text(record)
     write_result(folder, "warped.nii.gz")
     assert files_in(tmp_path) == ["notes.txt", "result/link", "result/quality.json", "result/warped.nii.gz"]
+
+
+def test_what_says_that_a_result_is_whole_is_taken_away_first_and_comes_back_last(tmp_path, monkeypatch) -> None:
+    """A process that is killed in between leaves no folder that seems complete."""
+    names = ("a.txt", "warped.nii.gz")
+    write_result(tmp_path, *names)
+    moved, replace = [], Path.replace
+
+    def noted(path: Path, target: Path) -> None:
+        moved.append(path.name)
+        replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", noted)
+    write_result(tmp_path, *names)
+    assert (moved[0], moved[-1]) == ("quality.json", "quality.json")

@@ -57,9 +57,9 @@ def test_large_shears_that_do_not_contract_are_inverted_too() -> None:
     assert remaining.max() < 0.1
 
 
-def test_where_the_map_folds_the_result_is_finite() -> None:
+def test_where_the_map_folds_the_result_stays_as_small_as_the_flow() -> None:
     flow = 3 * torch.randn(1, 3, 24, 24, 24, generator=torch.Generator().manual_seed(0))
-    assert invert_flow(flow).isfinite().all()
+    assert invert_flow(flow).norm(dim=1).max() < 2 * flow.norm(dim=1).max()
 
 
 def test_no_flow_has_no_inverse_flow() -> None:

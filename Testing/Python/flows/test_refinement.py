@@ -289,3 +289,17 @@ def test_two_brains_align_without_a_network(data_folder: Path) -> None:
     assert before < 0.47
     assert after > 0.53
     assert folded(flow).float().mean() <= 0.0015
+
+
+def test_smooth_is_as_smooth_as_twice_the_smoothness(pair) -> None:
+    fixed, moving, _ = pair
+    asked = (RegistrationSettings(preset="smooth"), accurate(smoothness=2.0))
+    smooth, twice = (compose_all(refine(zeros(), fixed=fixed, moving=moving, settings=one)) for one in asked)
+    torch.testing.assert_close(smooth, twice, rtol=0, atol=1e-3)
+
+
+def test_smooth_without_a_step_of_refinement_has_no_fold_either(pair) -> None:
+    fixed, moving, _ = pair
+    settings = RegistrationSettings(preset="smooth", refinement_iterations=0)
+    refined = refine([bump(5), *zeros()[:2]], fixed=fixed, moving=moving, settings=settings)
+    assert folded(compose_all(refined)).sum() == 0

@@ -139,18 +139,20 @@ def test_a_scan_on_itself_stays_where_it_is(pair) -> None:
     assert apart(mapped(align(pair[0], pair[0]).fixed_to_moving, points), points) < 1e-4
 
 
-ORDERS = list(product(permutations(range(3)), product((False, True), repeat=3)))
+# Each order of the axes once, with each set of flips at least once.
+FLIPS = list(product((False, True), repeat=3))
+ORDERS = [(axes, FLIPS[number % 8]) for number, axes in enumerate([*permutations(range(3)), *[(1, 2, 0)] * 2])]
 
 
 def test_the_order_of_storage_changes_nothing(pair, aligned) -> None:
-    axes, flips = ORDERS[20]
+    axes, flips = ORDERS[3]
     stored = [sitk.Flip(sitk.PermuteAxes(image, axes), flips) for image in pair]
     found, points = align(stored[0], stored[1]), brain_points(pair[0])
     assert apart(mapped(found.fixed_to_moving, points), mapped(aligned.fixed_to_moving, points)) <= 0.05
     assert apart(mapped(found.fixed_to_canonical, points), mapped(aligned.fixed_to_canonical, points)) <= 0.05
 
 
-def test_the_search_sees_the_same_in_all_48_orders_of_storage(pair, monkeypatch) -> None:
+def test_the_search_sees_the_same_in_every_order_of_storage(pair, monkeypatch) -> None:
     """So it finds the same, in every order, as the test above shows the whole way for one of them."""
     monkeypatch.setattr(brain_search, "_near", lambda foreground: foreground)  # slow, and of the image alone
     scan = sitk.BinShrink(pair[1], [2, 2, 2])

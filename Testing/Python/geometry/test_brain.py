@@ -126,3 +126,10 @@ def test_a_background_that_is_no_dark_tissue_changes_neither_what_is_aligned_nor
     shown = [image[searched[0] > 0.1] for image in searched]
     assert np.abs(shown[0] - shown[1]).mean() < bound
     assert np.corrcoef(*shown)[0, 1] > 0.99
+
+
+def test_where_masks_are_to_be_given_what_is_found_to_show_more_than_the_brain_is_refused_too(monkeypatch):
+    """A scan as large as a small head, of which much lies far from its brain."""
+    monkeypatch.setattr(scan_brain, "extract_brain", lambda image: sitk.BinaryErode(template_mask(), (24, 24, 24)))
+    with pytest.raises(RegistrationError, match="The fixed image shows more than the brain and no mask"):
+        find_scan_brain(template(), None, "fixed", RegistrationSettings(brain="given"))

@@ -66,3 +66,23 @@ def test_a_slab_of_a_brain_is_cut_off_whatever_the_template_shows(first, last, s
     slab = template_mask()[:, :, first:last]
     assert cut_sides(slab) == sides
     assert cut_sides(slab, sitk.TranslationTransform(3)) == sides
+
+
+@pytest.mark.parametrize(
+    ("towards", "side"),
+    [
+        ((-1, 0, 0), "right"),
+        ((1, 0, 0), "left"),
+        ((0, -1, 0), "front"),
+        ((0, 1, 0), "back"),
+        ((0, 0, -1), "bottom"),
+        ((0, 0, 1), "top"),
+    ],
+)
+def test_each_side_of_the_body_has_its_name(towards, side):
+    """LPS: coordinates grow to the left, to the back and to the top."""
+    ball = sitk.Image([40] * 3, sitk.sitkUInt8)
+    ball.SetOrigin([-20.0] * 3)
+    centre = np.multiply(towards, 12.0)
+    inside = sitk.GaussianSource(sitk.sitkFloat32, [40] * 3, [10.0] * 3, centre.tolist(), 1.0, [-20.0] * 3) > 0.325
+    assert cut_sides(inside) == [side]

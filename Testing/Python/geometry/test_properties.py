@@ -120,10 +120,9 @@ def test_the_inverse_of_a_linear_transform_leads_back(grid, shift, entries) -> N
 
 @few
 @given(grids, st.tuples(*[st.integers(0, 8)] * 3))
-def test_voxels_to_millimetres_and_back_is_the_same_voxel(grid, voxel) -> None:
+def test_a_field_of_one_shift_moves_every_voxel_by_it(grid, voxel) -> None:
     image = placed(sitk.Image([9, 9, 9], sitk.sitkUInt8), grid)
     point = image.TransformIndexToPhysicalPoint(voxel)
-    np.testing.assert_allclose(image.TransformPhysicalPointToContinuousIndex(point), voxel, atol=1e-9)
     transform = field_transform(displacement_field(sitk.TranslationTransform(3, (1.0, 2.0, 3.0)), image))
     np.testing.assert_allclose(transform.TransformPoint(point), np.add(point, (1, 2, 3)), atol=1e-4)
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from ULAERegistrationLib.flows.jacobian import folded, jacobian
 from ULAERegistrationLib.flows.warp import compose_all
+from ULAERegistrationLib.geometry.alignment import Alignment
 from ULAERegistrationLib.output.canonical_view import CanonicalView
 from ULAERegistrationLib.output.figures import (
     GRID_STEP,
@@ -227,3 +228,13 @@ def test_drawing_needs_no_pyplot_and_importing_no_matplotlib() -> None:
         "png(canvas([planes_through(np.ones((9, 9, 9), bool))])[0]); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_lengths_are_in_the_fixed_images_millimetres(view) -> None:
+    halved = sitk.AffineTransform(3)
+    halved.Scale(2.0)  # the fixed image is half as large as the canonical brain
+    shown = [
+        panel_images(deformation(replace(view, alignment=alignment)))[3][0]
+        for alignment in (None, Alignment(halved, sitk.AffineTransform(3)))
+    ]
+    np.testing.assert_allclose(shown[1], shown[0] / 2, rtol=1e-5)

@@ -94,11 +94,11 @@ def pictures(content: ReportContent) -> Pictures:
 
 
 @pytest.fixture(scope="module")
-def folder(content: ReportContent, tmp_path_factory) -> Path:
+def folder(content: ReportContent, pictures: Pictures, tmp_path_factory) -> Path:
     """A folder with the report, its pictures and one of a result's other files."""
     folder = tmp_path_factory.mktemp("result")
     (folder / "transform.h5").touch()
-    write_report(content, folder / "report.html", folder / "figures")
+    write_report(content, folder / "report.html", folder / "figures", pictures=pictures)
     return folder
 
 
@@ -233,3 +233,31 @@ def test_a_report_that_cannot_be_written_is_refused_and_leaves_nothing(content, 
     with pytest.raises(RegistrationError, match="could not be written"):
         write_report(content, tmp_path / "report.html", pictures=pictures)
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_each_measure_stands_in_its_own_row(content, pictures, tmp_path) -> None:
+    numbers = {"mse_before": 0.11, "mse_after": 0.12, "jacobian_min": 0.13, "jacobian_max": 1.4}
+    numbers |= {"displacement_mean_mm": 1.5, "displacement_max_mm": 1.6}
+    numbers |= {"inverse_mean_mm": 0.17, "inverse_p99_mm": 0.18, "inverse_max_mm": 0.19}
+    quality = dataclasses.replace(
+        content.quality, **numbers, moving_likeness=dataclasses.replace(LIKE, correlation=0.75)
+    )
+    other = sitk.Image(10, 20, 30, sitk.sitkUInt8)
+    write_report(
+        dataclasses.replace(content, quality=quality, moving=other), tmp_path / "report.html", pictures=pictures
+    )
+    lines = [line for line in Page((tmp_path / "report.html").read_text(encoding="utf-8")).words.split("\n") if line]
+    for name, values in {
+        "Mean squared difference": ["0.11000", "0.12000"],
+        "Jacobian determinant, smallest": ["0.13"],
+        "Jacobian determinant, largest": ["1.40"],
+        "Mean displacement": ["1.50 mm"],
+        "Largest displacement": ["1.60 mm"],
+        "Error of the inverse, mean": ["0.170 mm"],
+        "Error of the inverse, 99 %": ["0.180 mm"],
+        "Fixed brain and template: correlation, overlap, handedness": ["0.85, 0.96, 0.25"],
+        "Moving brain and template: correlation, overlap, handedness": ["0.75, 0.96, 0.25"],
+        "moving": ["bob.nii.gz, 10 × 20 × 30 voxels of 1 × 1 × 1 mm, 8-bit unsigned integer"],
+    }.items():
+        first = lines.index(name) + 1
+        assert lines[first : first + len(values)] == values

@@ -300,12 +300,8 @@ def test_a_spreadsheet_finds_no_formula_in_the_summary(table, quick, tmp_path):
 def test_cancelling_ends_the_batch_and_keeps_what_is_done(table, quick, tmp_path):
     cases = read_cases(table("ann,scan.nii.gz,scan.nii.gz", "cid,scan.nii.gz,scan.nii.gz"))
 
-    def cancel(fraction: float, message: str) -> None:
-        if message.startswith("cid"):
-            raise Cancelled
-
     with pytest.raises(Cancelled):
-        run_batch(cases, tmp_path / "out", RegistrationSettings(), cancel)
+        run_batch(cases, tmp_path / "out", RegistrationSettings(), stop_at("cid"))
     assert (tmp_path / "out" / "ann" / "quality.json").is_file()
     assert not (tmp_path / "out" / "cid").exists()
 
@@ -372,3 +368,39 @@ def test_the_command_tells_a_program_how_every_pair_went(table, quick, tmp_path,
     assert told["failed"] == ["bob"]
     ann, bob = told["pairs"]
     assert (ann["verdict"], ann["ncc_after"], bob["status"]) == ("good", 0.6124, "failed")
+
+
+def test_what_a_killed_run_has_left_in_the_folder_of_a_pair_is_removed(table, quick, tmp_path):
+    left = tmp_path / "out" / "ann" / ".partial-othermachine-1" / "half"
+    left.parent.mkdir(parents=True)
+    left.write_text("half")
+    run_batch(read_cases(table("ann,scan.nii.gz,scan.nii.gz")), tmp_path / "out", RegistrationSettings())
+    assert {path.name for path in (tmp_path / "out" / "ann").iterdir()} == PLAIN
+
+
+@pytest.mark.parametrize("change", [{"preset": "fast"}, {"brain": "skip"}, {"precision": "float32"}])
+def test_a_pair_is_registered_again_where_any_setting_that_changes_the_result_has(table, quick, tmp_path, change):
+    cases = read_cases(table("ann,scan.nii.gz,scan.nii.gz"))
+    for settings in (RegistrationSettings(), RegistrationSettings(**change)):
+        run_batch(cases, tmp_path / "out", settings)
+    assert len(quick) == 2
+
+
+def test_a_pair_is_registered_again_where_the_weights_that_find_the_brain_have_changed(
+    table, quick, tmp_path, monkeypatch
+):
+    cases = read_cases(table("ann,scan.nii.gz,scan.nii.gz"))
+    run_batch(cases, tmp_path / "out", RegistrationSettings())
+    (tmp_path / "brain.safetensors").write_bytes(b"others")
+    monkeypatch.setattr("ULAERegistrationLib.network.brain_net.BRAIN_WEIGHTS", tmp_path / "brain.safetensors")
+    (row,) = run_batch(cases, tmp_path / "out", RegistrationSettings())
+    assert row["message"].endswith("weights of the brain extraction.")
+
+
+def test_the_command_asks_for_the_workers_that_it_is_given(table, quick, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(batch, "run_batch", lambda *given: asked.append(given[-2:]) or [])
+    call = ["batch", str(table("ann,scan.nii.gz,scan.nii.gz")), "-o", str(tmp_path / "out"), "--quiet"]
+    for options in (["--workers", "3"], ["--scheduler", "tcp://node1:8786"]):
+        assert main([*call, *options]) == 0
+    assert asked == [(3, None), (1, "tcp://node1:8786")]
