@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -38,16 +39,42 @@ def test_every_resource_is_listed():
     assert listed(library, "LIBRARY_PYTHON_RESOURCES") == present(library, "models/*", "output/*.html", "py.typed")
 
 
+EXTENSION_VALUES = ("HOMEPAGE", "CATEGORY", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS")
+
+
+def extension_values() -> dict[str, str]:
+    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    return dict(re.findall(r'set\(EXTENSION_(\w+) "([^"]+)"\)', text))
+
+
 def test_the_extension_says_what_it_is():
     text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
-    for name in ("HOMEPAGE", "CATEGORY", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS"):
-        assert re.search(rf'set\(EXTENSION_{name} "[^"]+"\)', text), name
+    assert set(EXTENSION_VALUES) <= extension_values().keys()
     assert 'set(EXTENSION_DEPENDS "PyTorch")' in text
     assert "## NEXT_MODULE" in text  # Slicer's extension wizard looks for it
     for folder in re.findall(r"add_subdirectory\((\w+)\)", text):
         assert (ROOT / folder / "CMakeLists.txt").is_file()
     for url in re.findall(r"main/(\S+\.png)", text):
         assert (ROOT / url).is_file(), url
+
+
+def test_no_value_of_the_extension_is_a_list_to_cmake():
+    """Slicer hands the values over without quotes, so of a value with a semicolon all after it is lost."""
+    assert [name for name, value in extension_values().items() if ";" in value] == []
+
+
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="cmake is not installed")
+def test_cmake_hands_every_value_of_the_extension_over_as_a_whole(tmp_path):
+    values = {name: extension_values()[name] for name in EXTENSION_VALUES}
+    lines = [f'set(EXTENSION_{name} "{value}")' for name, value in values.items()]
+    passed = " ".join(f"{name} ${{EXTENSION_{name}}}" for name in values)  # without quotes, as Slicer does
+    lines.append(f'cmake_parse_arguments(MY "" "{";".join(values)}" "" {passed})')
+    lines += [f'message(STATUS "{name}=${{MY_{name}}}")' for name in values]
+    lines.append('message(STATUS "LOST=${MY_UNPARSED_ARGUMENTS}")')
+    script = tmp_path / "values.cmake"
+    script.write_text("\n".join(lines), encoding="utf-8")
+    done = subprocess.run(["cmake", "-P", str(script)], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"-- {name}={value}" for name, value in values.items()] + ["-- LOST="]
 
 
 def test_the_module_has_its_tests_in_cmake():
