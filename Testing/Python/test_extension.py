@@ -39,6 +39,12 @@ def test_every_resource_is_listed():
     assert listed(library, "LIBRARY_PYTHON_RESOURCES") == present(library, "models/*", "output/*.html", "py.typed")
 
 
+# What the file of this purpose says in Slicer's build tree.
+VERSION_FILE = """set(PACKAGE_VERSION "{version}")
+if(PACKAGE_VERSION VERSION_GREATER_EQUAL PACKAGE_FIND_VERSION)
+  set(PACKAGE_VERSION_COMPATIBLE TRUE)
+endif()
+"""
 EXTENSION_VALUES = ("HOMEPAGE", "CATEGORY", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS")
 
 
@@ -75,6 +81,19 @@ def test_cmake_hands_every_value_of_the_extension_over_as_a_whole(tmp_path):
     script.write_text("\n".join(lines), encoding="utf-8")
     done = subprocess.run(["cmake", "-P", str(script)], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [f"-- {name}={value}" for name, value in values.items()] + ["-- LOST="]
+
+
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="cmake is not installed")
+@pytest.mark.parametrize(("version", "taken"), [("5.8", False), ("5.10", True), ("5.13", True)])
+def test_a_slicer_whose_python_cannot_read_the_module_is_refused_before_the_build(tmp_path, version, taken):
+    (tmp_path / "SlicerConfig.cmake").touch()
+    (tmp_path / "SlicerConfigVersion.cmake").write_text(VERSION_FILE.format(version=version))
+    call = re.search(r"^find_package\(Slicer.*\)", (ROOT / "CMakeLists.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    (tmp_path / "find.cmake").write_text(call[0])
+    command = ["cmake", f"-DSlicer_DIR={tmp_path}", "-P", str(tmp_path / "find.cmake")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode == 0) == taken, done.stderr
+    assert taken or f"version: {version}" in done.stderr
 
 
 def test_the_module_has_its_tests_in_cmake():
