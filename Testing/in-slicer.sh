@@ -26,16 +26,18 @@ if [ ! -f "$slicer" ]; then
     exit 2
 fi
 
-code="import slicer, slicer.testing
+# The path goes through the environment, for any quotation mark may be part of it.
+export ULAE_MODULE_FOLDER="$root/ULAERegistration"
+code="import os, slicer, slicer.testing
 print('Slicer', slicer.app.applicationVersion, slicer.app.revision, slicer.app.platform)
-slicer.testing.runUnitTest([r'$root/ULAERegistration'], 'ULAERegistration')
+slicer.testing.runUnitTest([os.environ['ULAE_MODULE_FOLDER']], 'ULAERegistration')
 slicer.testing.exitSuccess()"
 
 {
     echo "date: $(date)"
     echo "system: $(uname -a)"
     echo "revision: $(git -C "$root" rev-parse HEAD 2>/dev/null || echo unknown)"
-    "$slicer" --no-splash --testing --ignore-slicerrc --additional-module-paths "$root/ULAERegistration" \
+    "$slicer" --no-splash --testing --ignore-slicerrc --additional-module-paths "$ULAE_MODULE_FOLDER" \
         --python-code "$code" 2>&1
     echo "exit status: $?"
 } >"$log"

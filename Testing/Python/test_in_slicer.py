@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,34 @@ def test_slicer_is_told_to_run_the_self_tests_from_the_source(slicer, tmp_path, 
     assert "'ULAERegistration')" in text
     assert text.endswith(f"exit status: {status}\n")
     assert "revision: " in text
+
+
+SLICER_PACKAGE = """from types import SimpleNamespace
+app = SimpleNamespace(applicationVersion="5.12.3", revision="0", platform="linux-amd64")
+"""
+SLICER_TESTING = """def runUnitTest(folders, name):
+    print("tests:", folders, name)
+
+def exitSuccess():
+    raise SystemExit(0)
+"""
+
+
+def test_the_source_may_lie_in_a_folder_with_any_name(slicer, tmp_path):
+    """The program that stands for Slicer runs the Python code that it is given."""
+    root = tmp_path / "the 'best' of \"two\""
+    (root / "Testing").mkdir(parents=True)
+    script = shutil.copy(SCRIPT, root / "Testing")
+    slicer.write_text(f'#!/bin/sh\nfor last; do :; done\nexec "{sys.executable}" -c "$last"\n')
+    package = tmp_path / "python" / "slicer"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(SLICER_PACKAGE)
+    (package / "testing.py").write_text(SLICER_TESTING)
+    environment = {**os.environ, "PYTHONPATH": str(package.parent)}
+    log = tmp_path / "log.txt"
+    done = subprocess.run([str(script), str(slicer), str(log)], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout
+    assert f"tests: {[str(root / 'ULAERegistration')]} ULAERegistration\n" in log.read_text()
 
 
 def test_a_path_without_a_slicer_is_a_sentence(tmp_path):
