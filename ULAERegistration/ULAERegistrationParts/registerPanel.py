@@ -14,6 +14,7 @@ from .outputs import Outputs, qualityOf, referenced, resultsOf
 # Seconds on two processors, measured; after the first run here the panel tells what that one took.
 TYPICAL_SECONDS = {"fast": 20, "accurate": 30, "smooth": 35}
 MOST_PROCESSORS = 8  # more of them help little
+SELECT_FIXED = _("Select a fixed volume")  # on the button; also for the self test, which has no translation of its own
 
 
 def explain(box, *texts) -> None:
@@ -123,7 +124,7 @@ class RegisterPanel:
         """The button's text and tooltip, and whether it can be clicked: what is missing, if anything."""
         fixed, moving = self._ui.fixedVolumeSelector.currentNode(), self._ui.movingVolumeSelector.currentNode()
         if fixed is None:
-            return _("Select a fixed volume"), _("Choose the brain that stays where it is, under Inputs."), False
+            return SELECT_FIXED, _("Choose the brain that stays where it is, under Inputs."), False
         if moving is None:
             return _("Select a moving volume"), _("Choose the brain that is carried along, under Inputs."), False
         if fixed is moving:

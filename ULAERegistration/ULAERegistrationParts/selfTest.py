@@ -6,11 +6,13 @@ import time
 from pathlib import Path
 
 import slicer
-from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
 from . import dependencies, licence, maps, sampleData
 from .outputs import Outputs
+from .registerPanel import SELECT_FIXED
+
+MOST_SECONDS_OF_CANCEL = 10  # ending the process and removing its folder wait for 7 s at most, on Windows
 
 
 class ULAERegistrationTest(ScriptedLoadableModuleTest):
@@ -37,7 +39,7 @@ class ULAERegistrationTest(ScriptedLoadableModuleTest):
         """A fresh panel asks for its inputs, in words, on the button, and takes the two volumes it finds."""
         panel = self.openPanel()
         self.assertFalse(panel.ui.registerButton.enabled)
-        self.assertEqual(panel.ui.registerButton.text, _("Select a fixed volume"))
+        self.assertEqual(panel.ui.registerButton.text, SELECT_FIXED)
         fixed, moving = self.loadPair()
         panel.enter()
         self.assertIs(panel.ui.fixedVolumeSelector.currentNode(), fixed)
@@ -89,12 +91,12 @@ class ULAERegistrationTest(ScriptedLoadableModuleTest):
         panel.enter()
         count = slicer.mrmlScene.GetNumberOfNodes()
         panel.ui.registerButton.click()
-        self.assertEqual(panel.ui.registerButton.text, _("Cancel"))
+        self.assertTrue(panel.registerPanel.isRunning())
         run = panel.registerPanel.run
         self.waitUntil(lambda: run.fraction > 0 or run.state != "running")
         began = time.monotonic()
         panel.ui.registerButton.click()
-        self.assertLess(time.monotonic() - began, 5)
+        self.assertLess(time.monotonic() - began, MOST_SECONDS_OF_CANCEL)
         self.assertEqual(run.state, "cancelled")
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), count)
         self.assertFalse(run.folder.exists())
