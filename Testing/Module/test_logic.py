@@ -118,6 +118,16 @@ def held(scene) -> dict[str, tuple]:
     return found
 
 
+def test_a_result_is_looked_for_in_the_scene_that_it_is_of(module, scene):
+    from ULAERegistrationParts.outputs import WARPED, resultsOf
+
+    other = slicer.vtkMRMLScene()
+    volume = other.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "warped")
+    transform = other.AddNewNodeByClass("vtkMRMLGridTransformNode", "result")
+    transform.SetNodeReferenceID(WARPED, volume.GetID())
+    assert resultsOf(volume) == [transform]
+
+
 def test_closing_the_scene_ends_a_run_of_the_logic_too(module, scene, pair, app):
     import ULAERegistration
 

@@ -5,10 +5,9 @@ Somebody may correct them. A node that has been changed since it was made is lef
 
 from __future__ import annotations
 
-import slicer
 from slicer.i18n import tr as _
 
-from .nodes import TITLE, Changes, rename, showLike
+from .nodes import TITLE, Changes, nodesOf, rename, showLike
 
 SOURCE, RESULT = "ULAERegistrationSource", "ULAERegistrationTransform"  # references of a node that was carried along
 BRAIN_OF = "ULAERegistrationBrainOf"  # reference of a segmentation to the volume in which this brain was found
@@ -68,7 +67,7 @@ def _unchanged(scene, className: str, references: dict, parent, notes: list):
     """
     from ULAERegistrationLib.mrml.contents import still_holds
 
-    for node in slicer.util.getNodesByClass(className, scene):
+    for node in nodesOf(scene, className):
         if any(node.GetNodeReferenceID(role) != other.GetID() for role, other in references.items()):
             continue
         if node.GetParentTransformNode() is parent and still_holds(node, node.GetAttribute(CONTENTS)):

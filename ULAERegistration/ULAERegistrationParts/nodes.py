@@ -48,8 +48,14 @@ class Changes:
         removeNewNodes(self._scene, self._before)
 
 
+def nodesOf(scene, className: str = "vtkMRMLNode") -> list:
+    """The nodes of a class in any scene; `slicer.util.getNodesByClass` looks into the application's own alone."""
+    nodes = [scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes())]
+    return [node for node in nodes if node.IsA(className)]
+
+
 def nodeIDs(scene) -> set[str]:
-    return {scene.GetNthNode(index).GetID() for index in range(scene.GetNumberOfNodes())}
+    return {node.GetID() for node in nodesOf(scene)}
 
 
 def removeNewNodes(scene, before: set[str]) -> None:

@@ -9,7 +9,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from .copies import RESULT, addBrain, addCarried
-from .nodes import Changes, remove, rename, showLike
+from .nodes import Changes, nodesOf, remove, rename, showLike
 
 QUALITY = "ULAERegistration.quality"  # attribute of the transform node: the measures as JSON
 WARPED = "ULAERegistrationWarped"  # reference of the transform node to the warped volume
@@ -151,7 +151,7 @@ def qualityOf(transformNode) -> dict:
 
 def restoreInterpolation(scene) -> None:
     """Makes loaded results linear again: Slicer reads every grid transform as cubic, another map between the voxels."""
-    for node in slicer.util.getNodesByClass("vtkMRMLGridTransformNode", scene):
+    for node in nodesOf(scene, "vtkMRMLGridTransformNode"):
         grid = node.GetTransformFromParentAs("vtkOrientedGridTransform", False, False) if qualityOf(node) else None
         if grid is not None:
             grid.SetInterpolationModeToLinear()
@@ -164,7 +164,7 @@ def warpedVolume(transformNode):
 
 def resultsOf(volumeNode) -> list:
     """The transforms of which a volume is the warped volume; one at most, unless a script has set more."""
-    transforms = slicer.util.getNodesByClass("vtkMRMLGridTransformNode", volumeNode.GetScene())
+    transforms = nodesOf(volumeNode.GetScene(), "vtkMRMLGridTransformNode")
     return [node for node in transforms if warpedVolume(node) is volumeNode]
 
 
@@ -191,7 +191,7 @@ def putInFolder(transformNode, nodes) -> None:
 
 def derived(transformNode, part: str | None = None) -> list:
     """The nodes that show something of a result, all or those of one part."""
-    nodes = slicer.util.getNodesByClass("vtkMRMLNode", transformNode.GetScene())
+    nodes = nodesOf(transformNode.GetScene())
     nodes = [node for node in nodes if node.GetNodeReferenceID(RESULT) == transformNode.GetID()]
     if part is not None:
         return [node for node in nodes if node.GetAttribute(PART) == part]

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import slicer
 
+from .nodes import nodesOf
+
 # Widget of the .ui file -> parameter (a value, or the reference of a node).
 PARAMETERS = {
     "fixedVolumeSelector": "FixedVolume",
@@ -79,7 +81,7 @@ def setDefaults(node) -> None:
             node.SetParameter(name, DEFAULTS[name])
     if node.GetNodeReferenceID("FixedVolume") or node.GetNodeReferenceID("MovingVolume"):
         return
-    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", node.GetScene())
+    volumes = nodesOf(node.GetScene(), "vtkMRMLScalarVolumeNode")
     volumes = [one for one in volumes if one.GetClassName() == "vtkMRMLScalarVolumeNode" and one.GetImageData()]
     if len(volumes) >= 2:
         node.SetNodeReferenceID("FixedVolume", volumes[0].GetID())
