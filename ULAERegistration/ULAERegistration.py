@@ -47,7 +47,8 @@ class ULAERegistration(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = _("ULAE Registration")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Registration")]
-        self.parent.dependencies = []
+        # Not SampleData: Slicer loads no module of which a dependency is missing, and this one works without it.
+        self.parent.dependencies = ["Colors", "Segmentations", "Sequences"]
         self.parent.contributors = ["AUTHOR-NAME (AUTHOR-ORGANISATION)"]
         self.parent.helpText = _(
             "Deformable registration of two T1 brain MR scans with ULAE-net, a deep network that warps the moving brain"

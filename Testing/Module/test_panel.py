@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -38,6 +39,12 @@ def test_the_module_introduces_itself(module):
     assert module.categories == ("Registration",)
     assert "not for clinical use" in module.helpText
     assert not module.icon.isNull()
+
+
+def test_the_module_depends_on_the_modules_of_slicer_that_it_uses(module):
+    code = "".join(path.read_text(encoding="utf-8") for path in MODULE.parent.rglob("*.py"))
+    used = set(re.findall(r"slicer\.modules\.([a-z]+)", code)) - {MODULE.stem.lower()}
+    assert {name.lower() for name in module.dependencies} == used
 
 
 def test_a_fresh_panel_asks_for_its_inputs(panel, scene, images):

@@ -8,7 +8,7 @@ import ctk
 import pytest
 import qt
 import slicer
-from standin import pythonqt
+from standin import loader, pythonqt
 from standin.clicking import wait_until
 
 
@@ -115,6 +115,16 @@ def test_an_unknown_widget_or_property_in_a_ui_file_fails(app, tmp_path):
         file.write_text(f'<ui version="4.0"><widget class="QWidget" name="w">{body}</widget></ui>')
         with pytest.raises(RuntimeError, match=r"bad.ui|no property|never shows"):
             slicer.util.loadUI(str(file))
+
+
+def test_a_module_of_which_a_dependency_is_missing_is_not_loaded(app, tmp_path):
+    code = """class Lonely:
+    def __init__(self, parent):
+        parent.dependencies = ["SampleData"]
+"""
+    (tmp_path / "Lonely.py").write_text(code)
+    with pytest.raises(RuntimeError, match="depends on is missing"):
+        loader.load_module(tmp_path / "Lonely.py")
 
 
 def test_names_that_only_the_wheel_has_are_gone(app):

@@ -112,6 +112,9 @@ def load_module(path: Path):
     spec.loader.exec_module(source)
     module = qSlicerScriptedLoadableModule(path)
     instance = getattr(source, path.stem)(module)
+    missing = [name for name in module.dependencies if not hasattr(slicer.modules, name.lower())]
+    if missing:
+        raise RuntimeError(f"{path.stem} is not loaded, for a module it depends on is missing: {missing}")
     setattr(slicer.modules, path.stem.lower(), module)
     setattr(slicer.modules, f"{path.stem}Instance", instance)
     slicer.app.startupCompleted.emit()
