@@ -8,8 +8,8 @@ import ctk
 import pytest
 import qt
 import slicer
-from standin import loader, pythonqt
-from standin.clicking import wait_until
+from standin import loader, pythonqt, qmrml
+from standin.clicking import choose, wait_until
 
 
 def test_properties_are_values_and_not_methods(app):
@@ -125,6 +125,67 @@ def test_a_module_of_which_a_dependency_is_missing_is_not_loaded(app, tmp_path):
     (tmp_path / "Lonely.py").write_text(code)
     with pytest.raises(RuntimeError, match="depends on is missing"):
         loader.load_module(tmp_path / "Lonely.py")
+
+
+@pytest.fixture
+def selector(scene):
+    """A selector with "None" and the volumes a, b and c."""
+    for name in "abc":
+        scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+    selector.noneEnabled = True
+    selector.setMRMLScene(scene)
+    return selector
+
+
+def heard_from(selector) -> list:
+    """What a selector says from now on: names, of nodes that become current and of nodes that were activated."""
+    heard = []
+    selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: heard.append(node and node.GetName()))
+    selector.connect("nodeActivated(vtkMRMLNode*)", lambda node: heard.append(("activated", node and node.GetName())))
+    return heard
+
+
+@pytest.mark.parametrize(("deleted", "neighbour"), [("a", None), ("c", "b")])
+def test_a_selector_whose_node_is_deleted_jumps_to_the_one_before_it(selector, deleted, neighbour):
+    node = slicer.util.getNode(deleted)
+    selector.setCurrentNode(node)
+    heard = heard_from(selector)
+    there = []
+    tag = slicer.mrmlScene.AddObserver(slicer.mrmlScene.NodeAboutToBeRemovedEvent, lambda *_: there.extend(heard))
+    slicer.mrmlScene.RemoveNode(node)
+    slicer.mrmlScene.RemoveObserver(tag)
+    assert heard == [neighbour]
+    assert not there  # an observer of usual priority comes before
+
+
+@pytest.mark.parametrize(("version", "told"), [(5, ["b"]), (6, [])])
+def test_qt_5_tells_of_the_current_node_again_when_one_before_it_is_deleted(selector, monkeypatch, version, told):
+    monkeypatch.setattr(qmrml, "QT_VERSION", version)
+    selector.setCurrentNode(slicer.util.getNode("b"))
+    heard = heard_from(selector)
+    slicer.mrmlScene.RemoveNode(slicer.util.getNode("a"))
+    assert heard == told
+
+
+@pytest.mark.parametrize(("version", "told"), [(5, ["a"]), (6, [])])
+def test_qt_6_says_nothing_of_another_node_of_the_same_name_but_that_it_was_activated(
+    selector, monkeypatch, version, told
+):
+    monkeypatch.setattr(qmrml, "QT_VERSION", version)
+    selector.setCurrentNode(slicer.util.getNode("a"))
+    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "a")
+    heard = heard_from(selector)
+    choose(selector, other)
+    assert heard == [*told, ("activated", "a")]
+    assert selector.currentNode() is other
+
+
+def test_nothing_becomes_the_text_none(app):
+    label = qt.QLabel("text")
+    label.text = None
+    assert label.text == "None"
 
 
 def test_names_that_only_the_wheel_has_are_gone(app):

@@ -36,6 +36,13 @@ def add_volume(scene, image: sitk.Image, name: str):
     return node
 
 
+def choose(selector, node) -> None:
+    """Chooses a node in a selector as the user does, from its list."""
+    row = selector._list.findData(node.GetID() if node is not None else "")
+    selector._list.setCurrentIndex(row)
+    selector._list.activated.emit(row)
+
+
 def click(panel) -> None:
     panel.enter()
     panel.ui.registerButton.click()

@@ -115,7 +115,7 @@ def _set_property(self, name, value) -> None:
     if not prop.isWritable():
         raise AttributeError(f"Property '{name}' of {type(self).__name__} object is not writable")
     if value is None and kind == "QString":
-        value = ""  # a null QString
+        value = str(value)  # as PythonQt makes one of anything, and not an empty one
     if isinstance(value, tuple):
         value = list(value)
     wrong = type(value).__module__ == "numpy" or (kind in ("int", "double", "bool") and isinstance(value, str))

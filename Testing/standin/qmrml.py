@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import slicer
+import vtk
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Property, Signal, Slot
 
 from .qt import widget
 
 ADD, RENAME = "<create new>", "<rename>"  # entries of the list that are actions
+# Slicer is built with either. Of the two, Qt 5 tells of a current node again when its row moves, and Qt 6 tells of
+# another current node only where that has another name.
+QT_VERSION = 6
 
 
 @widget
@@ -52,6 +56,8 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         super().__init__(parent)
         self._scene = None
         self._current = ""
+        self._text = ""  # that is displayed
+        self._leaving = None  # a node that is about to be removed from the scene
         self._types: list[str] = []
         self._hidden_types: list[str] = []
         self._flags = {
@@ -119,13 +125,14 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             return
         self._scene = scene
         if scene is not None:
-            reactions = {
-                scene.NodeAddedEvent: self._on_scene,
-                scene.NodeRemovedEvent: self._on_scene,
-                scene.EndCloseEvent: self._on_rebuilt,
-                scene.EndImportEvent: self._on_rebuilt,
-            }
-            tags = [scene.AddObserver(event, reaction) for event, reaction in reactions.items()]
+            reactions = (  # with the priorities of qMRMLSceneModel
+                (scene.NodeAddedEvent, self._on_added, 10.0),
+                (scene.NodeAboutToBeRemovedEvent, self._on_leaving, -10.0),
+                (scene.NodeRemovedEvent, self._on_removed, 10.0),
+                (scene.EndCloseEvent, self._on_rebuilt, 0.0),
+                (scene.EndImportEvent, self._on_rebuilt, 0.0),
+            )
+            tags = [scene.AddObserver(*reaction) for reaction in reactions]
             self.destroyed.connect(lambda: [scene.RemoveObserver(tag) for tag in tags])
         self._fill()
 
@@ -137,9 +144,9 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
 
     @Slot(str)
     def setCurrentNodeID(self, node_id: str) -> None:
-        known = self._list.findData(node_id or "")
-        self._list.setCurrentIndex(known)
-        self._select(node_id if node_id and known >= 0 else "")
+        known = node_id if node_id and self._list.findData(node_id) >= 0 else ""
+        self._list.setCurrentIndex(self._list.findData(known))
+        self._select(known)
 
     def nodeCount(self) -> int:
         return len(self._nodes())
@@ -172,11 +179,21 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         if self._scene is None:
             return []
         every = (self._scene.GetNthNode(index) for index in range(self._scene.GetNumberOfNodes()))
-        return [node for node in every if node and self._accepts(node)]
+        return [node for node in every if node and node is not self._leaving and self._accepts(node)]
 
-    def _on_scene(self, caller, event) -> None:
-        if not self._scene.IsImporting() and not self._scene.IsClosing():  # the list is made anew at the end
+    def _on_added(self, caller, event) -> None:
+        if not self._scene.IsImporting():  # the list is made anew at the end
             self._fill()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _on_leaving(self, caller, event, node) -> None:
+        if self._scene.IsClosing():
+            return
+        self._leaving = node
+        self._fill()
+
+    def _on_removed(self, caller, event) -> None:
+        self._leaving = None
 
     def _on_rebuilt(self, caller, event) -> None:
         """After a scene was closed or imported the whole list is made anew, and what was current is lost with it.
@@ -190,6 +207,8 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         if self._scene is None:
             return
         nodes = self._nodes()
+        row = self._list.currentIndex
+        neighbour = self._list.itemData(row - 1) if row > 0 else None
         blocker = QtCore.QSignalBlocker(self._list)
         self._list.clear()
         if self._flags["noneEnabled"]:
@@ -201,16 +220,20 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         if self._flags["renameEnabled"]:
             self._list.addItem("Rename...", RENAME)
         ids = [node.GetID() for node in nodes]
-        fallback = "" if self._flags["noneEnabled"] or not ids else ids[0]
-        chosen = self._current if self._current in ids else fallback
+        chosen = "" if self._flags["noneEnabled"] or not ids else ids[0]
+        if self._current in ids:
+            chosen = self._current
+        elif self._current and neighbour in ids:  # as a QComboBox does when its current row is removed
+            chosen = neighbour
         self._list.setCurrentIndex(self._list.findData(chosen))
         blocker.unblock()
-        self._select(chosen)
+        self._select(chosen, moved=self._list.currentIndex != row)
 
-    def _select(self, node_id: str) -> None:
-        if node_id == self._current:
+    def _select(self, node_id: str, moved: bool = False) -> None:
+        other, renamed = node_id != self._current, self._list.currentText != self._text
+        self._current, self._text = node_id, self._list.currentText
+        if not (other or moved if QT_VERSION == 5 else renamed):
             return
-        self._current = node_id
         node = self.currentNode()
         self._node_changed.emit(node)
         self._valid_changed.emit(node is not None)
