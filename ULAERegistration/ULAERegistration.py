@@ -29,7 +29,7 @@ if importlib.util.find_spec("ULAERegistrationLib") is None:
 
 from ULAERegistrationParts import licence, maps, sampleData
 from ULAERegistrationParts.outputs import Outputs, restoreInterpolation
-from ULAERegistrationParts.parameters import BELONGINGS, CARRY, ParameterBinding, dropBelongings, setDefaults
+from ULAERegistrationParts.parameters import CARRY, ParameterBinding, setDefaults, unchoose
 from ULAERegistrationParts.qualityPanel import QualityPanel
 from ULAERegistrationParts.registerPanel import RegisterPanel
 from ULAERegistrationParts.run import Run, pythonExecutable
@@ -89,6 +89,7 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self.parameterNode = None
         self.binding = None
+        self.result = None  # the transform whose steps and quality are shown
 
     # --- life cycle ---
 
@@ -105,7 +106,6 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.registerPanel = RegisterPanel(self.ui, self.logic, self.binding, self.onDone, self.onExtras)
         self.ui.swapButton.connect("clicked()", self.onSwapButton)
         self.ui.shapeButton.connect("clicked()", self.registerPanel.registerShape)
-        self.ui.outputTransformSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onResultSelected)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAboutToBeRemovedEvent, self.onNodeRemoved)
@@ -137,8 +137,8 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.cancelAll()
         self.setParameterNode(None)
         self.registerPanel.forget()
-        self.stepsPanel.setResult(None, {})
         self.qualityPanel.forget()
+        self.showResult(None)
 
     def onSceneStartImport(self, caller, event):
         self.setParameterNode(None)
@@ -152,13 +152,16 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeRemoved(self, caller, event, removed):
-        """Drops what belongs to a volume that is deleted, also while another module is shown."""
-        if slicer.mrmlScene.IsClosing() or not removed.IsA("vtkMRMLScalarVolumeNode"):
+        """Chooses a node that is deleted no longer, nor what belongs to it, also while another module is shown.
+
+        Here and not by the selectors, which are told later: the one that still shows the node would jump to its
+        neighbour and tell of that as of a choice.
+        """
+        if slicer.mrmlScene.IsClosing():
             return
-        node = self.logic.getParameterNode()
-        for volume in BELONGINGS:
-            if node.GetNodeReferenceID(volume) == removed.GetID():
-                dropBelongings(node, volume)
+        if removed is self.result:
+            self.showResult(None)
+        unchoose(self.logic.getParameterNode(), removed)
 
     def initializeParameterNode(self):
         self.setParameterNode(self.logic.getParameterNode())
@@ -176,6 +179,9 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def updatePanel(self):
         """Brings what depends on the choices in line with them."""
+        chosen = self.ui.outputTransformSelector.currentNode()
+        if chosen is not self.result:  # else what was measured of it, and is looked at, stays
+            self.showResult(chosen)
         self.registerPanel.update()
         self.qualityPanel.update()
 
@@ -191,13 +197,13 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             node.RemoveNodeReferenceIDs(role)
         node.EndModify(modifying)
 
-    def onResultSelected(self, node=None):
-        """Shows steps and quality of the chosen transform."""
+    def showResult(self, node):
+        """Shows steps and quality of a transform, or that there are none."""
+        self.result = node
         run = self.registerPanel.run
         own = run is not None and run.state == "done" and run.transformNode is node
         self.stepsPanel.setResult(node, run.steps if own else {})
         self.qualityPanel.setResult(node, run.report if own else "")
-        self.registerPanel.update()
 
     def onDone(self, run):
         """Selects the outputs of a run that went well, and shows the warped volume over the fixed one."""
@@ -210,7 +216,7 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if labels:
             node.SetNodeReferenceID("DiceWarped", labels[0].GetID())
         node.EndModify(modifying)
-        self.onResultSelected(run.transformNode)
+        self.showResult(run.transformNode)
         if run.volumeNode is not None:
             fixed = slicer.mrmlScene.GetNodeByID(run.fixedVolumeID)
             maps.showLayers(background=fixed, foreground=run.volumeNode, foregroundOpacity=0.5, fit=True)
@@ -219,7 +225,7 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onExtras(self, run):
         """Shows steps and report of a run, which come after its result, unless another result is looked at by now."""
-        if self.ui.outputTransformSelector.currentNode() is run.transformNode:
+        if self.result is run.transformNode:
             self.stepsPanel.setFields(run.steps)
             self.qualityPanel.setReport(run.report)
 

@@ -142,6 +142,8 @@ def test_a_registration_that_ends_while_another_module_is_shown_is_selected_when
     panel.parent._enter()
     assert panel.ui.outputTransformSelector.currentNode() is run.transformNode
     assert panel.ui.outputVolumeSelector.currentNode() is run.volumeNode
+    assert panel.ui.makeStepsButton.enabled
+    assert panel.ui.saveReportButton.enabled
 
 
 def test_closing_the_scene_while_it_runs_ends_it(panel, pair, scene, app):

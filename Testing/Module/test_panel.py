@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import qt
 import slicer
-from standin.clicking import add_volume
+from standin import qmrml
+from standin.clicking import add_volume, choose
 
 ROOT = Path(__file__).parents[2]
 MODULE = ROOT / "ULAERegistration" / "ULAERegistration.py"
@@ -63,6 +64,44 @@ def test_two_volumes_in_the_scene_are_taken_as_fixed_and_moving(panel, pair):
     assert panel.ui.fixedVolumeSelector.currentNode() is pair[0]
     assert panel.ui.movingVolumeSelector.currentNode() is pair[1]
     assert panel.ui.registerButton.enabled
+
+
+@pytest.mark.parametrize("version", [5, 6])
+@pytest.mark.parametrize(
+    ("name", "parameter", "kind"),
+    [
+        ("movingVolumeSelector", "MovingVolume", "ScalarVolume"),
+        ("fixedMaskSelector", "FixedMask", "Segmentation"),
+        ("initialTransformSelector", "InitialTransform", "LinearTransform"),
+        ("outputTransformSelector", "OutputTransform", "GridTransform"),
+        ("outputVolumeSelector", "OutputVolume", "ScalarVolume"),
+        ("diceWarpedSelector", "DiceWarped", "Segmentation"),
+    ],
+)
+def test_a_deleted_node_is_chosen_no_longer_and_its_neighbour_is_not_chosen_for_it(
+    panel, scene, pair, monkeypatch, version, name, parameter, kind
+):
+    monkeypatch.setattr(qmrml, "QT_VERSION", version)
+    panel.enter()
+    one, two = (scene.AddNewNodeByClass(f"vtkMRML{kind}Node", f"{kind} {number}") for number in (1, 2))
+    selector = getattr(panel.ui, name)
+    selector.setCurrentNode(two)
+    scene.RemoveNode(two)
+    assert selector.currentNode() is None
+    assert panel.parameterNode.GetNodeReferenceID(parameter) is None
+    assert scene.GetNodeByID(one.GetID()) is one
+
+
+@pytest.mark.parametrize("version", [5, 6])
+def test_another_node_of_the_same_name_can_be_chosen(panel, scene, images, monkeypatch, version):
+    monkeypatch.setattr(qmrml, "QT_VERSION", version)
+    volumes = [add_volume(scene, images[0], "T1") for _ in range(3)]
+    panel.enter()
+    for number, (name, selector) in enumerate(
+        (("FixedVolume", panel.ui.fixedVolumeSelector), ("MovingVolume", panel.ui.movingVolumeSelector)), 1
+    ):
+        choose(selector, volumes[number])
+        assert panel.parameterNode.GetNodeReference(name) is volumes[number]
 
 
 def test_swap_exchanges_volumes_and_masks(panel, scene, pair):

@@ -11,7 +11,7 @@ import pytest
 import qt
 import SimpleITK as sitk
 import slicer
-from standin import pythonqt
+from standin import pythonqt, qmrml
 from standin.clicking import behave, click, finish, state_of, wait_until
 from standin.worker import QUALITY, known_map, known_step
 
@@ -163,6 +163,16 @@ def test_the_steps_survive_saving_and_loading_the_scene(done, scene, tmp_path, p
     assert loaded.browser.GetSelectedItemNumber() == 1
 
 
+def test_steps_of_which_the_result_is_deleted_while_another_module_is_shown_are_followed_no_longer(done, scene, panel):
+    done.ui.makeStepsButton.click()
+    browser = stages_of(done.run).browser
+    panel.parent._exit()
+    scene.RemoveNode(done.run.transformNode)
+    browser.SetSelectedItemNumber(1)  # as the toolbar's slider does
+    panel.parent._enter()
+    assert not done.ui.stageSlider.enabled
+
+
 @pytest.mark.parametrize("part", ["browser", "volume", "total sequence"])
 def test_steps_of_which_the_user_deleted_a_part_can_be_made_anew(done, scene, part):
     from ULAERegistrationParts.outputs import derived
@@ -304,6 +314,27 @@ def test_dice_of_two_segmentations_is_that_of_simpleitk(done, scene, images, pan
     assert table.item(0, 0).text() == "Dice, mean of 2 labels"
     assert float(table.item(0, 1).text()) == pytest.approx(np.mean(expected), abs=6e-4)
     assert [float(table.item(row, 1).text()) for row in (1, 2)] == pytest.approx(expected, abs=6e-4)
+
+
+def test_what_was_measured_of_a_result_and_is_looked_at_stays_where_another_transform_is_deleted(
+    done, scene, panel, images, app, monkeypatch
+):
+    monkeypatch.setattr(qmrml, "QT_VERSION", 5)
+    first = done.run.transformNode
+    panel.ui.outputTransformSelector.setCurrentNode(None)
+    click(panel)
+    assert finish(panel, app).transformNode is not first
+    for selector in (done.ui.diceFixedSelector, done.ui.diceWarpedSelector):
+        node = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+        set_volume(node, sitk.Cast(images[0] > 60, sitk.sitkUInt8))
+        selector.setCurrentNode(node)
+    done.ui.diceButton.click()
+    done.ui.makeStepsButton.click()
+    done.ui.flickerButton.click()
+    scene.RemoveNode(first)
+    assert done.ui.qualityTable.item(0, 0).text() == "Dice, mean of 1 labels"
+    assert done.ui.flickerButton.checked
+    done.ui.flickerButton.click()
 
 
 def test_negative_numbers_of_a_label_map_are_no_labels_and_no_dice_is_above_1(done, scene, images):

@@ -102,6 +102,23 @@ def dropBelongings(node, volume: str) -> list:
     return list(dict.fromkeys(filter(None, dropped)))
 
 
+def unchoose(node, gone) -> None:
+    """Chooses a node no longer, nor what belongs to it.
+
+    :param node: the parameter node.
+    :param gone: the node that is about to be removed from the scene.
+    """
+    modifying = node.StartModify()
+    for volume in BELONGINGS:
+        if node.GetNodeReferenceID(volume) == gone.GetID():
+            dropBelongings(node, volume)
+    for role in (*PARAMETERS.values(), CARRY):
+        for index in reversed(range(node.GetNumberOfNodeReferences(role))):
+            if node.GetNthNodeReferenceID(role, index) == gone.GetID():
+                node.RemoveNthNodeReferenceID(role, index)
+    node.EndModify(modifying)
+
+
 class ParameterBinding:
     """Keeps the panel's widgets and the parameter node the same.
 
@@ -119,6 +136,9 @@ class ParameterBinding:
         self._updating = False
         self._pairs = [(getattr(ui, widget), name) for widget, name in PARAMETERS.items()]
         slicer.util.addParameterEditWidgetConnections(self._pairs, self.toNode)
+        for selector in (widget for widget, name in self._pairs if widget.className() == "qMRMLNodeComboBox"):
+            # With Qt 6 the signal of above is silent where the other node has the same name.
+            selector.connect("nodeActivated(vtkMRMLNode*)", self.toNode)
         ui.carrySelector.connect("checkedNodesChanged()", self.toNode)
         ui.modelPathEdit.connect("currentPathChanged(QString)", self.toNode)
         ui.modelPathEdit.connect("validInputChanged(bool)", self.toNode)  # the other one is silent on an empty field
