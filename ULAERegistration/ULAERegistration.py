@@ -11,7 +11,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -28,6 +27,7 @@ if importlib.util.find_spec("ULAERegistrationLib") is None:
     sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from ULAERegistrationParts import licence, maps, sampleData
+from ULAERegistrationParts.follower import Follower
 from ULAERegistrationParts.outputs import Outputs, restoreInterpolation
 from ULAERegistrationParts.parameters import CARRY, ParameterBinding, setDefaults, unchoose
 from ULAERegistrationParts.qualityPanel import QualityPanel
@@ -244,7 +244,7 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
         self.workerCommand = None  # replaces the command of the computing process; for tests
-        self._runs = {}  # runs that are not waited for, and their timers
+        self._followers = {}  # of the runs that are not waited for
 
     def register(
         self,
@@ -282,7 +282,8 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
             panel was ticked, nor with weights of your own.
         :param waitForCompletion: return when all is done, keeping the window alive; otherwise at once.
         :param progress: called with the run whenever it has moved on.
-        :param finished: called with the run when its result is in the scene, or at its end, when it is not waited for.
+        :param finished: called once with a run that is not waited for, when its result is in the scene or when it has
+            ended without one: failed, cancelled, or with its scene.
         :param extras: called with the run when its steps and its report have come after that.
         :param changes: fields of `settings` by name, such as preset="fast".
         :return: the run (see ULAERegistrationParts.run.Run): state, transformNode, volumeNode, carriedNodes,
@@ -305,7 +306,7 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
             self.workerCommand or pythonExecutable(),
         )
         if not waitForCompletion:
-            self._follow(run, progress, finished, extras)
+            Follower(run, POLL_MILLISECONDS, progress, finished, extras, self._followers)
             return run
         try:
             while run.poll() == "running" or not run.complete:
@@ -319,36 +320,16 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
             raise RegistrationError(run.error)
         return run
 
+    def cancel(self, run):
+        """Ends a run at once, which is harmless when it has ended; `finished` is called where it was not yet."""
+        run.cancel()
+        if run in self._followers:
+            self._followers[run].look()
+
     def cancelAll(self):
-        """Ends every run that is not waited for; harmless when there is none."""
-        for run in list(self._runs):
-            self._unfollow(run)
-            run.cancel()
-
-    def _follow(self, run, progress, finished, extras):
-        timer = qt.QTimer(slicer.app)  # without a parent it would end with the last variable, within its own signal
-        timer.setInterval(POLL_MILLISECONDS)
-
-        def look():
-            if not run.complete:
-                before, now = run.state, run.poll()
-                whom = progress if now == "running" else finished if before == "running" else extras
-                if whom is not None and (whom is not extras or run.complete):
-                    whom(run)
-            if run.complete:
-                self._unfollow(run)
-
-        timer.connect("timeout()", look)
-        self._runs[run] = timer
-        timer.start()
-
-    def _unfollow(self, run) -> None:
-        """Looks no more at a run.
-
-        The timer's connection holds `look`, and that the run with all its fields, for as long as the timer lives:
-        PythonQt's objects take no part in Python's search for cycles.
-        """
-        timer = self._runs.pop(run, None)
-        if timer is not None:
-            timer.stop()
-            timer.deleteLater()
+        """Ends every run that is not waited for."""
+        followers = list(self._followers.values())
+        for run in list(self._followers):
+            run.cancel()  # all of them first, as whoever is told may fail
+        for follower in followers:
+            follower.look()

@@ -141,7 +141,42 @@ def test_closing_the_scene_ends_a_run_of_the_logic_too(module, scene, pair, app)
         app.processEvents()
         time.sleep(0.01)
     assert scene.GetNumberOfNodesByClass("vtkMRMLGridTransformNode") == 0
-    assert not ended
+    assert ended == [run]
+
+
+@pytest.mark.parametrize("by", ["the run", "the logic", "all"])
+def test_who_does_not_wait_for_a_run_is_told_once_that_it_was_cancelled(module, scene, pair, app, by):
+    import ULAERegistration
+
+    logic = ULAERegistration.ULAERegistrationLogic()
+    logic.workerCommand = worker_command("hang", "Network, step 1 of 3")
+    ended = []
+    run = logic.register(*pair, acceptLicence=True, waitForCompletion=False, finished=ended.append)
+    {"the run": run.cancel, "the logic": lambda: logic.cancel(run), "all": logic.cancelAll}[by]()
+    assert ended == ([] if by == "the run" else [run])
+    for _ in range(30):
+        app.processEvents()
+        time.sleep(0.01)
+    assert ended == [run]
+    logic.cancelAll()
+    assert ended == [run]
+
+
+def test_every_run_is_cancelled_where_one_of_those_who_are_told_fails(module, scene, pair):
+    import ULAERegistration
+
+    logic = ULAERegistration.ULAERegistrationLogic()
+    logic.workerCommand = worker_command("hang", "Network, step 1 of 3")
+
+    def fail(run) -> None:
+        raise KeyError("of a script")
+
+    runs = [logic.register(*pair, acceptLicence=True, waitForCompletion=False, finished=fail) for _ in range(2)]
+    with pytest.raises(KeyError):
+        logic.cancelAll()
+    assert [run.state for run in runs] == ["cancelled", "cancelled"]
+    with pytest.raises(KeyError):
+        logic.cancelAll()  # the second one is told as well
 
 
 def test_the_logic_raises_one_sentence(module, scene, pair):

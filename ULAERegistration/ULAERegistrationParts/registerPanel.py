@@ -96,8 +96,7 @@ class RegisterPanel:
         """Registers, cancels, or installs what is missing: what the button says."""
         try:
             if self.isRunning():
-                self.run.cancel()
-                self._onFinished(self.run)
+                self._logic.cancel(self.run)  # which calls _onFinished
             elif dependencies.missing():
                 self._install()
             else:
