@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import SimpleITK as sitk
@@ -18,7 +19,7 @@ sys.path.insert(0, str(ROOT / "Testing"))
 
 import standin  # noqa: E402
 from standin import pythonqt  # noqa: E402
-from standin.clicking import add_volume, behave, leftovers  # noqa: E402
+from standin.clicking import add_volume, behave, click, finish, leftovers  # noqa: E402
 
 APPLICATION = standin.start()  # before the tests import qt
 
@@ -85,6 +86,16 @@ def images(tmp_path_factory) -> tuple[sitk.Image, sitk.Image]:
 def pair(scene, images):
     """A fixed and a moving volume in the scene."""
     return add_volume(scene, images[0], "Atlas"), add_volume(scene, images[1], "MRHead")
+
+
+@pytest.fixture
+def done(panel, pair, app, scene):
+    """A finished registration, in three slice views."""
+    views = [scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode") for _ in range(3)]
+    click(panel)
+    run = finish(panel, app)
+    assert run.state == "done", run.error + run.log
+    return SimpleNamespace(run=run, views=views, ui=panel.ui)
 
 
 @pytest.fixture(scope="session", autouse=True)

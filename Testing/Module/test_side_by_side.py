@@ -1,0 +1,61 @@
+"""Fixed, moving and warped volume side by side, and the way back."""
+
+from __future__ import annotations
+
+import pytest
+import slicer
+
+
+def state_of_view(view) -> tuple:
+    shown = view.GetBackgroundVolumeID(), view.GetForegroundVolumeID(), view.GetForegroundOpacity()
+    return *shown, view.GetLinkedControl()
+
+
+def test_fixed_moving_and_warped_are_shown_side_by_side_and_the_views_come_back(done, pair, scene):
+    red = scene.AddNewNodeByClass("vtkMRMLSliceNode", "Red")
+    red.SetLayoutName("Red")
+    red.SetSingletonTag("Red")
+    red.SetOrientation("Coronal")  # as the user likes it
+    red.SetSliceOffset(12.5)
+    manager, before = slicer.app.layoutManager(), [state_of_view(view) for view in done.views]
+    layout = manager.layout
+    done.ui.sideBySideButton.click()
+    assert manager.layout == slicer.vtkMRMLLayoutNode.SlicerLayoutThreeByThreeSliceView
+    views = {view.GetLayoutName(): view for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
+    rows = (("Red", pair[0]), ("Slice5", pair[1]), ("Slice9", done.run.volumeNode))
+    assert [views[name].GetBackgroundVolumeID() for name, _ in rows] == [node.GetID() for _, node in rows]
+    assert all(views[name].GetLinkedControl() for name, _ in rows)
+    slices = {node.GetLayoutName(): node for node in slicer.util.getNodesByClass("vtkMRMLSliceNode")}
+    assert [slices[name].GetOrientation() for name, _ in rows] == ["Axial", "Sagittal", "Coronal"]
+    done.ui.sideBySideButton.click()
+    assert (red.GetOrientation(), red.GetSliceOffset()) == ("Coronal", 12.5)
+    assert manager.layout == layout
+    assert [state_of_view(view) for view in done.views] == before
+
+
+@pytest.mark.parametrize("other", ["none", "deleted", "no result"])
+def test_the_views_come_back_where_another_transform_is_chosen_while_they_are_side_by_side(done, scene, other):
+    manager, before = slicer.app.layoutManager(), [state_of_view(view) for view in done.views]
+    layout = manager.layout
+    done.ui.sideBySideButton.click()
+    assert manager.layout != layout
+    if other == "none":
+        done.ui.outputTransformSelector.setCurrentNode(None)
+    elif other == "deleted":
+        scene.RemoveNode(done.run.transformNode)
+    else:
+        done.ui.outputTransformSelector.setCurrentNode(scene.AddNewNodeByClass("vtkMRMLGridTransformNode", "by hand"))
+    assert not done.ui.sideBySideButton.checked
+    assert manager.layout == layout
+    assert [state_of_view(view) for view in done.views] == before
+
+
+def test_views_that_are_side_by_side_stay_where_the_scene_is_closed(done, scene):
+    manager = slicer.app.layoutManager()
+    before = manager.layout
+    done.ui.sideBySideButton.click()
+    arranged = manager.layout
+    scene.Clear(0)
+    assert not done.ui.sideBySideButton.checked
+    assert manager.layout == arranged  # what they showed before is gone as well
+    manager.setLayout(before)
