@@ -26,7 +26,7 @@ if importlib.util.find_spec("ULAERegistrationLib") is None:
     # Run from the source tree: Slicer adds this folder only, the library lies beside it.
     sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from ULAERegistrationParts import licence, maps, sampleData
+from ULAERegistrationParts import licence, sampleData
 from ULAERegistrationParts.follower import Follower
 from ULAERegistrationParts.outputs import Outputs, restoreInterpolation
 from ULAERegistrationParts.parameters import CARRY, ParameterBinding, setDefaults, unchoose
@@ -35,6 +35,7 @@ from ULAERegistrationParts.registerPanel import RegisterPanel
 from ULAERegistrationParts.run import Run, pythonExecutable
 from ULAERegistrationParts.selfTest import ULAERegistrationTest  # noqa: F401 - Slicer looks for it in this file
 from ULAERegistrationParts.stepsPanel import StepsPanel
+from ULAERegistrationParts.views import Views
 
 POLL_MILLISECONDS = 100
 LABEL_CLASSES = ("vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode")
@@ -100,8 +101,9 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = ULAERegistrationLogic()
-        self.stepsPanel = StepsPanel(self.ui)
-        self.qualityPanel = QualityPanel(self.ui)
+        self.views = Views(self.ui.sideBySideButton)
+        self.stepsPanel = StepsPanel(self.ui, self.views)
+        self.qualityPanel = QualityPanel(self.ui, self.views)
         self.binding = ParameterBinding(self.ui, self.updatePanel, lambda nodes: self.registerPanel.showDropped(nodes))
         self.registerPanel = RegisterPanel(self.ui, self.logic, self.binding, self.onDone, self.onExtras)
         self.ui.swapButton.connect("clicked()", self.onSwapButton)
@@ -137,7 +139,7 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.cancelAll()
         self.setParameterNode(None)
         self.registerPanel.forget()
-        self.qualityPanel.forget()
+        self.views.forget()
         self.showResult(None)
 
     def onSceneStartImport(self, caller, event):
@@ -219,7 +221,7 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.showResult(run.transformNode)
         if run.volumeNode is not None:
             fixed = slicer.mrmlScene.GetNodeByID(run.fixedVolumeID)
-            maps.showLayers(background=fixed, foreground=run.volumeNode, foregroundOpacity=0.5, fit=True)
+            self.views.showLayers(background=fixed, foreground=run.volumeNode, foregroundOpacity=0.5, fit=True)
         if labels and self.parameterNode is not None and self.ui.diceFixedSelector.currentNode() is not None:
             self.qualityPanel.measureDice()
 

@@ -34,9 +34,12 @@ class LayoutManager(QtCore.QObject):
     def __init__(self):
         super().__init__()
         self._layout = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+        self._sized = True  # whether the views of the layout have got their size, as they do with the next events
 
     def _set_layout(self, layout: int) -> None:
         self._layout = layout
+        self._sized = False
+        QtCore.QTimer.singleShot(0, lambda: setattr(self, "_sized", True))
         if layout != slicer.vtkMRMLLayoutNode.SlicerLayoutThreeByThreeSliceView:
             return
         for name in self.THREE_BY_THREE:  # as the slice widgets do that the layout makes; all of them axial

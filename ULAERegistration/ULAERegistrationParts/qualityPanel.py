@@ -12,7 +12,6 @@ from slicer.i18n import tr as _
 
 from . import maps
 from .outputs import qualityOf, referenced, warpedVolume
-from .sideBySide import SideBySide
 
 VERDICT_COLORS = {"good": "#2e7d32", "look at it": "#b26a00", "do not use": "#c62828"}
 
@@ -22,14 +21,14 @@ class QualityPanel:
 
     Args:
         ui: the widgets by name.
+        views: where it shows volumes.
     """
 
-    def __init__(self, ui):
-        self._ui = ui
+    def __init__(self, ui, views):
+        self._ui, self._views = ui, views
         self._transformNode = None
         self._report = ""
         self._rows: list[tuple[str, str]] = []
-        self._sideBySide = SideBySide()
         ui.jacobianButton.connect("clicked()", self.showJacobian)
         ui.saveReportButton.connect("clicked()", self.saveReport)
         ui.diceButton.connect("clicked()", self.measureDice)
@@ -62,11 +61,6 @@ class QualityPanel:
             self._ui.sideBySideButton.checked = False
         self.update()
 
-    def forget(self) -> None:
-        """The scene of the result is gone, and with it what its views showed."""
-        self._sideBySide.forget()
-        self.setResult(None, "")
-
     def setReport(self, report: str) -> None:
         """Takes the report of the result, which may come after it."""
         self._report = report
@@ -91,23 +85,25 @@ class QualityPanel:
         """Makes the map of the Jacobian determinant and shows it over the fixed volume."""
         with slicer.util.tryWithErrorDisplay(_("The Jacobian map could not be made."), waitCursor=True):
             node = maps.jacobianMap(self._transformNode)
-            maps.showLayers(background=referenced(self._transformNode, "fixed"), foreground=node, foregroundOpacity=0.6)
+            fixed = referenced(self._transformNode, "fixed")
+            self._views.showLayers(background=fixed, foreground=node, foregroundOpacity=0.6)
 
     def onSideBySide(self, on: bool) -> None:
         """Shows the three volumes in rows, or brings the views back."""
         with slicer.util.tryWithErrorDisplay(_("The views could not be arranged.")):
             if on:
+                self._ui.flickerButton.checked = False  # its next change would end what is shown here
                 fixed, moving = (referenced(self._transformNode, which) for which in ("fixed", "moving"))
-                self._sideBySide.show(fixed, moving, warpedVolume(self._transformNode))
+                self._views.showSideBySide(fixed, moving, warpedVolume(self._transformNode))
             else:
-                self._sideBySide.back()
+                self._views.back()
 
     def showCheckerboard(self) -> None:
         """Makes the checkerboard anew, for the volumes may have changed, and shows it alone."""
         with slicer.util.tryWithErrorDisplay(_("The checkerboard could not be made."), waitCursor=True):
             fixed, moving = (referenced(self._transformNode, which) for which in ("fixed", "moving"))
             node = maps.checkerboard(self._transformNode, fixed, moving)
-            maps.showLayers(background=node, foreground=None)
+            self._views.showLayers(background=node, foreground=None)
 
     def copyTable(self) -> None:
         """Puts the table on the clipboard, with tabs between the columns."""

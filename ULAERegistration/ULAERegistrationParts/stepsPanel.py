@@ -7,7 +7,6 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from . import maps
 from .outputs import derived, referenced
 from .stages import FIXED, STAGES, Stages, removeSteps
 
@@ -20,10 +19,11 @@ class StepsPanel:
 
     Args:
         ui: the widgets by name.
+        views: where it shows volumes.
     """
 
-    def __init__(self, ui):
-        self._ui = ui
+    def __init__(self, ui, views):
+        self._ui, self._views = ui, views
         self._transformNode = None
         self._fields: dict = {}
         self._timer = qt.QTimer(slicer.app)
@@ -72,7 +72,7 @@ class StepsPanel:
         with slicer.util.tryWithErrorDisplay(_("The steps could not be shown."), waitCursor=True):
             stages = Stages.make(self._transformNode, self._fields)
         self._update()
-        maps.showLayers(
+        self._views.showLayers(
             background=referenced(self._transformNode, "fixed"),
             foreground=stages.volume,
             foregroundOpacity=self._ui.opacitySlider.value,
@@ -147,7 +147,7 @@ class StepsPanel:
         if self._stages() is None:
             return
         fixedOnly = int(self._ui.stageSlider.value) == FIXED or self._hidden
-        maps.showLayers(foregroundOpacity=0.0 if fixedOnly else float(self._ui.opacitySlider.value))
+        self._views.showLayers(foregroundOpacity=0.0 if fixedOnly else float(self._ui.opacitySlider.value))
 
     def _onFlicker(self, on: bool) -> None:
         self._hidden = False
@@ -167,7 +167,7 @@ class StepsPanel:
         atEnd = int(ui.stageSlider.value) == FIXED
         stages.showFlow(kind, "none" if atEnd else mode, ui.slicesCheckBox.checked, ui.threeDCheckBox.checked)
         shown = stages.magnitude() if mode == "magnitude" and not atEnd else stages.volume
-        maps.showLayers(foreground=shown)
+        self._views.showLayers(foreground=shown)
 
     def _onDifference(self, index: int) -> None:
         stages = self._stages()
@@ -179,4 +179,4 @@ class StepsPanel:
         with slicer.util.tryWithErrorDisplay(_("The difference maps could not be made."), waitCursor=True):
             made = derived(self._transformNode, f"difference{index}")
             shown = made[0] if made else stages.differences()[index - 1]
-            maps.showLayers(foreground=shown, foregroundOpacity=float(self._ui.opacitySlider.value))
+            self._views.showLayers(foreground=shown, foregroundOpacity=float(self._ui.opacitySlider.value))

@@ -1,23 +1,35 @@
-"""Fixed, moving and warped volume side by side: three rows of axial, sagittal and coronal slices, and the way back."""
+"""The slice views: layers of a result in all of them, or three volumes side by side in rows, and the way back."""
 
 from __future__ import annotations
 
 import slicer
 import vtk
 
+from . import maps
+
 # The views of Slicer's layout of three by three slices, row by row; all axial where the user never changed them.
 ROWS = (("Red", "Yellow", "Green"), ("Slice4", "Slice5", "Slice6"), ("Slice7", "Slice8", "Slice9"))
 COLUMNS = ("Axial", "Sagittal", "Coronal")
 
 
-class SideBySide:
-    """Shows three volumes in a layout of their own, and brings back what was there before."""
+class Views:
+    """What the sections of the panel show volumes in.
 
-    def __init__(self):
-        self._before = None  # the layout, and what every slice view showed
+    Args:
+        button: the one that is pressed while volumes are side by side.
+    """
 
-    def show(self, fixed, moving, warped) -> None:
-        """One row each; views are linked, so that slices of one orientation go together.
+    def __init__(self, button):
+        self._button = button
+        self._before = None  # the layout and what every slice view showed, while volumes are side by side
+
+    def showLayers(self, **layers) -> None:
+        """Shows volumes in all views, as `maps.showLayers`; no longer side by side, which this would destroy."""
+        self.release()
+        maps.showLayers(**layers)
+
+    def showSideBySide(self, fixed, moving, warped) -> None:
+        """Shows three volumes in a row each; views are linked, so that slices of one orientation go together.
 
         :param warped: volume; None leaves its row empty, as it does for the others.
         """
@@ -34,7 +46,13 @@ class SideBySide:
                 view.SetBackgroundVolumeID(volume.GetID() if volume is not None else None)
                 view.SetForegroundVolumeID(None)
                 view.SetLabelVolumeID(None)
+        slicer.app.processEvents()  # in which views that the layout has made get their size
         _fit()
+
+    def release(self) -> None:
+        """Releases the button if volumes are side by side, which brings the views back."""
+        if self._before is not None:
+            self._button.checked = False
 
     def back(self) -> None:
         """Brings layout and views back; what was deleted meanwhile stays away."""

@@ -1,9 +1,10 @@
-"""Fixed, moving and warped volume side by side, and the way back."""
+"""What the slice views show: layers of a result, or three volumes side by side, and the way back."""
 
 from __future__ import annotations
 
 import pytest
 import slicer
+from standin.clicking import click, finish
 
 
 def state_of_view(view) -> tuple:
@@ -59,3 +60,54 @@ def test_views_that_are_side_by_side_stay_where_the_scene_is_closed(done, scene)
     assert not done.ui.sideBySideButton.checked
     assert manager.layout == arranged  # what they showed before is gone as well
     manager.setLayout(before)
+
+
+SHOW_SOMETHING_ELSE = {
+    "the Jacobian": lambda ui: ui.jacobianButton.click(),
+    "a checkerboard": lambda ui: ui.checkerboardButton.click(),
+    "a stage": lambda ui: ui.stageSlider.setValue(1),
+    "a difference": lambda ui: ui.differenceComboBox.setCurrentIndex(1),
+    "flicker": lambda ui: ui.flickerButton.click(),
+    "no steps": lambda ui: ui.makeStepsButton.click() or ui.makeStepsButton.click(),
+}
+
+
+@pytest.mark.parametrize("other", SHOW_SOMETHING_ELSE)
+def test_whatever_else_is_shown_ends_side_by_side_first(done, other):
+    done.ui.makeStepsButton.click()
+    manager = slicer.app.layoutManager()
+    layout = manager.layout
+    done.ui.sideBySideButton.click()
+    SHOW_SOMETHING_ELSE[other](done.ui)
+    assert not done.ui.sideBySideButton.checked
+    assert manager.layout == layout
+    done.ui.flickerButton.checked = False
+
+
+def test_the_next_result_ends_side_by_side(done, panel, app):
+    manager = slicer.app.layoutManager()
+    layout = manager.layout
+    done.ui.sideBySideButton.click()
+    click(panel)
+    finish(panel, app)
+    assert not done.ui.sideBySideButton.checked
+    assert manager.layout == layout
+
+
+def test_flicker_ends_where_volumes_are_shown_side_by_side(done):
+    done.ui.makeStepsButton.click()
+    done.ui.flickerButton.click()
+    done.ui.sideBySideButton.click()
+    assert not done.ui.flickerButton.checked
+    assert done.ui.sideBySideButton.checked
+    done.ui.sideBySideButton.click()
+
+
+def test_views_are_fitted_when_they_have_their_size(done, monkeypatch):
+    from ULAERegistrationParts import views
+
+    sized = []
+    monkeypatch.setattr(views, "_fit", lambda: sized.append(slicer.app.layoutManager()._sized))
+    done.ui.sideBySideButton.click()
+    assert sized == [True]
+    done.ui.sideBySideButton.click()
