@@ -90,16 +90,17 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self.parameterNode = None
         self.binding = None
+        self.registerPanel = None
         self.result = None  # the transform whose steps and quality are shown
 
     # --- life cycle ---
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
-        uiWidget = slicer.util.loadUI(self.resourcePath("UI/ULAERegistration.ui"))
-        self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
-        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/ULAERegistration.ui"))
+        self.layout.addWidget(self.uiWidget)
+        self.ui = slicer.util.childWidgetVariables(self.uiWidget)
+        self.uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = ULAERegistrationLogic()
         self.views = Views(self.ui.sideBySideButton)
         self.stepsPanel = StepsPanel(self.ui, self.views)
@@ -121,13 +122,18 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
 
     def exit(self):
+        self.ui.flickerButton.checked = False
         self.setParameterNode(None)  # the panel is brought in line again when it is shown again
 
     def cleanup(self):
+        if self.registerPanel is None:  # the setup has failed before anything could observe or run
+            return
         self.logic.cancelAll()
+        self.views.release()
         self.stepsPanel.cleanup()
         self.setParameterNode(None)
         self.removeObservers()
+        self.uiWidget.setMRMLScene(None)  # a reload hides these widgets, which go on following the scene
 
     def onReload(self):
         for name in list(sys.modules):

@@ -259,8 +259,23 @@ def test_reload_keeps_the_choices_and_leaves_one_panel(panel, pair, module, app)
     assert again is not panel
     assert again.ui.presetComboBox.currentText == "Fast"
     assert again.ui.fixedVolumeSelector.currentNode() is pair[0]
-    pair[0].SetName("renamed")
+    assert again.ui.fixedVolumeSelector.mrmlScene() is slicer.mrmlScene
+    assert panel.ui.fixedVolumeSelector.mrmlScene() is None
+    assert panel.ui.carrySelector.nodeCount() == 0
+    slicer.mrmlScene.RemoveNode(pair[0])
     app.processEvents()
+
+
+def test_a_panel_whose_setup_has_failed_can_be_closed(module, scene, monkeypatch):
+    def fail(path):
+        raise RuntimeError("no such file")
+
+    monkeypatch.setattr(slicer.util, "loadUI", fail)
+    widget = sys.modules["ULAERegistration"].ULAERegistrationWidget(module.widgetRepresentation())
+    with pytest.raises(RuntimeError, match="no such file"):
+        widget.setup()
+    widget.cleanup()
+    slicer.app.moduleManager().disconnect("moduleAboutToBeUnloaded(QString)", widget._onModuleAboutToBeUnloaded)
 
 
 def test_clearing_the_model_file_takes_the_shipped_weights_again(panel):

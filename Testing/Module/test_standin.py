@@ -182,6 +182,15 @@ def test_qt_6_says_nothing_of_another_node_of_the_same_name_but_that_it_was_acti
     assert selector.currentNode() is other
 
 
+def test_a_selector_that_has_lost_its_scene_follows_it_no_longer(selector, scene):
+    selector.setCurrentNode(slicer.util.getNode("b"))
+    heard = heard_from(selector)
+    selector.setMRMLScene(None)
+    scene.RemoveNode(slicer.util.getNode("b"))
+    assert heard == [None]
+    assert selector.nodeCount() == 0
+
+
 def test_nothing_becomes_the_text_none(app):
     label = qt.QLabel("text")
     label.text = None

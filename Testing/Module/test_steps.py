@@ -109,6 +109,15 @@ def test_flicker_switches_between_stage_and_fixed_volume(done, app):
     assert done.views[0].GetForegroundOpacity() == 0.7
 
 
+def test_flicker_ends_where_another_module_is_shown(done, panel):
+    done.ui.makeStepsButton.click()
+    done.ui.flickerButton.click()
+    panel.parent._exit()
+    assert not done.ui.flickerButton.checked
+    assert done.views[0].GetForegroundOpacity() == 0.7
+    panel.parent._enter()
+
+
 def test_difference_maps_are_those_of_figure_4(done, images):
     ui = done.ui
     ui.makeStepsButton.click()

@@ -111,3 +111,11 @@ def test_views_are_fitted_when_they_have_their_size(done, monkeypatch):
     done.ui.sideBySideButton.click()
     assert sized == [True]
     done.ui.sideBySideButton.click()
+
+
+def test_a_reload_brings_the_views_back(done):
+    manager = slicer.app.layoutManager()
+    layout = manager.layout
+    done.ui.sideBySideButton.click()
+    slicer.modules.ULAERegistrationWidget.onReload()
+    assert manager.layout == layout

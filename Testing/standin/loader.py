@@ -78,9 +78,7 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
         return self._python
 
     def reload(self) -> None:
-        self._setup()
-        if self._entered:
-            self._python.enter()
+        self._setup()  # without enter(), which Slicer does not call either
 
     def _setup(self) -> None:
         kind = getattr(sys.modules[self._name], f"{self._name}Widget")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import slicer
 import vtk
 from PySide6 import QtCore, QtWidgets
@@ -13,6 +15,12 @@ ADD, RENAME = "<create new>", "<rename>"  # entries of the list that are actions
 # Slicer is built with either. Of the two, Qt 5 tells of a current node again when its row moves, and Qt 6 tells of
 # another current node only where that has another name.
 QT_VERSION = 6
+
+
+def _remove(observed: list, *_) -> None:
+    while observed:
+        scene, tag = observed.pop()
+        scene.RemoveObserver(tag)
 
 
 @widget
@@ -58,6 +66,8 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._current = ""
         self._text = ""  # that is displayed
         self._leaving = None  # a node that is about to be removed from the scene
+        self._observed: list = []  # scenes, and the tags of what observes them
+        self.destroyed.connect(functools.partial(_remove, self._observed))
         self._types: list[str] = []
         self._hidden_types: list[str] = []
         self._flags = {
@@ -123,8 +133,12 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     def setMRMLScene(self, scene) -> None:
         if scene is self._scene:
             return
+        _remove(self._observed)
         self._scene = scene
-        if scene is not None:
+        if scene is None:
+            self._list.clear()
+            self._select("")
+        else:
             reactions = (  # with the priorities of qMRMLSceneModel
                 (scene.NodeAddedEvent, self._on_added, 10.0),
                 (scene.NodeAboutToBeRemovedEvent, self._on_leaving, -10.0),
@@ -132,8 +146,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
                 (scene.EndCloseEvent, self._on_rebuilt, 0.0),
                 (scene.EndImportEvent, self._on_rebuilt, 0.0),
             )
-            tags = [scene.AddObserver(*reaction) for reaction in reactions]
-            self.destroyed.connect(lambda: [scene.RemoveObserver(tag) for tag in tags])
+            self._observed += [(scene, scene.AddObserver(*reaction)) for reaction in reactions]
         self._fill()
 
     def currentNode(self):
