@@ -179,6 +179,48 @@ def test_other_packages_come_from_the_requirements_file(panel, pair, no_torch, m
     assert dependencies.missing() == []
 
 
+@pytest.fixture(params=["5.10", "5.12"])
+def pip(request, monkeypatch):
+    """What Slicer of two versions has to install packages with; gives the packages it was told to install."""
+    commands = []
+    monkeypatch.setattr(slicer.util, "pip_install", commands.append)
+    monkeypatch.delitem(sys.modules, "slicer.packaging", raising=False)
+    if request.param == "5.12":
+        packaging = types.ModuleType("slicer.packaging")
+
+        def pip_ensure(requirements, prompt_install=True, requester=None):
+            if prompt_install and not slicer.util.confirmOkCancelDisplay("Continue?"):
+                raise RuntimeError("User declined package installation")
+            commands.append(requirements)
+
+        packaging.pip_ensure = pip_ensure
+        monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
+        monkeypatch.setattr(slicer, "packaging", packaging, raising=False)
+    return commands
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+def test_the_user_is_asked_once_for_other_packages_and_may_decline(
+    panel, pair, no_torch, pip, monkeypatch, caplog, agrees
+):
+    no_torch.update(torch="2.12.1", safetensors=None)
+    questions = []
+
+    def answer(question: str) -> bool:
+        questions.append(question)
+        no_torch.update(safetensors="0.6" if agrees else None)
+        return agrees
+
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", answer)
+    panel.enter()
+    with caplog.at_level(logging.INFO):
+        panel.ui.registerButton.click()
+    assert questions == ["These Python packages will be installed: safetensors>=0.4."]
+    assert pip == ([["safetensors>=0.4"]] if agrees else [])
+    assert told(caplog) == ([] if agrees else ["safetensors was not installed; a registration needs it."])
+    assert panel.ui.registerButton.text == ("Register" if agrees else "Install safetensors")
+
+
 def test_after_an_installation_by_halves_the_button_names_what_is_still_missing(panel, pair, no_torch, monkeypatch):
     no_torch.update(safetensors=None)
     with_pytorch_utils(monkeypatch, lambda: no_torch.update(torch="2.12.1") or "torch")

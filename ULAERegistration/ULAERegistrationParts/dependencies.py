@@ -46,7 +46,9 @@ def install() -> str:
         todo = _installTorch()
         if todo:
             return todo
-    _pip(_missing())
+    names = _missing()
+    if names and not _pip(names):
+        return _("{names} was not installed; a registration needs it.").format(names=", ".join(missing()))
     if missing():
         sentence = _("Still not installed: {names}; install it, or restart Slicer and try again.")
         raise RuntimeError(sentence.format(names=", ".join(missing())))
@@ -104,17 +106,18 @@ def _installExtension() -> str:
     return _("The PyTorch extension was not installed; install it with the Extensions Manager, then restart Slicer.")
 
 
-def _pip(names: list[str]) -> None:
-    if not names:
-        return
+def _pip(names: list[str]) -> bool:
+    """Installs distributions after asking; says whether the user has agreed."""
     wanted = [name + requirements()[name] for name in names]
+    question = _("These Python packages will be installed: {names}.").format(names=", ".join(wanted))
+    if not slicer.util.confirmOkCancelDisplay(question):
+        return False
     try:
         import slicer.packaging as packaging  # Slicer 5.12 and newer
     except ImportError:
         packaging = None
-    if packaging is not None:
-        packaging.pip_ensure(wanted, requester="ULAERegistration")
-        return
-    question = _("These Python packages will be installed: {names}.").format(names=", ".join(wanted))
-    if slicer.util.confirmOkCancelDisplay(question):
+    if packaging is None:
         slicer.util.pip_install(wanted)
+    else:  # without its own question, after which a refusal is an error
+        packaging.pip_ensure(wanted, requester="ULAERegistration", prompt_install=False)
+    return True
