@@ -286,6 +286,15 @@ def test_clearing_the_model_file_takes_the_shipped_weights_again(panel):
     assert panel.binding.settings()["model"] is None
 
 
+def test_a_path_can_be_corrected_in_its_middle(panel):
+    panel.ui.modelPathEdit.setCurrentPath("/models/mie.safetensors")
+    line = panel.ui.modelPathEdit._box.lineEdit()
+    line.setCursorPosition(len("/models/mi"))
+    line.insert("n")
+    assert panel.binding.settings()["model"] == "/models/mine.safetensors"
+    assert line.cursorPosition == len("/models/min")
+
+
 def test_a_file_of_another_kind_is_refused_and_not_passed_over(panel, pair, monkeypatch):
     panel.enter()
     edit = panel.ui.modelPathEdit

@@ -155,7 +155,9 @@ class ParameterBinding:
         self._updating = True
         try:
             slicer.util.updateParameterEditWidgetsFromNode(self._pairs, self._node)
-            self._ui.modelPathEdit.currentPath = self._node.GetParameter("Model")
+            path = self._node.GetParameter("Model")
+            if self._ui.modelPathEdit.currentPath != path:  # else the cursor would leave the place where somebody types
+                self._ui.modelPathEdit.currentPath = path
             wanted = self.carried()
             for index in range(self._ui.carrySelector.nodeCount()):
                 node = self._ui.carrySelector.nodeFromIndex(index)
