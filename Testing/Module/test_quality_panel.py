@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import re
 import sys
 
 import numpy as np
@@ -25,6 +27,29 @@ def test_the_table_shows_the_measures_and_the_verdict_in_words(done):
     assert rows["Displacement, mean / largest"] == "2.5 / 9.0 mm"
     assert "Good" in done.ui.verdictLabel.text
     assert QUALITY["reasons"][0] in done.ui.verdictLabel.text
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast ratio of two colours such as "#323232", as WCAG 2 defines it."""
+    values = np.array([[int(color[at : at + 2], 16) for at in (1, 3, 5)] for color in (one, other)]) / 255
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    light, dark = sorted(linear @ [0.2126, 0.7152, 0.0722], reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("window", ["#ffffff", "#efefef", "#323232"])  # Slicer's two styles, and a system's own
+@pytest.mark.parametrize("verdict", ["good", "look at it", "do not use"])
+def test_every_verdict_can_be_read_on_a_light_and_on_a_dark_panel(panel, scene, window, verdict):
+    from ULAERegistrationParts.outputs import QUALITY as ATTRIBUTE
+
+    node = scene.AddNewNodeByClass("vtkMRMLGridTransformNode", "result")
+    node.SetAttribute(ATTRIBUTE, json.dumps({**QUALITY, "verdict": verdict}))
+    label = panel.ui.verdictLabel
+    before = label.palette
+    label.palette = qt.QPalette(qt.QColor(window))
+    panel.ui.outputTransformSelector.setCurrentNode(node)
+    label.palette = before
+    assert contrast(re.search(r"color:(#\w{6})", label.text)[1], window) >= 4.5
 
 
 @pytest.fixture

@@ -13,7 +13,13 @@ from slicer.i18n import tr as _
 from . import maps
 from .outputs import qualityOf, referenced, warpedVolume
 
-VERDICT_COLORS = {"good": "#2e7d32", "look at it": "#b26a00", "do not use": "#c62828"}
+# On a light and on a dark panel, with a contrast of 4.5 at least to those of Slicer.
+VERDICT_COLORS = {
+    "good": ("#256d29", "#81c784"),
+    "look at it": ("#8a5200", "#ffb74d"),
+    "do not use": ("#b71c1c", "#ef9a9a"),
+}
+OTHER_COLORS = ("black", "white")  # of a verdict that another version has given
 
 
 class QualityPanel:
@@ -49,7 +55,8 @@ class QualityPanel:
         """
         self._transformNode, self._report = transformNode, report
         quality = qualityOf(transformNode)
-        self._ui.verdictLabel.text = _verdict(quality)
+        dark = self._ui.verdictLabel.palette.color(qt.QPalette.Window).lightness() < 128
+        self._ui.verdictLabel.text = _verdict(quality, dark)
         self._fill(_rows(quality))
         self._ui.jacobianButton.enabled = bool(quality)
         for button in (self._ui.copyTableButton, self._ui.saveTableButton):
@@ -148,14 +155,13 @@ class QualityPanel:
         table.resizeRowsToContents()
 
 
-def _verdict(quality: dict) -> str:
+def _verdict(quality: dict, dark: bool) -> str:
     if not quality:
         return _("No result yet.")
     verdict = quality["verdict"]
+    color = VERDICT_COLORS.get(verdict, OTHER_COLORS)[dark]
     reasons = "<br>".join(quality["reasons"])
-    return (
-        f'<span style="color:{VERDICT_COLORS.get(verdict, "gray")}"><b>{verdict.capitalize()}</b></span><br>{reasons}'
-    )
+    return f'<span style="color:{color}"><b>{verdict.capitalize()}</b></span><br>{reasons}'
 
 
 def _diceRows(found: dict[str, float]) -> list[tuple[str, str]]:
