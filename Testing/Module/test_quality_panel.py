@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -191,9 +192,23 @@ def test_the_report_is_saved_where_the_user_says(done, tmp_path):
     qt.QFileDialog.answers.append(str(tmp_path / "report.html"))
     done.ui.saveReportButton.click()
     assert (tmp_path / "report.html").read_text() == "<html>report</html>"
-    assert qt.QFileDialog.proposed == "3_ T1_T2.html"
+    assert qt.QFileDialog.proposed == str(Path(slicer.app.defaultScenePath) / "3_ T1_T2.html")
     qt.QFileDialog.answers.append("")  # the user thinks better of it
     done.ui.saveReportButton.click()
+
+
+@pytest.mark.parametrize("replace", [None, True, False])
+def test_a_file_gets_its_suffix_and_replaces_none_of_which_nobody_was_asked(done, tmp_path, monkeypatch, replace):
+    questions = []
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text: questions.append(text) or replace)
+    file = tmp_path / "T1.5 report.html"
+    if replace is not None:
+        file.write_text("an earlier one")
+    qt.QFileDialog.answers.append(str(tmp_path / "T1.5 report"))
+    done.ui.saveReportButton.click()
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    assert file.read_text() == ("an earlier one" if replace is False else "<html>report</html>")
+    assert questions == ([] if replace is None else [f"{file} is there already. Replace it?"])
 
 
 def test_quality_comes_back_with_the_transform_it_belongs_to(done, panel):
@@ -216,11 +231,11 @@ def test_the_table_is_copied_and_saved_as_it_is_shown(done, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no files")
-@pytest.mark.parametrize("button", ["saveTableButton", "saveReportButton"])
-def test_an_earlier_file_stays_whole_where_there_is_no_room_for_the_next(done, tmp_path, button, capsys):
+@pytest.mark.parametrize(("button", "name"), [("saveTableButton", "earlier.csv"), ("saveReportButton", "earlier.HTML")])
+def test_an_earlier_file_stays_whole_where_there_is_no_room_for_the_next(done, tmp_path, button, name, capsys):
     import resource  # which limits what is printed as well, unless it goes into memory
 
-    file = tmp_path / "earlier"
+    file = tmp_path / name
     file.write_text("what was saved before")
     qt.QFileDialog.answers.append(str(file))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -96,6 +96,7 @@ class Application(QtWidgets.QApplication):
         slicer.qSlicerScriptedLoadableModule = loader.qSlicerScriptedLoadableModule
 
     temporaryPath = Property(str, lambda self: self._folder.name)
+    defaultScenePath = Property(str, lambda self: f"{self._folder.name}/Documents")
     applicationName = Property(str, lambda self: "Slicer stand-in")
     slicerHome = Property(str, lambda self: "")
 

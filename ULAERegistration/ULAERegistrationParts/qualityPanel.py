@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from pathlib import Path
 
 import qt
 import slicer
@@ -134,12 +135,21 @@ class QualityPanel:
         self._save(self._report, _("Save report"), ".html", "HTML (*.html)")
 
     def _save(self, text: str, title: str, suffix: str, kinds: str) -> None:
-        """Asks for a file and writes a text to it; one that cannot be written whole is left as it was."""
+        """Asks for a file and writes a text to it; one that cannot be written whole is left as it was.
+
+        The dialog begins where scenes are saved, for Slicer's working directory may be its program's. A dialog that is
+        not the system's own adds no suffix, and has asked about the name without it only.
+        """
         from ULAERegistrationLib.files.writing import whole_or_nothing
 
         name = re.sub(r'[\\/:*?"<>|]', "_", self._transformNode.GetName()) + suffix
-        path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, name, kinds)
-        if not path:
+        proposed = str(Path(slicer.app.defaultScenePath) / name)
+        chosen = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, proposed, kinds)
+        if not chosen:
+            return
+        path = chosen if chosen.lower().endswith(suffix) else chosen + suffix
+        question = _("{file} is there already. Replace it?").format(file=path)
+        if path != chosen and Path(path).exists() and not slicer.util.confirmOkCancelDisplay(question):
             return
         with slicer.util.tryWithErrorDisplay(), whole_or_nothing(path) as partial:
             partial.write_text(text, encoding="utf-8", newline="")
