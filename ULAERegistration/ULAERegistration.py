@@ -34,6 +34,7 @@ from ULAERegistrationParts.qualityPanel import QualityPanel
 from ULAERegistrationParts.registerPanel import RegisterPanel
 from ULAERegistrationParts.run import Run, pythonExecutable
 from ULAERegistrationParts.selfTest import ULAERegistrationTest  # noqa: F401 - Slicer looks for it in this file
+from ULAERegistrationParts.stages import restoreStages
 from ULAERegistrationParts.stepsPanel import StepsPanel
 from ULAERegistrationParts.views import Views
 
@@ -67,8 +68,9 @@ class ULAERegistration(ScriptedLoadableModule):
 
 
 def onSceneImported(scene, event):
-    """Makes results that were loaded the map they were when they were saved."""
+    """Makes results that were loaded, and their stages, the maps they were when they were saved."""
     restoreInterpolation(scene)
+    restoreStages(scene)
 
 
 def registerSampleData():

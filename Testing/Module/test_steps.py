@@ -136,6 +136,8 @@ def test_difference_maps_are_those_of_figure_4(done, images):
 
 
 def test_the_steps_survive_saving_and_loading_the_scene(done, scene, tmp_path, panel):
+    from ULAERegistrationParts.stages import Stages
+
     done.ui.makeStepsButton.click()
     done.ui.stageSlider.setValue(2)
     name = done.run.transformNode.GetName()
@@ -147,11 +149,11 @@ def test_the_steps_survive_saving_and_loading_the_scene(done, scene, tmp_path, p
     assert panel.ui.outputTransformSelector.currentNode().GetName() == name
     assert done.ui.stageSlider.enabled
     assert done.ui.stageSlider.value == 2
+    shown = Stages.find(panel.ui.outputTransformSelector.currentNode())
+    modes = {shown.proxy(kind).GetTransformFromParent().GetInterpolationModeAsString() for kind in ("flow", "total")}
+    assert modes == {"Linear"}  # as the result itself
     done.ui.stageSlider.setValue(1)
-    from ULAERegistrationParts.stages import Stages
-
-    loaded = Stages.find(panel.ui.outputTransformSelector.currentNode())
-    assert loaded.browser.GetSelectedItemNumber() == 1
+    assert shown.browser.GetSelectedItemNumber() == 1
 
 
 def test_steps_of_which_the_result_is_deleted_while_another_module_is_shown_are_followed_no_longer(done, scene, panel):

@@ -11,7 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import maps
-from .nodes import nodeIDs, remove, removeNewNodes, showLike
+from .nodes import nodeIDs, nodesOf, remove, removeNewNodes, showLike
 from .outputs import PART, addDerived, derived, putInFolder, referenced
 
 STAGES = ("Moving", "φ1", "φ2", "φ3", "Fixed")
@@ -173,6 +173,13 @@ def removeSteps(transformNode) -> None:
     for node in derived(transformNode):
         if node.GetAttribute(PART) not in ("jacobian", "checkerboard"):
             remove(node)
+
+
+def restoreStages(scene) -> None:
+    """Makes the current stages of loaded results the maps they were: they are saved apart, and read as cubic too."""
+    for browser in nodesOf(scene, "vtkMRMLSequenceBrowserNode"):
+        if browser.GetAttribute(PART):
+            _updateProxies(browser)
 
 
 def _updateProxies(browser) -> None:
