@@ -5,7 +5,6 @@ package, torch or SimpleITK is imported before it is used, so that Slicer starts
 """
 
 import importlib.util
-import logging
 import sys
 import time
 from dataclasses import replace
@@ -29,7 +28,7 @@ if importlib.util.find_spec("ULAERegistrationLib") is None:
 from ULAERegistrationParts import licence, sampleData
 from ULAERegistrationParts.follower import Follower
 from ULAERegistrationParts.outputs import Outputs, restoreInterpolation
-from ULAERegistrationParts.parameters import CARRY, ParameterBinding, setDefaults, unchoose
+from ULAERegistrationParts.parameters import ParameterBinding, setDefaults, swap, unchoose
 from ULAERegistrationParts.qualityPanel import QualityPanel
 from ULAERegistrationParts.registerPanel import RegisterPanel
 from ULAERegistrationParts.run import Run, pythonExecutable
@@ -62,7 +61,7 @@ class ULAERegistration(ScriptedLoadableModule):
             "The method: Y. Shu, H. Wang, B. Xiao, X. Bi, W. Li, Medical Image Registration Based on Uncoupled Learning"
             " and Accumulative Enhancement, MICCAI 2021, doi:10.1007/978-3-030-87202-1_1."
         )
-        slicer.app.connect("startupCompleted()", registerSampleData)
+        slicer.app.connect("startupCompleted()", sampleData.register)
         # Here and not in the panel: a scene may be loaded long before anybody opens the module, or never does.
         slicer.mrmlScene.AddObserver(slicer.mrmlScene.EndImportEvent, onSceneImported)
 
@@ -71,16 +70,6 @@ def onSceneImported(scene, event):
     """Makes results that were loaded, and their stages, the maps they were when they were saved."""
     restoreInterpolation(scene)
     restoreStages(scene)
-
-
-def registerSampleData():
-    """Adds the module's data sets to Slicer's Sample Data module."""
-    try:
-        sampleData.register(Path(__file__).parent / "Resources")
-    except ImportError:  # a Slicer without the Sample Data module
-        logging.info("Sample Data module not found; the data sets of ULAE Registration are not offered.")
-    except Exception as error:  # the module works without them, so Slicer's start must not show a traceback
-        logging.warning(f"The data sets of ULAE Registration are not offered: {error}")
 
 
 class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -196,16 +185,7 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.qualityPanel.update()
 
     def onSwapButton(self):
-        node = self.parameterNode
-        modifying = node.StartModify()
-        for one, other in (("FixedVolume", "MovingVolume"), ("FixedMask", "MovingMask")):
-            first, second = node.GetNodeReferenceID(one), node.GetNodeReferenceID(other)
-            node.SetNodeReferenceID(one, second)
-            node.SetNodeReferenceID(other, first)
-        # These belong to a volume in the place that it has left, or lead from one to the other.
-        for role in ("InitialTransform", "DiceFixed", CARRY):
-            node.RemoveNodeReferenceIDs(role)
-        node.EndModify(modifying)
+        swap(self.parameterNode)
 
     def showResult(self, node):
         """Shows steps and quality of a transform, or that there are none."""

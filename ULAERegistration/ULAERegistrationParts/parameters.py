@@ -102,6 +102,22 @@ def dropBelongings(node, volume: str) -> list:
     return list(dict.fromkeys(filter(None, dropped)))
 
 
+def swap(node) -> None:
+    """Exchanges the fixed and the moving volume with their masks.
+
+    :param node: the parameter node.
+    """
+    modifying = node.StartModify()
+    for one, other in (("FixedVolume", "MovingVolume"), ("FixedMask", "MovingMask")):
+        first, second = node.GetNodeReferenceID(one), node.GetNodeReferenceID(other)
+        node.SetNodeReferenceID(one, second)
+        node.SetNodeReferenceID(other, first)
+    # These belong to a volume in the place that it has left, or lead from one to the other.
+    for role in ("InitialTransform", "DiceFixed", CARRY):
+        node.RemoveNodeReferenceIDs(role)
+    node.EndModify(modifying)
+
+
 def unchoose(node, gone) -> None:
     """Chooses a node no longer, nor what belongs to it.
 

@@ -6,9 +6,11 @@ what lies there by the names given here, from a click as well as by `SampleData.
 
 from __future__ import annotations
 
+import logging
 from importlib.util import find_spec
 from pathlib import Path
 
+RESOURCES = Path(__file__).parents[1] / "Resources"
 CATEGORY = "ULAE Registration"
 TEMPLATE, SUBJECT = "ULAE template", "ULAE simulated subject"  # as `downloadSample` takes them
 CHECKSUMS = {
@@ -17,22 +19,29 @@ CHECKSUMS = {
 }
 
 
-def register(resources: Path) -> None:
-    """Adds the data sets; called once at Slicer's start. Nothing of the library is imported, no file is read.
+def register() -> None:
+    """Adds the data sets if that is possible; called once at Slicer's start."""
+    try:
+        _register()
+    except ImportError:  # a Slicer without the Sample Data module
+        logging.info("Sample Data module not found; the data sets of ULAE Registration are not offered.")
+    except Exception as error:  # the module works without them, so Slicer's start must not show a traceback
+        logging.warning(f"The data sets of ULAE Registration are not offered: {error}")
 
-    :param resources: the module's folder of resources.
-    """
+
+def _register() -> None:
+    """Adds the data sets. Nothing of the library is imported, and no file is read."""
     import SampleData
 
     library = Path(find_spec("ULAERegistrationLib").origin).parent
     for name, file, nodeName in (
         (TEMPLATE, library / "models" / "template.nii.gz", "ULAETemplate"),
-        (SUBJECT, resources / "SampleData" / "ULAESimulatedSubject.nii.gz", "ULAESimulatedSubject"),
+        (SUBJECT, RESOURCES / "SampleData" / "ULAESimulatedSubject.nii.gz", "ULAESimulatedSubject"),
     ):
         SampleData.SampleDataLogic.registerCustomSampleDataSource(
             category=CATEGORY,
             sampleName=name,
-            thumbnailFileName=str(resources / "Icons" / f"{nodeName}.png"),
+            thumbnailFileName=str(RESOURCES / "Icons" / f"{nodeName}.png"),
             uris=file.resolve().as_uri(),
             fileNames=f"{nodeName}.nii.gz",
             nodeNames=nodeName,
