@@ -191,6 +191,26 @@ def test_a_selector_that_has_lost_its_scene_follows_it_no_longer(selector, scene
     assert selector.nodeCount() == 0
 
 
+def test_a_section_that_is_expanded_keeps_what_was_hidden_in_it(app):
+    section = ctk.ctkCollapsibleButton()
+    qt.QVBoxLayout(section)
+    before, whileShown, whileCollapsed, shownWhileCollapsed, never = labels = [qt.QLabel("text") for _ in range(5)]
+    for label in labels:
+        section.layout().addWidget(label)
+    before.hide()
+    shownWhileCollapsed.hide()
+    section.show()
+    whileShown.hide()
+    section.collapsed = True
+    assert [label.isVisible() for label in labels] == [False] * 5
+    whileCollapsed.hide()
+    shownWhileCollapsed.show()
+    assert not shownWhileCollapsed.isVisible()
+    section.collapsed = False
+    assert [label for label in labels if label.isVisible()] == [shownWhileCollapsed, never]
+    section.hide()
+
+
 def test_nothing_becomes_the_text_none(app):
     label = qt.QLabel("text")
     label.text = None

@@ -15,13 +15,20 @@ HEADER = 24  # pixels of a collapsible button's title
 
 @widget
 class ctkCollapsibleButton(QtWidgets.QAbstractButton):
-    """A titled section that hides its children."""
+    """A titled section that hides its children while it is collapsed, and those that somebody has hidden always.
+
+    As in CTK, children are left alone until the section itself is shown for the first time.
+    """
 
     contentsCollapsed = Signal(bool)
+    HIDDEN = "hiddenBySomebody"  # property of a child
+    CREATED, HIDDEN_BY_CALL = QtCore.Qt.WA_WState_Created, QtCore.Qt.WA_WState_ExplicitShowHide
 
     def __init__(self, parent=None):
         super().__init__(parent)
         self._collapsed = False
+        self._forcing = False  # while the section itself shows or hides its children
+        self._followed: set[int] = set()
         self.setCheckable(True)
         self.setChecked(True)
         self.toggled.connect(self._on_toggled)
@@ -35,13 +42,42 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
             return
         self._collapsed = collapsed
         self.setChecked(not collapsed)
-        for child in self.children():
-            if isinstance(child, QtWidgets.QWidget):
-                child.setVisible(not collapsed)
+        self._show_children()
         self.updateGeometry()
         self.contentsCollapsed.emit(collapsed)
 
     collapsed = Property(bool, lambda self: self._collapsed, _set_collapsed, notify=contentsCollapsed)
+
+    def setVisible(self, visible: bool) -> None:
+        self._forcing = True  # all children are told of it, which is nobody's wish for one of them
+        super().setVisible(visible)
+        self._forcing = False
+        self._show_children()
+
+    def _show_children(self) -> None:
+        if not self.testAttribute(self.CREATED):
+            return
+        self._forcing = True
+        for child in [child for child in self.children() if isinstance(child, QtWidgets.QWidget)]:
+            self._follow(child)
+            hidden = bool(QtCore.QObject.property(child, self.HIDDEN))
+            child.setVisible(not hidden and not self._collapsed)
+            child.setAttribute(self.HIDDEN_BY_CALL, hidden)
+        self._forcing = False
+
+    def _follow(self, child) -> None:
+        """Notes from now on whether somebody hides a child, and whether somebody has."""
+        if id(child) in self._followed:
+            return
+        self._followed.add(id(child))
+        child.setProperty(self.HIDDEN, child.isHidden() and child.testAttribute(self.HIDDEN_BY_CALL))
+        child.installEventFilter(self)
+
+    def eventFilter(self, child, event) -> bool:
+        if not self._forcing and event.type() in (QtCore.QEvent.ShowToParent, QtCore.QEvent.HideToParent):
+            child.setProperty(self.HIDDEN, event.type() == QtCore.QEvent.HideToParent)
+            self._show_children()
+        return False
 
     def hitButton(self, position) -> bool:
         return position.y() < HEADER
