@@ -83,6 +83,21 @@ def images(tmp_path_factory) -> tuple[sitk.Image, sitk.Image]:
 
 
 @pytest.fixture
+def boxes(app, monkeypatch):
+    """Message boxes are shown, as to a user; in testing mode, where the other tests are, they are only logged."""
+    import ctk
+    import qt
+
+    window = qt.QMainWindow()
+    window.objectName = "qSlicerMainWindow"  # without one, errors are only logged as well
+    monkeypatch.setattr(app, "_testing", False)
+    ctk.ctkMessageBox.shown.clear()
+    yield ctk.ctkMessageBox.shown
+    assert ctk.ctkMessageBox.answers == []
+    window.deleteLater()
+
+
+@pytest.fixture
 def pair(scene, images):
     """A fixed and a moving volume in the scene."""
     return add_volume(scene, images[0], "Atlas"), add_volume(scene, images[1], "MRHead")

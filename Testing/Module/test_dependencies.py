@@ -8,7 +8,9 @@ import types
 from importlib import metadata
 from importlib.util import find_spec
 
+import ctk
 import pytest
+import qt
 import slicer
 from standin import extensions, pythonqt
 from standin.clicking import finish
@@ -219,6 +221,17 @@ def test_the_user_is_asked_once_for_other_packages_and_may_decline(
     assert pip == ([["safetensors>=0.4"]] if agrees else [])
     assert told(caplog) == ([] if agrees else ["safetensors was not installed; a registration needs it."])
     assert panel.ui.registerButton.text == ("Register" if agrees else "Install safetensors")
+
+
+def test_a_question_that_is_declined_is_followed_by_one_sentence_and_no_error(panel, pair, no_torch, pip, boxes):
+    no_torch.update(torch="2.12.1", safetensors=None)
+    ctk.ctkMessageBox.answers.append(qt.QMessageBox.Cancel)
+    panel.enter()
+    panel.ui.registerButton.click()
+    assert [(box["icon"], box["text"]) for box in boxes] == [
+        (qt.QMessageBox.Question, "These Python packages will be installed: safetensors>=0.4."),
+        (qt.QMessageBox.Information, "safetensors was not installed; a registration needs it."),
+    ]
 
 
 def test_after_an_installation_by_halves_the_button_names_what_is_still_missing(panel, pair, no_torch, monkeypatch):

@@ -166,6 +166,18 @@ class ctkSliderWidget(QtWidgets.QWidget):
 
 
 @widget
+class ctkMessageBox(QtWidgets.QMessageBox):
+    """A message box that is answered at once, with the first of `answers` or else with Ok, and noted in `shown`."""
+
+    shown: list[dict] = []  # noqa: RUF012 - these two are shared on purpose, tests read and fill them
+    answers: list = []  # noqa: RUF012
+
+    def exec_(self):
+        self.shown.append({"icon": self.icon, "text": self.text, "detailedText": self.detailedText})
+        return self.answers.pop(0) if self.answers else QtWidgets.QMessageBox.Ok
+
+
+@widget
 class ctkPathLineEdit(QtWidgets.QWidget):
     """A file path with a browse button and a history.
 
