@@ -124,7 +124,7 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.stepsPanel.cleanup()
         self.setParameterNode(None)
         self.removeObservers()
-        self.uiWidget.setMRMLScene(None)  # a reload hides these widgets, which go on following the scene
+        self.uiWidget.setMRMLScene(None)  # a reload hides these widgets, which would follow the scene on
 
     def onReload(self):
         for name in list(sys.modules):

@@ -101,6 +101,10 @@ def test_another_node_of_the_same_name_can_be_chosen(panel, scene, images, monke
     ):
         choose(selector, volumes[number])
         assert panel.parameterNode.GetNodeReference(name) is volumes[number]
+    results = [scene.AddNewNodeByClass("vtkMRMLGridTransformNode", "T1 to T1") for _ in range(2)]
+    for node in results:
+        choose(panel.ui.outputTransformSelector, node)
+        assert panel.result is node
 
 
 def test_swap_exchanges_volumes_and_masks(panel, scene, pair):

@@ -25,9 +25,8 @@ class Follower:
         self._run, self._followers = run, followers
         self._progress, self._finished, self._extras = progress, finished, extras
         self._told = False  # that it is finished
-        self._timer = qt.QTimer(
-            slicer.app
-        )  # without a parent it would end with the last variable, within its own signal
+        # Without a parent it would end with the last variable, within its own signal.
+        self._timer = qt.QTimer(slicer.app)
         self._timer.setInterval(milliseconds)
         self._timer.connect("timeout()", self.look)
         followers[run] = self
