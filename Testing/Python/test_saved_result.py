@@ -13,7 +13,9 @@ import SimpleITK as sitk
 
 from ULAERegistrationLib import Registration, __version__
 from ULAERegistrationLib.cli.main import main
+from ULAERegistrationLib.flows.warp import compose_all
 from ULAERegistrationLib.output.report import Pictures
+from ULAERegistrationLib.tensors import array_of, tensor_of
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -82,7 +84,9 @@ def test_labels_are_saved_with_the_result_and_both_masks_beside_it(tmp_path, shi
     command += ["--save-masks", tmp_path / "masks"]
     assert main([str(a) for a in [*command, "--moving-labels", shifted.moving_labels]]) == 0
     assert main([str(a) for a in command]) == 0
-    assert [image and image.GetSize() for image in saved] == [registration.fixed.GetSize(), None]
+    own_place = ["--moving-labels", shifted.moving_labels, "--warped-labels", tmp_path / "labels.nrrd"]
+    assert main([str(a) for a in [*command, *own_place]]) == 0
+    assert [image and image.GetSize() for image in saved] == [registration.fixed.GetSize(), None, None]
     for role in ("fixed", "moving"):
         mask = sitk.ReadImage(str(tmp_path / "masks" / f"{role}_brain.nii.gz"))
         overlap = sitk.LabelOverlapMeasuresImageFilter()
@@ -126,6 +130,15 @@ def test_every_saved_volume_and_transform_is_what_its_name_says(saved, registrat
     for name, transform in kept.items():
         there = sitk.ReadTransform(str(saved / name)).TransformPoint(middle)
         assert there == pytest.approx(transform.TransformPoint(middle), abs=1e-3), name
+
+
+def test_the_pictures_show_each_step_with_those_before_it(registration):
+    view = registration.view()
+    for number, total in enumerate(view.totals, 1):
+        composed = compose_all([tensor_of(flow)[None] for flow in view.steps[:number]])
+        np.testing.assert_allclose(total, array_of(composed[0]), atol=1e-5)
+    assert not np.array_equal(view.totals[1], view.steps[1])
+    np.testing.assert_array_equal(view.flow, registration.flow)
 
 
 @pytest.fixture
