@@ -41,6 +41,8 @@ LIKENESS_LOW_COARSE = 0.78
 # Of 82 people none has less, and of their mirror images all have, each measured by what the others taught.
 HANDEDNESS_LOW = 0.0
 
+STEPS_LEFT_OUT = "The brains matched better before the network than after it, so its steps were left out."
+
 Verdict = Literal["good", "look at it", "do not use"]
 GOOD: Verdict = "good"
 LOOK: Verdict = "look at it"
@@ -170,7 +172,7 @@ class Quality:
         yield from likeness_doubts("fixed", self.fixed_likeness)
         yield from likeness_doubts("moving", self.moving_likeness)
         if self.steps_left_out and self.ncc_before < NCC_WEAK:  # two scans of one person may match before it
-            yield "The brains matched better before the network than after it, so its steps were left out."
+            yield STEPS_LEFT_OUT
         yield from self.warnings
 
 

@@ -88,12 +88,12 @@ def columns_of(quality: Quality) -> dict[str, object]:
     for role in ROLES:
         found = dataclasses.asdict(getattr(quality, f"{role}_likeness"))
         columns |= {f"{role}_{name}": value for name, value in found.items()}
-    return columns | {"warnings": json.dumps(quality.warnings)}
+    return columns | {"steps_left_out": int(quality.steps_left_out), "warnings": json.dumps(quality.warnings)}
 
 
 def quality_of(row: dict[str, str]) -> Quality:
     """The inverse of `columns_of`."""
-    if not set(NUMBERS) <= set(row):
+    if not {*NUMBERS, "steps_left_out"} <= set(row):
         raise SystemExit("The file is of an earlier version and lacks measures; give another one with -o.")
     likenesses = {
         f"{role}_likeness": Likeness(
@@ -102,7 +102,8 @@ def quality_of(row: dict[str, str]) -> Quality:
         for role in ROLES
     }
     numbers = {name: float(row[name]) for name in NUMBERS}
-    return Quality(**numbers, **likenesses, warnings=tuple(json.loads(row["warnings"])))
+    left_out = row["steps_left_out"] != "0"
+    return Quality(**numbers, **likenesses, steps_left_out=left_out, warnings=tuple(json.loads(row["warnings"])))
 
 
 def judged(case: Case, reference: sitk.Transform | None, preset: str) -> tuple[dict[str, object], Registration | None]:

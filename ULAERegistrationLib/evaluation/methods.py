@@ -5,14 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from ..canonical_flows import canonical_flows
 from ..errors import RegistrationError
-from ..flows.warp import compose_all
 from ..network.devices import choose_device, choose_precision
 from ..network.weights import load_network
+from ..quality import STEPS_LEFT_OUT
 from ..settings import Device, Precision, PresetName, RegistrationSettings
 from .baselines import SYN_CC, affine_only, check_package, greedy, syn
 
@@ -87,7 +86,6 @@ def prepare(name: str, model: str | None = None, device: Device = "auto", precis
 
     def run(*, fixed: Tensor, moving: Tensor) -> tuple[Tensor, tuple[str, ...]]:
         found = canonical_flows(fixed=fixed, moving=moving, network=network, card=card, settings=settings)
-        with torch.no_grad():
-            return compose_all(found.flows), found.warnings
+        return found.total, (STEPS_LEFT_OUT,) if found.steps_left_out else ()
 
     return run
