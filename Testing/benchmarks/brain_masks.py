@@ -1,6 +1,7 @@
 """Brain masks of whole heads: Dice, seconds and peak memory of our own extractor and of deepbet.
 
     python Testing/benchmarks/brain_masks.py [--extractors own deepbet] [--model FILE] [--data FOLDER] [--json FILE]
+    python Testing/benchmarks/brain_masks.py --slabs    # of three heads, by our own extractor: Dice, and sides cut off
 
 deepbet's files are those of its package (`pip install --no-deps deepbet==1.0.2`), whose code is never run. Each
 extractor runs in a process of its own, so that the peak is its own. Cases whose data is not there are left out.
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,6 +28,8 @@ import torch
 
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.evaluation.peak_memory import peak_gb, reset_peak
+from ULAERegistrationLib.geometry.cut import cut_sides
+from ULAERegistrationLib.network.brain_extraction import extract_brain
 from ULAERegistrationLib.training.contrasts import draw_contrast
 from ULAERegistrationLib.training.head_data import HELD_OUT, brain_of, ms01_mask
 
@@ -118,6 +122,29 @@ def turned(image: sitk.Image, degrees: int, axis: int) -> sitk.Image:
     return result
 
 
+def slabs(data: Path) -> Iterator[Case]:
+    """The middle of the brain of three heads, 20 to 90 mm thick along each axis of the body, without all else."""
+    for person in ("subj01", "subj04", "subj05"):
+        images = [sitk.DICOMOrient(image, "LPS") for image in nichart(data / f"heads/nichart/{person}_t1.nii.gz")]
+        brain = sitk.GetArrayViewFromImage(images[1]).T > 0
+        for axis, thick in product(range(3), (20, 40, 60, 90)):
+            planes = np.flatnonzero(brain.any(axis=tuple({0, 1, 2} - {axis})))
+            middle, half = (planes[0] + planes[-1]) / 2, thick / images[0].GetSpacing()[axis] / 2
+            box = [slice(None)] * 3
+            box[axis] = slice(round(middle - half), round(middle + half))
+            yield f"{person}, {thick} mm along {'LPS'[axis]}", *(image[tuple(box)] for image in images)
+
+
+def slab_table(model: str | None, data: Path) -> str:
+    """As Markdown; Dice with the labels in each slab, and the sides on which the mask is said to be cut off."""
+    lines = ["| slab | Dice | cut off at |", "|---|---|---|"]
+    for name, scan, reference in slabs(data):
+        mask = extract_brain(scan, model)
+        found = dice(*(sitk.GetArrayViewFromImage(image) > 0 for image in (mask, reference)))
+        lines.append(f"| {name} | {found:.3f} | {', '.join(cut_sides(mask))} |")
+    return "\n".join(lines)
+
+
 def dice(first: np.ndarray, second: np.ndarray) -> float:
     return float(2 * (first & second).sum() / max(int(first.sum()) + int(second.sum()), 1))
 
@@ -125,7 +152,6 @@ def dice(first: np.ndarray, second: np.ndarray) -> float:
 def run(extractor: str, model: str | None, data: Path, masks: Path) -> dict[str, dict]:
     """Every case by one extractor; the masks of cases without a reference are written to, or compared with, `masks`."""
     if extractor == "own":
-        from ULAERegistrationLib.network.brain_extraction import extract_brain
 
         def extract(scan: sitk.Image) -> sitk.Image:
             return extract_brain(scan, model)
@@ -178,11 +204,15 @@ def main() -> None:
     parser.add_argument(
         "--json", type=Path, help="also write the figures here; a next run keeps other extractors' rows"
     )
+    parser.add_argument("--slabs", action="store_true", help="of heads instead, by our own extractor")
     parser.add_argument("--masks", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--alone", choices=("deepbet", "own"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.alone:
         print(json.dumps(run(options.alone, options.model, options.data, options.masks)))
+        return
+    if options.slabs:
+        print(slab_table(options.model, options.data))
         return
     results = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
     with TemporaryDirectory() as temporary:
