@@ -30,6 +30,7 @@ FAULTS, TRANSFORMS = "Python/files/test_faults.py", "Python/files/test_transform
 FOUND = "Python/network/test_brain_extraction.py"
 JUDGED = "Python/test_verdicts.py"
 BATCH, JOB = "Python/process/test_batch.py", "Python/process/test_job.py"
+MADE_FROM = "Python/process/test_made_from.py"
 CASES = "Python/process/test_cases.py"
 
 REPORTED_FAULTS = (
@@ -125,8 +126,8 @@ REPORTED_FAULTS = (
         "a cohort's table, preset or labels changed, the same output folder",
         "what has changed is registered again; old files are removed or said",
         (
-            f"{BATCH}::test_a_pair_is_registered_again_where_what_it_was_made_from_has_changed",
-            f"{BATCH}::test_no_file_of_an_earlier_result_lies_beside_the_new_one_and_others_stay",
+            f"{MADE_FROM}::test_a_pair_is_registered_again_where_what_it_was_made_from_has_changed",
+            f"{MADE_FROM}::test_no_file_of_an_earlier_result_lies_beside_the_new_one_and_others_stay",
             f"{BATCH}::test_results_of_pairs_that_the_table_does_not_name_are_said",
         ),
     ),
