@@ -28,6 +28,8 @@ LONGEST = (
     "test_one_person.py",
     "test_documents.py",
     "test_training.py",
+    "test_going_on.py",
+    "test_labels_and_people.py",
     "test_saved_result.py",
     "test_preparation.py",
     "test_contrasts.py",
