@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .flows.composed import ComposedFlows
 from .flows.fold_removal import remove_folds
 from .flows.refinement import refine
 from .flows.self_similarity import self_similarity_distance
 from .flows.similarity import LocalNCC
-from .flows.warp import compose_all, downsample_image, upsample_flow, warp
+from .flows.warp import downsample_image, upsample_flow, warp
 from .geometry.contrast import shows_tissue_as_t1
 from .geometry.frame import CANONICAL_SIZE
 from .geometry.gaps import gaps
@@ -122,26 +123,30 @@ def canonical_flows(
         progress=clock.within,
     )
     size = fixed.shape[2:]
-    predicted = [upsample_flow(flow, card.voxel_mm, size) for flow in prediction.flows]
-    flows, total = _unless_harmful(predicted, fixed=fixed, moving=moving)
-    left_out = not any(flow.any() for flow in flows)
+    predicted = ComposedFlows.of([upsample_flow(flow, card.voxel_mm, size) for flow in prediction.flows])
+    kept = _unless_harmful(predicted, fixed=fixed, moving=moving)
+    left_out = not kept.total.any()
     if PRESETS[settings.preset].refines and settings.contrast != "different":
         clock.begin(REFINEMENT)
-        refined = _refined(flows, fixed, moving, settings, prediction.device, clock)
-        flows, total = _unless_harmful(refined, fixed=fixed, moving=moving)
-        left_out = left_out or not any(flow.any() for flow in flows)
-    return CanonicalFlows(flows, total, (), prediction.device, prediction.precision, steps_left_out=left_out)
+        refined = _refined(kept, fixed, moving, settings, prediction.device, clock)
+        kept = _unless_harmful(refined, fixed=fixed, moving=moving)
+        left_out = left_out or not kept.total.any()
+    return CanonicalFlows(kept.flows, kept.total, (), prediction.device, prediction.precision, steps_left_out=left_out)
 
 
 def _refined(
-    flows: list[Tensor], fixed: Tensor, moving: Tensor, settings: RegistrationSettings, device: str, clock: StageClock
-) -> list[Tensor]:
+    composed: ComposedFlows,
+    fixed: Tensor,
+    moving: Tensor,
+    settings: RegistrationSettings,
+    device: str,
+    clock: StageClock,
+) -> ComposedFlows:
     """Refine on CUDA where the network ran there, else on the CPU, whose operations MPS lacks in part."""
 
-    def run(place: torch.device, _: torch.dtype) -> list[Tensor]:
-        there = [flow.to(place) for flow in flows]
-        refined = refine(there, fixed=fixed, moving=moving, settings=settings, progress=clock.within)
-        return [flow.cpu() for flow in refined]
+    def run(place: torch.device, _: torch.dtype) -> ComposedFlows:
+        refined = refine(composed.to(place), fixed=fixed, moving=moving, settings=settings, progress=clock.within)
+        return refined.to(torch.device("cpu"))
 
     place = torch.device("cuda" if device == "cuda" else "cpu")
     return with_fallback(run, place, None, lambda message: clock.within(0.0, message))
@@ -162,17 +167,14 @@ def _without_gaps(*, fixed: Tensor, moving: Tensor) -> tuple[Tensor, Tensor]:
     return fixed * shown, moving * shown
 
 
-def _unless_harmful(flows: list[Tensor], *, fixed: Tensor, moving: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Return the flows and their composition, or zeros if warping by it lowers the NCC.
+def _unless_harmful(composed: ComposedFlows, *, fixed: Tensor, moving: Tensor) -> ComposedFlows:
+    """Return the flows, or zeros if warping by their composition lowers the NCC.
 
     The window is that of the quality report, at every second voxel. Two scans of one person, or an image and itself,
     may match best without any flow.
     """
-    total = compose_all(flows)
     ncc = LocalNCC(fixed, NCC_WINDOW, stride=2)
-    if ncc(warp(moving, total)) < ncc(moving):
-        return [torch.zeros_like(flow) for flow in flows], torch.zeros_like(total)
-    return flows, total
+    return composed.zeros() if ncc(warp(moving, composed.total)) < ncc(moving) else composed
 
 
 def _across_contrasts(
@@ -184,14 +186,12 @@ def _across_contrasts(
     the template nor the network: the self-similarity of the two scans as they are.
     """
     allowed = min(PRESETS[preset].folds_allowed for preset in ("accurate", settings.preset))
-    flows = remove_folds(found.flows, allowed)
-    total = compose_all(flows)
+    kept = remove_folds(ComposedFlows(found.flows, found.total), allowed)
     left_out = found.steps_left_out
-    if self_similarity_distance(fixed, warp(moving, total)) > self_similarity_distance(fixed, moving):
-        flows, total = [torch.zeros_like(flow) for flow in flows], torch.zeros_like(total)
-        left_out = True
+    if self_similarity_distance(fixed, warp(moving, kept.total)) > self_similarity_distance(fixed, moving):
+        kept, left_out = kept.zeros(), True
     warnings = (*found.warnings, DIFFERENT_CONTRASTS)
-    return replace(found, flows=flows, total=total, warnings=warnings, steps_left_out=left_out)
+    return replace(found, flows=kept.flows, total=kept.total, warnings=warnings, steps_left_out=left_out)
 
 
 def _of_one_person(found: CanonicalFlows, placed: Placement) -> CanonicalFlows:

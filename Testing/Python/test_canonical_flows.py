@@ -15,9 +15,10 @@ from ULAERegistrationLib.canonical_flows import (
     _refined,
     canonical_flows,
 )
+from ULAERegistrationLib.flows.composed import ComposedFlows
 from ULAERegistrationLib.flows.jacobian import smallest_jacobian
 from ULAERegistrationLib.flows.refinement import refine
-from ULAERegistrationLib.flows.warp import compose_all, downsample_image, warp
+from ULAERegistrationLib.flows.warp import downsample_image, warp
 from ULAERegistrationLib.geometry.canonical import template
 from ULAERegistrationLib.network.weights import load_network
 from ULAERegistrationLib.progress import REFINEMENT, StageClock
@@ -33,23 +34,21 @@ def test_the_refinement_does_not_move_an_image_that_is_registered_to_itself():
     settings = RegistrationSettings(preset="accurate", refinement_iterations=20, precision="float32")
     network, card = load_network()
     found = canonical_flows(fixed=brain, moving=brain, network=network, card=card, settings=settings)
-    assert compose_all(found.flows).abs().max() <= 0.02
-    alone = refine([torch.zeros(1, 3, *brain.shape[2:])] * 3, fixed=brain, moving=brain, settings=settings)
-    assert compose_all(alone).abs().max() > 0.5
+    assert found.total.abs().max() <= 0.02
+    start = ComposedFlows.of([torch.zeros(1, 3, *brain.shape[2:])] * 3)
+    alone = refine(start, fixed=brain, moving=brain, settings=settings)
+    assert alone.total.abs().max() > 0.5
 
 
-class PretendedFlow:
-    """A flow that keeps in mind where it was sent, as this machine has no GPU to send one to."""
+class PretendedFlows:
+    """Flows that keep in mind where they were sent, as this machine has no GPU to send them to."""
 
     def __init__(self) -> None:
         self.device = torch.device("cpu")
 
-    def to(self, device: torch.device) -> PretendedFlow:
+    def to(self, device: torch.device) -> PretendedFlows:
         self.device = device
         return self
-
-    def cpu(self) -> PretendedFlow:
-        return self.to(torch.device("cpu"))
 
 
 @pytest.mark.parametrize(("network_on", "refined_on"), [("cuda", ["cuda", "cpu"]), ("mps", ["cpu"]), ("cpu", ["cpu"])])
@@ -58,7 +57,7 @@ def test_the_refinement_runs_where_the_network_ran_and_goes_on_on_the_cpu(monkey
     said, places = [], []
 
     def refine_on_a_small_gpu(flows, **kwargs):
-        places.append(flows[0].device.type)
+        places.append(flows.device.type)
         if places[-1] == "cuda":
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 300 MiB")
         return flows
@@ -67,7 +66,7 @@ def test_the_refinement_runs_where_the_network_ran_and_goes_on_on_the_cpu(monkey
     clock = StageClock(lambda fraction, message: said.append(message))
     clock.begin(REFINEMENT)
     image = torch.zeros(1, 1, 32, 32, 32)
-    _refined([PretendedFlow()], image, image, RegistrationSettings(), network_on, clock)
+    _refined(PretendedFlows(), image, image, RegistrationSettings(), network_on, clock)
     assert places == refined_on
     assert ("The CUDA device ran out of memory or failed; going on on the CPU." in said) == (network_on == "cuda")
 

@@ -20,9 +20,10 @@ from torch import Tensor
 from ULAERegistrationLib.dataset.regions import mean_dice
 from ULAERegistrationLib.dataset.sources import VALIDATION_PEOPLE, source_of
 from ULAERegistrationLib.evaluation.people import image_file, label_file, ordered_pairs, read_image
+from ULAERegistrationLib.flows.composed import ComposedFlows
 from ULAERegistrationLib.flows.jacobian import folded, jacobian
 from ULAERegistrationLib.flows.refinement import ITERATIONS, refine
-from ULAERegistrationLib.flows.warp import compose_all, downsample_image, upsample_flow, warp
+from ULAERegistrationLib.flows.warp import downsample_image, upsample_flow, warp
 from ULAERegistrationLib.network.predict import predict_flows
 from ULAERegistrationLib.network.weights import load_network
 from ULAERegistrationLib.settings import RegistrationSettings
@@ -55,21 +56,22 @@ def ordered(source: str) -> list[tuple[str, str]]:
     return [pair for pair in ordered_pairs(VALIDATION_PEOPLE) if source_of(pair[0]) == source]
 
 
-def starts(pair: Pair, model: str | None) -> dict[str, list[Tensor]]:
+def starts(pair: Pair, model: str | None) -> dict[str, ComposedFlows]:
     """The flows refinement starts from: none, and the network's."""
     network, card = load_network(model)
     fixed, moving = (downsample_image(image, card.voxel_mm) for image in (pair.fixed, pair.moving))
     prediction = predict_flows(network, fixed=fixed, moving=moving, device="cpu")
-    found = [upsample_flow(flow, card.voxel_mm, pair.fixed.shape[2:]) for flow in prediction.flows]
-    return {"affine": [torch.zeros_like(flow) for flow in found], "network": found}
+    size = pair.fixed.shape[2:]
+    found = ComposedFlows.of([upsample_flow(flow, card.voxel_mm, size) for flow in prediction.flows])
+    return {"affine": found.zeros(), "network": found}
 
 
-def refined(pair: Pair, flows: list[Tensor], **settings) -> tuple[Tensor, float, float]:
+def refined(pair: Pair, flows: ComposedFlows, **settings) -> tuple[Tensor, float, float]:
     """The whole flow after refinement, and its seconds by the clock and by the processor."""
     began, began_processor = time.perf_counter(), time.process_time()
     result = refine(flows, fixed=pair.fixed, moving=pair.moving, settings=RegistrationSettings(**settings))
     seconds, processor = time.perf_counter() - began, time.process_time() - began_processor
-    return compose_all(result), seconds, processor
+    return result.total, seconds, processor
 
 
 def table(options: argparse.Namespace) -> None:

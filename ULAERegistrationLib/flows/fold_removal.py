@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import product
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .composed import ComposedFlows
 from .jacobian import smallest_jacobian, smallest_jacobian_at
-from .warp import compose_all, compose_all_at, values_at
+from .warp import compose_all_at, values_at
 
 # Determinants of at most this count as folded here, so that rounding on another machine does not bring folds back.
 MARGIN = 0.02
@@ -20,8 +21,8 @@ PATIENCE = 17
 
 
 def remove_folds(
-    flows: Sequence[Tensor], allowed: float = 0.0, report: Callable[[], None] = lambda: None
-) -> list[Tensor]:
+    composed: ComposedFlows, allowed: float = 0.0, report: Callable[[], None] = lambda: None
+) -> ComposedFlows:
     """Make the composition of flows free of folds by smoothing as little of them as is needed.
 
     In each pass the flow around folded voxels is replaced by its local mean, until no more voxels of the composition
@@ -30,29 +31,29 @@ def remove_folds(
     cannot fold, so the loop terminates.
 
     Args:
-        flows: phi1, phi2, ... of equation 2, `[1, 3, L, P, S]` in voxels.
+        composed: the flows and their composition.
         allowed: fraction of the voxels that may stay folded.
         report: called before every pass; it may raise to stop.
 
     Returns:
-        As many flows, whose `compose_all` folds no more than allowed. The flows given are not changed.
+        As many flows, whose composition folds no more than allowed. The flows given are not changed.
     """
-    flows, smallest = _with_last_flow_smoothed(list(flows), allowed, report)
+    composed, smallest = _with_last_flow_smoothed(composed, allowed, report)
     reach = 1
     while True:
         bad = smallest <= MARGIN
         if bad.sum() <= allowed * bad.numel():
-            return flows
+            return composed
         report()
         reach += 1
         share = _around(bad, reach)
-        flows = [torch.lerp(flow, _local_mean(flow), share) for flow in flows]
-        smallest = smallest_jacobian(compose_all(flows))[:, None]
+        composed = ComposedFlows.of([torch.lerp(flow, _local_mean(flow), share) for flow in composed.flows])
+        smallest = smallest_jacobian(composed.total)[:, None]
 
 
 def _with_last_flow_smoothed(
-    flows: list[Tensor], allowed: float, report: Callable[[], None]
-) -> tuple[list[Tensor], Tensor]:
+    composed: ComposedFlows, allowed: float, report: Callable[[], None]
+) -> tuple[ComposedFlows, Tensor]:
     """Smooth the last flow beside folds, in `PATIENCE` passes at most.
 
     Only the last flow changes, so that the composition changes at the same voxels, and the determinants there and
@@ -61,9 +62,7 @@ def _with_last_flow_smoothed(
     Returns:
         The flows, and the smallest corner determinant of their composition, `[1, 1, L, P, S]`.
     """
-    total = compose_all(flows)
-    if len(flows) == 1:  # the composition is then that flow itself
-        total = total.clone()
+    flows, total = list(composed.flows), composed.total.clone()
     smallest = smallest_jacobian(total)[:, None]
     for _ in range(PATIENCE):
         bad = smallest <= MARGIN
@@ -76,7 +75,7 @@ def _with_last_flow_smoothed(
         total[:, :, *voxels] = compose_all_at(flows, voxels)
         beside = _places(_dilated(share > 0))
         smallest[0, 0, *beside] = smallest_jacobian_at(total, beside)
-    return flows, smallest
+    return ComposedFlows(flows, total), smallest
 
 
 def _around(bad: Tensor, reach: int) -> Tensor:

@@ -26,9 +26,10 @@ from torch import Tensor
 
 from ..progress import REFINEMENT, Progress, silent
 from ..settings import PRESETS, RegistrationSettings
+from .composed import ComposedFlows
 from .fold_removal import remove_folds
 from .similarity import LocalNCC, separable
-from .warp import compose, compose_all, resample_flow, warp
+from .warp import compose, resample_flow, warp
 
 # About how far one step moves a voxel, in voxels of the level's flow grid, at the level's start and at its end. Small
 # steps at the end damp oscillations and halve the number of folds.
@@ -77,20 +78,20 @@ ITERATIONS = sum(level.steps for level in LEVELS)
 
 
 def refine(
-    flows: Sequence[Tensor],
+    composed: ComposedFlows,
     *,
     fixed: Tensor,
     moving: Tensor,
     settings: RegistrationSettings,
     progress: Progress = silent,
-) -> list[Tensor]:
+) -> ComposedFlows:
     """Refine the network's flows on this pair.
 
     The residual map `T_r` is composed into the last step, `T3' = T3 o T_r`, so that equation 2 still gives the whole
     map. Where a fit from the alignment alone matches as well, the first steps are zero and the last one is that fit.
 
     Args:
-        flows: phi1, phi2, phi3 of equation 2, float32 `[1, 3, L, P, S]` in voxels; zeros refine the alignment alone.
+        composed: phi1, phi2, phi3 and their composition; zeros refine the alignment alone.
         fixed, moving: float32 `[1, 1, L, P, S]` in [0, 1], on one grid.
         settings: `preset` ("fast" changes nothing; "smooth" doubles the weight of smoothness and leaves no folded
             voxel), `refinement_iterations` (of all levels together) and `smoothness` (1 keeps the preset's own).
@@ -101,27 +102,27 @@ def refine(
     """
     preset = PRESETS[settings.preset]
     if not preset.refines:
-        return list(flows)
-    device = flows[0].device
+        return composed
+    total = composed.total
+    device = total.device
     fixed, moving = fixed.to(device), moving.to(device)
     wanted = ITERATIONS if settings.refinement_iterations is None else settings.refinement_iterations
-    refined = list(flows)
     if wanted:
         weight = preset.smoothness * settings.smoothness
-        total = compose_all(refined)
         starts = [torch.zeros_like(total), total] if total.any() else [total]
         with torch.no_grad():
             start, residual = _best_fit(
                 fixed, moving, starts, _steps(wanted), weight, lambda part: progress(0.9 * part, REFINEMENT.message)
             )
+            *first, last = composed.flows
             if start is total:
-                refined[-1] = compose(refined[-1], residual)
+                composed = ComposedFlows.of([*first, compose(last, residual)])
             else:
-                refined = [*(torch.zeros_like(flow) for flow in refined[:-1]), residual]
+                composed = ComposedFlows([*(torch.zeros_like(flow) for flow in first), residual], residual)
     if wanted or preset.folds_allowed == 0:
-        refined = remove_folds(refined, preset.folds_allowed, lambda: progress(0.9, "Removing folds"))
+        composed = remove_folds(composed, preset.folds_allowed, lambda: progress(0.9, "Removing folds"))
     progress(1.0, REFINEMENT.message)
-    return refined
+    return composed
 
 
 def _steps(wanted: int) -> list[int]:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ULAERegistrationLib.errors import Cancelled
+from ULAERegistrationLib.flows.composed import ComposedFlows
 from ULAERegistrationLib.flows.fold_removal import remove_folds
 from ULAERegistrationLib.flows.jacobian import folded, smallest_jacobian, smallest_jacobian_at
 from ULAERegistrationLib.flows.refinement import _gaussian, refine, smoothness_gradient
@@ -71,11 +72,11 @@ def overlap(a: Tensor, b: Tensor, count: int) -> float:
     return float(torch.stack(scores).mean())
 
 
-@pytest.mark.parametrize("start", ["affine", "network"])
-def test_a_known_warp_is_found_from_zero_flows_and_from_the_networks(pair, start: str) -> None:
+@pytest.mark.parametrize("begin", ["affine", "network"])
+def test_a_known_warp_is_found_from_zero_flows_and_from_the_networks(pair, begin: str) -> None:
     fixed, moving, known = pair
-    flows = zeros() if start == "affine" else network_like(pair)
-    before, after = compose_all(flows), compose_all(refine(flows, fixed=fixed, moving=moving, settings=accurate()))
+    start = ComposedFlows.of(zeros() if begin == "affine" else network_like(pair))
+    before, after = start.total, refine(start, fixed=fixed, moving=moving, settings=accurate()).total
     inside = ball().bool().expand(1, 3, -1, -1, -1)
     error = (after - known)[inside].abs().mean()
     assert error < 0.6 * (before - known)[inside].abs().mean()
@@ -93,47 +94,48 @@ def test_a_known_warp_is_found_from_zero_flows_and_from_the_networks(pair, start
 def test_the_residual_goes_into_the_last_step_so_that_equation_2_still_holds(rough_pair) -> None:
     fixed, moving, known = rough_pair
     flows = [0.5 * known, 0.3 * known, 0.1 * noise(3, 12, 5)]
-    refined = refine(flows, fixed=fixed, moving=moving, settings=accurate(refinement_iterations=40))
-    assert torch.equal(refined[0], flows[0])
-    assert torch.equal(refined[1], flows[1])
-    assert not torch.equal(refined[2], flows[2])
-    total = compose(compose(refined[0], refined[1]), refined[2])
-    assert (total - compose_all(refined)).abs().mean() < 0.02
+    refined = refine(ComposedFlows.of(flows), fixed=fixed, moving=moving, settings=accurate(refinement_iterations=40))
+    phi1, phi2, phi3 = refined.flows
+    assert torch.equal(phi1, flows[0])
+    assert torch.equal(phi2, flows[1])
+    assert not torch.equal(phi3, flows[2])
+    total = compose(compose(phi1, phi2), phi3)
+    assert (total - refined.total).abs().mean() < 0.02
+    torch.testing.assert_close(refined.total, compose_all(refined.flows), rtol=0, atol=1e-5)
     assert local_ncc(fixed, warp(moving, total)) > local_ncc(fixed, warp(moving, compose_all(flows)))
 
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_so_few_steps_that_a_level_has_none_do_not_leave_the_flows_out(rough_pair, steps: int) -> None:
     fixed, moving, known = rough_pair
-    flows = [0.5 * known, 0.5 * known]
-    refined = refine(flows, fixed=fixed, moving=moving, settings=accurate(refinement_iterations=steps))
-    assert torch.equal(refined[0], flows[0])
+    start = ComposedFlows.of([0.5 * known, 0.5 * known])
+    refined = refine(start, fixed=fixed, moving=moving, settings=accurate(refinement_iterations=steps))
+    assert torch.equal(refined.flows[0], start.flows[0])
 
 
 def test_flows_are_left_out_where_a_smoother_fit_from_the_alignment_alone_matches_as_well(pair) -> None:
     """As between a brain and its smooth warp, where the network slides along the edges."""
     fixed, moving, known = pair
-    sliding = [0.5 * known, 0.5 * known, 0.8 * noise(3, 6, 5)]
+    sliding = ComposedFlows.of([0.5 * known, 0.5 * known, 0.8 * noise(3, 6, 5)])
     refined = refine(sliding, fixed=fixed, moving=moving, settings=accurate())
-    alone = refine(zeros(), fixed=fixed, moving=moving, settings=accurate())
-    assert all(torch.equal(a, b) for a, b in zip(refined, alone, strict=True))
+    alone = refine(sliding.zeros(), fixed=fixed, moving=moving, settings=accurate())
+    assert all(torch.equal(a, b) for a, b in zip(refined.flows, alone.flows, strict=True))
     inside = ball().bool().expand(1, 3, -1, -1, -1)
-    assert (compose_all(refined) - known)[inside].abs().mean() < 0.5 * (compose_all(sliding) - known)[
-        inside
-    ].abs().mean()
+    errors = [(flows.total - known)[inside].abs().mean() for flows in (refined, sliding)]
+    assert errors[0] < 0.5 * errors[1]
 
 
 @pytest.mark.parametrize("settings", [{"preset": "fast"}, {"preset": "accurate", "refinement_iterations": 0}])
 def test_fast_and_no_iterations_change_nothing(pair, settings: dict) -> None:
     fixed, moving, _ = pair
-    flows = network_like(pair)
-    result = refine(flows, fixed=fixed, moving=moving, settings=RegistrationSettings(**settings))
-    assert all(torch.equal(a, b) for a, b in zip(result, flows, strict=True))
+    start = ComposedFlows.of(network_like(pair))
+    result = refine(start, fixed=fixed, moving=moving, settings=RegistrationSettings(**settings))
+    assert all(torch.equal(a, b) for a, b in zip(result.flows, start.flows, strict=True))
 
 
 def test_equal_images_hardly_move(pair) -> None:
     image = pair[1]
-    flow = compose_all(refine(zeros(), fixed=image, moving=image, settings=accurate()))
+    flow = refine(ComposedFlows.of(zeros()), fixed=image, moving=image, settings=accurate()).total
     inside = F.avg_pool3d(ball(), 5, 1, 2)[0, 0] > 0.99
     assert flow[0].norm(dim=0)[inside].mean() < 0.15
 
@@ -142,9 +144,8 @@ def test_progress_counts_every_step_from_0_to_1(pair) -> None:
     fixed, moving, _ = pair
     seen: list[float] = []
     settings = accurate(refinement_iterations=30)
-    refine(
-        zeros(), fixed=fixed, moving=moving, settings=settings, progress=lambda fraction, message: seen.append(fraction)
-    )
+    start = ComposedFlows.of(zeros())
+    refine(start, fixed=fixed, moving=moving, settings=settings, progress=lambda fraction, _: seen.append(fraction))
     assert len(seen) >= 31
     assert seen == sorted(seen)
     assert seen[0] == 0
@@ -165,7 +166,7 @@ def test_cancel_stops_at_once_and_leaves_the_flows_as_they_were(pair, preset: st
 
     with pytest.raises(Cancelled):
         refine(
-            flows,
+            ComposedFlows.of(flows),
             fixed=fixed,
             moving=moving,
             settings=RegistrationSettings(preset=preset, refinement_iterations=20),
@@ -179,7 +180,8 @@ def test_more_smoothness_makes_a_smoother_flow(pair) -> None:
     fixed, moving, _ = pair
 
     def roughness(smoothness: float) -> float:
-        flow = compose_all(refine(zeros(), fixed=fixed, moving=moving, settings=accurate(smoothness=smoothness)))
+        settings = accurate(smoothness=smoothness)
+        flow = refine(ComposedFlows.of(zeros()), fixed=fixed, moving=moving, settings=settings).total
         return float(sum(flow.diff(dim=axis).square().mean() for axis in (2, 3, 4)))
 
     assert roughness(5) < 0.9 * roughness(1)
@@ -223,24 +225,30 @@ def test_smooth_ends_without_a_fold_whichever_step_folded(pair, which: int) -> N
     fixed, moving, _ = pair
     flows = zeros()
     flows[which] = bump(5)
-    assert folded(compose_all(flows)).sum() > 100
+    start = ComposedFlows.of(flows)
+    assert folded(start.total).sum() > 100
     settings = RegistrationSettings(preset="smooth", refinement_iterations=20)
-    refined = refine(flows, fixed=fixed, moving=moving, settings=settings)
-    assert folded(compose_all(refined)).sum() == 0
+    refined = refine(start, fixed=fixed, moving=moving, settings=settings)
+    assert folded(refined.total).sum() == 0
+    assert folded(compose_all(refined.flows)).sum() == 0
 
 
 def test_noise_that_folds_everywhere_is_unfolded_too() -> None:
-    flows = [3 * noise(3, 2, seed) for seed in (1, 2, 3)]
-    assert folded(compose_all(flows)).float().mean() > 0.3
-    assert folded(compose_all(remove_folds(flows))).sum() == 0
+    noisy = ComposedFlows.of([3 * noise(3, 2, seed) for seed in (1, 2, 3)])
+    assert folded(noisy.total).float().mean() > 0.3
+    unfolded = remove_folds(noisy)
+    assert folded(unfolded.total).sum() == 0
+    assert folded(compose_all(unfolded.flows)).sum() == 0
 
 
 def test_folds_are_looked_for_again_wherever_the_smoothing_changed_something() -> None:
     """The voxels that are computed again are enough: the result has as few folds as it may when all are counted."""
-    flows = [0.8 * noise(3, 4, seed) for seed in (5, 6, 7)]
-    share = folded(compose_all(flows)).float().mean()
+    noisy = ComposedFlows.of([0.8 * noise(3, 4, seed) for seed in (5, 6, 7)])
+    share = folded(noisy.total).float().mean()
     for allowed in (0.5 * share, 0.1 * share, 0.0):
-        assert folded(compose_all(remove_folds(flows, float(allowed)))).float().mean() <= allowed
+        unfolded = remove_folds(noisy, float(allowed))
+        assert folded(compose_all(unfolded.flows)).float().mean() <= allowed
+        torch.testing.assert_close(unfolded.total, compose_all(unfolded.flows), rtol=0, atol=1e-5)
 
 
 def test_at_some_voxels_is_computed_what_the_whole_grid_has_there() -> None:
@@ -257,20 +265,21 @@ def test_at_some_voxels_is_computed_what_the_whole_grid_has_there() -> None:
 
 @pytest.mark.parametrize("number", [1, 3])
 def test_the_flows_that_are_given_to_be_unfolded_stay_as_they_are(number: int) -> None:
-    flows = [3 * noise(3, 2, seed) for seed in range(number)]
-    before = [flow.clone() for flow in flows]
-    remove_folds(flows)
-    for flow, as_given in zip(flows, before, strict=True):
+    given = ComposedFlows.of([3 * noise(3, 2, seed) for seed in range(number)])
+    before = [flow.clone() for flow in (*given.flows, given.total)]
+    remove_folds(given)
+    for flow, as_given in zip((*given.flows, given.total), before, strict=True):
         assert torch.equal(flow, as_given)
 
 
 def test_unfolding_leaves_alone_what_does_not_fold() -> None:
     flow = bump(5) + 0.2 * noise(3, 12, 4)
-    unfolded = remove_folds([flow])[0]
+    unfolded = remove_folds(ComposedFlows.of([flow])).total
     far = torch.ones(SIZE, dtype=torch.bool)
     far[8:-8, 8:-8, 8:-8] = False
     assert torch.equal(unfolded[..., far], flow[..., far])
-    assert all(torch.equal(a, b) for a, b in zip(remove_folds(zeros()), zeros(), strict=True))
+    still = remove_folds(ComposedFlows.of(zeros()))
+    assert not any(one.any() for one in (*still.flows, still.total))
 
 
 def test_two_brains_align_without_a_network(data_folder: Path) -> None:
@@ -282,8 +291,8 @@ def test_two_brains_align_without_a_network(data_folder: Path) -> None:
 
     fixed, moving = (F.avg_pool3d(read(f"nirep-na{n}_t1") / 255, 2) for n in ("01", "09"))
     fixed_labels, moving_labels = (read(f"nirep-na{n}_seg")[..., ::2, ::2, ::2] for n in ("01", "09"))
-    start = [torch.zeros(1, 3, *fixed.shape[2:])] * 3
-    flow = compose_all(refine(start, fixed=fixed, moving=moving, settings=accurate()))
+    start = ComposedFlows.of([torch.zeros(1, 3, *fixed.shape[2:])] * 3)
+    flow = refine(start, fixed=fixed, moving=moving, settings=accurate()).total
     before = overlap(fixed_labels, moving_labels, 32)
     after = overlap(fixed_labels, warp(moving_labels, flow, mode="nearest"), 32)
     assert before < 0.47
@@ -294,12 +303,13 @@ def test_two_brains_align_without_a_network(data_folder: Path) -> None:
 def test_smooth_is_as_smooth_as_twice_the_smoothness(pair) -> None:
     fixed, moving, _ = pair
     asked = (RegistrationSettings(preset="smooth"), accurate(smoothness=2.0))
-    smooth, twice = (compose_all(refine(zeros(), fixed=fixed, moving=moving, settings=one)) for one in asked)
+    start = ComposedFlows.of(zeros())
+    smooth, twice = (refine(start, fixed=fixed, moving=moving, settings=one).total for one in asked)
     torch.testing.assert_close(smooth, twice, rtol=0, atol=1e-3)
 
 
 def test_smooth_without_a_step_of_refinement_has_no_fold_either(pair) -> None:
     fixed, moving, _ = pair
     settings = RegistrationSettings(preset="smooth", refinement_iterations=0)
-    refined = refine([bump(5), *zeros()[:2]], fixed=fixed, moving=moving, settings=settings)
-    assert folded(compose_all(refined)).sum() == 0
+    refined = refine(ComposedFlows.of([bump(5), *zeros()[:2]]), fixed=fixed, moving=moving, settings=settings)
+    assert folded(refined.total).sum() == 0
