@@ -268,8 +268,8 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
         :param outputs: an `Outputs`: nodes to overwrite, what else to carry along, what to keep; by default a new
             transform and a new volume.
         :param settings: the library's RegistrationSettings: preset, alignment, device, precision and so on.
-        :param acceptLicence: accepts the licence of the shipped weights for this run; not needed where the box in the
-            panel was ticked, nor with weights of your own.
+        :param acceptLicence: accepts the licence of weights and template for this run; not needed where the box in the
+            panel was ticked.
         :param waitForCompletion: return when all is done, keeping the window alive; otherwise at once.
         :param progress: called with the run whenever it has moved on.
         :param finished: called once with a run that is not waited for, when its result is in the scene or when it has
@@ -284,7 +284,7 @@ class ULAERegistrationLogic(ScriptedLoadableModuleLogic):
         from ULAERegistrationLib.settings import RegistrationSettings
 
         settings = replace(settings or RegistrationSettings(), **changes)
-        if settings.model is None and not acceptLicence and not licence.accepted():
+        if not acceptLicence and not licence.accepted():
             raise RegistrationError(licence.sentence())
         run = Run(
             fixedVolume,

@@ -1,4 +1,4 @@
-"""Nobody registers with the shipped weights without having accepted their licence, once on each computer."""
+"""Nobody registers without having accepted the licence of weights and template, once on each computer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_licence_is_that_of_the_shipped_weights(licence, panel):
 def test_the_button_asks_for_the_licence_until_the_box_is_ticked(licence, panel, pair, module):
     panel.enter()
     button = panel.ui.registerButton
-    assert (button.text, button.enabled) == ("Accept the licence of the weights", False)
+    assert (button.text, button.enabled) == ("Accept the licence", False)
     panel.ui.licenceCheckBox.click()
     assert (button.text, button.enabled) == ("Register", True)
     slicer.modules.ULAERegistrationWidget.onReload()
@@ -40,10 +40,14 @@ def test_the_button_asks_for_the_licence_until_the_box_is_ticked(licence, panel,
     assert module.widgetRepresentation().self().ui.registerButton.text == "Register"
 
 
-def test_weights_of_somebody_else_are_his_own_affair(licence, panel, pair):
+def test_weights_of_ones_own_are_asked_for_too_because_the_template_is_used_with_them(licence, panel, pair):
+    from ULAERegistrationLib.errors import RegistrationError
+
     panel.enter()
     panel.ui.modelPathEdit.setCurrentPath("/models/mine.safetensors")
-    assert panel.ui.registerButton.text == "Register"
+    assert not panel.ui.registerButton.enabled
+    with pytest.raises(RegistrationError, match=r"The shipped weights and the template are under CC BY-NC 4.0"):
+        panel.logic.register(*pair, model="/models/mine.safetensors")
 
 
 def test_a_script_is_told_what_to_do(licence, panel, pair, app):

@@ -132,8 +132,8 @@ class RegisterPanel:
         if names:
             toolTip = _("{names} is not installed: click to install").format(names=names)
             return _("Install {names}").format(names=names), toolTip, True
-        if not self._ui.modelPathEdit.currentPath and not licence.accepted():
-            return _("Accept the licence of the weights"), _("Tick the box above; it is asked only once."), False
+        if not licence.accepted():
+            return _("Accept the licence"), _("Tick the box above; it is asked only once."), False
         return _("Register"), _("Carry the moving volume to the fixed one."), True
 
     def _isOfInputs(self, result) -> bool:
