@@ -18,7 +18,7 @@ def add_evaluate(commands: Commands) -> None:
         _evaluate,
         "Measure methods on labelled people, side by side.",
         "ulae evaluate brains -o table",
-        "ulae evaluate brains -o table --methods affine,accurate --people oasis-1113 oasis-1125",
+        "ulae evaluate brains -o table --methods affine,accurate --people ann bob",
     )
     command.add_argument(
         "data", metavar="DATA", help="folder of <person>_t1.nii.gz and _seg.nii.gz, affine to one grid"
@@ -30,7 +30,7 @@ def add_evaluate(commands: Commands) -> None:
         help="of affine, greedy, syn, syn-cc, network, accurate, smooth; default: affine and ours, as greedy needs "
         "picsl-greedy, and syn and syn-cc need antspyx",
     )
-    command.add_argument("--people", nargs="+", metavar="PERSON", help="default: the validation people of the split")
+    command.add_argument("--people", nargs="+", metavar="PERSON", help="default: everyone who has labels")
     add_network(command)
     add_json(command)
 
@@ -39,7 +39,6 @@ def _evaluate(options: argparse.Namespace) -> None:
     from ..files.writing import check_output_folder
 
     folder = check_output_folder(options.output)
-    from ..dataset.sources import VALIDATION_PEOPLE
     from ..evaluation.protocol import DEFAULT_METHODS, evaluate
     from ..evaluation.tables import save, table
 
@@ -47,7 +46,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         evaluation = evaluate(
             Path(options.data),
             options.methods.split(",") if options.methods else DEFAULT_METHODS,
-            options.people or VALIDATION_PEOPLE,
+            options.people,
             options.model,
             options.device,
             options.precision,

@@ -62,6 +62,22 @@ def ordered_pairs(people: Sequence[str]) -> list[tuple[str, str]]:
     return [(f, m) for f in people for m in people if f != m and source_of(f) == source_of(m)]
 
 
+def labelled_people(data: Path) -> list[str]:
+    """Return the names of all people of a folder who have an image and labels, in alphabetical order.
+
+    Raises:
+        RegistrationError: for a missing folder, and where nobody has labels.
+    """
+    _check_folder(data)
+    names = sorted(path.name.removesuffix("_t1.nii.gz") for path in data.glob("*_t1.nii.gz"))
+    people = [name for name in names if label_file(data, name).is_file()]
+    if not people:
+        raise RegistrationError(
+            f"Nobody in {data} has an image and labels; name them as in ann_t1.nii.gz and ann_seg.nii.gz."
+        )
+    return people
+
+
 def read_people(data: Path, names: Sequence[str]) -> dict[str, Person]:
     """Read the people of an evaluation, by name.
 
@@ -69,8 +85,7 @@ def read_people(data: Path, names: Sequence[str]) -> dict[str, Person]:
         RegistrationError: for a missing folder, image or label map, a person without a partner, images that do not
             share one grid, or a label map without a label that is scored.
     """
-    if not data.is_dir():
-        raise RegistrationError(f"The folder {data} does not exist; give the folder of brains.")
+    _check_folder(data)
     for name in names:
         _check_name(data, name)
     paired = {name for pair in ordered_pairs(names) for name in pair}
@@ -85,6 +100,11 @@ def read_people(data: Path, names: Sequence[str]) -> dict[str, Person]:
         labels = read_labels(label_file(data, name), image, name)
         people[name] = _person(name, image, labels)
     return people
+
+
+def _check_folder(data: Path) -> None:
+    if not data.is_dir():
+        raise RegistrationError(f"The folder {data} does not exist; give the folder of brains.")
 
 
 def _check_name(data: Path, name: str) -> None:

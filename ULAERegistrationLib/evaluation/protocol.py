@@ -28,7 +28,7 @@ from ..settings import Device, Precision
 from .measures import Measures, measure_pair
 from .method_process import MethodProcess
 from .methods import check_methods
-from .people import image_file, ordered_pairs, read_people
+from .people import image_file, labelled_people, ordered_pairs, read_people
 from .summary import DRAWS, SEED, Summary, summarise
 
 DEFAULT_METHODS = ("affine", "network", "accurate", "smooth")
@@ -127,7 +127,7 @@ class Evaluation:
 def evaluate(
     data: Path,
     methods: Sequence[str] = DEFAULT_METHODS,
-    people: Sequence[str] = VALIDATION_PEOPLE,
+    people: Sequence[str] | None = None,
     model: str | None = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -138,7 +138,7 @@ def evaluate(
     Args:
         data: folder of `<person>_t1.nii.gz` and `<person>_seg.nii.gz` on the canonical grid, affinely aligned.
         methods: of `methods.METHODS`, in the order of the tables.
-        people: their names.
+        people: their names; None takes everyone of the folder who has labels.
         model, device, precision: of our methods, as in `RegistrationSettings`.
         progress: called with the fraction done and a message before each run; it may raise to stop.
 
@@ -146,7 +146,8 @@ def evaluate(
         RegistrationError: for input that cannot be evaluated, before anything is computed, and where no method gives a
             result. Where some fail, the others go on.
     """
-    data, people = Path(data), list(dict.fromkeys(people))
+    data = Path(data)
+    people = list(dict.fromkeys(people)) if people else labelled_people(data)
     check_methods(list(methods))
     dtype = choose_precision(choose_device(device), precision)
     _, card = load_network(model)

@@ -31,13 +31,17 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def brains(tmp_path_factory):
-    """The validation people made up small: two who are bent differently, and two whose images are the same."""
+    """The validation people made up small: two who are bent differently, and two whose images are the same.
+
+    A fifth has no labels.
+    """
     folder = tmp_path_factory.mktemp("brains")
     bends = zip(VALIDATION_PEOPLE, (0.0, 2.0, 0.0, 0.0), (1, 1, 100, 100), strict=True)
     for person, bend, first_label in bends:
         image, labels = made_up(bend, 7, first_label)
         write(image, folder / f"{person}_t1.nii.gz")
         write(labels, folder / f"{person}_seg.nii.gz")
+    write(made_up(1.0, 7, 1)[0], folder / "nirep-na01_t1.nii.gz")
     return folder
 
 
@@ -81,7 +85,7 @@ def test_people_with_labels_of_their_own_numbering_are_scored_by_all_of_them(tmp
         image, labels = made_up(bend, 7, 1)
         write(image, tmp_path / f"{person}_t1.nii.gz")
         write(np.where(labels > 0, labels.astype(np.int16) + 2000, 0), tmp_path / f"{person}_seg.nii.gz")
-    arguments = ["-o", str(tmp_path / "out"), "--methods", "affine", "--people", "ann", "bob"]
+    arguments = ["-o", str(tmp_path / "out"), "--methods", "affine"]
     assert main(["evaluate", str(tmp_path), *arguments]) == 0
     assert "**own**: 2 ordered pairs of ann, bob." in capsys.readouterr().out
     evaluation = json.loads((tmp_path / "out" / "evaluation.json").read_text())
@@ -115,6 +119,8 @@ def test_what_cannot_be_evaluated_is_refused_in_one_sentence(brains, tmp_path, c
     (tmp_path / "file").write_text("")
 
     assert "does not exist" in refused(tmp_path / "none", *output)
+    (tmp_path / "empty").mkdir()
+    assert "Nobody in" in refused(tmp_path / "empty", *output)
     assert "nirep-none is not in" in refused(brains, *output, "--people", "nirep-none", "nirep-na04")
     assert "has no labels" in refused(odd, *output, "--people", "nirep-one", "nirep-six")
     assert "no label that is scored" in refused(odd, *output, "--people", "nirep-one", "nirep-five")
