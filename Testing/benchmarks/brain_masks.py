@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import SimpleITK as sitk
 import torch
+from data_folder import DATA
 
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.evaluation.peak_memory import peak_gb, reset_peak
@@ -33,8 +33,6 @@ from ULAERegistrationLib.network.brain_extraction import extract_brain
 from ULAERegistrationLib.training.contrasts import draw_contrast
 from ULAERegistrationLib.training.head_data import HELD_OUT, brain_of, ms01_mask
 
-ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("ULAE_DATA", ROOT.parent / "shared" / "data"))
 Case = tuple[str, sitk.Image, sitk.Image | None]
 
 

@@ -1,6 +1,6 @@
 """Registration across contrasts: overlap of tissues on two people whose scans of all contrasts lie in one frame.
 
-    python Testing/benchmarks/contrasts.py [--preset fast] [--swapped] [--data ../shared/data]
+    python Testing/benchmarks/contrasts.py [--preset fast] [--swapped] [--data FOLDER]
     python Testing/benchmarks/contrasts.py --limits
     python Testing/benchmarks/contrasts.py --syn t1-t1 t1-flair flair-t1
 
@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from data_folder import DATA
 
 from ULAERegistrationLib import register
 from ULAERegistrationLib.evaluation.baselines import check_package, syn
@@ -146,7 +147,7 @@ def read(folder: Path, person: str, contrast: str) -> sitk.Image:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=PRESETS, default="fast")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--swapped", action="store_true", help="take the other person for the fixed one")
     parser.add_argument("--limits", action="store_true", help="what keeps the other contrasts behind T1")
     parser.add_argument("--syn", nargs="+", metavar="PAIR", help="register these pairs by SyN, such as t1-flair")

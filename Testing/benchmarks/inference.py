@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from data_folder import DATA
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
@@ -38,7 +39,7 @@ from ULAERegistrationLib.network.weights import SHIPPED
 
 from plain_parts import tricks_table  # isort: skip, a file beside this one
 
-BRAINS = Path(__file__).parents[3] / "shared" / "data" / "brains"
+BRAINS = DATA / "brains"
 FULL = (160, 192, 160)
 # 1/8, about 1/2, 1 and 2 times the voxels; sides must divide by 16.
 SIZES = ((80, 96, 80), (128, 144, 128), FULL, (208, 240, 192))

@@ -1,6 +1,6 @@
 """One person's scans of different contrasts and days, registered as they come: how far off the result is.
 
-    python Testing/benchmarks/one_person.py [--only ms01] [--preset fast] [--alignment auto] [--data ../shared/data]
+    python Testing/benchmarks/one_person.py [--only ms01] [--preset fast] [--alignment auto] [--data FOLDER]
 
 `ms01` comes with the transforms between its six scans (two visits of three contrasts). The scans of each person in
 `cross` lie in one frame; the moving one is turned and shifted by its header first, so that the answer is known and is
@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from data_folder import DATA
 
 from ULAERegistrationLib import Registration, register
 from ULAERegistrationLib.flows.self_similarity import largest_distance_of_a_part
@@ -160,7 +161,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="part of the name of the pairs to run")
     parser.add_argument("--preset", choices=PRESETS, default="fast")
     parser.add_argument("--alignment", choices=ALIGNMENTS, default="auto")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, default=DATA)
     options = parser.parse_args()
     print(
         "| fixed <- moving | taken as | alignment: mean, 95 % | registered: mean, 95 % | closeness left | "

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from data_folder import DATA
 from torch import Tensor
 
 from ULAERegistrationLib.dataset.regions import mean_dice
@@ -29,7 +30,7 @@ from ULAERegistrationLib.network.weights import load_network
 from ULAERegistrationLib.settings import RegistrationSettings
 
 ROOT = Path(__file__).parents[2]
-BRAINS = ROOT.parent / "shared" / "data" / "brains"
+BRAINS = DATA / "brains"
 SOURCES = ("nirep", "oasis")
 SHARES = (0, 0.1, 0.3, 1)
 

@@ -26,8 +26,9 @@ from unittest import mock
 import numpy as np
 import SimpleITK as sitk
 import torch
+from data_folder import DATA
 from torch import Tensor
-from verdict_cases import DATA, brain, pose, trained_on, turned
+from verdict_cases import brain, pose, trained_on, turned
 from verdicts import FLAWLESS, NUMBERS, columns_of, quality_of, rows, write
 
 from ULAERegistrationLib import canonical_flows, registration, scan_brain

@@ -24,8 +24,9 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from data_folder import DATA
 from perturbations import AS_IT_IS, OF_ITSELF, PERTURBATIONS, Perturbation, labels_through
-from verdict_cases import DATA, brain, mapped
+from verdict_cases import brain, mapped
 from verdicts import brain_points, rows, shown, write
 
 from ULAERegistrationLib import register

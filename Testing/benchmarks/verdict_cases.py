@@ -7,7 +7,6 @@ through what was done to the moving image.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from collections import Counter
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from data_folder import DATA
 
 from ULAERegistrationLib.network.weights import SHIPPED
 
@@ -25,7 +25,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # of `in_world`; a benchmark
 
 from in_world import centre_of, mapped
 
-DATA = Path(os.environ.get("ULAE_DATA", Path(__file__).parents[3] / "shared" / "data"))
 # Two halves of people: thresholds are chosen on the first, figures are reported on the second. The third part holds
 # right pairs alone, chosen when the thresholds stood: most of its people are in neither half. The network was
 # trained on nearly all people of all three parts: see `trained_on`.

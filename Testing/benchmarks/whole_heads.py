@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import argparse
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from data_folder import DATA
 
 from ULAERegistrationLib import Registration, register
 from ULAERegistrationLib.geometry.canonical import template
 from ULAERegistrationLib.geometry.resampling import resample
 from ULAERegistrationLib.overlap import dice
 
-HEADS = Path(__file__).parents[3] / "shared" / "data" / "heads" / "nichart"
+HEADS = DATA / "heads" / "nichart"
 SMALLEST = 400  # mm^3: the overlap of smaller regions says little
 
 
