@@ -255,7 +255,7 @@ CASES = (
     InputCase(
         "a header that promises 32,767 voxels along each side",
         "refused",
-        "more than 1024 along each side",
+        "more than 1024 x 1024 x 1024",
         patched("odd.nii", lambda data: struct.pack_into("<4h", data, 40, 3, 32767, 32767, 32767)),
     ),
     InputCase(

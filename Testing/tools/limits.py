@@ -20,8 +20,8 @@ What happens with an input that is not an ordinary brain scan. This page is made
 and `Testing/reported_faults.py` by `python Testing/tools/limits.py`, and the tests try every row of the former from
 Python, from the shell and, where a node can hold it, in Slicer's scene.
 
-A scan is three-dimensional, with one value per voxel, 8 to 1024 voxels along each side of .1 to 10 mm each, and a
-stripped brain in it has .25 to 2.7 litres.
+A scan is three-dimensional, with one value per voxel. It has at least 8 voxels along each side, of .1 to 10 mm each,
+and at most as many as 1024 x 1024 x 1024. A stripped brain in it has .25 to 2.7 litres.
 """
 FAULTS = """
 ## What users of other tools reported

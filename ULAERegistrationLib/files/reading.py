@@ -33,7 +33,7 @@ from .writing import check_input_file, itk_reason
 
 FORMATS = "NIfTI, NRRD, MetaImage, MGH, MINC or DICOM"
 NOT_FINITE = "has voxels that are NaN or infinite; replace them by its background value."
-MOST_VOXELS = 1 << 30  # 1024 along each axis
+MOST_VOXELS = 1 << 30  # of 1024 x 1024 x 1024
 CHUNK = 1 << 24  # bytes
 NIFTI_ENDINGS = (".nii.gz", ".nii", *PAIR_ENDINGS)
 MINC = (MAGIC, b"CDF")
@@ -199,7 +199,7 @@ def _check_number(size: tuple[int, ...], path: Path, name: str) -> None:
     if np.prod(size, dtype=float) > MOST_VOXELS:
         sides = " x ".join(map(str, size))
         raise RegistrationError(
-            f"{name} {path} has {sides} voxels, which is more than 1024 along each side; resample it to larger voxels."
+            f"{name} {path} has {sides} voxels, which is more than 1024 x 1024 x 1024; resample it to larger voxels."
         )
 
 
