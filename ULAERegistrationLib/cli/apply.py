@@ -39,7 +39,7 @@ def add_apply(commands: Commands) -> None:
         "ulae apply result/transform.h5 --points landmarks.mrk.json -o landmarks_on_fixed.mrk.json",
     )
     command.epilog = DIRECTION + (command.epilog or "")
-    command.add_argument("transform", metavar="TRANSFORM", help=".h5 or .nii.gz, as `ulae register` writes it")
+    command.add_argument("transform", metavar="TRANSFORM", help="any transform that ITK reads, or a displacement field")
     command.add_argument("moving", metavar="MOVING", nargs="?", help="the image that is warped")
     command.add_argument("--like", metavar="FIXED", help="the image whose grid the result has")
     command.add_argument(

@@ -89,7 +89,9 @@ def add_settings(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--no-affine", action="store_const", dest="alignment", const="none", help="--alignment none")
     add_network(command)
-    command.add_argument("--iterations", type=int, metavar="N", help="most refinement steps; default: the preset's")
+    command.add_argument(
+        "--iterations", type=int, metavar="N", help="most refinement steps, of all levels together; default: 160"
+    )
     command.add_argument("--smoothness", type=float, default=1.0, metavar="X", help="of the refinement; default: 1")
     command.add_argument("--quiet", action="store_true", help="say nothing unless it fails")
 

@@ -28,7 +28,8 @@ def add_train(commands: Commands) -> None:
         "Train the network; or prepare a folder of scans, or pack a folder of brains for it.",
         "ulae train --prepare scans -o brains",
         "ulae train --pack brains -o brains.npz",
-        "ulae train brains.npz -o run --minutes 30",
+        "ulae train brains.npz -o run --settings own.json "
+        "--start-from ULAERegistrationLib/models/ulae-t1-brain.safetensors",
         "ulae train brains.npz -o second --start-from run/weights.safetensors",
     )
     command.set_defaults(ending=_ending)
