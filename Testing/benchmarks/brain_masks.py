@@ -6,7 +6,8 @@
 deepbet's files are those of its package (`pip install --no-deps deepbet==1.0.2`), whose code is never run. Each
 extractor runs in a process of its own, so that the peak is its own. Cases whose data is not there are left out.
 `ms01` is what our extractor was trained on besides painted heads; everything else it never saw. A scan without a
-reference is compared with deepbet's mask, in the column of our own extractor.
+reference is compared with deepbet's mask, in the column of our own extractor. The reference of `ms01` ends where one of
+its scans does, and only what lies within counts.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -31,20 +33,28 @@ from ULAERegistrationLib.evaluation.peak_memory import peak_gb, reset_peak
 from ULAERegistrationLib.geometry.cut import cut_sides
 from ULAERegistrationLib.network.brain_extraction import extract_brain
 from ULAERegistrationLib.training.contrasts import draw_contrast
-from ULAERegistrationLib.training.head_data import HELD_OUT, brain_of, ms01_mask
+from ULAERegistrationLib.training.head_data import HELD_OUT, brain_of, ms01_masks
 
-Case = tuple[str, sitk.Image, sitk.Image | None]
+
+class Case(NamedTuple):
+    """A scan, its reference mask (None where there is none), and where that is known (None where it is everywhere)."""
+
+    name: str
+    scan: sitk.Image
+    reference: sitk.Image | None
+    known: sitk.Image | None = None
 
 
 def cases(data: Path) -> Iterator[Case]:
-    """Name, scan and reference mask (None where there is none), group by group."""
+    """Every case, group by group."""
     heads = data / "heads"
     for path in sorted((heads / "ms01").glob("visit*.nii.gz")):
         scan = sitk.ReadImage(str(path))
         visit, contrast = path.name.removesuffix(".nii.gz").removeprefix("visit").split("_")
-        yield f"ms01 {visit} {contrast} (trained on)", scan, ms01_mask(heads / "ms01", int(visit), contrast, scan)
+        masks = ms01_masks(heads / "ms01", int(visit), contrast, scan)
+        yield Case(f"ms01 {visit} {contrast} (trained on)", scan, *masks)
     for path in sorted((heads / "nichart").glob("*_t1.nii.gz")):
-        yield f"nichart {path.name[:6]} t1", *nichart(path)
+        yield Case(f"nichart {path.name[:6]} t1", *nichart(path))
     for head in HELD_OUT:
         path = data / "labelmaps" / f"{head}.nii.gz"
         if path.exists():
@@ -55,12 +65,12 @@ def cases(data: Path) -> Iterator[Case]:
             yield from changed(person, *nichart(path))
     for name in ("chris_pd.nii.gz", "contrast-enhanced_t1ce.nrrd", "pumi_t1.nii.gz"):
         if (heads / name).exists():
-            yield f"{name.split('.')[0]} (against deepbet)", sitk.ReadImage(str(heads / name)), None
+            yield Case(f"{name.split('.')[0]} (against deepbet)", sitk.ReadImage(str(heads / name)), None)
     for path in sorted((heads / "nichart").glob("*_flair.nii.gz"))[:2]:
-        yield f"nichart {path.name[:6]} flair (against deepbet)", sitk.ReadImage(str(path)), None
+        yield Case(f"nichart {path.name[:6]} flair (against deepbet)", sitk.ReadImage(str(path)), None)
     path = data / "raw" / "whole-head" / "chris_t1.nii.gz"
     if path.exists():
-        yield "chris t1 (against deepbet)", sitk.ReadImage(str(path)), None
+        yield Case("chris t1 (against deepbet)", sitk.ReadImage(str(path)), None)
 
 
 def nichart(path: Path) -> tuple[sitk.Image, sitk.Image]:
@@ -90,7 +100,7 @@ def painted(path: Path) -> Iterator[Case]:
         noise = np.random.default_rng(0).standard_normal(values.shape, np.float32)
         image = sitk.GetImageFromArray(np.abs(means.numpy()[values] + 0.5 * spreads.numpy()[values] * noise))
         image.CopyInformation(label_map)
-        yield f"painted {path.name[:7]} {contrast}", sitk.DiscreteGaussian(image, 0.5), reference
+        yield Case(f"painted {path.name[:7]} {contrast}", sitk.DiscreteGaussian(image, 0.5), reference)
 
 
 def changed(person: str, scan: sitk.Image, reference: sitk.Image) -> Iterator[Case]:
@@ -99,12 +109,12 @@ def changed(person: str, scan: sitk.Image, reference: sitk.Image) -> Iterator[Ca
     low, high = int(rows[0]), int(rows[-1]) + 1
     for percent in (20, 40):
         cut = round(percent / 100 * (high - low))
-        yield f"{person} top {percent} % cut", scan[:, :, : high - cut], reference[:, :, : high - cut]
-        yield f"{person} bottom {percent} % cut", scan[:, :, low + cut :], reference[:, :, low + cut :]
+        yield Case(f"{person} top {percent} % cut", scan[:, :, : high - cut], reference[:, :, : high - cut])
+        yield Case(f"{person} bottom {percent} % cut", scan[:, :, low + cut :], reference[:, :, low + cut :])
     for degrees, axis in ((90, 0), (90, 2), (180, 1)):
         images = tuple(turned(image, degrees, axis) for image in (scan, reference))
-        yield f"{person} turned by {degrees} about {'LPS'[axis]}", *images
-    yield f"{person} stripped", sitk.Mask(scan, reference), reference
+        yield Case(f"{person} turned by {degrees} about {'LPS'[axis]}", *images)
+    yield Case(f"{person} stripped", sitk.Mask(scan, reference), reference)
 
 
 def turned(image: sitk.Image, degrees: int, axis: int) -> sitk.Image:
@@ -130,16 +140,16 @@ def slabs(data: Path) -> Iterator[Case]:
             middle, half = (planes[0] + planes[-1]) / 2, thick / images[0].GetSpacing()[axis] / 2
             box = [slice(None)] * 3
             box[axis] = slice(round(middle - half), round(middle + half))
-            yield f"{person}, {thick} mm along {'LPS'[axis]}", *(image[tuple(box)] for image in images)
+            yield Case(f"{person}, {thick} mm along {'LPS'[axis]}", *(image[tuple(box)] for image in images))
 
 
 def slab_table(model: str | None, data: Path) -> str:
     """As Markdown; Dice with the labels in each slab, and the sides on which the mask is said to be cut off."""
     lines = ["| slab | Dice | cut off at |", "|---|---|---|"]
-    for name, scan, reference in slabs(data):
-        mask = extract_brain(scan, model)
-        found = dice(*(sitk.GetArrayViewFromImage(image) > 0 for image in (mask, reference)))
-        lines.append(f"| {name} | {found:.3f} | {', '.join(cut_sides(mask))} |")
+    for case in slabs(data):
+        mask = extract_brain(case.scan, model)
+        found = dice(*(sitk.GetArrayViewFromImage(image) > 0 for image in (mask, case.reference)))
+        lines.append(f"| {case.name} | {found:.3f} | {', '.join(cut_sides(mask))} |")
     return "\n".join(lines)
 
 
@@ -157,7 +167,7 @@ def run(extractor: str, model: str | None, data: Path, masks: Path) -> dict[str,
         from deepbet_masks import extract_brain_deepbet as extract
 
     results = {}
-    for name, scan, reference in cases(data):
+    for name, scan, reference, known in cases(data):
         reset_peak()
         began, processor = time.perf_counter(), time.process_time()
         try:
@@ -172,6 +182,8 @@ def run(extractor: str, model: str | None, data: Path, masks: Path) -> dict[str,
             np.save(other, mask)
         elif reference is not None or other.exists():
             truth = np.load(other) if reference is None else sitk.GetArrayViewFromImage(reference) > 0
+            if known is not None:
+                mask = mask & (sitk.GetArrayViewFromImage(known) > 0)
             row |= {"dice": dice(mask, truth), "volume_ratio": float(mask.sum() / truth.sum())}
         results[name] = row
         print(extractor, name, row, file=sys.stderr, flush=True)

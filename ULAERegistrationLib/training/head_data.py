@@ -20,6 +20,7 @@ from .heads import GRID, Head
 HELD_OUT = ("head_19", "head_20")  # label maps for validation, never trained on
 REACH = 5  # mm, radius of the closing over sulci, and of the dilation into the fluid around the brain
 SHRINKAGE = 0.04  # by which a strongly atrophied brain is smaller along each axis: about 7 mm at the front
+MS01_KNOWN = slice(7, 47)  # axial slices of the common space of `ms01`, of 53, in which its brain mask is known
 MEASURED = ("nichart/subj01_t1", "nichart/subj05_t1", "nichart/subj08_t1")  # real heads for validation
 
 
@@ -221,21 +222,27 @@ def _real_scans(heads: Path) -> Iterator[tuple[str, object, object]]:
     for visit in (1, 2) if folder.is_dir() else ():
         for contrast in ("t1w", "t2w", "flair"):
             scan = sitk.ReadImage(str(folder / f"visit{visit}_{contrast}.nii.gz"))
-            yield f"scan_ms01_{visit}_{contrast}", scan, ms01_mask(folder, visit, contrast, scan)
+            brain, known = ms01_masks(folder, visit, contrast, scan)
+            yield f"scan_ms01_{visit}_{contrast}", sitk.Mask(scan, known), brain
     for path in sorted((heads / "cross").glob("*.nii.gz")):
         scan = sitk.ReadImage(str(path))
         mask = sitk.BinaryMorphologicalClosing(scan > 0, (3, 3, 3))
         yield f"scan_cross_{path.name.removesuffix('.nii.gz')}", scan, sitk.BinaryFillhole(mask)
 
 
-def ms01_mask(folder: Path, visit: int, contrast: str, scan: object) -> object:
+def ms01_masks(folder: Path, visit: int, contrast: str, scan: object) -> tuple[Any, Any]:
     """Resample the brain mask of `ms01`, which is given in the common space, to one of its scans.
+
+    It ends where the T1 scan of the first visit ends. Of the brain that the other scans show beyond, it says nothing.
 
     Args:
         folder: of `ms01`.
         visit: 1 or 2.
         contrast: "t1w", "t2w" or "flair".
         scan: the SimpleITK image of that scan.
+
+    Returns:
+        The brain, and where the mask is known, each 1 and 0 on the scan's grid.
     """
     import SimpleITK as sitk
 
@@ -248,8 +255,12 @@ def ms01_mask(folder: Path, visit: int, contrast: str, scan: object) -> object:
     to_common.AddTransform(inverse("FLAIR_to_common_space"))
     if contrast != "flair":
         to_common.AddTransform(inverse(f"{contrast[:2].upper()}W_intrastudy_to_FLAIR"))
-    mask = sitk.ReadImage(str(folder / "brainmask.nii.gz"))
-    return sitk.Resample(mask, scan, to_common, sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
+    brain = sitk.ReadImage(str(folder / "brainmask.nii.gz"), sitk.sitkUInt8)
+    known = sitk.Image(brain.GetSize(), sitk.sitkUInt8)
+    known.CopyInformation(brain)
+    known[:, :, MS01_KNOWN] = 1
+    how = (scan, to_common, sitk.sitkNearestNeighbor, 0)
+    return sitk.Resample(sitk.Mask(brain, known), *how), sitk.Resample(known, *how)
 
 
 def _array(image: object) -> np.ndarray:
