@@ -27,6 +27,7 @@ from ULAERegistrationLib.training.head_data import (
     Heads,
     aged,
     brain_of,
+    ms01_masks,
     pack,
     pack_labels,
     pack_scan,
@@ -279,3 +280,16 @@ def test_validation_is_the_same_every_time(packed):
     torch.manual_seed(0)
     network = BrainNet().eval()
     assert validate(network, packed) == validate(network, packed)
+
+
+@pytest.mark.parametrize(("scan", "goes_on"), [("visit1_t1w", False), ("visit1_flair", True), ("visit2_t1w", True)])
+def test_a_mask_that_ends_where_another_scan_ends_is_known_up_to_there(data_folder, scan: str, goes_on: bool) -> None:
+    """The one of `ms01` ends with the first visit's T1, and the others show brain beyond, up to both ends."""
+    image = sitk.ReadImage(str(data_folder / "heads" / "ms01" / f"{scan}.nii.gz"))
+    masks = ms01_masks(data_folder / "heads" / "ms01", int(scan[5]), scan[7:], image)
+    brain, known = (sitk.GetArrayFromImage(mask) > 0 for mask in masks)
+    assert not (brain & ~known).any()
+    middle = known[:, image.GetSize()[1] // 2, image.GetSize()[0] // 2]
+    ends = [brain[slices].sum() for slices in np.flatnonzero(middle)[[1, -2]]]
+    assert min(ends) > 0.1 * brain.sum(axis=(1, 2)).max()  # whole cuts through the brain
+    assert goes_on == (not middle[0] and not middle[-1])
