@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SLAB = 16  # planes along L whose coordinates are computed at a time, where no gradient is asked for
+from .sampling import SLAB, coordinates, sample, warp_by_planes
 
 
 def warp(
@@ -36,49 +36,14 @@ def warp(
     """
     with_gradient = torch.is_grad_enabled() and (image.requires_grad or flow.requires_grad)
     if with_gradient or flow.device.type != "cpu":
-        return _warped(image, flow, padding, mode, origin)
-    # The coordinates take three times an image's memory, so there they exist for a part of the grid only.
+        return sample(image, coordinates(flow, origin), padding, mode)
+    if len(image) == 1 and mode == "bilinear":
+        return warp_by_planes(image, flow, padding, origin)
     warped = image.new_empty(*image.shape[:2], *flow.shape[2:])
     for start in range(0, flow.shape[2], SLAB):
         part, its_origin = flow[:, :, start : start + SLAB], (origin[0] + start, *origin[1:])
-        warped[:, :, start : start + SLAB] = _warped(image, part, padding, mode, its_origin)
+        warped[:, :, start : start + SLAB] = sample(image, coordinates(part, its_origin), padding, mode)
     return warped
-
-
-def _warped(image: Tensor, flow: Tensor, padding: str, mode: str, origin: tuple[int, int, int]) -> Tensor:
-    """Warp as `warp` does, all at once."""
-    coordinates = [
-        flow[:, axis]
-        + torch.arange(first, first + length, dtype=flow.dtype, device=flow.device).view(-1, *[1] * (2 - axis))
-        for axis, (first, length) in enumerate(zip(origin, flow.shape[2:], strict=True))
-    ]
-    return _sample(image, coordinates, padding, mode)
-
-
-def _sample(image: Tensor, coordinates: Sequence[Tensor], padding: str, mode: str = "bilinear") -> Tensor:
-    """Sample an image at voxel coordinates, which are overwritten.
-
-    Args:
-        image: `[B, C, L, P, S]`.
-        coordinates: along L, P and S, each `[B, l, p, s]`.
-        padding, mode: as `warp` takes them.
-
-    Returns:
-        `[B, C, l, p, s]`.
-    """
-    # For grid_sample -1 and 1 are the centres of the first and the last voxel, and the last axis comes first.
-    scaled = [c.mul_(2 / max(n - 1, 1)).sub_(1) for c, n in zip(coordinates, image.shape[2:], strict=True)]
-    points = torch.stack(scaled[::-1], -1)
-    batch, *size = points.shape[:-1]
-    if batch > 1 or points.device.type != "cpu":
-        return F.grid_sample(image, points, mode=mode, padding_mode=padding, align_corners=True)
-    # grid_sample on the CPU runs one thread per batch item, so rows of voxels are passed as a batch.
-    rows = size[0] * size[1]
-    parts = max(n for n in range(1, torch.get_num_threads() + 1) if rows % n == 0)
-    points = points.view(parts, rows // parts, 1, -1, 3)
-    images = image.expand(parts, -1, -1, -1, -1)
-    values = F.grid_sample(images, points, mode=mode, padding_mode=padding, align_corners=True)
-    return values.transpose(0, 1).reshape(1, image.shape[1], *size)
 
 
 def resize_flow(flow: Tensor, size: Sequence[int]) -> Tensor:
@@ -165,8 +130,8 @@ def compose_all_at(flows: Sequence[Tensor], voxels: Tensor) -> Tensor:
     *earlier, last = flows
     total = values_at(last, voxels)
     for flow in reversed(earlier):
-        coordinates = (voxels + total)[0].view(3, 1, -1, 1, 1).unbind()
-        total = total + _sample(flow, coordinates, "border").flatten(2)
+        places = (voxels + total)[0].view(3, 1, -1, 1, 1).unbind()
+        total = total + sample(flow, places, "border").flatten(2)
     return total
 
 

@@ -33,7 +33,7 @@ def test_a_grid_that_is_thin_along_an_axis_is_inverted_too(size) -> None:
     longest = size.index(max(size))
     flow[:, longest] = 2.0
     inner = invert_flow(flow)[:, longest].narrow(longest + 1, 10, 50)
-    torch.testing.assert_close(inner, torch.full_like(inner, -2.0))
+    torch.testing.assert_close(inner, torch.full_like(inner, -2.0), rtol=0, atol=1e-3)
 
 
 def test_the_inverse_is_the_one_that_itk_finds() -> None:

