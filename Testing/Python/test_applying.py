@@ -163,10 +163,14 @@ def test_an_interpolation_that_there_is_not_is_refused_in_a_sentence(edges) -> N
         ulae.apply_transform(same, edges, edges, labels=True, interpolation="cubic")
 
 
-def test_a_b_spline_which_has_no_inverse_of_its_own_is_inverted_too(edges) -> None:
+@pytest.mark.parametrize("away", [0.0, 80.0])
+def test_a_b_spline_which_has_no_inverse_of_its_own_is_inverted_wherever_the_moving_image_lies(edges, away) -> None:
     spline = sitk.BSplineTransformInitializer(edges, [4, 4, 4])
-    spline.SetParameters([1.5] * len(spline.GetParameters()))  # moves everything within by 1.5 mm
-    back = sitk.GetArrayFromImage(ulae.apply_transform(spline, edges, edges, inverse=True)).astype(float)
+    spline.SetParameters([1.5] * len(spline.GetParameters()))  # moves everything within by 1.5 mm, and nothing beyond
+    moving = sitk.Image(edges)
+    moving.SetOrigin([away] * 3)
+    to_moving = sitk.CompositeTransform([sitk.TranslationTransform(3, [away] * 3), spline]) if away else spline
+    back = sitk.GetArrayFromImage(ulae.apply_transform(to_moving, edges, moving, inverse=True)).astype(float)
     shift = sitk.TranslationTransform(3, [-1.5] * 3)
     shifted = sitk.Resample(edges, edges, shift, sitk.sitkLinear, 0.0, sitk.sitkFloat64)
     inner = (slice(6, -6),) * 3
