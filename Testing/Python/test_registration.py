@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from in_world import mapped, mean_apart
 
 from ULAERegistrationLib import Cancelled, Registration, RegistrationError, register
+from ULAERegistrationLib import registration as registration_module
+from ULAERegistrationLib.canonical_flows import CanonicalFlows
 from ULAERegistrationLib.files.transforms import write_transform
 from ULAERegistrationLib.files.volumes import read_mask
-from ULAERegistrationLib.geometry.alignment import align
-from ULAERegistrationLib.geometry.canonical import template
-from ULAERegistrationLib.geometry.frame import CANONICAL_ORIGIN
+from ULAERegistrationLib.geometry.alignment import Alignment, align
+from ULAERegistrationLib.geometry.canonical import template, template_brain
+from ULAERegistrationLib.geometry.frame import CANONICAL_ORIGIN, CANONICAL_SIZE
+from ULAERegistrationLib.geometry.likeness import Likeness
 from ULAERegistrationLib.geometry.resampling import resample
 from ULAERegistrationLib.overlap import dice
+from ULAERegistrationLib.placement import Placement
 from ULAERegistrationLib.progress import STAGES
+from ULAERegistrationLib.quality import Quality
+from ULAERegistrationLib.quality_measures import measure
+from ULAERegistrationLib.scan_brain import ScanBrain
 
 
 @pytest.fixture(scope="module")
@@ -253,3 +265,108 @@ def test_the_alignment_is_the_start_where_none_is_looked_for(of_an_odd_scan):
 def test_the_record_names_each_scan_in_its_role(of_an_odd_scan, shifted):
     inputs = of_an_odd_scan.quality_record()["provenance"]["inputs"]
     assert [inputs[role]["name"] for role in ("fixed", "moving")] == [shifted.fixed.name, "cut.nii"]
+
+
+LIKENESSES = (Likeness(0.9, 0.95, 0.2), Likeness(0.8, 0.96, 0.3))  # of the fixed and of the moving brain
+
+
+@dataclass(frozen=True)
+class MadeUpStages:
+    """What each stage finds, no two things alike; and after a registration, what its quality was made from."""
+
+    brains: tuple[ScanBrain, ScanBrain]
+    placed: Placement
+    found: CanonicalFlows
+    measured: dict[str, Any]
+
+
+@pytest.fixture
+def stages(monkeypatch) -> MadeUpStages:
+    masks = [sitk.Image(4, 4, 4, sitk.sitkUInt8) for _ in range(6)]
+    brains = tuple(
+        ScanBrain(mask, True, shown, foreground, doubts=(f"the {role} scan",))
+        for role, (mask, shown, foreground) in (("fixed", masks[:3]), ("moving", masks[3:]))
+    )
+    maps = sitk.AffineTransform(3), sitk.AffineTransform(3)
+    images = [np.random.default_rng(seed).normal(size=(4, 4, 4)) for seed in range(4)]
+    placed = Placement(Alignment(*maps, ("the alignment",)), "different", False, False, *images)
+    flows = [torch.zeros(1, 3, *CANONICAL_SIZE) for _ in range(4)]
+    flows[-1][..., 80, 90, 70] = 1.0  # their composition, as it were
+    found = CanonicalFlows(flows[:3], flows[3], ("the flows",), "cpu", "float32", ("a hint",), steps_left_out=True)
+    made_up = MadeUpStages(brains, placed, found, {})
+
+    def place(scans, shown, *_) -> Placement:
+        assert shown[0] is brains[0].shown
+        assert shown[1] is brains[1].shown
+        return placed
+
+    def cut_doubts(brain: ScanBrain, to_canonical: sitk.Transform, role: str) -> tuple[str, ...]:
+        assert (brain, to_canonical) == {"fixed": (brains[0], maps[0]), "moving": (brains[1], maps[1])}[role]
+        return (f"cut: {role}",)
+
+    def brain_likeness(image: np.ndarray, brain: ScanBrain, to_canonical: sitk.Transform) -> Likeness:
+        number = brains.index(brain)
+        assert image is images[number]
+        assert to_canonical is maps[number]
+        return LIKENESSES[number]
+
+    def noted(*args, **kwargs) -> Quality:
+        made_up.measured.update(inspect.signature(measure).bind(*args, **kwargs).arguments)
+        needed = [field.name for field in fields(Quality) if field.default is MISSING is field.default_factory]
+        return Quality(**dict.fromkeys(needed, 0.5))
+
+    for name, stage in {
+        "find_both_brains": lambda *_: brains,
+        "place": place,
+        "flows_of_placed": lambda *_: found,
+        "cut_doubts": cut_doubts,
+        "brain_likeness": brain_likeness,
+        "measure": noted,
+    }.items():
+        monkeypatch.setattr(registration_module, name, stage)
+    return made_up
+
+
+@pytest.fixture
+def of_made_up_stages(stages) -> Registration:
+    scan = sitk.BinShrink(template(), [4, 4, 4])
+    return register(scan, scan, device="cpu", precision="float32")
+
+
+def test_the_quality_is_that_of_what_the_network_saw(stages, of_made_up_stages) -> None:
+    given, placed = stages.measured, stages.placed
+    assert given["fixed"] is placed.fixed_seen
+    assert given["moving"] is placed.moving_seen
+    assert np.array_equal(given["flow"], stages.found.total[0])
+    assert given["alignment"] is placed.alignment
+    assert of_made_up_stages.quality.steps_left_out
+    assert not of_made_up_stages.quality.rigid_alone
+
+
+def test_what_either_brain_lacks_is_looked_for_in_all_that_the_scans_show_of_the_templates_brain(
+    stages, of_made_up_stages
+) -> None:
+    assert np.array_equal(stages.measured["fixed_brain"], stages.placed.fixed > 0)
+    assert np.array_equal(stages.measured["moving_brain"], stages.placed.moving > 0)
+    assert np.array_equal(stages.measured["expected"], template_brain())
+    assert np.array_equal(of_made_up_stages.brain, stages.placed.fixed > 0)
+
+
+def test_the_quality_knows_every_doubt_and_hint_of_the_stages_and_how_like_the_template_each_brain_is(
+    stages, of_made_up_stages
+) -> None:
+    doubts = ("the fixed scan", "the moving scan", "cut: fixed", "cut: moving", "the alignment", "the flows")
+    assert stages.measured["warnings"] == doubts
+    assert stages.measured["hints"] == ("a hint",)
+    assert stages.measured["likenesses"] == LIKENESSES
+
+
+def test_a_registration_keeps_of_each_scan_what_the_stages_found_of_it(stages, of_made_up_stages) -> None:
+    fixed, moving = stages.brains
+    assert of_made_up_stages.fixed_mask is fixed.mask
+    assert of_made_up_stages.moving_mask is moving.mask
+    assert of_made_up_stages.moving_brain is moving.shown
+    assert of_made_up_stages.fixed_canonical is stages.placed.fixed
+    assert of_made_up_stages.moving_canonical is stages.placed.moving
+    assert of_made_up_stages.settings.contrast == stages.placed.contrast
+    assert np.array_equal(of_made_up_stages.flow, stages.found.total[0])
