@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,6 +28,7 @@ from ULAERegistrationLib.files.volumes import read_volume, write_image
 from ULAERegistrationLib.files.writing import (
     check_output_file,
     check_output_folder,
+    check_room,
     partial_name,
     remove_stale,
     whole_folder_or_nothing,
@@ -82,6 +86,28 @@ def test_a_full_disk_is_said_in_every_format(tmp_path) -> None:
         assert_all_said_and_nothing_left(written_on_a_full_disk(disk), disk)
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_a_file_as_long_as_what_is_free_has_room_and_one_of_a_byte_more_has_none(tmp_path, monkeypatch) -> None:
+    def usage(folder: Path) -> SimpleNamespace:
+        assert folder == tmp_path
+        return SimpleNamespace(total=10**9, used=10**9 - 5000, free=5000)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    check_room(tmp_path, 5000)
+    with pytest.raises(OSError, match="No space left") as refused:
+        check_room(tmp_path, 5001)
+    assert refused.value.errno == errno.ENOSPC
+
+
+def test_a_file_as_long_as_a_process_may_write_has_room_and_one_of_a_byte_more_has_none(tmp_path, monkeypatch) -> None:
+    resource = pytest.importorskip("resource", reason="Windows limits no process so")
+    limits = {resource.RLIMIT_FSIZE: (5000, resource.RLIM_INFINITY)}  # what holds now, and what it may be raised to
+    monkeypatch.setattr(resource, "getrlimit", limits.__getitem__)
+    check_room(tmp_path, 5000)
+    with pytest.raises(OSError, match="File too large") as refused:
+        check_room(tmp_path, 5001)
+    assert refused.value.errno == errno.EFBIG
 
 
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".mha"])
