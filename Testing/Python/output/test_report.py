@@ -161,6 +161,18 @@ def test_figures_settings_files_and_versions_are_in_it(content: ReportContent, t
     assert "inverse" not in words, "nothing is said of what was not measured"
 
 
+def test_each_file_is_told_by_its_own_sha_256_where_that_is_known(content, pictures, tmp_path) -> None:
+    inputs = {"fixed": {"name": "a.nii", "sha256": "f1"}, "moving": {"name": "b.nii", "sha256": "b0b"}}
+    known = dataclasses.replace(content, provenance=dataclasses.replace(content.provenance, inputs=inputs))
+    write_report(known, tmp_path / "report.html", pictures=pictures)
+    lines = [line for line in Page((tmp_path / "report.html").read_text(encoding="utf-8")).words.split("\n") if line]
+    rows = {"fixed, SHA-256": "f1", "moving, SHA-256": "b0b", "SHA-256 of the weights": "ab12"}
+    assert {name: lines[lines.index(name) + 1] for name in rows} == rows
+    unknown = dataclasses.replace(content, card=Card("some-weights", 1, {"licence": "CC BY-NC 4.0"}))
+    write_report(unknown, tmp_path / "report.html", pictures=pictures)
+    assert "SHA-256" not in Page((tmp_path / "report.html").read_text(encoding="utf-8")).words
+
+
 def test_a_report_of_a_linear_alignment_alone_says_that_the_network_was_not_needed(content, pictures, tmp_path) -> None:
     provenance = dataclasses.replace(content.provenance, device="", precision="")
     write_report(dataclasses.replace(content, provenance=provenance), tmp_path / "report.html", pictures=pictures)
