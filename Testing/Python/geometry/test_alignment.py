@@ -193,6 +193,19 @@ def test_rigid_keeps_distances(pair, aligned) -> None:
 
 
 @pytest.mark.usefixtures("upright")
+def test_a_known_rigid_map_is_found_again_though_the_moving_brain_lacks_its_back() -> None:
+    truth = sitk.Euler3DTransform((0.0, 17.0, 5.0), 0.1, -0.15, 0.2, (6.0, -9.0, 12.0))
+    fixed = sitk.BinShrink(template(), [2, 2, 2])
+    cut = sitk.Image(fixed)
+    cut[:, 69:, :] = 0  # the last 50 mm
+    moving = sitk.Resample(cut, sitk.ConstantPad(cut, [10] * 3, [10] * 3), truth.GetInverse(), sitk.sitkLinear)
+    found = align(fixed, moving, method="rigid")
+    matrix, points = np.reshape(found.fixed_to_moving.GetMatrix(), (3, 3)), brain_points(fixed)
+    np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-6)
+    assert apart(mapped(found.fixed_to_moving, points), mapped(truth, points)) < 0.1
+
+
+@pytest.mark.usefixtures("upright")
 def test_centre_only_shifts(pair) -> None:
     moving, turn = tilted(pair[0], (0.0, 0.0, 0.0))
     found, points = align(pair[0], moving, method="centre"), brain_points(pair[0])
