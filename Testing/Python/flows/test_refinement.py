@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ULAERegistrationLib.errors import Cancelled
+from ULAERegistrationLib.flows import refinement
 from ULAERegistrationLib.flows.composed import ComposedFlows
 from ULAERegistrationLib.flows.fold_removal import remove_folds
 from ULAERegistrationLib.flows.jacobian import folded, smallest_jacobian, smallest_jacobian_at
-from ULAERegistrationLib.flows.refinement import _gaussian, refine, smoothness_gradient
+from ULAERegistrationLib.flows.refinement import LEVELS, _fit_level, _gaussian, refine, smoothness_gradient
 from ULAERegistrationLib.flows.similarity import LocalNCC, local_ncc
 from ULAERegistrationLib.flows.warp import compose, compose_all, compose_all_at, values_at, warp
 from ULAERegistrationLib.settings import RegistrationSettings
@@ -123,6 +124,42 @@ def test_flows_are_left_out_where_a_smoother_fit_from_the_alignment_alone_matche
     inside = ball().bool().expand(1, 3, -1, -1, -1)
     errors = [(flows.total - known)[inside].abs().mean() for flows in (refined, sliding)]
     assert errors[0] < 0.5 * errors[1]
+
+
+@pytest.mark.parametrize(("more", "left_out"), [(-0.5, True), (0.009, True), (0.011, False)])
+def test_flows_are_left_out_where_without_them_at_most_a_hundredth_more_of_the_match_is_missed(
+    monkeypatch, more: float, left_out: bool
+) -> None:
+    begun = []
+
+    def fit(level, count, fixed, moving, base, residual, *_) -> tuple[float, Tensor]:
+        begun.append(bool(base.any()))
+        return 1 - 0.2 * (1 if base.any() else 1 + more), torch.zeros(1, 3, 4, 4, 4)
+
+    monkeypatch.setattr(refinement, "_fit_level", fit)
+    flows = [torch.ones(1, 3, *SIZE), *zeros()[:2]]
+    refined = refine(ComposedFlows.of(flows), fixed=ball(), moving=ball(), settings=accurate())
+    assert (not refined.flows[0].any()) == left_out
+    assert begun == [False, True, False, True, not left_out]  # the finest level goes on from one of the two
+
+
+@pytest.mark.parametrize(
+    ("gains", "steps", "is_kept"),
+    [([1.1e-5] * 60, 60, True), ([0.9e-5] * 60, 11, False), ([1e-3] * 20 + [0.9e-5] * 40, 31, True)],
+    ids=["always a little more than pays", "always a little less", "at first"],
+)
+def test_a_level_ends_where_ten_steps_hardly_gain_and_moves_nothing_where_all_of_them_hardly_do(
+    monkeypatch, gains: list[float], steps: int, is_kept: bool
+) -> None:
+    """An NCC of .0001 is what pays."""
+    nccs = [0.5 + sum(gains[:step]) for step in range(len(gains))]
+    given, taken = iter(nccs), []
+    monkeypatch.setattr(refinement, "_force", lambda similarity, warped, size: (next(given), torch.ones(1, 3, *size)))
+    start = zeros()[0]
+    ncc, flow = _fit_level(LEVELS[0], 60, ball(), ball(), start, start, 1.0, taken.append)
+    assert len(taken) == steps
+    assert ncc == (nccs[steps - 1] if is_kept else nccs[0])
+    assert bool(flow.any()) == is_kept
 
 
 @pytest.mark.parametrize("settings", [{"preset": "fast"}, {"preset": "accurate", "refinement_iterations": 0}])
