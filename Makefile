@@ -42,13 +42,12 @@ $(VENV)/bin/python:
 	$(INSTALL) --upgrade pip
 
 $(VENV)/installed-run: $(VENV)/bin/python pyproject.toml
-	$(INSTALL) $(TORCH)
-	$(INSTALL) --editable .
+	$(INSTALL) $(TORCH) --editable .
 	touch $@
 
-$(VENV)/installed-test: $(VENV)/installed-run
-	$(INSTALL) --editable ".[test]"
-	touch $@
+$(VENV)/installed-test: $(VENV)/bin/python pyproject.toml
+	$(INSTALL) $(TORCH) --editable ".[test]"
+	touch $(VENV)/installed-run $@
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info
