@@ -67,42 +67,45 @@ def warp_by_planes(image: Tensor, flow: Tensor, padding: str, origin: tuple[int,
     Returns:
         `[1, C, L', P', S']`.
     """
-    # The two outermost rows of a plane are alike. What lies further outside is sampled half-way between them, where
-    # rounding reaches neither the image nor the next plane.
-    if padding == "zeros":
-        image, origin = F.pad(image, [1, 1, 2, 2, 1, 1]), (origin[0] + 1, origin[1] + 2, origin[2] + 1)
-    else:
-        image, origin = F.pad(image, [0, 0, 1, 1, 0, 0], mode="replicate"), (origin[0], origin[1] + 1, origin[2])
     warped = image.new_empty(1, image.shape[1], *flow.shape[2:])
     for start in range(0, flow.shape[2], SLAB):
         part, its_origin = flow[:, :, start : start + SLAB], (origin[0] + start, *origin[1:])
-        planes, rows, columns = (axis[0] for axis in coordinates(part, its_origin))
-        rows.clamp_(0.5, image.shape[3] - 1.5)
-        warped[0, :, start : start + SLAB] = _between_planes(image, planes, rows, columns)
+        places = [axis[0] for axis in coordinates(part, its_origin)]
+        warped[0, :, start : start + SLAB] = _between_planes(image, *places, zeros=padding == "zeros")
     return warped
 
 
-def _between_planes(image: Tensor, planes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def _between_planes(image: Tensor, planes: Tensor, rows: Tensor, columns: Tensor, *, zeros: bool) -> Tensor:
     """Sample an image `[1, C, L, P, S]` at voxel coordinates `[l, p, s]`, which are overwritten: `[C, l, p, s]`.
 
-    Outside the image lie the values of its outermost voxels.
+    Outside the image lie zeros, or the values of its outermost voxels.
     """
     channels, *size = image.shape[1:]
-    planes.clamp_(0, size[0] - 1)
-    below = planes.floor().clamp_(max=max(size[0] - 2, 0))
+    beyond = 1 if zeros else 0  # where it has fallen to zero
+    planes.clamp_(-beyond, size[0] - 1 + beyond)
+    below = planes.floor().clamp_(max=max(size[0] - 2 + beyond, 0))
     share = planes.sub_(below)
     # Where a coordinate is no number, neither is the value; all planes are looked at.
     lowest, highest = below.aminmax()
-    first, last = int(lowest.nan_to_num(0)), int(highest.nan_to_num(size[0] - 1))
-    tall = image.view(1, channels, -1, size[2])[:, :, first * size[1] : (last + 2) * size[1]]
-    to_one = [
-        2 / max(n - 1, 1) for n in (size[2], tall.shape[2])
-    ]  # grid_sample counts from -1 to 1, the last axis first
+    first, last = int(lowest.nan_to_num(0)), int(highest.nan_to_num(size[0] - 2)) + 1
+    image = image[:, :, max(first, 0) : last + 1]
+    # The two outermost rows of a plane are alike. What lies further outside is sampled half-way between them, where
+    # rounding reaches neither the image nor the next plane.
+    if zeros:
+        image = F.pad(image, [1, 1, 2, 2, max(-first, 0), max(last + 1 - size[0], 0)])
+        rows, columns = rows.add_(2), columns.add_(1)
+    else:
+        image, rows = F.pad(image, [0, 0, 1, 1, 0, 0], mode="replicate"), rows.add_(1)
+    height, width = image.shape[3:]
+    rows.clamp_(0.5, height - 1.5)
+    tall = image.view(1, channels, -1, width)
+    # For grid_sample -1 and 1 are the centres of the first and the last voxel, and the last axis comes first.
+    to_one = [2 / max(n - 1, 1) for n in (width, tall.shape[2])]
     points = torch.empty(*planes.shape, 2, dtype=planes.dtype)
     torch.sub(columns.mul_(to_one[0]), 1, out=points[..., 0])
-    torch.sub(below.sub_(first).mul_(size[1]).add_(rows).mul_(to_one[1]), 1, out=points[..., 1])
+    torch.sub(below.sub_(first).mul_(height).add_(rows).mul_(to_one[1]), 1, out=points[..., 1])
     talls = tall.expand(len(points), -1, -1, -1)  # grid_sample runs one thread per batch item
     lower = F.grid_sample(talls, points, padding_mode="border", align_corners=True)
-    points[..., 1] += size[1] * to_one[1]
+    points[..., 1] += height * to_one[1]
     upper = F.grid_sample(talls, points, padding_mode="border", align_corners=True)
     return lower.lerp_(upper, share[:, None]).transpose(0, 1)
