@@ -273,6 +273,7 @@ def test_info_names_the_weights_and_their_licence(capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("upright")
 def test_benchmark_times_every_stage_of_a_preset_from_reading_to_writing(capsys, monkeypatch, coarse_model):
     def simulate() -> SimulatedPair:
         """A pair that is quick to make and to register: the template on coarse voxels, and the same shifted."""
