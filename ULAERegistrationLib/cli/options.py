@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -127,30 +127,39 @@ def settings_of(options: argparse.Namespace) -> RegistrationSettings:
         raise UsageError(str(error)) from None
 
 
-def check_apart(outputs: Iterable[str | os.PathLike[str] | None], inputs: Iterable[str | None]) -> None:
+def check_apart(
+    outputs: Iterable[str | os.PathLike[str] | None], inputs: Iterable[str | os.PathLike[str] | None]
+) -> None:
     """Refuse outputs that would overwrite an input or another output; None stands for one that was not asked for.
 
     Raises:
         UsageError: where there is such.
     """
-
-    def place(path: str | os.PathLike[str]) -> str:
-        """Return where a file lies; of a link the place of the link, as that is what is replaced."""
-        folder, name = os.path.split(path)
-        with suppress(ValueError):  # a name that no file can have, which is refused later
-            folder = os.path.realpath(folder)
-        return os.path.normcase(os.path.join(folder, name))
-
-    read = {place(path) for path in inputs if path}
+    # An input that is a link is lost where the link is replaced, and also where the file is that it leads to.
+    read = {place for path in inputs if path for place in (_place(path), _place(_followed(path)))}
     written: set[str] = set()
     for output in outputs:
         if output is None:
             continue
-        if place(output) in read:
+        if _place(output) in read:
             raise UsageError(f"{output} is read and would be overwritten; write to another place.")
-        if place(output) in written:
+        if _place(output) in written:
             raise UsageError(f"Two results would be written to {output}; give each a name of its own.")
-        written.add(place(output))
+        written.add(_place(output))
+
+
+def _place(path: str | os.PathLike[str]) -> str:
+    """Return where a file lies; of a link the place of the link, as that is what is replaced."""
+    folder, name = os.path.split(path)
+    return os.path.normcase(os.path.join(_followed(folder), name))
+
+
+def _followed(path: str | os.PathLike[str]) -> str:
+    """Return a path without links; one that no file can have, which is refused later, as it is."""
+    try:
+        return os.path.realpath(path)
+    except ValueError:
+        return os.fspath(path)
 
 
 def pair_name(fixed: str | os.PathLike[str], moving: str | os.PathLike[str]) -> str:

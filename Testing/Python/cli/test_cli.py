@@ -151,9 +151,13 @@ def test_no_output_overwrites_an_input_or_another_output(tmp_path, refused):
     sitk.WriteTransform(sitk.TranslationTransform(3), str(tmp_path / "t.tfm"))
     fixed_brain = tmp_path / "fixed_brain.nii.gz"
     fixed_brain.hardlink_to(scan)
+    linked = tmp_path / "linked.nii.gz"
+    linked.symlink_to(scan)
     for command in (
         ("brain", scan, "-o", same),
         ("apply", tmp_path / "t.tfm", TEMPLATE, "--like", scan, "-o", same),
+        ("apply", tmp_path / "t.tfm", linked, "--like", TEMPLATE, "-o", scan),
+        ("apply", tmp_path / "t.tfm", linked, "--like", TEMPLATE, "-o", linked),
         ("convert", scan, same),
         ("register", scan, TEMPLATE, "--warped", same),
         ("register", TEMPLATE, scan, "-o", tmp_path / "link"),
