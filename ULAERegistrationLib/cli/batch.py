@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import RegistrationError
-from .options import Commands, UsageError, add_command, add_json, add_settings, progress_bar, settings_of
+from .options import Commands, UsageError, add_command, add_json, add_settings, check_apart, progress_bar, settings_of
+from .register import files_of_result
 
 if TYPE_CHECKING:
     from ..process.cases import Case
@@ -76,6 +77,7 @@ def _batch(options: argparse.Namespace) -> None:
     if options.workers < 1:
         raise UsageError("--workers is a number of pairs at a time; give 1 or more.")
     settings, cases = settings_of(options), _cases(options)
+    _check_places(options, cases)
     from ..process.batch import run_batch
     from ..process.bids import describe_derivative, name_results
     from ..process.summary import CASE_DONE
@@ -116,6 +118,19 @@ def _batch(options: argparse.Namespace) -> None:
         faults.append(f"The BIDS names of {len(unnamed)} of {len(rows)} pairs are not up to date. {unnamed[0]}")
     if faults:
         raise RegistrationError(" ".join(faults))
+
+
+def _check_places(options: argparse.Namespace, cases: list[Case]) -> None:
+    """Refuse a batch that would overwrite what it reads.
+
+    Brain masks are exempt, as a result has them again, where they may have been corrected.
+    """
+    from ..process.summary import SUMMARY_FILES
+
+    folder = Path(options.output)
+    results = [file for case in cases for file in files_of_result(folder / case.name)]
+    scans = [file for case in cases for column, file in case.files.items() if not column.endswith("_mask")]
+    check_apart([*(folder / name for name in SUMMARY_FILES), *results], [options.table, *scans])
 
 
 def _report(options: argparse.Namespace, cases: list[Case], rows: list[Row]) -> None:

@@ -141,11 +141,12 @@ def check_apart(
     for output in outputs:
         if output is None:
             continue
-        if _place(output) in read:
+        place = _place(output)
+        if place in read:
             raise UsageError(f"{output} is read and would be overwritten; write to another place.")
-        if _place(output) in written:
+        if place in written:
             raise UsageError(f"Two results would be written to {output}; give each a name of its own.")
-        written.add(_place(output))
+        written.add(place)
 
 
 def _place(path: str | os.PathLike[str]) -> str:

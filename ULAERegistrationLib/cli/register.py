@@ -163,14 +163,18 @@ def _check_places(options: argparse.Namespace) -> None:
 
     Brain masks are exempt in a result's folder, which has them again.
     """
-    from ..files.writing import recorded_files
-
     scans = (options.fixed, options.moving, options.moving_labels, options.fixed_labels, options.initial_transform)
     files = (options.transform, options.warped, options.warped_labels)
     check_apart(files, (*scans, options.fixed_mask, options.moving_mask))
     if options.output:
-        folder = Path(options.output)
-        check_apart((*files, *(folder / name for name in {*RESULT_FILES, *recorded_files(folder)})), scans)
+        check_apart((*files, *files_of_result(Path(options.output))), scans)
     if options.save_masks:
         masks = (Path(options.save_masks) / f"{role}_brain.nii.gz" for role in ("fixed", "moving"))
         check_apart((*files, *masks), scans)
+
+
+def files_of_result(folder: Path) -> list[Path]:
+    """List the files of a result's folder that somebody may name: what `save` writes, and what an earlier one wrote."""
+    from ..files.writing import recorded_files
+
+    return [folder / name for name in {*RESULT_FILES, *recorded_files(folder)}]

@@ -48,9 +48,9 @@ def bids_cases(dataset: Path, derivative: Path, session: str | None = None) -> l
     Raises:
         RegistrationError: for a folder without such scans, with one that is not named after its folders or with two
             files of one of them, where no subject has a single scan in that session and others, or where `derivative`
-            is a dataset of another origin.
+            is the dataset itself or one of another origin.
     """
-    _check_derivative(derivative)
+    _check_derivative(dataset, derivative)
     scans = sorted([*_scans(dataset, "sub-*/anat/*"), *_scans(dataset, "sub-*/ses-*/anat/*")])
     if not scans:
         raise RegistrationError(f"{dataset} holds no sub-*/[ses-*/]anat/*_T1w.nii.gz; give a folder in BIDS form.")
@@ -211,8 +211,12 @@ def _name(moving: Path, space: str) -> str:
     return f"{SUFFIX.sub('', moving.name)}_to-{space}"
 
 
-def _check_derivative(derivative: Path) -> None:
-    """Refuse a folder that describes itself as a dataset which this program has not made."""
+def _check_derivative(dataset: Path, derivative: Path) -> None:
+    """Refuse the dataset itself, and a folder that describes itself as a dataset which this program has not made."""
+    if derivative.resolve() == dataset.resolve():
+        raise RegistrationError(
+            f"{derivative} is the dataset itself; write to a folder of its own, such as derivatives/{TOOL}."
+        )
     file = derivative / DESCRIPTION
     if not file.exists():
         return

@@ -200,6 +200,36 @@ def test_masks_and_transforms_of_the_table_are_used(table, quick, scan, tmp_path
     assert quick == [{"fixed_mask": scan}]
 
 
+def test_a_batch_that_would_overwrite_what_it_reads_is_refused_and_writes_nothing(table, quick, scan, tmp_path, capsys):
+    earlier = tmp_path / "people" / "ann" / "warped.nii.gz"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_bytes(scan.read_bytes())
+    summary = table("ann,scan.nii.gz,scan.nii.gz").rename(tmp_path / "summary.csv")
+    row = table(f"ann,scan.nii.gz,{earlier}")
+    raw = tmp_path / "raw" / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
+    raw.parent.mkdir(parents=True)
+    raw.write_bytes(scan.read_bytes())
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for call, status, sentence in (
+        ([row, "-o", tmp_path / "people"], 2, f"{earlier} is read and would be overwritten"),
+        ([summary, "-o", tmp_path], 2, f"{summary} is read and would be overwritten"),
+        (["--bids", tmp_path / "raw", "-o", tmp_path / "raw"], 1, "is the dataset itself"),
+    ):
+        assert main(["batch", *map(str, call)]) == status
+        assert sentence in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert quick == []
+
+
+def test_a_mask_that_was_corrected_in_the_result_may_be_given(table, quick, scan, tmp_path):
+    mask = tmp_path / "out" / "ann" / "fixed_brain.nii.gz"
+    mask.parent.mkdir(parents=True)
+    mask.write_bytes(scan.read_bytes())
+    file = table(f"ann,scan.nii.gz,{scan},{mask}", header="name,fixed,moving,fixed_mask")
+    assert main(["batch", str(file), "-o", str(tmp_path / "out")]) == 0
+    assert quick == [{"fixed_mask": mask}]
+
+
 def test_the_command_says_which_pairs_failed(table, quick, tmp_path, capsys):
     lines = ["ann,scan.nii.gz,scan.nii.gz", "bob,bad.nii.gz,scan.nii.gz"]
     assert main(["batch", str(table(*lines)), "-o", str(tmp_path / "out")]) == 1

@@ -225,9 +225,18 @@ def test_a_scan_that_goes_during_the_run_is_said_and_the_other_results_have_thei
 
 
 def test_a_dataset_of_somebody_else_is_not_written_to(dataset):
-    (dataset / "dataset_description.json").write_text('{"Name": "raw"}')
-    with pytest.raises(RegistrationError, match="derivatives/ulae"):
-        bids_cases(dataset, dataset)
+    other = dataset.parent / "other"
+    other.mkdir()
+    (other / "dataset_description.json").write_text('{"Name": "raw"}')
+    with pytest.raises(RegistrationError, match="has not made; give a folder of its own, such as derivatives/ulae"):
+        bids_cases(dataset, other)
+
+
+def test_a_dataset_is_not_its_own_derivative_under_another_name_either(dataset):
+    (dataset.parent / "link").symlink_to(dataset)
+    for same in (dataset, dataset.parent / "link", dataset / "sub-01" / ".."):
+        with pytest.raises(RegistrationError, match=r"is the dataset itself; .* derivatives/ulae"):
+            bids_cases(dataset, same)
 
 
 def test_an_interrupted_run_leaves_every_result_under_its_bids_name(dataset, quick, capsys):
