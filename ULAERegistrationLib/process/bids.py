@@ -20,7 +20,7 @@ from .. import __version__
 from ..errors import RegistrationError
 from ..files.writing import whole_or_nothing
 from ..geometry.canonical import TEMPLATE
-from .cases import Case
+from .cases import Case, with_checked_names
 from .made_from import read_record
 from .summary import CASE_DONE, Row
 
@@ -47,8 +47,8 @@ def bids_cases(dataset: Path, derivative: Path, session: str | None = None) -> l
 
     Raises:
         RegistrationError: for a folder without such scans, with one that is not named after its folders or with two
-            files of one of them, where no subject has a single scan in that session and others, or where `derivative`
-            is the dataset itself or one of another origin.
+            files of one of them, where a pair cannot have its name, where no subject has a single scan in that session
+            and others, or where `derivative` is the dataset itself or one of another origin.
     """
     _check_derivative(dataset, derivative)
     scans = sorted([*_scans(dataset, "sub-*/anat/*"), *_scans(dataset, "sub-*/ses-*/anat/*")])
@@ -66,7 +66,7 @@ def bids_cases(dataset: Path, derivative: Path, session: str | None = None) -> l
         if len(names) > 1:
             raise RegistrationError(f"{' and '.join(names)} are two files of one scan; take one of them away.")
     if session is None:
-        return [Case(_name(scan, SPACE), {"fixed": TEMPLATE, "moving": scan}) for scan in scans]
+        return with_checked_names([Case(_name(scan, SPACE), {"fixed": TEMPLATE, "moving": scan}) for scan in scans])
     people = defaultdict(list)
     for scan in scans:
         people[scan.relative_to(dataset).parts[0]].append(scan)
@@ -82,7 +82,7 @@ def bids_cases(dataset: Path, derivative: Path, session: str | None = None) -> l
             f"No subject of {dataset} has one T1w scan in session {session} and others to register to it; name another "
             "session."
         )
-    return cases
+    return with_checked_names(cases)
 
 
 def describe_derivative(dataset: Path, derivative: Path, session: str | None = None) -> None:

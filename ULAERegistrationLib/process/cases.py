@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import RegistrationError
 from ..files.inputs import stem
@@ -20,6 +21,8 @@ from .summary import SUMMARY_FILES
 REQUIRED = ("name", "fixed", "moving")
 IMAGES = ("fixed", "moving")  # which may be folders of DICOM files
 OPTIONAL = ("fixed_mask", "moving_mask", "initial_transform", "moving_labels")
+LONGEST_NAME = 220  # bytes of a pair's name: a file's may have 255, and names of BIDS add 27 to that of their pair
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,38 @@ def read_cases(table: str | Path) -> list[Case]:
         raise RegistrationError(f"The column {unknown[0]!r} of {table} is not known; its columns may be {known}.")
     if not lines:
         raise RegistrationError(f"The table {table} names no pair; write a line for each.")
-    if twice := [name for name in columns if columns.count(name) > 1]:
+    if twice := _repeated(columns):
         raise RegistrationError(f"The column {twice[0]!r} comes twice in {table}; keep one of them.")
-    cases = [_case(line, number, table) for number, line in lines]
-    names = [case.name.lower() for case in cases]  # Windows and macOS make one folder of Ann and ann
-    if twice := [case.name for case in cases if names.count(case.name.lower()) > 1]:
-        raise RegistrationError(f"The name {twice[0]!r} comes twice in {table}; each pair needs a name of its own.")
+    return with_checked_names(
+        [_case(line, number, table) for number, line in lines], f"give its pair another one in {table}"
+    )
+
+
+def with_checked_names(cases: list[Case], advice: str = "rename its scan, or name the pairs in a table") -> list[Case]:
+    """Return the pairs, each of which has a name of its own that a folder can have.
+
+    Args:
+        cases: the pairs.
+        advice: what to do about a name that is refused.
+
+    Raises:
+        RegistrationError: where a name is refused.
+    """
+    twice = {*_repeated([case.name.lower() for case in cases])}  # Windows and macOS make one folder of Ann and ann
+    for case in cases:
+        if not _names_folder(case.name):
+            raise RegistrationError(f"{case.name!r} is no name for a folder; {advice}.")
+        if case.name.lower() in twice:
+            raise RegistrationError(f"The name {case.name!r} comes twice; {advice}.")
     return cases
+
+
+def _names_folder(name: str) -> bool:
+    """Tell whether a folder of a cohort can be called so on every system, and a terminal be shown the name."""
+    is_reserved = name.startswith(".") or name.lower() in SUMMARY_FILES
+    if not name or is_reserved or name != Path(name).name or not name.isprintable():  # what is no UTF-8 is not either
+        return False
+    return len(name.encode()) <= LONGEST_NAME
 
 
 def _rows(text: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
@@ -93,10 +121,8 @@ def _rows(text: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
 
 def _case(line: dict[str, str], number: int, table: Path) -> Case:
     name = line["name"]
-    reserved = name.startswith(".") or name.lower() in SUMMARY_FILES
-    unusable = name != Path(name).name or reserved or not name.isprintable()
-    if not name or unusable:
-        raise RegistrationError(f"Line {number} of {table} has the name {name!r}, which is no name for a folder.")
+    if not name:
+        raise RegistrationError(f"Line {number} of {table} has no name; fill it in.")
     files = {key: table.parent / value for key, value in line.items() if key != "name" and value}
     for key in REQUIRED[1:]:
         if key not in files:
@@ -110,17 +136,17 @@ def one_fixed(fixed: Path, moving: Sequence[Path]) -> list[Case]:
     """Pair one fixed scan with each of many moving scans; each pair is named after its moving scan.
 
     Raises:
-        RegistrationError: where a scan cannot be opened, or comes twice.
+        RegistrationError: where a scan cannot be opened or comes twice, or a pair cannot have its name.
     """
     check_input_file(fixed, "The fixed image", or_folder=True)
-    return [Case(name, {"fixed": fixed, "moving": path}) for name, path in _named(moving).items()]
+    return with_checked_names([Case(name, {"fixed": fixed, "moving": path}) for name, path in _named(moving).items()])
 
 
 def to_template(moving: Sequence[Path]) -> list[Case]:
     """Pair the shipped template, as the fixed image, with each of many moving scans.
 
     Raises:
-        RegistrationError: where a scan cannot be opened, or comes twice.
+        RegistrationError: where a scan cannot be opened or comes twice, or a pair cannot have its name.
     """
     return one_fixed(TEMPLATE, moving)
 
@@ -129,17 +155,20 @@ def all_pairs(scans: Sequence[Path]) -> list[Case]:
     """Pair every scan with every other one, in both orders; `b_to_a` has a as the fixed scan.
 
     Raises:
-        RegistrationError: for fewer than two scans, or where a scan cannot be opened or comes twice.
+        RegistrationError: for fewer than two scans, or where a scan cannot be opened or comes twice, or a pair cannot
+            have its name.
     """
     named = _named(scans)
     if len(named) < 2:
         raise RegistrationError("One scan makes no pair; give two or more.")
-    return [
-        Case(f"{moving}_to_{fixed}", {"fixed": named[fixed], "moving": named[moving]})
-        for fixed in named
-        for moving in named
-        if fixed != moving
-    ]
+    return with_checked_names(
+        [
+            Case(f"{moving}_to_{fixed}", {"fixed": named[fixed], "moving": named[moving]})
+            for fixed in named
+            for moving in named
+            if fixed != moving
+        ]
+    )
 
 
 def _named(scans: Sequence[Path]) -> dict[str, Path]:
@@ -151,20 +180,24 @@ def _named(scans: Sequence[Path]) -> dict[str, Path]:
     scans = [path.absolute() for path in scans]
     for path in scans:
         check_input_file(path, "The scan", or_folder=True)
-    if twice := [path for path in scans if scans.count(path) > 1]:
+    if twice := _repeated(scans):
         raise RegistrationError(f"The scan {twice[0]} comes twice; give it once.")
-    for depth in range(1, max(len(path.parts) for path in scans)):
+    for depth in range(1, 1 + max(len(path.parts) for path in scans)):
         names = ["_".join((*path.parts[1:][-depth:-1], stem(path))) for path in scans]
         if len({name.lower() for name in names}) == len(names):
             break
     else:
-        lowered = [name.lower() for name in names]
-        common = next(name for name in lowered if lowered.count(name) > 1)
-        twins = [path for path, name in zip(scans, lowered, strict=True) if name == common]
+        common = _repeated([name.lower() for name in names])[0]
+        twins = [path for path, name in zip(scans, names, strict=True) if name.lower() == common]
         raise RegistrationError(
             f"The scans {twins[0]} and {twins[1]} have one name; give them different ones, or use a table."
         )
     return dict(zip(names, scans, strict=True))
+
+
+def _repeated(values: Sequence[Item]) -> list[Item]:
+    """Return the values that come more than once, each once."""
+    return [value for value, number in Counter(values).items() if number > 1]
 
 
 @dataclass(frozen=True, kw_only=True)

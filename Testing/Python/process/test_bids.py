@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from types import SimpleNamespace
 
@@ -184,6 +185,18 @@ def test_a_scan_that_is_not_named_after_its_folders_is_refused_before_anything_i
     assert main(call(dataset)) == 1
     told = capsys.readouterr().err
     assert told == (f"ulae: {dataset / scan} is not named after its folders; rename it to {name}[...]T1w.nii.gz.\n")
+    assert quick.done == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no files of such names")
+@pytest.mark.parametrize("person", ["sub-\x1b[31m", os.fsdecode(b"sub-\xff"), "sub-" + "0" * 210])
+def test_a_person_whose_name_no_folder_can_have_is_refused_before_anything_is_computed(dataset, quick, capsys, person):
+    (dataset / person / "anat").mkdir(parents=True)
+    (dataset / person / "anat" / f"{person}_T1w.nii.gz").write_text("a scan")
+    assert main(call(dataset)) == 1
+    told = capsys.readouterr().err
+    assert "is no name for a folder; rename its scan" in told
+    assert told.count("\n") == 1
     assert quick.done == []
 
 

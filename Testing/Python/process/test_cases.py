@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from ULAERegistrationLib.cli.main import main
@@ -54,14 +57,41 @@ def test_all_pairs_go_both_ways(scans):
     assert all(case.name == f"{case.files['moving'].name[0]}_to_{case.files['fixed'].name[0]}" for case in cases)
 
 
+def test_two_pairs_of_one_name_are_refused_and_none_is_lost(scans, quick, tmp_path, capsys):
+    files = scans("a.nii.gz", "a_to_b.nii.gz", "b_to_c.nii.gz", "c.nii.gz")
+    assert main(["batch", "--all-pairs", *map(str, files), "-o", str(tmp_path / "out")]) == 1
+    told = capsys.readouterr().err
+    assert "The name 'a_to_b_to_c' comes twice; rename its scan, or name the pairs in a table." in told
+    assert (quick, (tmp_path / "out").exists()) == ([], False)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no files of such names")
+@pytest.mark.parametrize("name", [".batch", "summary.csv", "\x1b[31mred", "two\nlines", "long" * 56])
+@pytest.mark.parametrize("form", ["--moving", "--to-template"])
+def test_a_scan_whose_name_no_folder_can_have_is_refused_in_one_sentence_before_anything_is_registered(
+    scans, quick, tmp_path, capsys, form, name
+):
+    (scan,) = scans(f"{name}.nii.gz")
+    form = [form] if form == "--to-template" else ["--fixed", str(scan), form]
+    assert main(["batch", *form, str(scan), "-o", str(tmp_path / "out")]) == 1
+    told = capsys.readouterr().err
+    assert "is no name for a folder; rename its scan" in told
+    assert told.count("\n") == 1
+    assert (quick, (tmp_path / "out").exists()) == ([], False)
+
+
 def test_scans_that_make_no_cohort_are_refused(scans, tmp_path):
-    (scan,) = scans("a.nii.gz")
+    scan, _ = scans("a.nii.gz", "folder/b.nii.gz")
     with pytest.raises(RegistrationError, match="give two or more"):
         all_pairs([scan])
     with pytest.raises(RegistrationError, match="comes twice"):
         to_template([scan, scan])
     with pytest.raises(RegistrationError, match="does not exist"):
         to_template([scan, tmp_path / "none.nii.gz"])
+    with pytest.raises(RegistrationError, match=r"'\.\.' is no name for a folder; rename its scan"):
+        to_template([tmp_path / "folder" / ".."])
+    with pytest.raises(RegistrationError, match="'' is no name for a folder"):
+        to_template([Path(tmp_path.anchor)])
 
 
 def test_a_case_survives_its_job_file(tmp_path):
@@ -97,6 +127,8 @@ def test_options_that_name_no_cohort_end_with_status_2(arguments, sentence, tmp_
         ("name,fixed,moving", ["../ann,scan.nii.gz,scan.nii.gz"], "no name for a folder"),
         ("name,fixed,moving", ["summary.csv,scan.nii.gz,scan.nii.gz"], "no name for a folder"),
         ("name,fixed,moving", ["\x1b[2Jann,scan.nii.gz,scan.nii.gz"], "no name for a folder"),
+        ("name,fixed,moving", [f"{'n' * 221},scan.nii.gz,scan.nii.gz"], "no name for a folder"),
+        ("name,fixed,moving", [",scan.nii.gz,scan.nii.gz"], "Line 2 of"),
         ("name,fixed,moving", ["ann,scan.nii.gz,scan.nii.gz", "Ann,scan.nii.gz,scan.nii.gz"], "comes twice"),
         ("name,fixed,moving,fixed", ["ann,scan.nii.gz,scan.nii.gz,scan.nii.gz"], "column 'fixed' comes twice"),
     ],
