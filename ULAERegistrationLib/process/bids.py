@@ -218,7 +218,7 @@ def _check_derivative(dataset: Path, derivative: Path) -> None:
             f"{derivative} is the dataset itself; write to a folder of its own, such as derivatives/{TOOL}."
         )
     file = derivative / DESCRIPTION
-    if not file.exists():
+    if not os.path.exists(file):
         return
     try:
         tools = [tool["Name"] for tool in json.loads(file.read_text(encoding="utf-8"))["GeneratedBy"]]
@@ -232,7 +232,7 @@ def _check_derivative(dataset: Path, derivative: Path) -> None:
 
 def _put(source: Path, target: Path) -> None:
     """Let a file appear under a second name: as a link where the disk can do that, else as a copy."""
-    if target.exists() and target.samefile(source):
+    if os.path.exists(target) and target.samefile(source):
         return
     with whole_or_nothing(target) as partial:
         try:

@@ -7,6 +7,7 @@ settings, the version of this program, which is not compared, and the names of t
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,8 +66,8 @@ class MadeFrom:
 
 
 def has_result(folder: Path) -> bool:
-    """Tell whether a folder holds a complete result."""
-    return (folder / "quality.json").is_file()
+    """Tell whether a folder holds a complete result; one that may not be looked into, another user's say, does not."""
+    return os.path.isfile(folder / "quality.json")  # where Path.is_file may raise
 
 
 def read_record(folder: Path) -> MadeFrom | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -95,7 +96,7 @@ def _row(row: Mapping[str, str], folder: Path) -> str:
 
 
 def _picture(name: str, folder: Path) -> str:
-    if not (folder / name / "thumbnail.jpg").is_file():
+    if not os.path.isfile(folder / name / "thumbnail.jpg"):
         return ""
     alt = escape(f"Both brains of {name} on top of each other, before and after registration.")
     image = f'<img loading="lazy" alt="{alt}" src="{quote(name)}/thumbnail.jpg">'
@@ -103,7 +104,7 @@ def _picture(name: str, folder: Path) -> str:
 
 
 def _link(name: str, file: str, content: str, folder: Path) -> str:
-    return f'<a href="{quote(name)}/{file}">{content}</a>' if (folder / name / file).is_file() else content
+    return f'<a href="{quote(name)}/{file}">{content}</a>' if os.path.isfile(folder / name / file) else content
 
 
 def _short(value: str) -> str:

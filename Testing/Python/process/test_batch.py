@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +69,25 @@ def test_results_of_pairs_that_the_table_does_not_name_are_said(table, quick, tm
     for name in ("ann", "bob"):
         assert main(["batch", str(table(f"{name},scan.nii.gz,scan.nii.gz")), "-o", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.endswith("also holds results of pairs that are not among these: ann.\n")
+
+
+def test_folders_of_other_users_cost_their_own_pairs_alone(table, quick, tmp_path, monkeypatch, capsys):
+    """Such as lost+found, in the output folder of a disk of its own."""
+    out, stat = tmp_path / "out", os.stat
+    others = [out / "bob", out / "lost+found"]
+    for folder in others:
+        folder.mkdir(parents=True)
+
+    def stat_of_a_user(path, *given, **named):
+        if isinstance(path, (str, os.PathLike)) and Path(path).parent in others:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return stat(path, *given, **named)
+
+    monkeypatch.setattr(os, "stat", stat_of_a_user)
+    lines = (f"{name},scan.nii.gz,scan.nii.gz" for name in ("ann", "bob", "cid"))
+    assert main(["batch", str(table(*lines)), "-o", str(out)]) == 1
+    assert "1 of 3 pairs failed (bob)" in capsys.readouterr().err
+    assert [line["status"] for line in lines_of(out)] == ["done", "failed", "done"]
 
 
 def test_a_pair_whose_folder_is_in_the_way_fails_before_anything_is_computed(table, quick, tmp_path):

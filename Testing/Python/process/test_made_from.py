@@ -13,7 +13,7 @@ from ULAERegistrationLib import __version__
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.process.batch import run_batch
 from ULAERegistrationLib.process.cases import Case, read_cases
-from ULAERegistrationLib.process.made_from import MadeFrom
+from ULAERegistrationLib.process.made_from import MadeFrom, has_result
 from ULAERegistrationLib.settings import RegistrationSettings
 
 PLAIN = {"quality.json", "made_from.json", "thumbnail.jpg"}  # what the stand-in for a registration leaves
@@ -101,6 +101,10 @@ def test_a_result_of_which_is_not_known_what_it_was_made_from_is_made_again(tabl
     (row,) = run_batch(cases, tmp_path / "out", RegistrationSettings())
     assert "is not known" in row["message"]
     assert len(quick) == 2
+
+
+def test_a_name_that_no_folder_can_have_holds_no_result(tmp_path):
+    assert not has_result(tmp_path / ("n" * 300))
 
 
 def test_results_of_another_version_stay_and_are_counted(table, quick, tmp_path, capsys):
