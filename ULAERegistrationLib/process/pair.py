@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -82,10 +83,21 @@ def _row(case: Case, target: Path, settings: RegistrationSettings, progress: Pro
     if changes is not None:
         again = f" Registered again: {changes}." if changes else ""
         _register(case, target, settings, made_from, progress)
-    quality = json.loads((target / "quality.json").read_text(encoding="utf-8"))
+    quality = _quality(target)
+    if quality is None:
+        raise RegistrationError(f"{target / 'quality.json'} cannot be read; give the same call again.")
     message = " ".join(quality["reasons"]) + again
     row = {"name": case.name, "status": CASE_DONE, "version": version_of(target), "message": message}
     return {**row, **_measures(quality)}
+
+
+def _quality(target: Path) -> dict[str, Any] | None:
+    """Read the measures of a result; None where they are damaged."""
+    try:
+        quality = json.loads((target / "quality.json").read_text(encoding="utf-8"))
+        return quality if all(isinstance(reason, str) for reason in quality["reasons"]) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _changes(target: Path, now: MadeFrom) -> str | None:
@@ -93,7 +105,7 @@ def _changes(target: Path, now: MadeFrom) -> str | None:
     if not has_result(target):
         return ""
     earlier = read_record(target)
-    if earlier is None:
+    if earlier is None or _quality(target) is None:
         return "what the earlier result was made from is not known"
     changes = now.changes(earlier)
     return f"changed since the earlier result: {changes}" if changes else None
@@ -162,6 +174,6 @@ def _sentence(error: Exception) -> str:
     return f"{unexpected(error)}."
 
 
-def _measures(quality: dict) -> dict[str, str]:
+def _measures(quality: dict[str, Any]) -> dict[str, str]:
     measures = {name: quality[name] for name in SUMMARY if name in quality}
     return {name: f"{value:.4f}" if isinstance(value, float) else str(value) for name, value in measures.items()}

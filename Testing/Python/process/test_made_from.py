@@ -94,12 +94,16 @@ def test_no_file_of_an_earlier_result_lies_beside_the_new_one_and_others_stay(ta
     assert {path.name for path in (out / "ann").iterdir()} == PLAIN | {"notes.txt"}
 
 
-def test_a_result_of_which_is_not_known_what_it_was_made_from_is_made_again(table, quick, tmp_path):
+@pytest.mark.parametrize("file", ["made_from.json", "quality.json"])
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff"])
+def test_a_result_of_which_is_not_known_what_it_was_made_from_is_made_again(table, quick, tmp_path, file, content):
     cases = read_cases(table("ann,scan.nii.gz,scan.nii.gz"))
     run_batch(cases, tmp_path / "out", RegistrationSettings())
-    (tmp_path / "out" / "ann" / "made_from.json").write_text("[]")
+    (tmp_path / "out" / "ann" / file).write_bytes(content)
     (row,) = run_batch(cases, tmp_path / "out", RegistrationSettings())
-    assert "is not known" in row["message"]
+    assert row["message"].endswith("Registered again: what the earlier result was made from is not known.")
+    (row,) = run_batch(cases, tmp_path / "out", RegistrationSettings())
+    assert row["message"] == "They match."
     assert len(quick) == 2
 
 
