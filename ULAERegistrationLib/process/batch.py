@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from ..errors import RegistrationError
 from ..files.writing import check_output_folder
@@ -20,7 +20,7 @@ from ..progress import Progress, silent
 from ..settings import RegistrationSettings
 from .cases import Case
 from .made_from import has_result
-from .pair import LOCKS, run_case
+from .pair import locked, run_case
 from .summary import CASE_DONE, CASE_NOT_DONE, Row, read_summary, write_summary
 
 SUMMARY_SECONDS = 2.0  # at least so long between two summaries, as that of a large cohort takes a while to write
@@ -51,16 +51,15 @@ def run_batch(
         The rows of the summary, in the order of the cases.
 
     Raises:
-        RegistrationError: where the folder cannot be written, at the beginning or later, another run is writing to it,
-            the package `distributed` is missing, or the scheduler cannot be reached or has ended.
+        RegistrationError: where the folder cannot be written, at the beginning or later, or locked, another run is
+            writing to it, the package `distributed` is missing, or the scheduler cannot be reached or has ended.
         Cancelled: where `progress` raises it; every file written until then is complete.
     """
     folder = check_output_folder(folder)
-    (folder / LOCKS).mkdir(parents=True, exist_ok=True)
     rows = _rows_so_far(cases, folder)
     try:
         with (
-            FileLock(folder / LOCKS / ".batch", timeout=0),
+            locked(folder, ".batch", timeout=0),
             _kept_summary(rows, folder) as keep,
             closing(_rows(cases, folder.absolute(), settings, progress, workers, scheduler)) as ended,
         ):

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from ..errors import NOT_ENOUGH_MEMORY, Cancelled, RegistrationError, lacks_memory, unexpected
 from ..files.rescue import without_advice
@@ -64,11 +64,41 @@ def failed_row(case: Case, sentence: str) -> Row:
 
 
 @contextmanager
+def locked(folder: Path, name: str, timeout: float = -1) -> Iterator[None]:
+    """Hold one of the locks in the folder of a cohort, which the system frees however a process ends.
+
+    Args:
+        folder: of the cohort.
+        name: of the lock.
+        timeout: how many seconds to wait for another process that holds it; -1 waits for its end.
+
+    Raises:
+        Timeout: where another process still holds it then.
+        RegistrationError: where it cannot be locked.
+    """
+    file = folder / LOCKS / name
+    lock = FileLock(file, timeout=timeout)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise
+    except (OSError, NotImplementedError) as error:  # another user's, or a disk without locks
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RegistrationError(
+            f"{file} cannot be locked ({reason}); see that you can write there and nothing is in its place, or choose "
+            "another folder."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
 def _alone(target: Path) -> Iterator[None]:
     """Keep other processes from working on the same case, and remove what one left that was killed."""
-    locks = target.parent / LOCKS
-    locks.mkdir(exist_ok=True)
-    with FileLock(locks / target.name):  # the system frees it however a process ends
+    with locked(target.parent, target.name):
         for left in target.glob(f"{PARTIAL}*"):
             shutil.rmtree(left, ignore_errors=True)
         yield

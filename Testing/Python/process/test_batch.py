@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.errors import Cancelled, RegistrationError
@@ -88,6 +89,34 @@ def test_folders_of_other_users_cost_their_own_pairs_alone(table, quick, tmp_pat
     assert main(["batch", str(table(*lines)), "-o", str(out)]) == 1
     assert "1 of 3 pairs failed (bob)" in capsys.readouterr().err
     assert [line["status"] for line in lines_of(out)] == ["done", "failed", "done"]
+
+
+def test_a_cohort_that_cannot_be_locked_is_refused_in_one_sentence(table, quick, tmp_path, monkeypatch, capsys):
+    call = ["batch", str(table("ann,scan.nii.gz,scan.nii.gz")), "-o", str(tmp_path / "out")]
+    lock = tmp_path / "out" / ".locks"
+    lock.parent.mkdir()
+    lock.write_text("in the way")
+    assert main(call) == 1
+    assert capsys.readouterr().err.startswith(f"ulae: {lock / '.batch'} cannot be locked (File exists); ")
+    lock.unlink()
+
+    def acquire(*_):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    assert main(call) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"ulae: {lock / '.batch'} cannot be locked (FileSystem does not appear to support flock); ")
+    assert told.count("\n") == 1
+    assert quick == []
+
+
+def test_a_pair_that_cannot_be_locked_fails_alone(table, quick, tmp_path):
+    (tmp_path / "out" / ".locks" / "ann").mkdir(parents=True)
+    cases = read_cases(table("ann,scan.nii.gz,scan.nii.gz", "bob,scan.nii.gz,scan.nii.gz"))
+    ann, bob = run_batch(cases, tmp_path / "out", RegistrationSettings())
+    assert ann["message"].startswith(f"{tmp_path / 'out' / '.locks' / 'ann'} cannot be locked (")
+    assert (ann["status"], bob["status"]) == ("failed", "done")
 
 
 def test_a_pair_whose_folder_is_in_the_way_fails_before_anything_is_computed(table, quick, tmp_path):
