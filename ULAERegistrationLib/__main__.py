@@ -1,5 +1,6 @@
 """Entry point of `ulae` and of `python -m ULAERegistrationLib`."""
 
+import io
 import signal
 import sys
 
@@ -14,6 +15,8 @@ def run() -> int:
     interrupt = Interrupt()
     for number in SIGNALS:
         signal.signal(number, interrupt)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # else a name that the console lacks letters for would end the command
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error has it
     keep_freed_memory()
     let_waiting_threads_sleep()
     return main()

@@ -203,6 +203,13 @@ def test_an_output_on_a_full_disk_is_a_sentence():
     assert "No space is left" in ended.stderr
 
 
+def test_a_name_that_the_console_lacks_letters_for_ends_no_command():
+    """A Windows console, or a cluster's job without a locale."""
+    program = "from ULAERegistrationLib import __main__ as ulae; ulae.main = lambda: print('\\u8111'); ulae.run()"
+    command, environment = [sys.executable, "-c", program], {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    assert subprocess.run(command, stdout=subprocess.PIPE, env=environment, check=True).stdout.strip() == rb"\u8111"
+
+
 def test_a_device_or_weights_that_are_not_there_are_refused_before_anything_is_computed(tmp_path, monkeypatch):
     from ULAERegistrationLib import registration
     from ULAERegistrationLib.network import brain_extraction
