@@ -86,6 +86,10 @@ def _batch(options: argparse.Namespace) -> None:
     on_terminal = sys.stderr.isatty()
     unnamed: list[str] = []  # why results have not got their BIDS names
 
+    def began() -> None:
+        if options.bids:
+            describe_derivative(Path(options.bids), Path(options.output), options.session)
+
     def finished(row: Row) -> None:
         if options.bids:
             try:
@@ -102,11 +106,10 @@ def _batch(options: argparse.Namespace) -> None:
         else:
             print(line, flush=True)
 
-    if options.bids:
-        describe_derivative(Path(options.bids), Path(options.output), options.session)
     # Off a terminal the lines of the pairs are the progress.
     with progress_bar(is_silent or not on_terminal, f"{len(cases)} pairs") as progress:
-        rows = run_batch(cases, options.output, settings, progress, finished, options.workers, options.scheduler)
+        where = (options.workers, options.scheduler)
+        rows = run_batch(cases, options.output, settings, progress, finished, *where, began=began)
     _report(options, cases, rows)
     failed = [row["name"] for row in rows if row["status"] != CASE_DONE]
     faults = []

@@ -34,6 +34,7 @@ def run_batch(
     finished: Callable[[Row], None] = lambda row: None,
     workers: int = 1,
     scheduler: str | None = None,
+    began: Callable[[], None] = lambda: None,
 ) -> list[Row]:
     """Register every case into `folder/<name>/`, and keep `summary.csv` and `summary.html` of the folder up to date.
 
@@ -46,6 +47,7 @@ def run_batch(
         finished: called with the row of each case as it ends.
         workers: how many cases are registered at a time on this machine; 1 registers them in this process.
         scheduler: address of a Dask scheduler, whose workers register the cases instead; they must see the same files.
+        began: called once before the first case, as soon as no other run can write to the folder.
 
     Returns:
         The rows of the summary, in the order of the cases.
@@ -63,6 +65,7 @@ def run_batch(
             _kept_summary(rows, folder) as keep,
             closing(_rows(cases, folder.absolute(), settings, progress, workers, scheduler)) as ended,
         ):
+            began()
             for number, row in enumerate(ended):
                 keep(row)
                 finished(row)

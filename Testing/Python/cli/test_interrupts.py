@@ -35,7 +35,7 @@ sys.exit(__main__.run())
 
 @pytest.mark.parametrize("how", [KeyboardInterrupt, Cancelled])
 def test_a_batch_that_is_interrupted_says_that_what_is_done_is_kept(tmp_path, capsys, monkeypatch, how) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise how
 
     monkeypatch.setattr(cases, "read_cases", lambda table: [])
@@ -47,7 +47,7 @@ def test_a_batch_that_is_interrupted_says_that_what_is_done_is_kept(tmp_path, ca
 
 
 def test_a_batch_on_a_scheduler_says_that_its_workers_finish_what_they_began(tmp_path, capsys, monkeypatch) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cases, "read_cases", lambda table: [])

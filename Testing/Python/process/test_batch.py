@@ -300,7 +300,7 @@ def test_the_command_tells_a_program_how_every_pair_went(table, quick, tmp_path,
 
 def test_the_command_asks_for_the_workers_that_it_is_given(table, quick, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(batch, "run_batch", lambda *given: asked.append(given[-2:]) or [])
+    monkeypatch.setattr(batch, "run_batch", lambda *given, **_: asked.append(given[-2:]) or [])
     call = ["batch", str(table("ann,scan.nii.gz,scan.nii.gz")), "-o", str(tmp_path / "out"), "--quiet"]
     for options in (["--workers", "3"], ["--scheduler", "tcp://node1:8786"]):
         assert main([*call, *options]) == 0

@@ -13,6 +13,7 @@ import pytest
 from dask.system import CPU_COUNT
 from filelock import FileLock
 
+from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.process.batch import run_batch
 from ULAERegistrationLib.process.cases import Case, CaseJob
@@ -128,6 +129,26 @@ def test_a_second_run_in_the_same_folder_is_refused_while_the_first_one_runs(tmp
     monkeypatch.setattr(batch, "run_case", run_case)
     (row,) = run_batch(cases(tmp_path, "ann"), tmp_path / "out", RegistrationSettings())
     assert row["message"] == "seen"
+
+
+def test_a_second_run_that_is_refused_leaves_what_the_first_one_says_of_its_derivative(tmp_path, monkeypatch) -> None:
+    from ULAERegistrationLib.process import batch
+
+    for name in ("first", "second"):
+        scan = tmp_path / name / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
+        scan.parent.mkdir(parents=True)
+        scan.touch()
+    calls = [["batch", "--bids", str(tmp_path / name), "-o", str(tmp_path / "out")] for name in ("first", "second")]
+    told = []
+
+    def run_case(case, *_):
+        assert main(calls[1]) == 1
+        told.append(json.loads((tmp_path / "out" / "dataset_description.json").read_text()))
+        return {"name": case.name, "status": "failed", "message": "seen"}
+
+    monkeypatch.setattr(batch, "run_case", run_case)
+    assert main(calls[0]) == 1
+    assert [about["DatasetLinks"] for about in told] == [{"raw": "../first"}]
 
 
 def test_without_dask_several_workers_are_refused_with_what_to_install(tmp_path, monkeypatch) -> None:
