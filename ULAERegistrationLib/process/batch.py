@@ -20,7 +20,7 @@ from ..progress import Progress, silent
 from ..settings import RegistrationSettings
 from .cases import Case
 from .made_from import has_result
-from .pair import locked, run_case
+from .pair import locked, run_case, standing_row
 from .summary import CASE_DONE, CASE_NOT_DONE, Row, read_summary, write_summary
 
 SUMMARY_SECONDS = 2.0  # at least so long between two summaries, as that of a large cohort takes a while to write
@@ -91,9 +91,7 @@ def _rows(
 ) -> Generator[Row]:
     """Register the cases, and yield the row of each as it ends."""
     if workers > 1 or scheduler is not None:
-        from .cluster import run_on_workers
-
-        for number, row in enumerate(run_on_workers(cases, folder, settings, workers, scheduler), start=1):
+        for number, row in enumerate(_rows_of_workers(cases, folder, settings, workers, scheduler), start=1):
             progress(number / len(cases), f"{number} of {len(cases)} pairs")
             yield row
         return
@@ -103,6 +101,26 @@ def _rows(
             progress((number + fraction) / len(cases), f"{name}: {message}")
 
         yield run_case(case, folder / case.name, settings, within)
+
+
+def _rows_of_workers(
+    cases: Sequence[Case], folder: Path, settings: RegistrationSettings, workers: int, scheduler: str | None
+) -> Generator[Row]:
+    """Yield the rows of the cases whose results are there, then those of the others as workers end them.
+
+    A worker starts a process for each case that it is given, which loads torch before it looks.
+    """
+    from .cluster import run_on_workers
+
+    left = []
+    for case in cases:
+        row = standing_row(case, folder / case.name, settings)
+        if row is None:
+            left.append(case)
+        else:
+            yield row
+    if left:
+        yield from run_on_workers(left, folder, settings, workers, scheduler)
 
 
 @contextmanager

@@ -58,6 +58,22 @@ def run_case(case: Case, target: Path, settings: RegistrationSettings, progress:
         return {**row, "status": CASE_NOT_DONE} if isinstance(error, _CohortUnwritableError) else row
 
 
+def standing_row(case: Case, target: Path, settings: RegistrationSettings) -> Row | None:
+    """Return the row of a case whose result is there, without waiting for another process; None where none counts.
+
+    Args:
+        case: the pair.
+        target: the folder for its result.
+        settings: of the registration.
+    """
+    if case.problem or not has_result(target):
+        return None
+    try:
+        return _done_row(case, target) if _changes(target, MadeFrom.of(case.files, settings)) is None else None
+    except Exception:  # the registration says why
+        return None
+
+
 def failed_row(case: Case, sentence: str) -> Row:
     """Return the row of a case that failed, with the reason."""
     return {"name": case.name, "status": CASE_FAILED, "message": sentence}
@@ -113,6 +129,11 @@ def _row(case: Case, target: Path, settings: RegistrationSettings, progress: Pro
     if changes is not None:
         again = f" Registered again: {changes}." if changes else ""
         _register(case, target, settings, made_from, progress)
+    return _done_row(case, target, again)
+
+
+def _done_row(case: Case, target: Path, again: str = "") -> Row:
+    """Return the row of a case whose result is there; `again` says why it has been registered again."""
     quality = _quality(target)
     if quality is None:
         raise RegistrationError(f"{target / 'quality.json'} cannot be read; give the same call again.")
