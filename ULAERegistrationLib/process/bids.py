@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 from collections import defaultdict
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,10 @@ def bids_cases(dataset: Path, derivative: Path, session: str | None = None) -> l
         The pairs; those of a subject without a single scan in that session have this as their problem.
 
     Raises:
-        RegistrationError: for a folder without such scans, with one that is not named after its folders or with two
-            files of one of them, where a pair cannot have its name, where no subject has a single scan in that session
-            and others, or where `derivative` is the dataset itself or one of another origin.
+        RegistrationError: for a folder without such scans, with one that is not named after its folders, with two
+            files of one of them or with folders that cannot be read, where a pair cannot have its name, where no
+            subject has a single scan in that session and others, or where `derivative` is the dataset itself or one of
+            another origin.
     """
     _check_derivative(dataset, derivative)
     scans = sorted([*_scans(dataset, "sub-*/anat/*"), *_scans(dataset, "sub-*/ses-*/anat/*")])
@@ -173,17 +175,40 @@ def _scans(dataset: Path, pattern: str) -> list[Path]:
     Args:
         dataset: the folder.
         pattern: of their paths in it, without the ending "_T1w.nii.gz".
+
+    Raises:
+        RegistrationError: where a folder that may hold some cannot be read.
     """
-    found = dataset.glob(f"{pattern}_T1w.nii*")
+    found = [dataset]
+    for part in f"{pattern}_T1w.nii*".split("/"):
+        found = [path for folder in found for path in _matching(folder, part)]
     # The names of hidden files, as macOS leaves them on other systems' disks, end like those of scans.
     return [file for file in found if SUFFIX.search(file.name) and not file.name.startswith(".")]
+
+
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    """List what a folder holds under names of a pattern; one without "*" is a name, of what need not be there.
+
+    Raises:
+        RegistrationError: where it cannot be read, which `Path.glob` would take for an empty folder.
+    """
+    if "*" not in pattern:
+        return [folder / pattern]
+    try:
+        return [folder / name for name in os.listdir(folder) if fnmatchcase(name, pattern)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise RegistrationError(
+            f"{folder} cannot be read ({error.strerror}); make it readable, or take it out of the dataset."
+        ) from None
 
 
 def _address(dataset: Path, pattern: str) -> str:
     """Return the BIDS URI of the scan that matches a pattern of `_scans`.
 
     Raises:
-        RegistrationError: where it is no longer there.
+        RegistrationError: where it is no longer there, or cannot be looked for.
     """
     scans = _scans(dataset, pattern)
     if not scans:

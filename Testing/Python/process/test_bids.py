@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -198,6 +200,21 @@ def test_a_person_whose_name_no_folder_can_have_is_refused_before_anything_is_co
     assert "is no name for a folder; rename its scan" in told
     assert told.count("\n") == 1
     assert quick.done == []
+
+
+@pytest.mark.parametrize("folder", ["", "sub-01", "sub-01/ses-2/anat"])
+def test_a_folder_of_scans_that_cannot_be_read_is_said_and_nobody_is_left_out(dataset, monkeypatch, folder):
+    """As root, who runs the tests in a container, may read everything."""
+    listdir = os.listdir
+
+    def listdir_of_a_user(path="."):
+        if Path(path) == dataset / folder:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", listdir_of_a_user)
+    with pytest.raises(RegistrationError, match=rf"{dataset / folder} cannot be read \(Permission denied\); "):
+        bids_cases(dataset, dataset / "derivatives" / "ulae")
 
 
 @pytest.mark.parametrize("session", [None, "1"])
