@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ class MadeFrom:
     """What a result was made from.
 
     Attributes:
-        inputs: SHA-256 of the content of each input, by its column in the table.
+        inputs: SHA-256 of the content of each input, by its column in the table; of one that the result has replaced,
+            of what it was replaced by.
         settings: of the registration, without `NOT_COMPARED`.
         weights: SHA-256 of the weights, by what they are for.
     """
@@ -56,6 +57,20 @@ class MadeFrom:
                 "brain extraction": digest(BRAIN_WEIGHTS),
             },
         )
+
+    def once_written(self, files: Mapping[str, Path], target: Path, written: Path) -> MadeFrom:
+        """Return this as the next run will find it: some inputs may be files of the result, which replaces them.
+
+        Such is a mask that was corrected in the result; the new one holds the same voxels in other bytes.
+
+        Args:
+            files: the inputs by column.
+            target: the folder of the result.
+            written: where its files lie before they are moved there.
+        """
+        new = {target.resolve() / name: written / name for name in files_in(written)}
+        replaced = {column: digest(new[path.resolve()]) for column, path in files.items() if path.resolve() in new}
+        return replace(self, inputs={**self.inputs, **replaced})
 
     def changes(self, earlier: MadeFrom) -> str:
         """Name what differs from an earlier result; empty where nothing does."""

@@ -184,7 +184,7 @@ def _register(
         with whole_folder_or_nothing(folder) as partial:
             registration.save(partial, warped_labels)
             (partial / THUMBNAIL).write_bytes(thumbnail(registration.view()))
-            write_record(partial, made_from)
+            write_record(partial, made_from.once_written(case.files, target, partial))
 
     _write(save, target)
 

@@ -39,10 +39,15 @@ def quick(monkeypatch):
         progress(0.5, "Half way")
         if fixed.name == "bad.nii.gz":
             raise RegistrationError("The moving image shows no brain; choose another.")
-        return Result()
+        return Result("fixed_mask" in files)
 
     class Result:
+        def __init__(self, has_mask):
+            self.has_mask = has_mask
+
         def save(self, folder, warped_labels):
+            if self.has_mask:
+                (folder / "fixed_brain.nii.gz").write_bytes(b"the mask, written anew")
             if warped_labels is not None:
                 sitk.WriteImage(warped_labels, str(folder / "warped_labels.nii.gz"))
             (folder / "quality.json").write_text(

@@ -111,6 +111,24 @@ def test_a_name_that_no_folder_can_have_holds_no_result(tmp_path):
     assert not has_result(tmp_path / ("n" * 300))
 
 
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_a_mask_that_was_corrected_in_the_result_is_registered_once(table, quick, tmp_path, is_linked):
+    """The result replaces the file by its own, which says the same in other bytes."""
+    mask, link = tmp_path / "out" / "ann" / "fixed_brain.nii.gz", tmp_path / "mask.nii.gz"
+    cases = read_cases(table("ann,scan.nii.gz,scan.nii.gz"))
+    run_batch(cases, tmp_path / "out", RegistrationSettings())
+    link.symlink_to(mask)
+    for correction in (b"corrected", b"corrected again"):
+        mask.write_bytes(correction)
+        header, given = "name,fixed,moving,fixed_mask", link if is_linked else mask
+        cases = read_cases(table(f"ann,scan.nii.gz,scan.nii.gz,{given}", header=header))
+        before = len(quick)
+        first, second = (run_batch(cases, tmp_path / "out", RegistrationSettings())[0] for _ in range(2))
+        assert first["message"].endswith("changed since the earlier result: fixed mask.")
+        assert second["message"] == "They match."
+        assert len(quick) == before + 1
+
+
 def test_results_of_another_version_stay_and_are_counted(table, quick, tmp_path, capsys):
     out = tmp_path / "out"
     call = ["batch", str(table(*(f"{name},scan.nii.gz,scan.nii.gz" for name in ("ann", "bob", "cid")))), "-o", str(out)]
