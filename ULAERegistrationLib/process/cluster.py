@@ -20,7 +20,7 @@ from ..errors import RegistrationError
 from ..settings import RegistrationSettings
 from .cases import Case, CaseJob
 from .job import DONE, Job
-from .pair import failed_row
+from .pair import failed_row, sentence_of
 from .summary import CASE_FAILED, Row
 
 if TYPE_CHECKING:
@@ -149,9 +149,9 @@ def _slots(client: Client) -> dict[str, int]:
     return dict(slots)
 
 
-def _reason(error: BaseException | None) -> str:
+def _reason(error: BaseException) -> str:
     from distributed.scheduler import KilledWorker
 
     if isinstance(error, KilledWorker):
         return "Every worker that registered it died, most likely for want of memory; use fewer workers."
-    return f"The registration failed unexpectedly ({type(error).__name__}: {error})."
+    return sentence_of(error)

@@ -54,7 +54,7 @@ def run_case(case: Case, target: Path, settings: RegistrationSettings, progress:
         raise
     except Exception as error:  # a pair that fails must not stop the others
         kept = f" {target} still holds an earlier result, of other inputs or settings."
-        row = failed_row(case, _sentence(error) + (kept if has_result(target) else ""))
+        row = failed_row(case, sentence_of(error) + (kept if has_result(target) else ""))
         return {**row, "status": CASE_NOT_DONE} if isinstance(error, _CohortUnwritableError) else row
 
 
@@ -216,7 +216,8 @@ def _write(write: Callable[[Path], object], target: Path) -> None:
         raise
 
 
-def _sentence(error: Exception) -> str:
+def sentence_of(error: BaseException) -> str:
+    """Say in a sentence why a case failed; the traceback of what was not expected goes to standard error."""
     if isinstance(error, RegistrationError):
         return str(error)
     if lacks_memory(error):

@@ -14,10 +14,10 @@ from dask.system import CPU_COUNT
 from filelock import FileLock
 
 from ULAERegistrationLib.cli.main import main
-from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.errors import NOT_ENOUGH_MEMORY, RegistrationError
 from ULAERegistrationLib.process.batch import run_batch
 from ULAERegistrationLib.process.cases import Case, CaseJob
-from ULAERegistrationLib.process.cluster import PROGRAM, run_on_workers
+from ULAERegistrationLib.process.cluster import PROGRAM, _reason, run_on_workers
 from ULAERegistrationLib.process.pair import LOCKS
 from ULAERegistrationLib.settings import RegistrationSettings
 
@@ -149,6 +149,14 @@ def test_a_second_run_that_is_refused_leaves_what_the_first_one_says_of_its_deri
     monkeypatch.setattr(batch, "run_case", run_case)
     assert main(calls[0]) == 1
     assert [about["DatasetLinks"] for about in told] == [{"raw": "../first"}]
+
+
+def test_what_a_worker_says_in_a_sentence_is_passed_on_as_it_is() -> None:
+    """Such as that there is no place for temporary files."""
+    sentence = "There is no place for temporary files (No space left on device); free some space and register again."
+    assert _reason(RegistrationError(sentence)) == sentence
+    assert _reason(MemoryError()) == NOT_ENOUGH_MEMORY
+    assert _reason(KeyError("x")) == "The registration failed unexpectedly (KeyError: 'x')."
 
 
 def test_without_dask_several_workers_are_refused_with_what_to_install(tmp_path, monkeypatch) -> None:
