@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     options = parser.parse_args(arguments)
     try:
+        if getattr(options, "output", None) == "":  # a variable of the shell that is not set, not the current folder
+            raise UsageError("-o names no place; say where to write.")
         options.run(options)
         sys.stdout.flush()
     except RegistrationError as error:

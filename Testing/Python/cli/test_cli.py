@@ -173,6 +173,15 @@ def test_no_output_overwrites_an_input_or_another_output(tmp_path, refused):
         assert "Two results would be written" in refused("register", TEMPLATE, scan, *twice, status=2)
 
 
+def test_an_empty_output_is_not_taken_for_the_current_folder(tmp_path, monkeypatch, refused):
+    """As where a variable of the shell is not set."""
+    scan = tmp_path / "scan.nii.gz"
+    scan.touch()
+    monkeypatch.chdir(tmp_path)
+    for command in (("batch", "--to-template", scan), ("demo",), ("evaluate", tmp_path), ("brain", scan)):
+        assert refused(*command, "-o", "", status=2) == "ulae: -o names no place; say where to write."
+
+
 def test_the_scan_of_an_earlier_result_is_not_replaced_by_the_next(tmp_path, refused):
     (tmp_path / "steps").mkdir()
     step = tmp_path / "steps" / "warped1.nii.gz"
