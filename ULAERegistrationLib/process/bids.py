@@ -101,11 +101,11 @@ def describe_derivative(dataset: Path, derivative: Path, session: str | None = N
     _write_json(
         derivative / DESCRIPTION,
         {
-            "Name": f"{dataset.absolute().name}, registered with ULAE-net",
+            "Name": f"{dataset.resolve().name}, registered with ULAE-net",
             "BIDSVersion": "1.9.0",
             "DatasetType": "derivative",
             "GeneratedBy": [{"Name": TOOL, "Version": __version__}],
-            "DatasetLinks": {"raw": os.path.relpath(dataset.absolute(), derivative.absolute())},
+            "DatasetLinks": {"raw": os.path.relpath(dataset.resolve(), derivative.resolve())},
         },
     )
     with whole_or_nothing(derivative / ".bidsignore") as partial:

@@ -107,6 +107,18 @@ def test_a_bids_dataset_goes_to_the_template_and_comes_out_as_a_derivative(datas
     assert (dataset / sidecar["Sources"][0].removeprefix("bids:raw:")).is_file()
 
 
+def test_a_derivative_finds_its_dataset_from_where_it_really_lies(dataset, monkeypatch):
+    real, link = dataset.parent / "disk" / "deep" / "ulae", dataset / "derivatives" / "ulae"
+    for folder in (real, link.parent, dataset / "code"):
+        folder.mkdir(parents=True)
+    link.symlink_to(real)
+    monkeypatch.chdir(dataset / "code")
+    describe_derivative(Path(".."), link)
+    about = json.loads((real / "dataset_description.json").read_text())
+    assert (real / about["DatasetLinks"]["raw"]).samefile(dataset)
+    assert about["Name"] == "study, registered with ULAE-net"
+
+
 @pytest.mark.parametrize(("brain", "is_stripped"), [("auto", True), ("skip", False)])
 def test_a_scan_that_was_taken_as_it_is_is_not_said_to_show_the_brain_alone(dataset, brain, is_stripped):
     derivative = dataset / "derivatives" / "ulae"
