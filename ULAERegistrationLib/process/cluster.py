@@ -127,7 +127,9 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
         if scheduler is None:
             # The registrations are processes of their own, of which Dask's limit of memory knows nothing. Its page of
             # the workers' state is for this machine alone.
-            local = LocalCluster(workers, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0")
+            local = LocalCluster(
+                n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0"
+            )
             with local as cluster, Client(cluster) as client:
                 yield client
             return

@@ -17,7 +17,7 @@ from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.errors import NOT_ENOUGH_MEMORY, RegistrationError
 from ULAERegistrationLib.process.batch import run_batch
 from ULAERegistrationLib.process.cases import Case, CaseJob
-from ULAERegistrationLib.process.cluster import PROGRAM, _reason, run_on_workers
+from ULAERegistrationLib.process.cluster import PROGRAM, _client, _reason, _slots, run_on_workers
 from ULAERegistrationLib.process.pair import LOCKS
 from ULAERegistrationLib.settings import RegistrationSettings
 
@@ -44,6 +44,13 @@ def test_a_case_whose_worker_dies_goes_to_another_and_one_that_dies_itself_is_a_
     assert len({process for process, _, _ in told}) == 4
     assert os.getpid() not in {int(parent) for _, parent, _ in told}
     assert {int(threads) for *_, threads in told} == {max(1, CPU_COUNT // 2)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 3])
+def test_as_many_pairs_run_at_a_time_as_were_asked_for_however_many_cores_there_are(workers) -> None:
+    with _client(workers, None) as client:
+        assert sum(_slots(client).values()) == workers
 
 
 @pytest.mark.slow
