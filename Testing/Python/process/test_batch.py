@@ -180,32 +180,6 @@ def test_workers_are_stopped_where_the_folder_takes_no_more_results(table, tmp_p
     assert ended == ["stopped"]
 
 
-def test_pairs_that_are_done_are_given_to_no_worker(table, quick, tmp_path, monkeypatch):
-    """Each would load torch in a process of its own, only to find its result."""
-    given = []
-
-    def run_on_workers(cases, *_):
-        for case in cases:
-            given.append(case.name)
-            yield {"name": case.name, "status": "failed", "message": "On a worker."}
-
-    monkeypatch.setattr(cluster, "run_on_workers", run_on_workers)
-    rows = {"ann": "scan.nii.gz", "bob": "bad.nii.gz", "cid": "scan.nii.gz", "dan": "scan.nii.gz"}
-    cases = read_cases(table(*(f"{name},{fixed},scan.nii.gz" for name, fixed in rows.items())))
-    run_batch(cases, tmp_path / "out", RegistrationSettings())
-    (tmp_path / "out" / "dan" / "made_from.json").unlink()
-    heard = []
-    found = run_batch(
-        cases, tmp_path / "out", RegistrationSettings(), lambda *told: heard.append(told), lambda row: None, 2
-    )
-    assert given == ["bob", "dan"]
-    assert [row["message"] for row in found] == ["They match.", "On a worker.", "They match.", "On a worker."]
-    assert heard[0] == (0.25, "1 of 4 pairs")
-    run_batch([cases[0], cases[2]], tmp_path / "out", RegistrationSettings(), workers=2)
-    run_batch([cases[0], cases[2]], tmp_path / "out", RegistrationSettings(preset="fast"), workers=2)
-    assert given == ["bob", "dan", "ann", "cid"]
-
-
 def test_what_ended_a_batch_is_said_where_the_summary_cannot_be_written_either(table, quick, tmp_path):
     (tmp_path / "out" / "summary.csv").mkdir(parents=True)
     cases = read_cases(table("ann,scan.nii.gz,scan.nii.gz", "bob,scan.nii.gz,scan.nii.gz"))

@@ -15,8 +15,9 @@ from filelock import FileLock
 
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.errors import NOT_ENOUGH_MEMORY, RegistrationError
+from ULAERegistrationLib.process import cluster
 from ULAERegistrationLib.process.batch import run_batch
-from ULAERegistrationLib.process.cases import Case, CaseJob
+from ULAERegistrationLib.process.cases import Case, CaseJob, read_cases
 from ULAERegistrationLib.process.cluster import PROGRAM, _client, _reason, _slots, run_on_workers
 from ULAERegistrationLib.process.pair import LOCKS
 from ULAERegistrationLib.settings import RegistrationSettings
@@ -156,6 +157,32 @@ def test_a_second_run_that_is_refused_leaves_what_the_first_one_says_of_its_deri
     monkeypatch.setattr(batch, "run_case", run_case)
     assert main(calls[0]) == 1
     assert [about["DatasetLinks"] for about in told] == [{"raw": "../first"}]
+
+
+def test_pairs_that_are_done_are_given_to_no_worker(table, quick, tmp_path, monkeypatch) -> None:
+    """Each would load torch in a process of its own, only to find its result."""
+    given = []
+
+    def run_on_workers(cases, *_):
+        for case in cases:
+            given.append(case.name)
+            yield {"name": case.name, "status": "failed", "message": "On a worker."}
+
+    monkeypatch.setattr(cluster, "run_on_workers", run_on_workers)
+    rows = {"ann": "scan.nii.gz", "bob": "bad.nii.gz", "cid": "scan.nii.gz", "dan": "scan.nii.gz"}
+    cases = read_cases(table(*(f"{name},{fixed},scan.nii.gz" for name, fixed in rows.items())))
+    run_batch(cases, tmp_path / "out", RegistrationSettings())
+    (tmp_path / "out" / "dan" / "made_from.json").unlink()
+    heard = []
+    found = run_batch(
+        cases, tmp_path / "out", RegistrationSettings(), lambda *told: heard.append(told), lambda row: None, 2
+    )
+    assert given == ["bob", "dan"]
+    assert [row["message"] for row in found] == ["They match.", "On a worker.", "They match.", "On a worker."]
+    assert heard[0] == (0.25, "1 of 4 pairs")
+    run_batch([cases[0], cases[2]], tmp_path / "out", RegistrationSettings(), workers=2)
+    run_batch([cases[0], cases[2]], tmp_path / "out", RegistrationSettings(preset="fast"), workers=2)
+    assert given == ["bob", "dan", "ann", "cid"]
 
 
 def test_what_a_worker_says_in_a_sentence_is_passed_on_as_it_is() -> None:
