@@ -107,7 +107,7 @@ def test_a_run_whose_scheduler_is_killed_says_so_in_a_sentence(tmp_path) -> None
     ]
     scheduler = subprocess.Popen([sys.executable, *command], stderr=subprocess.DEVNULL)
     try:
-        while not address.exists():
+        while not (address.exists() and address.read_text()):  # it is written after it is made
             assert scheduler.poll() is None
         threading.Timer(3, scheduler.kill).start()
         with pytest.raises(RegistrationError, match="The scheduler has ended"):
