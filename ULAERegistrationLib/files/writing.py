@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 from ..errors import RegistrationError
@@ -25,6 +26,7 @@ RECORD = "made_from.json"  # what a result was made from, see `process.made_from
 LAST = ("quality.json", RECORD)
 PARTIAL = ".partial-"  # begins the names of what is being written
 THIS_RUN = secrets.token_hex(3)  # tells this process from an earlier one of the same number
+NUMBERS = count()  # tell what this process is writing at the same time apart
 LONGEST_END = 20  # characters of a file's name in its temporary one, which may not exceed 255 bytes
 IMAGE_EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".mha")
 
@@ -109,6 +111,11 @@ def partial_name() -> str:
     return f"{PARTIAL}{_machine()}-{os.getpid()}-{THIS_RUN}"
 
 
+def _name_of_its_own() -> str:
+    """Return the beginning of the names of one file or folder that this process is writing."""
+    return f"{partial_name()}-{next(NUMBERS)}"
+
+
 def _machine() -> str:
     """Return letters that tell where a process number means the same process: the machine, and on Linux the container.
 
@@ -180,7 +187,7 @@ def whole_or_nothing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     # The temporary name ends as the file's does, because writers choose the format by the extension, in small letters.
-    partial = path.with_name(f"{partial_name()}-{path.name[-LONGEST_END:].lower()}")
+    partial = path.with_name(f"{_name_of_its_own()}-{path.name[-LONGEST_END:].lower()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_stale(path.parent)
@@ -213,7 +220,7 @@ def whole_folder_or_nothing(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """
     folder = Path(folder)
     is_new = not folder.exists()
-    partial = folder / partial_name()
+    partial = folder / _name_of_its_own()
     written, replaced = partial / "written", partial / "replaced"
     new: list[str] = []
     try:

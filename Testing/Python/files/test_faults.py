@@ -71,6 +71,21 @@ def test_a_name_of_as_many_bytes_as_a_disk_takes_is_written(tmp_path) -> None:
     assert file.read_text() == "a volume"
 
 
+def test_files_and_folders_that_one_process_writes_at_the_same_time_are_not_mixed(tmp_path) -> None:
+    """Scans of two people have names with one ending."""
+    names = [f"sub-{number}_space-ULAE_T1w.nii.gz" for number in ("01", "02")]
+    with whole_or_nothing(tmp_path / names[0]) as first:
+        first.write_text(names[0])
+        with whole_or_nothing(tmp_path / names[1]) as second:
+            second.write_text(names[1])
+    with whole_folder_or_nothing(tmp_path) as first:
+        (first / "first").write_text("first")
+        with whole_folder_or_nothing(tmp_path) as second:
+            (second / "second").write_text("second")
+    expected = {name: name for name in (*names, "first", "second")}
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == expected
+
+
 def test_a_file_that_may_not_grow_is_refused_in_every_format(tmp_path) -> None:
     """ITK #1958; `ulimit -f`."""
     assert_all_said_and_nothing_left(written_on_a_full_disk(tmp_path, "limited"), tmp_path)
