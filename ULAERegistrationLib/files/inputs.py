@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from contextlib import suppress
 from pathlib import Path
 
 from .dicom import is_dicom
-from .text_headers import LONGEST
-
-# Formats whose voxels lie in another file of the same name, and those whose header names the files.
-PAIRED, NAMING = (".hdr", ".img", ".hdr.gz", ".img.gz"), (".nhdr", ".mhd")
+from .nifti import pair_of
+from .text_headers import LONGEST, voxel_files
 
 
 def stem(path: Path) -> str:
@@ -47,30 +43,6 @@ def _files_of(path: Path) -> list[Path]:
         return sorted(file for file in path.rglob("*") if file.is_file())
     with path.open("rb") as file:
         beginning = file.read(LONGEST)
-    is_series, names_others = is_dicom(beginning), path.name.lower().endswith(NAMING)
-    if not (is_series or names_others or path.name.lower().endswith(PAIRED)):
-        return [path]
-    beside = sorted(file for file in path.parent.iterdir() if file.is_file())
-    if is_series:  # the whole series, one of whose files was named
-        return beside
-    name = path.name.split(".")[0]
-    named = _named(path.parent, beginning.decode("latin-1")) if names_others else set()
-    return sorted({*(file for file in beside if file.name.split(".")[0] == name), *named})
-
-
-def _named(folder: Path, header: str) -> set[Path]:
-    """List the files that a header names, by themselves or by a pattern such as `slices/%03d.raw 1 90 1`.
-
-    Args:
-        folder: of the header, from which the names begin.
-        header: its text; voxels may follow.
-    """
-    found: set[Path] = set()
-    for line in header.splitlines():
-        file = folder / re.split("[=:]", line, maxsplit=1)[-1].strip()
-        with suppress(OSError):  # of a line that is no name
-            if file.is_file():
-                found.add(file)
-            elif "%" in file.name and file.parent.is_dir():
-                found.update(other for other in file.parent.iterdir() if other.is_file())
-    return found
+    if is_dicom(beginning):  # the whole series, one of whose files was named
+        return sorted(file for file in path.parent.iterdir() if file.is_file())
+    return sorted({*pair_of(path), *voxel_files(path, beginning)})

@@ -1,10 +1,11 @@
-"""Headers of NRRD and MetaImage files: how many voxels they promise.
+"""Headers of NRRD and MetaImage files: how many voxels they promise, and which other files hold them.
 
 ITK fetches memory for as many as a header asks for, and ends the process at some headers of MetaImage.
 """
 
 from __future__ import annotations
 
+import glob
 import math
 import re
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ NRRD_BYTES = {
     **dict.fromkeys(("uint64", "uint64_t", "double"), 8),
     "float": 4,
 }
+META_BEGINNING = re.compile(rb"\s*(ObjectType|NDims|Comment|ObjectSubType)\s*=")
+# What follows in a header is the name of the file with the voxels, a pattern of such names, or LIST and the names.
+VOXEL_FILE = re.compile(r"^(?:data ?file *:|ElementDataFile *=(?! *LOCAL))", re.MULTILINE | re.IGNORECASE)
 META_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
 
 
@@ -52,9 +56,30 @@ def read_text_header(path: Path, beginning: bytes) -> TextHeader | None:
     """
     if beginning.startswith(b"NRRD"):
         return _nrrd(path, beginning)
-    if re.match(rb"\s*(ObjectType|NDims|Comment|ObjectSubType)\s*=", beginning):
+    if META_BEGINNING.match(beginning):
         return _meta(path, beginning)
     return None
+
+
+def voxel_files(path: Path, beginning: bytes) -> set[Path]:
+    """List the other files that hold the voxels of an NRRD or MetaImage file; none where it is of another format.
+
+    Args:
+        path: the file, from whose folder the names begin.
+        beginning: its first bytes, up to `LONGEST`.
+    """
+    if not (beginning.startswith(b"NRRD") or META_BEGINNING.match(beginning)):
+        return set()
+    header = beginning.replace(b"\r\n", b"\n").partition(b"\n\n")[0].decode("utf-8", "replace")
+    names = [name.strip() for part in VOXEL_FILE.split(header, maxsplit=1)[1:] for name in part.split("\n")]
+    found: set[Path] = set()
+    for file in (path.parent / name for name in names if name):
+        if file.is_file():
+            found.add(file)
+        elif "%" in file.name:  # a pattern, such as `slices/%03d.raw 1 90 1`
+            pattern = re.sub(r"%\d*d", "*", glob.escape(re.sub(r"(\s+-?\d+)+$", "", file.name)))
+            found.update(other for other in file.parent.glob(pattern) if other.is_file())
+    return found
 
 
 def _nrrd(path: Path, beginning: bytes) -> TextHeader:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+import pytest
+
 from ULAERegistrationLib.files.inputs import digest
 
 
@@ -19,3 +21,20 @@ def test_the_checksum_of_several_files_changes_with_each_of_them(tmp_path):
     before = digest(tmp_path)
     (tmp_path / "b.dcm").write_bytes(b"another slice")
     assert digest(tmp_path) != before
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("scan.nrrd", b"NRRD0004\nencoding: raw\n\n\ndata file: %d\ndata file: notes.txt\n"),
+        ("scan.mha", b"NDims = 3\nElementDataFile = LOCAL\nnotes.txt\n%d\n"),
+        ("scan.hdr", b"a header"),
+    ],
+)
+def test_what_only_lies_beside_a_scan_or_looks_like_a_name_among_its_voxels_does_not_count(tmp_path, name, header):
+    for file, content in ((name, header), ("scan.img", b"voxels"), ("notes.txt", b"a"), ("scan.json", b"{}")):
+        (tmp_path / file).write_bytes(content)
+    before = digest(tmp_path / name)
+    for file in ("notes.txt", "scan.json"):
+        (tmp_path / file).write_bytes(b"others")
+    assert digest(tmp_path / name) == before

@@ -57,28 +57,30 @@ def test_a_pair_is_registered_again_where_what_it_was_made_from_has_changed(tabl
     assert len(quick) == 2
 
 
-@pytest.mark.parametrize("kind", ["DICOM", "mhd", "mhd, folder", "nhdr, slices", "hdr"])
+HEADERS = {
+    "DICOM": ("IM1", "IM2", bytes(128) + b"DICM"),
+    "mhd": ("scan.mhd", "voxels.raw", b"NDims = 3\nElementDataFile = voxels.raw\n"),
+    "mhd, folder": ("scan.mhd", "data/voxels.raw", b"NDims = 3\nElementDataFile = data/voxels.raw\n"),
+    "mha": ("scan.mha", "Jürgen.raw", "NDims = 3\r\nElementDataFile = Jürgen.raw\r\n".encode()),
+    "mha, list": ("scan.mha", "2.raw", b"ObjectType = Image\nElementDataFile = LIST\n1.raw\n2.raw\n"),
+    "nhdr, slices": ("scan.nhdr", "data/001.raw", b"NRRD0004\ndata file: data/%03d.raw 1 2 1\n"),
+    "nrrd": ("scan.nrrd", "voxels.raw", b"NRRD0005\r\nspace: LPS\r\nDataFile: voxels.raw\r\n"),
+    "nrrd, list": ("scan.nrrd", "2.raw", b"NRRD0005\ndata file: LIST\n1.raw\n2.raw\n"),
+    "hdr": ("scan.hdr", "scan.img", b"a header"),
+}
+
+
+@pytest.mark.parametrize("kind", HEADERS)
 def test_a_scan_of_several_files_has_changed_where_any_of_them_has(tmp_path, kind):
-    named, other = {
-        "DICOM": ("IM1", "IM2"),
-        "mhd": ("scan.mhd", "voxels.raw"),
-        "mhd, folder": ("scan.mhd", "data/voxels.raw"),
-        "nhdr, slices": ("scan.nhdr", "data/001.raw"),
-        "hdr": ("scan.hdr", "scan.img"),
-    }[kind]
-    beginning = {
-        "DICOM": bytes(128) + b"DICM",
-        "mhd": b"ElementDataFile = voxels.raw\n",
-        "mhd, folder": b"ElementDataFile = data/voxels.raw\n",
-        "nhdr, slices": b"NRRD0004\ndata file: data/%03d.raw 1 2 1\n",
-        "hdr": b"a header",
-    }[kind]
+    named, other, beginning = HEADERS[kind]
     (tmp_path / "data").mkdir()
     (tmp_path / named).write_bytes(beginning)
     (tmp_path / other).write_bytes(b"voxels")
+    (tmp_path / "data" / "notes.txt").write_bytes(b"no voxels")
     (tmp_path / "scan").mkdir()  # the folder of a result, say
     files, settings = {"moving": tmp_path / named}, RegistrationSettings()
     before = MadeFrom.of(files, settings)
+    (tmp_path / "data" / "notes.txt").write_bytes(b"nor here")
     assert MadeFrom.of(files, settings).changes(before) == ""
     (tmp_path / other).write_bytes(b"others")
     assert MadeFrom.of(files, settings).changes(before) == "moving"
