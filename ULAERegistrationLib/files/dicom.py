@@ -32,14 +32,24 @@ def read_dicom(path: Path, name: str) -> sitk.Image:
         RegistrationError: where the folder holds no series or several, or the slices do not make one volume.
         RuntimeError: where ITK cannot read it.
     """
+    return _stacked(_only_series(path, name) if path.is_dir() else dicom_files(path), path, name)
+
+
+def dicom_files(path: Path) -> tuple[str, ...]:
+    """Return the files that are read where a path is given, in the order of their slices.
+
+    Args:
+        path: a folder, of which all series count, or a file, whose own series in its folder counts.
+
+    Raises:
+        RuntimeError: where ITK cannot read the file.
+    """
     if path.is_dir():
-        files = _only_series(path, name)
-    else:
-        head = _head(path)
-        if len(head.GetSize()) > 2 and head.GetSize()[2] > 1:
-            return sitk.ReadImage(str(path), imageIO=FORMAT)
-        files = _series_in(path.parent).get(_entry(head, SERIES_UID), (str(path),))
-    return _stacked(files, path, name)
+        return tuple(file for files in _series_in(path).values() for file in files)
+    head = _head(path)
+    if len(head.GetSize()) > 2 and head.GetSize()[2] > 1:
+        return (str(path),)
+    return _series_in(path.parent).get(_entry(head, SERIES_UID), (str(path),))
 
 
 def _only_series(folder: Path, name: str) -> tuple[str, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from .dicom import is_dicom
+from .dicom import dicom_files, is_dicom
+from .itk import itk_files
 from .nifti import pair_of
 from .text_headers import LONGEST, voxel_files
 
@@ -19,18 +20,22 @@ def stem(path: Path) -> str:
 
 
 def digest(path: Path) -> str:
-    """Compute the SHA-256 of a file, or one checksum of all files of a folder, a DICOM series or a detached header.
+    """Compute the SHA-256 of a file, or one checksum of all files of a DICOM series or a detached header.
+
+    Only what the reader reads counts, as results and other files may lie beside a scan.
 
     Returns:
         In hexadecimal: of a single file the SHA-256 of its content, of several the SHA-256 of theirs, one after the
-        other; empty where a file cannot be read.
+        other; empty where a file cannot be read, and of a folder without a series.
     """
     found = []
     try:
         for file in _files_of(path):
             with file.open("rb") as content:
                 found.append(hashlib.file_digest(content, "sha256"))
-    except OSError:
+    except (OSError, RuntimeError):
+        return ""
+    if not found:
         return ""
     if len(found) == 1:
         return found[0].hexdigest()
@@ -39,10 +44,11 @@ def digest(path: Path) -> str:
 
 def _files_of(path: Path) -> list[Path]:
     """List the files that a scan or another input is made of."""
-    if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.is_file())
-    with path.open("rb") as file:
-        beginning = file.read(LONGEST)
-    if is_dicom(beginning):  # the whole series, one of whose files was named
-        return sorted(file for file in path.parent.iterdir() if file.is_file())
+    is_series, beginning = path.is_dir(), b""
+    if not is_series:
+        with path.open("rb") as file:
+            beginning = file.read(LONGEST)
+    if is_series or is_dicom(beginning):
+        with itk_files():
+            return sorted(map(Path, dicom_files(path)))
     return sorted({*pair_of(path), *voxel_files(path, beginning)})

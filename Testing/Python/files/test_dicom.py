@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.files.inputs import digest
 from ULAERegistrationLib.files.reading import read_image
 
 
@@ -73,3 +74,26 @@ def test_a_dicom_series_that_is_no_volume_is_refused(tmp_path, places, words) ->
 def test_a_folder_without_a_dicom_series_is_said(tmp_path) -> None:
     with pytest.raises(RegistrationError, match="folder without a DICOM series"):
         read_image(tmp_path, "The image")
+
+
+@pytest.mark.parametrize("named", [".", "001.dcm"])
+def test_the_checksum_of_a_series_changes_with_its_slices_and_with_nothing_else(tmp_path, named) -> None:
+    """Results may be written into the folder of a scan, and macOS leaves files of its own in every folder."""
+    dicom_series(tmp_path, [0.0, 2.0, 4.0])
+    before = digest(tmp_path / named)
+    assert before
+    (tmp_path / ".DS_Store").write_bytes(b"of macOS")
+    (tmp_path / "summary.csv").write_text("name,status")
+    dicom_series(tmp_path / "others", [0.0, 2.0], "1.2.4")
+    if named != ".":
+        dicom_series(tmp_path, [0.0, 2.0], "1.2.5", first=7)
+    assert digest(tmp_path / named) == before
+    dicom_series(tmp_path, [0.0, 2.0, 4.0, 6.0])
+    longer = digest(tmp_path / named)
+    (tmp_path / "000.dcm").write_bytes((tmp_path / "003.dcm").read_bytes())
+    assert len({before, longer, digest(tmp_path / named)}) == 3
+
+
+def test_a_damaged_slice_has_no_checksum(tmp_path) -> None:
+    (tmp_path / "000.dcm").write_bytes(bytes(128) + b"DICM")
+    assert digest(tmp_path / "000.dcm") == ""

@@ -58,7 +58,6 @@ def test_a_pair_is_registered_again_where_what_it_was_made_from_has_changed(tabl
 
 
 HEADERS = {
-    "DICOM": ("IM1", "IM2", bytes(128) + b"DICM"),
     "mhd": ("scan.mhd", "voxels.raw", b"NDims = 3\nElementDataFile = voxels.raw\n"),
     "mhd, folder": ("scan.mhd", "data/voxels.raw", b"NDims = 3\nElementDataFile = data/voxels.raw\n"),
     "mha": ("scan.mha", "Jürgen.raw", "NDims = 3\r\nElementDataFile = Jürgen.raw\r\n".encode()),
