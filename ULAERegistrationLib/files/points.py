@@ -1,7 +1,7 @@
 """Read and write files of points: CSV as ANTs has it, and Slicer's `.fcsv` and `.mrk.json`.
 
 Points are LPS millimetres here, whatever the file says. Everything else in a file (names, descriptions, colours) is
-kept when its points are replaced.
+kept when its points are replaced, but for what Slicer has measured with them, such as a length.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from ..errors import RegistrationError
 from .writing import check_input_file, check_output_file, whole_or_nothing
 
 POINT_EXTENSIONS = (".csv", ".fcsv", ".mrk.json")
+# Kinds of Slicer's markups that their control points describe wholly; an ROI or a plane has a centre and axes as well.
+KINDS = ("Fiducial", "Line", "Angle", "Curve", "ClosedCurve")
 FLIP = np.array([-1.0, -1.0, 1.0])  # between LPS and RAS
 
 
@@ -47,7 +49,8 @@ def read_points(path: str | os.PathLike[str]) -> PointFile:
         .mrk.json   Slicer's markups; the frame of each list of points is the one that the file names
 
     Raises:
-        RegistrationError: where the file is missing, of another kind, cannot be read, or holds no points.
+        RegistrationError: where the file is missing, of another kind, cannot be read, or holds no points, or markups
+            that are more than their points.
     """
     path = Path(path)
     check_input_file(path, "The file of points")
@@ -128,6 +131,12 @@ def _read_fcsv(text: str) -> _Read:
 
 def _read_markups(text: str) -> _Read:
     content = json.loads(text)
+    for markup in content["markups"]:
+        if markup.get("type", KINDS[0]) not in KINDS:
+            raise RegistrationError(
+                f"Markups of the kind {markup['type']}, which are more than their control points, cannot be carried "
+                f"along; give one of {', '.join(KINDS)}."
+            )
 
     def control_points() -> list[tuple[dict[str, Any], np.ndarray]]:
         """List the points that have a position, with the factors between their frame and LPS."""
@@ -141,6 +150,8 @@ def _read_markups(text: str) -> _Read:
     def text_with(points: np.ndarray) -> str:
         for (one, flip), point in zip(control_points(), points, strict=True):
             one["position"] = [float(value) for value in point * flip]
+        for markup in content["markups"]:
+            markup.pop("measurements", None)  # Slicer measures anew
         return json.dumps(content, indent=4) + "\n"
 
     return _floats([np.array(point["position"], float) * flip for point, flip in control_points()]), text_with

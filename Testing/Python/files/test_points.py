@@ -81,3 +81,23 @@ def test_points_are_written_to_the_kind_of_file_they_came_from(tmp_path) -> None
     (tmp_path / "p.csv").write_text(CSV)
     with pytest.raises(RegistrationError, match=r"end its name with \.csv"):
         write_points(POINTS, read_points(tmp_path / "p.csv"), tmp_path / "p.fcsv")
+
+
+def test_a_line_keeps_no_length_that_was_measured_before_its_points_moved(tmp_path) -> None:
+    """Slicer computes it anew, but whoever reads the file does not."""
+    content = json.loads(markups("LPS", 1).replace("Fiducial", "Line"))
+    content["markups"][0]["measurements"] = [{"name": "length", "value": 12.5}]
+    (tmp_path / "line.mrk.json").write_text(json.dumps(content))
+    write_points(2 * POINTS, read_points(tmp_path / "line.mrk.json"), tmp_path / "moved.mrk.json")
+    (line,) = json.loads((tmp_path / "moved.mrk.json").read_text())["markups"]
+    assert "measurements" not in line
+    assert line["type"] == "Line"
+    assert line["controlPoints"][0]["position"] == (2 * POINTS[0]).tolist()
+
+
+@pytest.mark.parametrize("kind", ["ROI", "Plane"])
+def test_markups_that_are_more_than_their_control_points_are_refused(tmp_path, kind: str) -> None:
+    """The centre and the size of an ROI would stay where they are."""
+    (tmp_path / "p.mrk.json").write_text(markups("LPS", 1).replace("Fiducial", kind))
+    with pytest.raises(RegistrationError, match=f"kind {kind}, .*; give one of Fiducial, Line, Angle, Curve"):
+        read_points(tmp_path / "p.mrk.json")
