@@ -211,21 +211,25 @@ def _named(image: sitk.Image, source: Source) -> sitk.Image:
 
 
 def _read(source: Source, name: str, finite: bool = False) -> sitk.Image:
-    """Read a file; an image is returned itself where its axes are at right angles."""
+    """Read a file; an image is returned itself."""
     if isinstance(source, sitk.Image):
-        return straightened(source, name)
+        return source
     return read_image(Path(source), name, finite)
 
 
 def _three_dimensional(image: sitk.Image, name: str) -> sitk.Image:
-    """Return a scalar 3-D image; a fourth dimension of size 1 is dropped, anything else is refused."""
+    """Return a scalar 3-D image with axes at right angles; a fourth dimension of size 1 is dropped.
+
+    Raises:
+        RegistrationError: for anything else, and for axes that are far from right angles.
+    """
     if image.GetNumberOfComponentsPerPixel() > 1 or "complex" in image.GetPixelIDTypeAsString():
         raise RegistrationError(f"{name} has several values per voxel (colour or vectors); give a grey-scale volume.")
     if image.GetDimension() == 4 and image.GetSize()[3] == 1:
         image = image[:, :, :, 0]
     if image.GetDimension() != 3:
         raise RegistrationError(f"{name} has {image.GetDimension()} dimensions; give one 3-D volume.")
-    return image
+    return straightened(image, name)
 
 
 def _on_grid_of(image: sitk.Image, mask: sitk.Image, name: str, role: str) -> sitk.Image:

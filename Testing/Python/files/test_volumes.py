@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -67,6 +69,34 @@ def test_a_file_keeps_its_type_and_geometry(tmp_path) -> None:
 def test_a_fourth_side_of_one_is_dropped() -> None:
     image = sitk.JoinSeries([template()])
     assert read_volume(image, "fixed").GetSize() == template().GetSize()
+
+
+@pytest.mark.parametrize("ending", ["", ".nii.gz", ".nrrd", ".mha"])
+def test_the_axes_of_a_volume_with_a_fourth_side_of_one_are_looked_at_as_others_are(tmp_path, ending: str) -> None:
+    def with_shear(amount: float) -> sitk.Image | Path:
+        image = sitk.JoinSeries([ball()])
+        axes = np.eye(4)
+        axes[0, 1] = amount
+        image.SetDirection(axes.ravel().tolist())
+        if not ending:
+            return image
+        path = tmp_path / f"scan{ending}"
+        if ending == ".nii.gz":  # ITK writes no axes that are not at right angles
+            matrix = axes @ np.diag([4.0, 4.0, 4.0, 1.0])
+            made = nibabel.Nifti1Image(sitk.GetArrayFromImage(image).T, matrix)
+            made.header.set_qform(None, 0)
+            made.header.set_sform(matrix, 2)
+            nibabel.save(made, path)
+        else:
+            sitk.WriteImage(image, str(path))
+        return path
+
+    with pytest.raises(RegistrationError, match=r"not at right angles \(by 2 %"):
+        read_volume(with_shear(0.02), "fixed")
+    image = read_volume(with_shear(0.003), "fixed")
+    assert "not at right angles, by 0.3 %" in header_doubts(image, "fixed")[-1]
+    axes = np.reshape(image.GetDirection(), (3, 3))
+    np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-4)
 
 
 @pytest.mark.parametrize(
