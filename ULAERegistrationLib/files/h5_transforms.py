@@ -15,6 +15,7 @@ from types import ModuleType
 import numpy as np
 import SimpleITK as sitk
 
+from ..geometry.transforms import chain_of, parts_of
 from .hdf5 import is_cut_short
 from .text_headers import LONGEST
 from .writing import check_room
@@ -30,13 +31,14 @@ def write_h5(transform: sitk.Transform, path: Path) -> None:
     """Write a transform, and look at what was written. `itk.HDF5` has to be held.
 
     Args:
-        transform: in its own class.
+        transform: to write.
         path: of the file.
 
     Raises:
         OSError, RuntimeError: where it could not be written.
     """
-    parts = parts_of(transform)
+    parts = parts_of(transform)  # ITK writes no chain that holds another, and one of no parts cannot be read
+    transform = chain_of(parts)
     fields = fields_of(parts)
     grids = [[*f.GetSize(), *f.GetOrigin(), *f.GetSpacing(), *f.GetDirection()] for f in fields]
     values = [_stored(field) for field in fields]
@@ -47,13 +49,6 @@ def write_h5(transform: sitk.Transform, path: Path) -> None:
     else:
         sitk.WriteTransform(transform, str(path))
     _check_written(transform, [array[-1].tobytes() for array in values], path)
-
-
-def parts_of(transform: sitk.Transform) -> list[sitk.Transform]:
-    """Return the parts of a composite transform, each in its own class, or the transform itself."""
-    if not isinstance(transform, sitk.CompositeTransform):
-        return [transform]
-    return [transform.GetNthTransform(number).Downcast() for number in range(transform.GetNumberOfTransforms())]
 
 
 def fields_of(parts: Sequence[sitk.Transform]) -> list[sitk.Image]:
@@ -84,7 +79,7 @@ def _with_empty_fields(parts: Sequence[sitk.Transform]) -> sitk.Transform:
         else part
         for part in parts
     ]
-    return light[0] if len(light) == 1 else sitk.CompositeTransform(light)
+    return chain_of(light)
 
 
 def _add_fields(path: Path, grids: Sequence[Sequence[float]], values: Sequence[np.ndarray]) -> None:

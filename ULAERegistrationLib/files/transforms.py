@@ -12,8 +12,8 @@ import SimpleITK as sitk
 
 from ..errors import RegistrationError
 from ..geometry.affine import to_matrix, to_transform
-from ..geometry.transforms import displacement_field, field_transform
-from .h5_transforms import PLACES, fields_of, parts_of, write_h5
+from ..geometry.transforms import displacement_field, field_transform, parts_of
+from .h5_transforms import PLACES, fields_of, write_h5
 from .itk import HDF5, itk_files
 from .reading import read_image
 from .transform_headers import TEXT, look_at_transform
@@ -47,7 +47,7 @@ def write_transform(
     path = check_output_file(path, TRANSFORM_EXTENSIONS)
     if path.name.lower().endswith(".h5"):
         with whole_or_nothing(path) as partial, itk_files(), HDF5:
-            write_h5(transform.Downcast(), partial)
+            write_h5(transform, partial)
         return
     transform = transform.Downcast()
     if fixed is not None:

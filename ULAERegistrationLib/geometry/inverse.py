@@ -14,7 +14,7 @@ from ..tensors import array_of, tensor_of
 from .affine import fitted_affine, inverse_of_linear, to_matrix, voxel_centres
 from .alignment import Alignment
 from .frame import CANONICAL_ORIGIN
-from .transforms import PAD, padded
+from .transforms import PAD, chain_of, padded, parts_of
 
 COARSEST_MM = 1.5  # a field is linear between its voxels, and its inverse is not
 STILL_MM = 1e-3  # a displacement that counts as none
@@ -39,8 +39,8 @@ def inverse(transform: sitk.Transform) -> sitk.Transform:
         RegistrationError: for a transform, or a part of one, that is neither linear nor a displacement field, or that
             is linear and has no inverse.
     """
-    parts = [_inverse_of_part(part) for part in reversed(_parts_of(transform))]
-    return sitk.CompositeTransform(parts) if len(parts) > 1 else parts[0]
+    parts = [part for whole in parts_of(transform) for part in _split(whole)]
+    return chain_of([_inverse_of_part(part) for part in reversed(parts)])
 
 
 def inverse_error(flow: np.ndarray, alignment: Alignment, mask: sitk.Image, points: int = 5000) -> np.ndarray:
@@ -70,15 +70,11 @@ def inverse_error(flow: np.ndarray, alignment: Alignment, mask: sitk.Image, poin
     return np.linalg.norm(np.linalg.inv(to_canonical[:3, :3]) @ apart, axis=0)
 
 
-def _parts_of(transform: sitk.Transform) -> list[sitk.Transform]:
-    """Divide a transform into linear transforms and displacement fields; the last one is applied first."""
-    transform = transform.Downcast()
-    if isinstance(transform, sitk.CompositeTransform):
-        parts = [transform.GetNthTransform(n) for n in range(transform.GetNumberOfTransforms())]
-        return [part for whole in parts for part in _parts_of(whole)]
-    if isinstance(transform, sitk.DisplacementFieldTransform) and not _is_zero_at_its_border(transform):
-        return _affine_and_rest(transform.GetDisplacementField())
-    return [transform]
+def _split(part: sitk.Transform) -> list[sitk.Transform]:
+    """Divide a part of a chain into an affine transform and a field that is zero at its border, where it is not."""
+    if isinstance(part, sitk.DisplacementFieldTransform) and not _is_zero_at_its_border(part):
+        return _affine_and_rest(part.GetDisplacementField())
+    return [part]
 
 
 def _is_zero_at_its_border(transform: sitk.DisplacementFieldTransform) -> bool:

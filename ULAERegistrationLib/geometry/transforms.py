@@ -6,6 +6,8 @@ whose intensity is shown there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import SimpleITK as sitk
 
@@ -67,6 +69,28 @@ def total_transform(flow: np.ndarray, alignment: Alignment) -> sitk.CompositeTra
     """
     back = alignment.moving_to_canonical.GetInverse()
     return sitk.CompositeTransform([back, flow_transform(flow), alignment.fixed_to_canonical])
+
+
+def parts_of(transform: sitk.Transform) -> list[sitk.Transform]:
+    """Divide a transform into the parts of its chain, each in its own class; the last one is applied first.
+
+    A chain may hold others, and one of no parts is the identity.
+    """
+    found = _without_chains(transform)
+    return found or [sitk.AffineTransform(3)]
+
+
+def _without_chains(transform: sitk.Transform) -> list[sitk.Transform]:
+    transform = transform.Downcast()
+    if not isinstance(transform, sitk.CompositeTransform):
+        return [transform]
+    parts = [transform.GetNthTransform(number) for number in range(transform.GetNumberOfTransforms())]
+    return [part for whole in parts for part in _without_chains(whole)]
+
+
+def chain_of(parts: Sequence[sitk.Transform]) -> sitk.Transform:
+    """Make one transform of the parts of a chain, the last of which is applied first; one part is returned itself."""
+    return parts[0] if len(parts) == 1 else sitk.CompositeTransform(list(parts))
 
 
 def displacement_field(

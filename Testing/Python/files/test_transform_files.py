@@ -13,7 +13,7 @@ from in_world import mapped
 
 from ULAERegistrationLib.applying import apply_transform
 from ULAERegistrationLib.errors import RegistrationError
-from ULAERegistrationLib.files import transform_headers
+from ULAERegistrationLib.files import h5_transforms, transform_headers
 from ULAERegistrationLib.files.transform_headers import look_at_transform
 from ULAERegistrationLib.files.transforms import read_transform, write_transform
 from ULAERegistrationLib.files.volumes import write_image
@@ -69,6 +69,36 @@ def test_a_chain_of_several_fields_is_stored_in_its_order(tmp_path, oblique) -> 
         write_transform(chain, tmp_path / "chain.h5")
         for found in (read_transform(tmp_path / "chain.h5"), sitk.ReadTransform(str(tmp_path / "chain.h5"))):
             np.testing.assert_array_equal(mapped(found, oblique.points), mapped(chain, oblique.points))
+
+
+def bend() -> sitk.DisplacementFieldTransform:
+    z, y, x = np.indices((12, 12, 12))
+    waves = np.stack([np.sin(y / 3), np.cos(z / 3), np.sin(x / 3)], axis=-1).astype(np.float32).astype(float)
+    return sitk.DisplacementFieldTransform(sitk.GetImageFromArray(waves, isVector=True))
+
+
+@pytest.mark.parametrize("h5py_is_there", [True, False])
+def test_chains_of_chains_that_were_read_are_stored_and_map_as_before(tmp_path, monkeypatch, h5py_is_there) -> None:
+    if not h5py_is_there:
+        monkeypatch.setattr(h5_transforms, "_h5py", lambda: None)
+    turn = sitk.Euler3DTransform((5.0, 5.0, 5.0), 0.1, 0.2, 0.3, (1.0, 0.0, -1.0))
+    for name, parts in (("1.h5", [turn, bend()]), ("2.h5", [sitk.ScaleTransform(3, (1.1, 0.9, 1.2)), bend()])):
+        write_transform(sitk.CompositeTransform(parts), tmp_path / name)
+    first, second = (read_transform(tmp_path / name) for name in ("1.h5", "2.h5"))
+    both = sitk.CompositeTransform([second, sitk.CompositeTransform([sitk.CompositeTransform(3), first])])
+    write_transform(both, tmp_path / "both.h5")
+    again = read_transform(tmp_path / "both.h5")
+    for point in np.random.default_rng(0).uniform(2, 9, (20, 3)).tolist():
+        expected = second.TransformPoint(first.TransformPoint(point))
+        assert again.TransformPoint(point) == pytest.approx(expected, abs=1e-9)
+        assert expected != pytest.approx(first.TransformPoint(second.TransformPoint(point)), abs=0.1)
+
+
+@pytest.mark.parametrize("nothing", [sitk.CompositeTransform(3), sitk.CompositeTransform([sitk.CompositeTransform(3)])])
+def test_a_chain_of_no_parts_is_stored_as_the_identity_that_it_is(tmp_path, nothing) -> None:
+    write_transform(nothing, tmp_path / "nothing.h5")
+    assert read_transform(tmp_path / "nothing.h5").TransformPoint((1.0, 2.0, 3.0)) == (1.0, 2.0, 3.0)
+    assert inverse(nothing).TransformPoint((1.0, 2.0, 3.0)) == (1.0, 2.0, 3.0)
 
 
 def test_a_field_marked_as_displacements_in_ras_is_understood(tmp_path) -> None:
