@@ -221,7 +221,7 @@ def whole_folder_or_nothing(folder: str | os.PathLike[str]) -> Iterator[Path]:
     folder = Path(folder)
     is_new = not folder.exists()
     partial = folder / _name_of_its_own()
-    written, replaced = partial / "written", partial / "replaced"
+    written, replaced = partial / f"{PARTIAL}written", partial / f"{PARTIAL}replaced"  # no message names them
     new: list[str] = []
     try:
         written.mkdir(parents=True)

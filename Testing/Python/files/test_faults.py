@@ -57,8 +57,10 @@ def written_on_a_full_disk(folder: Path, *limit: str) -> dict[str, str]:
 
 
 def assert_all_said_and_nothing_left(said: dict[str, str], folder: Path) -> None:
-    assert len(said) == 10
+    assert len(said) == 11
     for name, sentence in said.items():
+        place = folder / name / ("steps/warped.nii.gz" if name == "result" else "")
+        assert sentence.startswith(f"{place} could not be written ("), (name, sentence)
         assert sentence.endswith("choose another place."), (name, sentence)
         assert sentence.count("\n") == 0
     assert [path for path in folder.rglob("*") if path.is_file()] == []

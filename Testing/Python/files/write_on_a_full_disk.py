@@ -40,7 +40,7 @@ def main(folder: Path, is_limited: bool) -> None:
     writers = {name: lambda path: write_image(image, path) for name in ("a.nii", "a.nii.gz", "a.nrrd", "a.mha")}
     writers |= {name: lambda path: write_image(coded, path) for name in ("coded.nii", "coded.nii.gz")}
     writers |= {name: lambda path: write_transform(transform, path, image) for name in ("t.h5", "t.nii.gz")}
-    writers |= {"report.html": _text, "folder": _folder}
+    writers |= {"report.html": _text, "folder": _folder, "result": lambda path: _result(image, path)}
     said = {}
     for name, write in writers.items():
         try:
@@ -61,6 +61,11 @@ def _folder(path: Path) -> None:
     with whole_folder_or_nothing(path) as partial:
         (partial / "quality.json").write_text("{}")
         (partial / "figure.png").write_bytes(bytes(1_000_000))
+
+
+def _result(image: sitk.Image, path: Path) -> None:
+    with whole_folder_or_nothing(path) as partial:
+        write_image(image, partial / "steps" / "warped.nii.gz")
 
 
 if __name__ == "__main__":
