@@ -24,6 +24,7 @@ RECORD = "made_from.json"  # what a result was made from, see `process.made_from
 # Files that say that their folder is complete, and name its files: an earlier result's are removed first, the new ones
 # are moved last.
 LAST = ("quality.json", RECORD)
+MOVING = ".moving.json"  # names the files of the earlier and the new result while they are moved
 PARTIAL = ".partial-"  # begins the names of what is being written
 THIS_RUN = secrets.token_hex(3)  # tells this process from an earlier one of the same number
 NUMBERS = count()  # tell what this process is writing at the same time apart
@@ -227,11 +228,9 @@ def whole_folder_or_nothing(folder: str | os.PathLike[str]) -> Iterator[Path]:
         written.mkdir(parents=True)
         remove_stale(folder)
         yield written
+        new = files_in(written)
         with _moving_alone(folder):
-            new = files_in(written)
-            earlier = {*recorded_files(folder), *(name for name in (*new, *LAST) if (folder / name).is_file())}
-            out = [(folder / name, replaced / name) for name in sorted(earlier, key=lambda name: name not in LAST)]
-            _move_all([*out, *((written / name, folder / name) for name in sorted(new, key=lambda name: name in LAST))])
+            _exchange(folder, new, written, replaced)
         is_new = False
     except OSError as error:
         raise _unwritten(folder, error) from error
@@ -241,6 +240,28 @@ def whole_folder_or_nothing(folder: str | os.PathLike[str]) -> Iterator[Path]:
         for made in [*sorted({(folder / name).parent for name in new}, reverse=True), folder] if is_new else []:
             with suppress(OSError):
                 made.rmdir()
+
+
+def _exchange(folder: Path, new: Sequence[str], written: Path, replaced: Path) -> None:
+    """Move the files of an earlier result out of a folder, and those of the new one into it.
+
+    A note names them all meanwhile, by which the next process removes what one leaves that is killed.
+
+    Args:
+        folder: of the result.
+        new: names of the new files.
+        written: where they lie.
+        replaced: where the earlier ones go.
+    """
+    earlier = {*recorded_files(folder), *(name for name in (*new, *LAST) if (folder / name).is_file())}
+    out = [(folder / name, replaced / name) for name in sorted(earlier, key=lambda name: name not in LAST)]
+    into = [(written / name, folder / name) for name in sorted(new, key=lambda name: name in LAST)]
+    note = folder / MOVING
+    try:
+        note.write_text(json.dumps({"files": [*earlier, *new]}), encoding="utf-8")
+        _move_all([*out, *into])
+    finally:
+        note.unlink(missing_ok=True)
 
 
 def _move_all(moves: Sequence[tuple[Path, Path]]) -> None:
@@ -266,10 +287,11 @@ def files_in(folder: Path) -> list[str]:
 def recorded_files(folder: Path) -> set[str]:
     """Return the names of the files that an earlier result has put into a folder, as its records say.
 
+    So does the note that a process has left which was killed while it moved files there.
     A record may have been edited: what lies outside the folder is left out.
     """
     names: set[str] = set()
-    for record in LAST:
+    for record in (*LAST, MOVING):
         with suppress(OSError, ValueError, KeyError, TypeError):  # there is none, or of an older version, or damaged
             names.update(map(str, json.loads((folder / record).read_text(encoding="utf-8"))["files"]))
     inside = folder.resolve()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,29 @@ def test_what_says_that_a_result_is_whole_is_taken_away_first_and_comes_back_las
     monkeypatch.setattr(Path, "replace", noted)
     write_result(tmp_path, *names)
     assert (moved[0], moved[-1]) == ("quality.json", "quality.json")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows starts no copy of a process")
+@pytest.mark.parametrize("move", range(1, 9))
+def test_nothing_of_an_earlier_result_stays_after_a_process_was_killed_while_it_moved_files(tmp_path, move) -> None:
+    """Neither of the result before the one that was killed, nor of that one."""
+    write_result(tmp_path, "warped.nii.gz", "warped_labels.nii.gz", "transform.h5")
+    (tmp_path / "notes.txt").write_text("my own")
+    child = os.fork()
+    if child == 0:
+        replace, moved = Path.replace, []
+
+        def killed(path: Path, target: Path) -> None:
+            moved.append(path)
+            if len(moved) == move:
+                os._exit(1)
+            replace(path, target)
+
+        Path.replace = killed
+        try:
+            write_result(tmp_path, "fixed_brain.nii.gz", "warped.nii.gz", "transform.h5")
+        finally:
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    write_result(tmp_path, "warped.nii.gz")
+    assert files_in(tmp_path) == ["notes.txt", "quality.json", "warped.nii.gz"]
