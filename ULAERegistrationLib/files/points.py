@@ -10,10 +10,10 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -96,26 +96,50 @@ def separator_of(text: str) -> str:
     return max(",;\t", key=text.lstrip().partition("\n")[0].count)
 
 
+class _Row(NamedTuple):
+    """A row of a table, and the line of the file that it ends in."""
+
+    line: int
+    cells: list[str]
+
+
+def _rows_of(text: str, separator: str) -> list[_Row]:
+    """Return the rows of a table that are not empty; a cell in quotes may hold line breaks."""
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    return [_Row(rows.line_num, cells) for cells in rows if any(cell.strip() for cell in cells)]
+
+
+def _points_of(rows: Sequence[_Row], places: Sequence[int]) -> np.ndarray:
+    """Return the points of a table, float64 `[n, 3]`, whose coordinates lie in the cells of these numbers."""
+    return _floats([_point(row, places) for row in rows])
+
+
+def _point(row: _Row, places: Sequence[int]) -> list[float]:
+    try:
+        return [float(row.cells[place]) for place in places]
+    except (IndexError, ValueError):
+        raise ValueError(f"line {row.line} holds no point") from None
+
+
 def _read_csv(text: str) -> _Read:
     separator = separator_of(text)
-    lines = csv.reader(io.StringIO(text), delimiter=separator)
-    head, *rows = [row for row in lines if any(cell.strip() for cell in row)] or [[]]
-    names = [cell.strip().lower() for cell in head]
+    head, *rows = _rows_of(text, separator) or [_Row(1, [])]
+    names = [cell.strip().lower() for cell in head.cells]
     if missing := [axis for axis in "xyz" if axis not in names]:
         raise ValueError(f"it has no column {missing[0]}")
     places = [names.index(axis) for axis in "xyz"]
 
     def text_with(points: np.ndarray) -> str:
-        new = (_replaced(row, places, point) for row, point in zip(rows, points, strict=True))
-        return _joined([head, *new], separator)
+        new = (_replaced(row.cells, places, point) for row, point in zip(rows, points, strict=True))
+        return _joined([head.cells, *new], separator)
 
-    return _floats([[row[place] for place in places] for row in rows]), text_with
+    return _points_of(rows, places), text_with
 
 
 def _read_fcsv(text: str) -> _Read:
-    lines = text.splitlines()
-    comments = [line for line in lines if line.startswith("#")]
-    rows = [row for row in csv.reader(line for line in lines if not line.startswith("#")) if row]
+    all_rows = _rows_of(text, ",")
+    comments = [",".join(row.cells) for row in all_rows if row.cells[0].startswith("#")]
+    rows = [row for row in all_rows if not row.cells[0].startswith("#")]
     frames = [line.partition("=")[2].strip().upper() for line in comments if "CoordinateSystem" in line]
     frame = frames[0] if frames else "RAS"
     flip = _flip({"0": "RAS", "1": "LPS"}.get(frame, frame))  # older versions wrote numbers
@@ -123,10 +147,10 @@ def _read_fcsv(text: str) -> _Read:
 
     def text_with(points: np.ndarray) -> str:
         kept = "".join(f"{line}\n" for line in comments)
-        new = (_replaced(row, places, point) for row, point in zip(rows, points * flip, strict=True))
+        new = (_replaced(row.cells, places, point) for row, point in zip(rows, points * flip, strict=True))
         return kept + _joined(list(new))
 
-    return _floats([[row[place] for place in places] for row in rows]) * flip, text_with
+    return _points_of(rows, places) * flip, text_with
 
 
 def _read_markups(text: str) -> _Read:

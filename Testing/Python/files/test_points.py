@@ -61,7 +61,9 @@ def test_points_are_lps_whatever_frame_a_file_has_and_go_back_to_it(tmp_path, na
     [
         ("p.txt", CSV, "no file of points"),
         ("p.csv", "a,y,z\n1,2,3\n", "it has no column x"),
-        ("p.csv", "x,y,z\n1,2,three\n", "cannot be read"),
+        ("p.csv", "x,y,z\n1,2,three\n", "line 2 holds no point"),
+        ("p.csv", "x,y,z\n1,2,3\n\n1,2\n", "line 4 holds no point"),
+        ("p.fcsv", FCSV.format("LPS", 1, 2, 3, 4) + "3,1,2\n", "line 6 holds no point"),
         ("p.csv", "", "cannot be read"),
         ("p.csv", "x,y,z\n", "holds no points"),
         ("p.csv", "x,y,z\n1,2,nan\n", "not finite"),
@@ -101,3 +103,18 @@ def test_markups_that_are_more_than_their_control_points_are_refused(tmp_path, k
     (tmp_path / "p.mrk.json").write_text(markups("LPS", 1).replace("Fiducial", kind))
     with pytest.raises(RegistrationError, match=f"kind {kind}, .*; give one of Fiducial, Line, Angle, Curve"):
         read_points(tmp_path / "p.mrk.json")
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_labels_with_line_breaks_and_comments_anywhere_stay_whole(tmp_path, ending: str) -> None:
+    """Word processors write U+2028 for a line break within a cell, spreadsheets quote a plain one."""
+    rows = FCSV.format("LPS", 10, -20, 1.5, 2.5).replace("ac", "front\u2028ac").replace(",pc,", ',"pc\n#2, ""left""",')
+    text = rows.replace("2,1.5", "# by hand, twice\n2,1.5").replace("\n", ending)
+    (tmp_path / "p.fcsv").write_bytes(text.encode())
+    file = read_points(tmp_path / "p.fcsv")
+    assert np.allclose(file.points, POINTS)
+    write_points(POINTS + 1, file, tmp_path / "moved.fcsv")
+    assert np.allclose(read_points(tmp_path / "moved.fcsv").points, POINTS + 1)
+    after = (tmp_path / "moved.fcsv").read_text()
+    for kept in ("front\u2028ac", 'pc\n#2, ""left""', "# by hand, twice\n", "# CoordinateSystem = LPS\n", "of all"):
+        assert kept in after
