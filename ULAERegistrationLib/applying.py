@@ -15,7 +15,6 @@ from .files.volumes import Source, read_any, read_any_labels
 from .geometry.inverse import inverse as inverse_of
 from .geometry.points import map_points, map_points_back
 from .geometry.resampling import INTERPOLATIONS, LABEL_INTERPOLATIONS, Interpolation, resample
-from .geometry.transforms import displacement_field, field_transform
 
 
 def apply_transform(
@@ -60,7 +59,7 @@ def apply_transform(
             "The image has voxels that are NaN or infinite, which cubic sampling spreads over all others; take linear."
         )
     if inverse:
-        transform = _inverse(transform, source)
+        transform = inverse_of(transform)
     return resample(source, grid, transform, labels=labels, interpolation=interpolation)
 
 
@@ -87,11 +86,3 @@ def apply_transform_to_points(transform: sitk.Transform, points: np.ndarray, *, 
     if len(unknown):
         raise RegistrationError(f"Point number {unknown[0] + 1} is not finite; leave it out.")
     return map_points(transform, points) if inverse else map_points_back(transform, points)
-
-
-def _inverse(transform: sitk.Transform, fixed: sitk.Image) -> sitk.Transform:
-    """Return the inverse of any transform; what has none of its own, such as a B-spline, is sampled over `fixed`."""
-    try:
-        return inverse_of(transform)
-    except RegistrationError:
-        return inverse_of(field_transform(displacement_field(transform, fixed)))

@@ -175,3 +175,22 @@ def test_a_b_spline_which_has_no_inverse_of_its_own_is_inverted_wherever_the_mov
     shifted = sitk.Resample(edges, edges, shift, sitk.sitkLinear, 0.0, sitk.sitkFloat64)
     inner = (slice(6, -6),) * 3
     assert np.abs(back - sitk.GetArrayFromImage(shifted))[inner].max() < 2
+
+
+@pytest.mark.parametrize("shift", [12.0, -20.0])
+def test_what_a_b_spline_moves_by_nearly_its_own_size_comes_back_to_where_it_was(edges, shift) -> None:
+    """The images' values are the places of their voxels, so that they tell where each voxel was taken from."""
+    spline = sitk.BSplineTransformInitializer(edges, [4, 4, 4])
+    bends = np.random.default_rng(0).uniform(-2, 2, len(spline.GetParameters()))
+    spline.SetParameters((shift + bends).tolist())
+    moving = sitk.Image(edges)
+    moving.SetOrigin([shift] * 3)
+    places = sitk.PhysicalPointSource(sitk.sitkVectorFloat32, edges.GetSize())
+    axes = [sitk.VectorIndexSelectionCast(places, axis) for axis in range(3)]
+    back = [sitk.GetArrayFromImage(ulae.apply_transform(spline, axis, moving, inverse=True)) for axis in axes]
+    inner = (slice(5, -5),) * 3
+    sources = np.stack([values[inner] for values in back], axis=-1).reshape(-1, 3).astype(float)
+    z, y, x = (index[inner].ravel() + shift for index in np.indices((24, 24, 24)))
+    targets = np.column_stack([x, y, z])
+    assert np.abs(ulae.apply_transform_to_points(spline, sources, inverse=True) - targets).max() < 0.1
+    assert np.abs(ulae.apply_transform_to_points(spline, targets) - sources).max() < 0.1

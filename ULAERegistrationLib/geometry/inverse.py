@@ -8,13 +8,12 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import RegistrationError
 from ..flows.inverse import invert_flow, invert_flow_around, sample_at
 from ..tensors import array_of, tensor_of
 from .affine import fitted_affine, inverse_of_linear, to_matrix, voxel_centres
 from .alignment import Alignment
 from .frame import CANONICAL_ORIGIN
-from .transforms import PAD, chain_of, padded, parts_of
+from .transforms import PAD, chain_of, padded, parts_of, spline_field
 
 COARSEST_MM = 1.5  # a field is linear between its voxels, and its inverse is not
 STILL_MM = 1e-3  # a displacement that counts as none
@@ -26,18 +25,17 @@ def inverse(transform: sitk.Transform) -> sitk.Transform:
     A chain is inverted part by part, from its end. A displacement field that is zero at its border, as that of a
     registration, is inverted by `invert_flow` on its own grid, refined to voxels of `COARSEST_MM` mm at most, beyond
     which it is zero. Any other field moves its own grid elsewhere, so it is split into the affine transform that fits
-    it best and the rest, which is inverted likewise.
+    it best and the rest, which is inverted likewise. A B-spline is sampled over its domain as such a field.
 
     Args:
-        transform: a displacement field, a linear transform, or a composite transform of such parts, fixed world to
-            moving world (LPS mm).
+        transform: a displacement field, a B-spline, a linear transform, or a composite transform of such parts, fixed
+            world to moving world (LPS mm).
 
     Returns:
         Transform from moving world to fixed world (LPS mm).
 
     Raises:
-        RegistrationError: for a transform, or a part of one, that is neither linear nor a displacement field, or that
-            is linear and has no inverse.
+        RegistrationError: for a transform, or a part of one, that is linear and has no inverse.
     """
     parts = [part for whole in parts_of(transform) for part in _split(whole)]
     return chain_of([_inverse_of_part(part) for part in reversed(parts)])
@@ -71,7 +69,9 @@ def inverse_error(flow: np.ndarray, alignment: Alignment, mask: sitk.Image, poin
 
 
 def _split(part: sitk.Transform) -> list[sitk.Transform]:
-    """Divide a part of a chain into an affine transform and a field that is zero at its border, where it is not."""
+    """Divide a part of a chain into linear transforms and fields that can be inverted on their own grid."""
+    if isinstance(part, sitk.BSplineTransform):
+        part = sitk.DisplacementFieldTransform(spline_field(part))
     if isinstance(part, sitk.DisplacementFieldTransform) and not _is_zero_at_its_border(part):
         return _affine_and_rest(part.GetDisplacementField())
     return [part]
@@ -85,10 +85,6 @@ def _is_zero_at_its_border(transform: sitk.DisplacementFieldTransform) -> bool:
 def _inverse_of_part(part: sitk.Transform) -> sitk.Transform:
     if isinstance(part, sitk.DisplacementFieldTransform):
         return _inverse_of_field(part.GetDisplacementField())
-    if not part.IsLinear():
-        raise RegistrationError(
-            f"A {part.GetName()} cannot be inverted here; store the transform as a displacement field and try again."
-        )
     return inverse_of_linear(part)
 
 
@@ -130,11 +126,22 @@ def _times(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
 
 def _affine_and_rest(field: sitk.Image) -> list[sitk.Transform]:
-    """Write the map p + field(p) as A o (id + rest), with the affine transform that fits it best: A, and the rest."""
+    """Write the map p + field(p) as A o (id + rest), with the affine transform that fits it best: A, and the rest.
+
+    The rest goes on beyond the grid, so that what it moves across the border is found again.
+    """
     affine, points = fitted_affine(field), voxel_centres(field)
     back = to_matrix(inverse_of_linear(affine))
     reached = (points + sitk.GetArrayViewFromImage(field)) @ back[:3, :3].T + back[:3, 3]
-    return [affine, sitk.DisplacementFieldTransform(_image(reached - points, field))]
+    return [affine, sitk.DisplacementFieldTransform(_continued(_image(reached - points, field)))]
+
+
+def _continued(field: sitk.Image) -> sitk.Image:
+    """Continue a field beyond its grid as it is at the border, as far as it reaches, a quarter of each side at most."""
+    to_voxels = np.linalg.inv(np.reshape(field.GetDirection(), (3, 3)) * field.GetSpacing())
+    reach = np.abs(sitk.GetArrayViewFromImage(field).reshape(-1, 3) @ to_voxels.T).max(axis=0)
+    added = np.minimum(np.ceil(reach) + 1, np.array(field.GetSize()) // 4).astype(int).tolist()
+    return sitk.ZeroFluxNeumannPad(field, added, added)
 
 
 def _image(vectors: np.ndarray, grid: sitk.Image) -> sitk.Image:

@@ -7,10 +7,12 @@ import SimpleITK as sitk
 
 from ..errors import RegistrationError
 from .affine import fitted_affine, inverse_of_linear, to_matrix, to_transform
+from .transforms import parts_of, spline_field
 
 PASSES = 40
 ACCURACY = 1e-4  # mm, at which the search for a point's inverse ends
 ACCEPTED = 0.05  # mm; a larger error means that the point has no counterpart
+SAMPLES = 16  # along the longest side of a B-spline's domain, by which an affine transform is fitted to it
 STEP = 0.25  # mm, of the differences that give the transform's derivative
 
 
@@ -71,22 +73,14 @@ def map_points_back(transform: sitk.Transform, points: np.ndarray) -> np.ndarray
 
 
 def _linear_part(transform: sitk.Transform) -> sitk.AffineTransform:
-    """Return an affine transform close to a transform that may be linear, a field, or composed of such."""
-    transform = transform.Downcast()
-    if isinstance(transform, sitk.CompositeTransform):
-        parts = [_linear_part(transform.GetNthTransform(i)) for i in range(transform.GetNumberOfTransforms())]
-        return _as_affine(sitk.CompositeTransform(parts))
-    if isinstance(transform, sitk.DisplacementFieldTransform):
-        return fitted_affine(transform.GetDisplacementField())
-    return _as_affine(transform)
+    """Return an affine transform close to a transform that may be linear, a field, a B-spline, or composed of such."""
+    parts = [_fitted(part) for part in parts_of(transform)]
+    return to_transform(to_matrix(sitk.CompositeTransform(parts)))
 
 
-def _as_affine(transform: sitk.Transform) -> sitk.AffineTransform:
-    """Convert a linear transform of any class to an affine one.
-
-    Raises:
-        RegistrationError: for a transform that is not linear.
-    """
-    if not transform.IsLinear():
-        raise RegistrationError("The transform cannot be inverted for points; give a displacement field or an affine.")
-    return to_transform(to_matrix(transform))
+def _fitted(part: sitk.Transform) -> sitk.Transform:
+    if isinstance(part, sitk.BSplineTransform):
+        return fitted_affine(spline_field(part, max(part.GetTransformDomainPhysicalDimensions()) / SAMPLES))
+    if isinstance(part, sitk.DisplacementFieldTransform):
+        return fitted_affine(part.GetDisplacementField())
+    return part

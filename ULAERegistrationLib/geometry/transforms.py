@@ -121,6 +121,25 @@ def field_transform(field: sitk.Image) -> sitk.DisplacementFieldTransform:
     return sitk.DisplacementFieldTransform(sitk.Cast(field, sitk.sitkVectorFloat64))
 
 
+def spline_field(spline: sitk.BSplineTransform, spacing: float = 1.0) -> sitk.Image:
+    """Sample a B-spline over its own domain, beyond which it moves nothing, as a field does beyond its grid.
+
+    Args:
+        spline: from any world (LPS mm).
+        spacing: of the samples at most, mm; the outermost ones lie half of it within the domain.
+
+    Returns:
+        Vector image of float64, displacements in LPS mm.
+    """
+    sides = np.array(spline.GetTransformDomainPhysicalDimensions())
+    size = np.maximum(2, np.ceil(sides / spacing)).astype(int)
+    direction = spline.GetTransformDomainDirection()
+    origin = spline.GetTransformDomainOrigin() + np.reshape(direction, (3, 3)) @ (sides / size / 2)
+    return sitk.TransformToDisplacementField(
+        spline, sitk.sitkVectorFloat64, size.tolist(), origin.tolist(), (sides / size).tolist(), direction
+    )
+
+
 def covering_grid(image: sitk.Image, spacing: float = 1.0, margin: float = 5.0) -> sitk.Image:
     """Create an empty image with the axes of `image` that covers its voxels and a margin.
 
