@@ -115,6 +115,6 @@ def test_labels_with_line_breaks_and_comments_anywhere_stay_whole(tmp_path, endi
     assert np.allclose(file.points, POINTS)
     write_points(POINTS + 1, file, tmp_path / "moved.fcsv")
     assert np.allclose(read_points(tmp_path / "moved.fcsv").points, POINTS + 1)
-    after = (tmp_path / "moved.fcsv").read_text()
+    after = (tmp_path / "moved.fcsv").read_text(encoding="utf-8")
     for kept in ("front\u2028ac", 'pc\n#2, ""left""', "# by hand, twice\n", "# CoordinateSystem = LPS\n", "of all"):
         assert kept in after

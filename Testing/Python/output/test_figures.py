@@ -118,7 +118,7 @@ def test_the_views_are_the_moving_image_seen_by_simpleitk_through_the_flows(view
             seen = sitk.GetArrayFromImage(sitk.Resample(moving, chain)).transpose(2, 1, 0)
             expected = np.clip(plane.cut(seen) / view.moving_white, 0, 1)
             # W is seen through the stored flow, whose composition interpolates phi1 o phi2 once more than the chain.
-            np.testing.assert_allclose(seen_view, expected, atol=0.08 if count == 3 else 1e-4)
+            np.testing.assert_allclose(seen_view, expected, atol=0.08 if count == 3 else 1e-3)
             assert np.abs(seen_view - expected).mean() < 1e-3
 
 
@@ -154,17 +154,17 @@ def test_nothing_moves_in_the_pictures_of_no_flow(still) -> None:
     plane = view.planes[0]
     panels = panel_images(steps(view))
     assert all(np.all(panels[i][0] == 0) for i in (6, 7, 8, 9)), "flows are black"
-    np.testing.assert_allclose(panels[3][0], panels[0][0], atol=1e-5)
+    np.testing.assert_allclose(panels[3][0], panels[0][0], atol=1e-3)
     (lines,) = steps(view).axes[14].collections
     assert all(np.ptp(segment, axis=0).min() == 0 for segment in lines.get_segments()), "lines are straight"
-    assert all(np.allclose(image, 0, atol=1e-5) for (image,) in panel_images(differences(view))[:15])
+    assert all(np.allclose(image, 0, atol=1e-3) for (image,) in panel_images(differences(view))[:15])
     volume, _ = panel_images(deformation(view))[0]
     np.testing.assert_allclose(volume[plane.cut(still.brain)], 0, atol=1e-6)
 
 
 def test_two_equal_brains_overlay_in_grey_and_different_ones_in_colour(still, view) -> None:
     for (picture,) in panel_images(overlay(still)):
-        np.testing.assert_allclose(picture[..., 0], picture[..., 1], atol=1e-5)
+        np.testing.assert_allclose(picture[..., 0], picture[..., 1], atol=1e-3)
     before, *_, after = view.views(view.planes[2])
     panels = panel_images(overlay(view))
     for panel, moving in ((panels[2][0], before), (panels[5][0], after)):
