@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .errors import RegistrationError
-from .flows.jacobian import folded, jacobian
+from .flows.jacobian import jacobian_and_smallest
 from .flows.similarity import ncc_maps
 from .flows.warp import warp
 from .geometry.alignment import Alignment
@@ -64,8 +64,8 @@ def measure(
         moving_brain_ = moving_ if moving_brain is None else _tensor(moving_brain)[None]
         warped_, shown = warp(torch.cat([moving_, moving_brain_], 1), flow_).split(1, 1)
         before, after = (found[0, 0] for found in ncc_maps(fixed_, moving_, warped_, window=NCC_WINDOW))
-        folds = folded(flow_)[0]
-        determinant = jacobian(flow_)[0]
+        determinant, smallest = (found[0] for found in jacobian_and_smallest(flow_))
+        folds = smallest <= 0
         in_brain = determinant[inside]
         share = inside / inside.sum()  # of the brain, what one voxel is
         displacement = displacement_mm(flow[:, fixed_brain], alignment)

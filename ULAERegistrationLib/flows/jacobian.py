@@ -74,6 +74,23 @@ def jacobian(flow: Tensor) -> Tensor:
     return _by_slabs(_central, flow)
 
 
+def jacobian_and_smallest(flow: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute `jacobian` and `smallest_jacobian` of a flow together, in about half the time of both."""
+    central, smallest = _by_slabs(_mean_and_smallest, flow).unbind(2)
+    return central, smallest
+
+
+def _mean_and_smallest(flow: Tensor) -> Tensor:
+    """Compute the mean, which is the central determinant, and the smallest of the eight: `[B, L, 2, P, S]`."""
+    corners = _corners([_differences(flow, axis) for axis in range(3)])
+    total = next(corners)
+    smallest = total.clone()
+    for corner in corners:
+        total += corner
+        smallest = torch.minimum(smallest, corner)
+    return torch.stack([total / 8, smallest], 2)
+
+
 def _central(flow: Tensor) -> Tensor:
     sides = (_differences(flow, axis) for axis in range(3))
     first, second, third = ((forward + backward) / 2 for forward, backward in sides)

@@ -9,7 +9,7 @@ import torch
 from made_up_flows import SIZE, as_itk_field, smooth_flow
 
 from ULAERegistrationLib.flows import jacobian
-from ULAERegistrationLib.flows.jacobian import corner_jacobians, smallest_jacobian
+from ULAERegistrationLib.flows.jacobian import corner_jacobians, jacobian_and_smallest, smallest_jacobian
 
 
 def jacobian_determinant(flow: np.ndarray) -> np.ndarray:
@@ -66,6 +66,13 @@ def test_the_central_determinant_is_the_mean_of_the_corners() -> None:
     np.testing.assert_allclose(
         jacobian_determinant(flow[0].numpy()), corner_jacobians(flow).mean(1)[0], atol=1e-4, rtol=1e-4
     )
+
+
+def test_both_determinants_are_the_same_when_computed_together() -> None:
+    flow = torch.from_numpy(smooth_flow(2.0, (19, 11, 18)))[None]
+    central, smallest = jacobian_and_smallest(flow)
+    torch.testing.assert_close(central, jacobian.jacobian(flow), atol=1e-5, rtol=1e-5)
+    assert torch.equal(smallest, smallest_jacobian(flow))
 
 
 def test_corner_determinants_can_be_learned_from() -> None:
