@@ -14,7 +14,7 @@ from .files.transforms import read_transform
 from .files.volumes import Source, read_mask, read_volume
 from .geometry.canonical import template_brain
 from .geometry.resampling import resample
-from .geometry.transforms import total_transform
+from .geometry.transforms import total_parts
 from .network.brain_extraction import load_brain_network
 from .network.devices import choose_device, choose_precision
 from .network.weights import load_network
@@ -111,9 +111,11 @@ def register(
     quality = replace(quality, steps_left_out=found.steps_left_out, rigid_alone=found.rigid_alone)
 
     clock.begin(FIELD)
-    transform = total_transform(total, alignment)
+    parts = total_parts(total, alignment)
     clock.within(0.5, "Warping the moving image")
-    warped = resample(moving, fixed, transform)
+    warped = resample(moving, fixed, parts)
+    transform = sitk.CompositeTransform(parts)
+    del parts  # whose field the transform has copied
     steps = tuple(Step(flows[:count], alignment, fixed, moving) for count in range(1, len(flows)))
     last = Step(flows, alignment, fixed, moving, total, warped)
     clock.end()

@@ -19,7 +19,7 @@ from .geometry.alignment import Alignment
 from .geometry.brain import brain_mask
 from .geometry.inverse import inverse, inverse_error
 from .geometry.resampling import LabelInterpolation, resample
-from .geometry.transforms import displacement_field, step_transform, total_transform
+from .geometry.transforms import displacement_field, step_transform, total_parts, total_transform
 from .memory import return_freed_memory
 from .network.weights import Card
 from .output.canonical_view import CanonicalView
@@ -90,7 +90,7 @@ class Step:
         """The original moving image on the fixed grid after the steps so far: M1, M2, W of the paper's figure 3."""
         if self.known_warped is not None:
             return self.known_warped
-        return resample(self.moving, self.fixed, self.cumulative_transform)
+        return resample(self.moving, self.fixed, total_parts(self.total, self.alignment))
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,11 +217,12 @@ class Registration:
             RegistrationError: where the folder cannot be written; nothing has been written then.
         """
         folder = check_output_folder(folder)
+        # The inverse comes first, as its many small operations would each wait for Python's lock beside the pictures.
+        measured = self.with_inverse_measured()
+        return_freed_memory()  # of the inverse, in pieces that the fields of the steps do not fit into
         with ThreadPoolExecutor(max_workers=1) as other_thread:
-            # matplotlib draws on one core; the inverse and the warped volumes are computed on the others meanwhile.
+            # matplotlib draws on one core; the warped volumes are computed on the others meanwhile.
             pictures = other_thread.submit(draw_pictures, self.view())
-            measured = self.with_inverse_measured()
-            return_freed_memory()  # of the inverse, in pieces that the fields of the steps do not fit into
             aligned, warped = self.aligned, [step.warped for step in self.steps]
         return_freed_memory()  # of the pictures, which the writing of files does not fit into
         save_folder(

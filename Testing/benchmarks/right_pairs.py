@@ -94,7 +94,7 @@ def once_per_brain():
     return (
         mock.patch.object(scan_brain, "find_scan_brain", known_brain),
         mock.patch.object(SearchedBrain, "located_in", known_place),
-        mock.patch.object(registration, "total_transform", lambda flow, alignment: alignment.fixed_to_moving),
+        mock.patch.object(registration, "total_parts", lambda flow, alignment: [alignment.fixed_to_moving]),
         mock.patch.object(registration, "resample", lambda moving, fixed, transform: moving),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -10,6 +11,7 @@ import SimpleITK as sitk
 from .affine import to_matrix
 from .brain import background_value
 from .orientation import keep_stored_forms
+from .transforms import chain_of, parts_of
 
 Interpolation = Literal["linear", "cubic", "nearest"]
 LabelInterpolation = Literal["nearest", "linear"]
@@ -23,7 +25,7 @@ _ITK_LABELS = {"nearest": sitk.sitkNearestNeighbor, "linear": sitk.sitkLabelLine
 def resample(
     image: sitk.Image,
     like: sitk.Image,
-    transform: sitk.Transform,
+    transform: sitk.Transform | Sequence[sitk.Transform],
     labels: bool = False,
     interpolation: Interpolation | None = None,
 ) -> sitk.Image:
@@ -32,7 +34,8 @@ def resample(
     Args:
         image: the image to sample (the moving image).
         like: the image whose grid the result has (the fixed image).
-        transform: from points of `like` to points of `image`, LPS mm.
+        transform: from points of `like` to points of `image`, LPS mm; or the parts of its chain, the last of which is
+            applied first.
         labels: whether `image` is a label map, which keeps its values.
         interpolation: of an image "linear" (the default), "cubic" (B-splines of order 3, kept within the image's own
             range) or "nearest". Of a label map "nearest" (the default), or "linear": each label is sampled for itself,
@@ -45,6 +48,7 @@ def resample(
     """
     kind = image.GetPixelID()
     if labels:
+        transform = transform if isinstance(transform, sitk.Transform) else chain_of(transform)
         how = _ITK_LABELS[interpolation or "nearest"]
         return keep_stored_forms(like, sitk.Resample(image, like, transform, how, 0.0, kind))
     background = background_value(image)
@@ -73,9 +77,9 @@ def resample(
 
 
 def _without_linear_ends(
-    image: sitk.Image, like: sitk.Image, transform: sitk.Transform
+    image: sitk.Image, like: sitk.Image, transform: sitk.Transform | Sequence[sitk.Transform]
 ) -> tuple[sitk.Image, sitk.Image, sitk.Transform]:
-    """Move the linear parts at both ends of a composite transform to the headers of the two images.
+    """Move the linear parts at both ends of a chain to the headers of the two images.
 
     ITK then computes them once instead of at every voxel, which is a quarter of the time of sampling through an affine
     transform, a displacement field and another affine transform.
@@ -83,16 +87,14 @@ def _without_linear_ends(
     Returns:
         The two images with other headers, and the rest of the transform, by which `image` is sampled as before.
     """
-    transform = transform.Downcast()
-    if not isinstance(transform, sitk.CompositeTransform) or transform.IsLinear():
-        return image, like, transform
-    # The first of the parts is applied last.
-    parts = [transform.GetNthTransform(number) for number in range(transform.GetNumberOfTransforms())]
+    parts = [*(parts_of(transform) if isinstance(transform, sitk.Transform) else transform)]
+    if all(part.IsLinear() for part in parts):
+        return image, like, chain_of(parts)
     while _is_header(parts[0]):
         image = _moved(image, np.linalg.inv(to_matrix(parts.pop(0))))
     while _is_header(parts[-1]):
         like = _moved(like, to_matrix(parts.pop()))
-    return image, like, parts[0] if len(parts) == 1 else sitk.CompositeTransform(parts)
+    return image, like, chain_of(parts)
 
 
 def _is_header(part: sitk.Transform) -> bool:

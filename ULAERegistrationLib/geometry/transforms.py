@@ -31,8 +31,8 @@ def flow_transform(flow: np.ndarray, every: int = 1) -> sitk.DisplacementFieldTr
     grid = canonical_grid()
     if flow.shape != (3, *grid.GetSize()):
         raise ValueError(f"flow has shape {flow.shape}, not {(3, *grid.GetSize())}")
-    values = padded(flow)[:, ::every, ::every, ::every].transpose(3, 2, 1, 0)
-    field = sitk.GetImageFromArray(np.ascontiguousarray(values), isVector=True)
+    values = padded(flow, every).transpose(3, 2, 1, 0)
+    field = sitk.GetImageFromArray(values, isVector=True)
     del values  # as `field_transform` needs twice as much memory again
     field.SetOrigin(grid.TransformIndexToPhysicalPoint([-PAD] * 3))
     field.SetSpacing([float(every)] * 3)
@@ -67,8 +67,15 @@ def total_transform(flow: np.ndarray, alignment: Alignment) -> sitk.CompositeTra
     Returns:
         Transform from fixed world to moving world (LPS mm).
     """
-    back = alignment.moving_to_canonical.GetInverse()
-    return sitk.CompositeTransform([back, flow_transform(flow), alignment.fixed_to_canonical])
+    return sitk.CompositeTransform(total_parts(flow, alignment))
+
+
+def total_parts(flow: np.ndarray, alignment: Alignment) -> list[sitk.Transform]:
+    """Return the parts of `total_transform`, the last of which is applied first.
+
+    What takes parts is faster by them: a composite transform holds copies, and gives out copies.
+    """
+    return [alignment.moving_to_canonical.GetInverse(), flow_transform(flow), alignment.fixed_to_canonical]
 
 
 def parts_of(transform: sitk.Transform) -> list[sitk.Transform]:
@@ -167,20 +174,31 @@ def covering_grid(image: sitk.Image, spacing: float = 1.0, margin: float = 5.0) 
     return grid
 
 
-def padded(flow: np.ndarray) -> np.ndarray:
+def padded(flow: np.ndarray, every: int = 1) -> np.ndarray:
     """Extrapolate a flow [3, L, P, S] by `PAD` voxels on every side, over which it fades to zero.
 
     The result lies in memory as ITK wants it, the three components of a voxel together and L fastest.
+
+    Args:
+        flow: of any grid.
+        every: keeps each n-th voxel of the result along each axis, from the first one.
     """
-    fade = (np.cos(np.pi / 2 * np.arange(1, PAD + 1) / PAD) ** 2).astype(flow.dtype)[:, None, None, None]
-    inside = slice(PAD, -PAD)
-    values = np.empty((*(n + 2 * PAD for n in reversed(flow.shape[1:])), 3), flow.dtype)
+    (left, fade_l), (posterior, fade_p), (superior, fade_s) = (_with_margins(n, every) for n in flow.shape[1:])
+    values = np.empty((len(superior), len(posterior), len(left), 3), flow.dtype)
+    fade = (fade_p[:, None] * fade_l)[..., None]
     # A block of slices at a time, so that what is read stays in the cache while it is written in another order.
-    whole = values[inside, inside, inside]
-    for first in range(0, len(whole), BLOCK):
-        whole[first : first + BLOCK] = flow[..., first : first + BLOCK].transpose(3, 2, 1, 0)
-    for axis in (2, 1, 0):  # each from what the axes before it have extended
-        along = np.moveaxis(values[(inside,) * axis], axis, 0)
-        along[:PAD] = along[PAD] * fade[::-1]
-        along[-PAD:] = along[-PAD - 1] * fade
+    for first in range(0, len(superior), BLOCK):
+        slices = superior[first : first + BLOCK]
+        read = flow[..., slices[0] : slices[-1] + 1].take(left, axis=1).take(posterior, axis=2)
+        block = read[..., slices - slices[0]].transpose(3, 2, 1, 0)
+        fades = fade * fade_s[first : first + BLOCK, None, None, None]
+        np.multiply(block, fades, out=values[first : first + BLOCK])
     return values.transpose(3, 2, 1, 0)
+
+
+def _with_margins(length: int, every: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the voxel that each one of a padded axis takes its value from, and the share of it that is left there."""
+    places = np.arange(-PAD, length + PAD, every)
+    inside = places.clip(0, length - 1)
+    fade = np.cos(np.pi / 2 * np.abs(places - inside) / PAD) ** 2
+    return inside, fade.astype(np.float32)

@@ -79,18 +79,16 @@ def save_folder(
     volumes |= {f"steps/warped{number}": step.warped for number, step in enumerate(steps, start=1)}
     volumes |= {f"{role}_brain": mask for role, mask in masks.items()}
 
-    with whole_folder_or_nothing(folder) as partial, ThreadPoolExecutor(max_workers=1) as other_thread:
-
-        def write_volumes() -> None:
+    with whole_folder_or_nothing(folder) as partial:
+        with ThreadPoolExecutor(max_workers=2) as pool:  # as each file is compressed on one core
+            tasks = [pool.submit(write_transform, transform, partial / "transform.h5")]
             for name, image in volumes.items():
                 if image is not None:
-                    write_image(image, partial / f"{name}.nii.gz")
-
-        written = other_thread.submit(write_volumes)  # which compresses on one core
-        write_transform(transform, partial / "transform.h5")
-        for step in steps:
-            write_transform(step.transform, partial / "steps" / f"{step.name}.h5")
-        written.result()
+                    tasks.append(pool.submit(write_image, image, partial / f"{name}.nii.gz"))
+            for step in steps:
+                tasks.append(pool.submit(write_transform, step.transform, partial / "steps" / f"{step.name}.h5"))
+        for task in tasks:
+            task.result()
         record = partial / "quality.json"
         record.touch()  # which the report lists; it is written last, as it lists the report and its figures
         write_report(report, partial / "report.html", partial / "figures", pictures)

@@ -16,6 +16,7 @@ from ULAERegistrationLib.geometry.transforms import (
     field_transform,
     flow_transform,
     step_transform,
+    total_parts,
 )
 
 
@@ -55,6 +56,16 @@ def test_a_flow_fades_beyond_the_canonical_grid_without_a_jump() -> None:
     assert displacement[-1] == pytest.approx(4)
     assert np.diff(displacement).min() >= 0
     assert np.diff(displacement).max() < 0.25 * 0.8  # so it folds nothing
+
+
+def test_a_coarse_field_is_the_fine_one_at_every_second_voxel_up_to_where_both_fade(oblique) -> None:
+    flow = oblique.flows[0]
+    fine, coarse = (flow_transform(flow, every).GetDisplacementField() for every in (1, 2))
+    assert coarse.GetSpacing() == (2, 2, 2)
+    np.testing.assert_array_equal(sitk.GetArrayViewFromImage(coarse), sitk.GetArrayViewFromImage(fine)[::2, ::2, ::2])
+    centres = np.random.default_rng(0).integers((-4, -4, -4), np.array(CANONICAL_SIZE) // 2 + 4, (100, 3)) * 2
+    places = centres + np.array(CANONICAL_ORIGIN)
+    np.testing.assert_allclose(mapped(flow_transform(flow, 2), places), mapped(flow_transform(flow), places), atol=1e-6)
 
 
 def test_a_step_is_flow_between_the_affine_and_its_inverse(oblique) -> None:
@@ -146,6 +157,15 @@ def test_a_volume_warped_by_the_whole_map_is_what_simpleitk_resamples_through_it
     assert apart.max() < 0.01
     assert (warped.GetOrigin(), warped.GetSpacing()) == (fixed.GetOrigin(), fixed.GetSpacing())
     assert warped.GetDirection() == fixed.GetDirection()
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_the_parts_of_a_map_warp_as_the_map_does(oblique, labels) -> None:
+    moving, fixed = oblique.moving, oblique.fixed
+    parts = total_parts(oblique.total, oblique.alignment)
+    whole = sitk.GetArrayFromImage(resample(moving, fixed, oblique.transform, labels=labels))
+    assert np.ptp(whole) > 1000
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(resample(moving, fixed, parts, labels=labels)), whole)
 
 
 def test_labels_stay_labels_and_outside_is_nothing(oblique, stored) -> None:
