@@ -5,7 +5,7 @@ long is made short:
 
 - The first registration is a real one, by weights for coarse voxels, of scans that need no alignment. The later ones
   get its result, and saving writes only what the later lines read. What a result holds is seen by `test_registration`.
-- Workers of a cohort are Dask's real ones, two at most, but the process that each starts for a pair registers nothing.
+- Workers of a cohort are real ones, two at most, but the process that each starts for a pair registers nothing.
 - `ulae train` and `ulae evaluate` are run by their own tests on tiny data; here they are only asked for their help.
 - `make` is asked what it would do. Lines that begin with `git`, `pip` or `source` are left out: they need a network, or
   another shell.
@@ -22,7 +22,7 @@ import json
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,7 @@ from ULAERegistrationLib.cli import main as command_line
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.geometry.canonical import template, template_mask
 from ULAERegistrationLib.geometry.transforms import step_transform
-from ULAERegistrationLib.process import cluster
+from ULAERegistrationLib.process import local_workers
 from ULAERegistrationLib.process.summary import Row
 from ULAERegistrationLib.training.recipe import read_recipe
 
@@ -113,7 +113,7 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def short(coarse_model, folder) -> Iterator[None]:
     """Make short what takes long, as the top of this file says."""
-    really, really_save, on_workers = registration.register, Registration.save, cluster.run_on_workers
+    really, really_save, on_workers = registration.register, Registration.save, local_workers.run_on_this_machine
 
     @functools.cache
     def result() -> Registration:
@@ -137,14 +137,14 @@ def short(coarse_model, folder) -> Iterator[None]:
         fixed, shift = sitk.ReadImage(str(folder / FIXED)), sitk.TranslationTransform(3, [-voxels for voxels in SHIFT])
         return simulation.SimulatedPair(fixed, template(), shift, fixed > 0)
 
-    def run_on_workers(cases, folder, settings, workers: int, scheduler: None) -> Iterator[Row]:
-        return on_workers(cases, folder, settings, min(workers, 2), scheduler, program=STANDIN)
+    def run_on_this_machine(cases, folder, settings, workers: int, done) -> Generator[Row]:
+        return on_workers(cases, folder, settings, min(workers, 2), done, program=STANDIN)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registration, "register", register)
         patch.setattr(Registration, "save", save)
         patch.setattr(simulation, "simulate", simulate)
-        patch.setattr(cluster, "run_on_workers", run_on_workers)
+        patch.setattr(local_workers, "run_on_this_machine", run_on_this_machine)
         yield
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
@@ -20,6 +21,9 @@ if name == "orphan" and attempt == 1:
     sys.exit(1)
 if name == "fault":
     raise RuntimeError("in the case's own process")
+if name.startswith("forever"):
+    print(json.dumps({"fraction": 0.5, "message": "Half way"}), flush=True)
+    time.sleep(600)
 row = {"name": name, "status": "done", "verdict": "good", "message": f"attempt {attempt}"}
 print(f"a word of {name}", file=sys.stderr)
 if name == "told":

@@ -70,6 +70,8 @@ def _ending(options: argparse.Namespace) -> str:
     """Say what there is of a cohort that was cancelled."""
     if options.scheduler:  # its workers are not ours to end
         return "cancelled; the scheduler's workers finish the pairs in work, and the same call goes on from there"
+    if options.workers > 1:
+        return "cancelled, nothing was written of the pairs in work; those that were done are kept"
     return "cancelled, nothing was written of the pair in work; the pairs before it are kept"
 
 

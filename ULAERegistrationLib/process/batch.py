@@ -54,7 +54,7 @@ def run_batch(
 
     Raises:
         RegistrationError: where the folder cannot be written, at the beginning or later, or locked, another run is
-            writing to it, the package `distributed` is missing, or the scheduler cannot be reached or has ended.
+            writing to it, or a scheduler cannot be reached, has ended, or needs the package `distributed`.
         Cancelled: where `progress` raises it; every file written until then is complete.
     """
     folder = check_output_folder(folder)
@@ -91,9 +91,7 @@ def _rows(
 ) -> Generator[Row]:
     """Register the cases, and yield the row of each as it ends."""
     if workers > 1 or scheduler is not None:
-        for number, row in enumerate(_rows_of_workers(cases, folder, settings, workers, scheduler), start=1):
-            progress(number / len(cases), f"{number} of {len(cases)} pairs")
-            yield row
+        yield from _rows_of_workers(cases, folder, settings, progress, workers, scheduler)
         return
     for number, case in enumerate(cases):
 
@@ -104,23 +102,45 @@ def _rows(
 
 
 def _rows_of_workers(
-    cases: Sequence[Case], folder: Path, settings: RegistrationSettings, workers: int, scheduler: str | None
+    cases: Sequence[Case],
+    folder: Path,
+    settings: RegistrationSettings,
+    progress: Progress,
+    workers: int,
+    scheduler: str | None,
 ) -> Generator[Row]:
     """Yield the rows of the cases whose results are there, then those of the others as workers end them.
 
     A worker starts a process for each case that it is given, which loads torch before it looks.
     """
-    from .cluster import run_on_workers
+    from .cluster import run_on_cluster
+    from .local_workers import run_on_this_machine
 
-    left = []
+    left, ended = [], 0
     for case in cases:
         row = standing_row(case, folder / case.name, settings)
         if row is None:
             left.append(case)
-        else:
+            continue
+        yield row
+        ended += 1
+        progress(ended / len(cases), f"{ended} done")
+    if not left:
+        return
+
+    def done(pairs: float) -> None:
+        progress((len(cases) - len(left) + pairs) / len(cases), f"{ended} done")
+
+    on_workers = (
+        run_on_this_machine(left, folder, settings, workers, done)
+        if scheduler is None
+        else run_on_cluster(left, folder, settings, scheduler)
+    )
+    with closing(on_workers):
+        for row in on_workers:
             yield row
-    if left:
-        yield from run_on_workers(left, folder, settings, workers, scheduler)
+            ended += 1
+            progress(ended / len(cases), f"{ended} done")
 
 
 @contextmanager

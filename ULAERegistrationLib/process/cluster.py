@@ -1,4 +1,4 @@
-"""Register the cases of a cohort on several workers, by Dask: on this machine, or on a cluster that somebody started.
+"""Register the cases of a cohort on a cluster, by the Dask scheduler and workers that somebody started.
 
 Each case runs in a process of its own, which a worker starts and follows. Where a worker dies, the scheduler gives its
 case to another one; where the case's own process dies, for want of memory say, that case alone fails.
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,35 +17,31 @@ from typing import TYPE_CHECKING
 
 from ..errors import RegistrationError
 from ..settings import RegistrationSettings
-from .cases import Case, CaseJob
-from .job import DONE, Job
+from ..threads import usable_cores
+from .case_process import PROGRAM, run_case_in_process, with_log_shown
+from .cases import Case
 from .pair import failed_row, sentence_of
-from .summary import CASE_FAILED, Row
+from .summary import Row
 
 if TYPE_CHECKING:
     from distributed import Client
 
 CONNECT_SECONDS = 20
-PROGRAM = ("-m", "ULAERegistrationLib.process.case_worker")
 
 
-def run_on_workers(
+def run_on_cluster(
     cases: Sequence[Case],
     folder: Path,
     settings: RegistrationSettings,
-    workers: int,
-    scheduler: str | None = None,
+    scheduler: str,
     program: Sequence[str] = PROGRAM,
-) -> Iterator[Row]:
-    """Register cases on several workers, and yield the row of each as it ends.
-
-    The log of a case that failed goes to standard error, as nothing else keeps it.
+) -> Generator[Row]:
+    """Register cases on the workers of a scheduler, and yield the row of each as it ends.
 
     Args:
         cases: the pairs.
         folder: of the cohort, absolute.
         settings: of all registrations.
-        workers: how many at a time on this machine, if there is no `scheduler`.
         scheduler: address of a Dask scheduler.
         program: what a worker runs for each case, as arguments of its Python.
 
@@ -57,15 +52,15 @@ def run_on_workers(
         from distributed import as_completed
     except ModuleNotFoundError:
         raise RegistrationError(
-            "Several workers need the Python package distributed; install it with `pip install distributed`."
+            "A scheduler is reached by the Python package distributed; install it with `pip install distributed`."
         ) from None
     if settings.model is not None:  # workers have working folders of their own
         settings = replace(settings, model=os.path.abspath(settings.model))
-    with _client(workers, scheduler) as client:
+    with _client(scheduler) as client:
         slots = _slots(client)
         waiting = {
             client.submit(
-                run_case_in_process,
+                _run_on_worker,
                 replace(case, files={column: path.absolute() for column, path in case.files.items()}),
                 folder / case.name,
                 settings,
@@ -78,61 +73,33 @@ def run_on_workers(
         for future in as_completed(waiting):
             case = waiting[future]
             if future.status == "finished":
-                row, log = future.result()
-                if row["status"] == CASE_FAILED and log:
-                    print(f"{case.name}:\n{log}", file=sys.stderr, flush=True)
-                yield row
+                yield with_log_shown(*future.result())
             elif future.status == "error":
                 yield failed_row(case, _reason(future.exception()))
             else:
                 raise RegistrationError("The scheduler has ended; the same call goes on with the pairs that are left.")
 
 
-def run_case_in_process(
-    case: Case, target: Path, settings: RegistrationSettings, slots: Mapping[str, int], program: Sequence[str] = PROGRAM
+def _run_on_worker(
+    case: Case, target: Path, settings: RegistrationSettings, slots: Mapping[str, int], program: Sequence[str]
 ) -> tuple[Row, str]:
-    """Register a case in a process of its own, on a worker, and return its row of the summary and its log.
-
-    Args:
-        case: the pair.
-        target: the folder for its result.
-        settings: of the registration.
-        slots: how many cases run at a time on each machine, by its address; its cores are shared out among them.
-        program: what is run, as arguments of this Python.
-    """
-    from dask.system import CPU_COUNT
+    """Register a case on a worker; `slots` says how many run at a time on each machine, by its address."""
     from distributed import get_worker
 
     worker = get_worker()
     at_a_time = slots.get(worker.ip, worker.state.nthreads)
-    job = CaseJob(case=case, target=target, settings=settings, threads=max(1, CPU_COUNT // at_a_time))
-    with Job() as process:
-        process.start(job, command=[sys.executable, *program])
-        if process.wait() == DONE and process.outcome:
-            return process.outcome, process.log
-        return failed_row(case, process.error), process.log
+    return run_case_in_process(case, target, settings, max(1, usable_cores() // at_a_time), program)
 
 
 @contextmanager
-def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
-    """Connect to a scheduler, or start one with workers on this machine, which ends with the block."""
+def _client(scheduler: str) -> Iterator[Client]:
+    """Connect to a scheduler for the length of the block."""
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
-    # Dask's own messages would be mixed with ours; workers and the scheduler of this machine read this too.
-    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
-    for name in ("distributed", "distributed.client"):
+    for name in ("distributed", "distributed.client"):  # whose messages would be mixed with ours
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with dask.config.set({"logging.distributed": "critical"}):
-        if scheduler is None:
-            # The registrations are processes of their own, of which Dask's limit of memory knows nothing. Its page of
-            # the workers' state is for this machine alone.
-            local = LocalCluster(
-                n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0"
-            )
-            with local as cluster, Client(cluster) as client:
-                yield client
-            return
         try:
             connected = Client(scheduler, timeout=CONNECT_SECONDS)
         except (OSError, ValueError) as error:

@@ -16,7 +16,7 @@ from filelock import FileLock
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.errors import Cancelled, RegistrationError
 from ULAERegistrationLib.output import thumbnail
-from ULAERegistrationLib.process import batch, cluster
+from ULAERegistrationLib.process import batch, local_workers
 from ULAERegistrationLib.process.batch import run_batch
 from ULAERegistrationLib.process.cases import read_cases
 from ULAERegistrationLib.process.summary import SUMMARY
@@ -166,14 +166,14 @@ def test_a_batch_ends_where_its_folder_takes_no_more_results_and_fills_no_other_
 def test_workers_are_stopped_where_the_folder_takes_no_more_results(table, tmp_path, monkeypatch):
     ended = []
 
-    def run_on_workers(cases, *_):
+    def on_this_machine(cases, *_):
         try:
             for case in cases:
                 yield {"name": case.name, "status": "not done", "message": "The disk is full."}
         finally:
             ended.append("stopped")
 
-    monkeypatch.setattr(cluster, "run_on_workers", run_on_workers)
+    monkeypatch.setattr(local_workers, "run_on_this_machine", on_this_machine)
     cases = read_cases(table("ann,scan.nii.gz,scan.nii.gz", "bob,scan.nii.gz,scan.nii.gz"))
     with pytest.raises(RegistrationError, match=r"^The disk is full\. 2 of 2 pairs are left"):
         run_batch(cases, tmp_path / "out", RegistrationSettings(), lambda *told: None, workers=2)

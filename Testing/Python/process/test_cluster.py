@@ -7,22 +7,29 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
-from dask.system import CPU_COUNT
 from filelock import FileLock
 
+from ULAERegistrationLib import threads
 from ULAERegistrationLib.cli.main import main
-from ULAERegistrationLib.errors import NOT_ENOUGH_MEMORY, RegistrationError
-from ULAERegistrationLib.process import cluster
+from ULAERegistrationLib.errors import NOT_ENOUGH_MEMORY, Cancelled, RegistrationError
+from ULAERegistrationLib.process import local_workers
 from ULAERegistrationLib.process.batch import run_batch
+from ULAERegistrationLib.process.case_process import PROGRAM
 from ULAERegistrationLib.process.cases import Case, CaseJob, read_cases
-from ULAERegistrationLib.process.cluster import PROGRAM, _client, _reason, _slots, run_on_workers
+from ULAERegistrationLib.process.cluster import _client, _reason, _slots, run_on_cluster
+from ULAERegistrationLib.process.local_workers import run_on_this_machine
 from ULAERegistrationLib.process.pair import LOCKS
 from ULAERegistrationLib.settings import RegistrationSettings
+from ULAERegistrationLib.threads import usable_cores
 
-pytest.importorskip("distributed")
+distributed = pytest.importorskip("distributed")
 STANDIN = (str(Path(__file__).parents[2] / "standin" / "case_worker.py"),)
 
 
@@ -30,41 +37,138 @@ def cases(folder: Path, *names: str) -> list[Case]:
     return [Case(name, {"fixed": folder / "f", "moving": folder / "m"}) for name in names]
 
 
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    """The address of a scheduler with two workers, as somebody starts them on a cluster."""
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0", silence_logs=50
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.fixture(params=["this machine", "a cluster"])
+def registered(request, tmp_path):
+    """Registers pairs of the stand-in on two workers, here or on a cluster, and returns their rows by name."""
+
+    def register(*names: str):
+        given = (cases(tmp_path, *names), tmp_path, RegistrationSettings())
+        if request.param == "this machine":
+            found = run_on_this_machine(*given, 2, program=STANDIN)
+        else:
+            found = run_on_cluster(*given, request.getfixturevalue("scheduler"), program=STANDIN)
+        return {row["name"]: row for row in found}
+
+    return register
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="processes are killed by a signal that Windows lacks")
-def test_a_case_whose_worker_dies_goes_to_another_and_one_that_dies_itself_is_a_line(tmp_path) -> None:
-    names = ("ann", "crash", "orphan", "bob")
-    found = run_on_workers(cases(tmp_path, *names), tmp_path, RegistrationSettings(), 2, program=STANDIN)
-    rows = {row["name"]: row for row in found}
+def test_a_case_that_dies_is_a_line_and_the_others_run_in_processes_of_their_own(registered, tmp_path) -> None:
+    names = ("ann", "crash", "bob")
+    rows = registered(*names)
     assert set(rows) == set(names)
     assert (rows["ann"]["message"], rows["bob"]["message"]) == ("attempt 1", "attempt 1")
-    assert rows["orphan"]["message"] == "attempt 2"
     assert rows["crash"]["status"] == "failed"
     assert rows["crash"]["message"].startswith("The registration was killed")
     told = [(tmp_path / name / "attempt1").read_text().split() for name in names]
-    assert len({process for process, _, _ in told}) == 4
-    assert os.getpid() not in {int(parent) for _, parent, _ in told}
-    assert {int(threads) for *_, threads in told} == {max(1, CPU_COUNT // 2)}
+    assert len({process for process, _, _ in told}) == 3
+    assert os.getpid() not in {int(process) for process, _, _ in told}
+    assert {int(number) for *_, number in told} == {max(1, usable_cores() // 2)}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 3])
-def test_as_many_pairs_run_at_a_time_as_were_asked_for_however_many_cores_there_are(workers) -> None:
-    with _client(workers, None) as client:
-        assert sum(_slots(client).values()) == workers
+@pytest.mark.skipif(os.name == "nt", reason="processes are killed by a signal that Windows lacks")
+def test_a_case_whose_worker_on_a_cluster_dies_goes_to_another(scheduler, tmp_path) -> None:
+    names = ("ann", "orphan", "bob")
+    found = run_on_cluster(cases(tmp_path, *names), tmp_path, RegistrationSettings(), scheduler, program=STANDIN)
+    assert {row["name"]: row["message"] for row in found} == {
+        "ann": "attempt 1",
+        "orphan": "attempt 2",
+        "bob": "attempt 1",
+    }
 
 
 @pytest.mark.slow
-def test_the_log_of_a_pair_that_failed_is_on_standard_error_as_with_one_worker(tmp_path, capsys) -> None:
-    names = ("ann", "fault", "told")
-    found = run_on_workers(cases(tmp_path, *names), tmp_path, RegistrationSettings(), 2, program=STANDIN)
-    rows = {row["name"]: row for row in found}
+def test_the_cores_of_a_clusters_machine_are_shared_out_among_its_workers(scheduler) -> None:
+    with _client(scheduler) as client:
+        client.wait_for_workers(2)  # one may have been killed and started again
+        assert sum(_slots(client).values()) == 2
+
+
+@pytest.mark.slow
+def test_the_log_of_a_pair_that_failed_is_on_standard_error_as_with_one_worker(registered, capsys) -> None:
+    rows = registered("ann", "fault", "told")
     assert rows["fault"]["message"].endswith("; the log has the details.")
     log = capsys.readouterr().err
     assert "fault:\nTraceback (most recent call last):\n" in log
     assert "RuntimeError: in the case's own process\n" in log
     assert "told:\na word of told\n" in log
     assert "a word of ann" not in log
+
+
+@pytest.mark.slow
+def test_three_at_a_time_are_three_processes_and_none_listens_to_the_network(tmp_path) -> None:
+    """A port would let other users of the machine have code run."""
+    me = psutil.Process()
+    before = listened_to(me)  # the scheduler's of other tests
+    seen = []
+
+    def done(_: float) -> None:
+        if len(list(tmp_path.glob("forever*/attempt1"))) >= 3:
+            seen.extend(port for process in (me, *me.children(recursive=True)) for port in listened_to(process))
+            raise Cancelled
+
+    names = tuple(f"forever{number}" for number in range(5))
+    with pytest.raises(Cancelled):
+        list(run_on_this_machine(cases(tmp_path, *names), tmp_path, RegistrationSettings(), 3, done, program=STANDIN))
+    assert set(seen) <= before
+    assert len(list(tmp_path.glob("forever*/attempt1"))) == 3
+
+
+def listened_to(process: psutil.Process) -> set[int]:
+    """The ports on which a process and what it has started take connections."""
+    found = set()
+    for one in (process, *process.children(recursive=True)):
+        with suppress(psutil.Error):  # it has ended
+            found |= {link.laddr.port for link in one.net_connections() if link.status == psutil.CONN_LISTEN}
+    return found
+
+
+@pytest.mark.slow
+def test_where_a_run_is_cancelled_its_processes_end_at_once_and_pairs_that_wait_never_begin(tmp_path) -> None:
+    names = ("ann", "forever1", "forever2", "bob")
+    heard = []
+
+    def done(pairs: float) -> None:
+        heard.append(pairs)
+        if len(list(tmp_path.glob("forever*/attempt1"))) == 2:
+            raise Cancelled
+
+    began = time.monotonic()
+    found = run_on_this_machine(cases(tmp_path, *names), tmp_path, RegistrationSettings(), 2, done, program=STANDIN)
+    assert next(found)["name"] == "ann"
+    with pytest.raises(Cancelled):
+        list(found)
+    assert time.monotonic() - began < 30
+    assert max(heard) == pytest.approx(1.5)  # ann, and a half of one that was in work
+    processes = [int((tmp_path / name / "attempt1").read_text().split()[0]) for name in names[1:3]]
+    assert not any(psutil.pid_exists(process) for process in processes)
+    assert not (tmp_path / "bob").exists()
+
+
+def test_no_more_cores_are_counted_than_a_container_allows(tmp_path, monkeypatch) -> None:
+    quota = tmp_path / "cpu.max"
+    monkeypatch.setattr(threads, "QUOTA", quota)
+    here = usable_cores()
+    assert here >= 1
+    for text, cores in (
+        ("max 100000\n", here),
+        ("50000 100000\n", 1),
+        ("100000 100000\n", 1),
+        ("99900000 100000", here),
+    ):
+        quota.write_text(text)
+        assert usable_cores() == cores
 
 
 @pytest.mark.slow
@@ -112,11 +216,10 @@ def test_a_run_whose_scheduler_is_killed_says_so_in_a_sentence(tmp_path) -> None
         threading.Timer(3, scheduler.kill).start()
         with pytest.raises(RegistrationError, match="The scheduler has ended"):
             list(
-                run_on_workers(
+                run_on_cluster(
                     cases(tmp_path, "ann"),
                     tmp_path,
                     RegistrationSettings(),
-                    1,
                     json.loads(address.read_text())["address"],
                     program=STANDIN,
                 )
@@ -163,12 +266,12 @@ def test_pairs_that_are_done_are_given_to_no_worker(table, quick, tmp_path, monk
     """Each would load torch in a process of its own, only to find its result."""
     given = []
 
-    def run_on_workers(cases, *_):
+    def on_this_machine(cases, *_):
         for case in cases:
             given.append(case.name)
             yield {"name": case.name, "status": "failed", "message": "On a worker."}
 
-    monkeypatch.setattr(cluster, "run_on_workers", run_on_workers)
+    monkeypatch.setattr(local_workers, "run_on_this_machine", on_this_machine)
     rows = {"ann": "scan.nii.gz", "bob": "bad.nii.gz", "cid": "scan.nii.gz", "dan": "scan.nii.gz"}
     cases = read_cases(table(*(f"{name},{fixed},scan.nii.gz" for name, fixed in rows.items())))
     run_batch(cases, tmp_path / "out", RegistrationSettings())
@@ -179,7 +282,7 @@ def test_pairs_that_are_done_are_given_to_no_worker(table, quick, tmp_path, monk
     )
     assert given == ["bob", "dan"]
     assert [row["message"] for row in found] == ["They match.", "On a worker.", "They match.", "On a worker."]
-    assert heard[0] == (0.25, "1 of 4 pairs")
+    assert heard[0] == (0.25, "1 done")
     run_batch([cases[0], cases[2]], tmp_path / "out", RegistrationSettings(), workers=2)
     run_batch([cases[0], cases[2]], tmp_path / "out", RegistrationSettings(preset="fast"), workers=2)
     assert given == ["bob", "dan", "ann", "cid"]
@@ -193,7 +296,7 @@ def test_what_a_worker_says_in_a_sentence_is_passed_on_as_it_is() -> None:
     assert _reason(KeyError("x")) == "The registration failed unexpectedly (KeyError: 'x')."
 
 
-def test_without_dask_several_workers_are_refused_with_what_to_install(tmp_path, monkeypatch) -> None:
+def test_without_dask_a_scheduler_is_refused_with_what_to_install(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(RegistrationError, match="pip install distributed"):
-        run_batch(cases(tmp_path, "ann"), tmp_path / "out", RegistrationSettings(), workers=2)
+        run_batch(cases(tmp_path, "ann"), tmp_path / "out", RegistrationSettings(), scheduler="tcp://node1:8786")
