@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +51,49 @@ def settings_of(folder: Path) -> TrainingSettings:
     """
     state = read_checkpoint(folder)
     return TrainingSettings.from_json(state["settings"]) if state else TrainingSettings()
+
+
+def check_that_it_goes_on(
+    state: dict[str, Any],
+    folder: Path,
+    *,
+    settings: TrainingSettings,
+    people: Sequence[str],
+    history: Sequence[dict] | None,
+    processes: int,
+) -> None:
+    """Refuse to go on with another recipe, on other people, from another start, or in other processes.
+
+    Args:
+        state: of the checkpoint.
+        folder: of the run.
+        settings: that are asked for.
+        people: who trains.
+        history: earlier runs that led to the weights that are given to start from; None where none are given.
+        processes: how many train together.
+
+    Raises:
+        RegistrationError: where something differs, with what to do.
+    """
+    begun, given = asdict(TrainingSettings.from_json(state["settings"])), asdict(settings)
+    if different := [name for name, value in given.items() if value != begun[name]]:
+        raise RegistrationError(
+            f"The run in {folder} was begun with other settings ({', '.join(different)}); go on without --settings, or "
+            f"begin a new run in another folder, with --start-from the weights of this one."
+        )
+    if others := set(state["people"]) ^ set(people):
+        raise RegistrationError(
+            f"The run in {folder} was begun on other people than this packed data has ({min(others)} is in one alone); "
+            f"give the data that it was begun on, or begin a new run in another folder, with --start-from the weights "
+            f"of this one."
+        )
+    # The weights that it was begun from are not kept, but the runs that led to them are.
+    if history is not None and (state["from_nothing"] or state["history"] != history):
+        raise RegistrationError(
+            f"The run in {folder} was not begun from these weights; go on without --start-from, or begin a new run in "
+            f"another folder."
+        )
+    if len(state["random"]) != processes:
+        raise RegistrationError(
+            f"The run was trained by {len(state['random'])} processes; go on with as many, not {processes}."
+        )

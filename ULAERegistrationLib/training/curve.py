@@ -10,7 +10,22 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
+
+def write_curve(rows: list[dict], folder: Path) -> None:
+    """Write the course of a run to `curve.csv` and, where matplotlib is there, as a picture to `curve.png`."""
+    write_rows(rows, folder / "curve.csv")
+    try:
+        draw_curve(rows, folder / "curve.png")
+    except ImportError:  # machines that train may lack it
+        return
+
+
+def write_rows(rows: list[dict], path: Path) -> None:
+    """Write rows of the same columns to a CSV file."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def draw_curve(rows: list[dict], path: Path, hours_of: str = "seconds") -> None:
@@ -21,6 +36,8 @@ def draw_curve(rows: list[dict], path: Path, hours_of: str = "seconds") -> None:
         path: of the picture.
         hours_of: the column of the time: "seconds" (elapsed) or "cpu_seconds".
     """
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     panels = figure.subplots(1, 3)
     hours = [row[hours_of] / 3600 for row in rows]

@@ -10,7 +10,6 @@ curve are the processor time of the main process alone, without that of the proc
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import math
 import time
@@ -28,6 +27,7 @@ from ..errors import RegistrationError
 from ..files.writing import whole_or_nothing
 from ..network.brain_net import ARCHITECTURE, BrainNet, normalise
 from ..network.weight_files import read_weights, save_weights
+from .curve import write_rows
 from .head_data import Heads
 from .heads import augment, paint, without_brain
 
@@ -186,10 +186,7 @@ class ExtractorTrainer:
         scores = validate(self.averaged_network(), self.heads)
         row = {"step": self.step, "cpu_seconds": round(self.cpu_seconds), "loss": self.loss, **scores}
         self.rows.append({name: round(value, 4) for name, value in row.items()})
-        with (self.folder / "curve.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
-            writer.writeheader()
-            writer.writerows(self.rows)
+        write_rows(self.rows, self.folder / "curve.csv")
         self.log("  ".join(f"{name} {value}" for name, value in self.rows[-1].items()))
         self._save(scores)
 

@@ -15,8 +15,55 @@ from torch import Tensor
 from ..flows.jacobian import corner_jacobians
 from ..flows.similarity import local_ncc
 from ..flows.warp import warp
+from .augmentation import Pair
+from .recipe import TrainingSettings
 
 GAMMA = 0.5
+
+
+def loss_terms(
+    pair: Pair, flow: Tensor, windows: Sequence[int], settings: TrainingSettings, random: torch.Generator
+) -> dict[str, Tensor]:
+    """Compute the terms of the loss of one pair; what the pair has no truth for is 0.
+
+    Args:
+        pair: the images, and where they are known the flow and the labels.
+        flow: the composed flow that the network found, `[1, 3, L, P, S]`.
+        windows: sides of the similarity's windows, voxels.
+        settings: of the run.
+        random: draws the labels of the step.
+    """
+    return {
+        "similarity": multi_window_loss(pair.fixed, warp(pair.moving, flow), windows),
+        "smoothness": smoothness(flow),
+        "folding": folding(flow),
+        "known": flow.new_zeros(()) if pair.flow is None else flow_error(flow, pair.flow, pair.fixed > 0),
+        "labels": _label_term(pair, flow, settings, random),
+    }
+
+
+def total_loss(terms: dict[str, Tensor], settings: TrainingSettings) -> Tensor:
+    """Add the terms, each but the similarity with its weight in the settings, which has its name."""
+    others = [getattr(settings, name) * term for name, term in terms.items() if name != "similarity"]
+    return torch.stack([terms["similarity"], *others]).sum()
+
+
+def _label_term(pair: Pair, flow: Tensor, settings: TrainingSettings, random: torch.Generator) -> Tensor:
+    """Compute the label distance of some labels that both images have; 0 for a pair without labels."""
+    if pair.fixed_labels is None or pair.moving_labels is None:
+        return flow.new_zeros(())
+    held = set(pair.fixed_labels.unique().int().tolist()) & set(pair.moving_labels.unique().int().tolist())
+    labels = sorted(held - {0})
+    if not labels:
+        return flow.new_zeros(())
+    drawn = torch.randperm(len(labels), generator=random)[: settings.labels_a_step]
+    return label_distance(
+        flow,
+        fixed_labels=pair.fixed_labels,
+        moving_labels=pair.moving_labels,
+        chosen=[labels[k] for k in drawn],
+        grids=settings.label_grids,
+    )
 
 
 def multi_window_loss(fixed: Tensor, warped: Tensor, windows: Sequence[int]) -> Tensor:

@@ -9,7 +9,6 @@ fold less at a slightly lower Dice. Weights that were saved between two validati
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -21,13 +20,13 @@ import torch
 from torch import Tensor
 
 from ..errors import RegistrationError
-from ..flows.warp import compose_all, warp
+from ..flows.warp import compose_all
 from ..network.ulaenet import ULAENet
 from ..network.weights import save_network
-from .augmentation import Pair
-from .checkpoint import read_checkpoint, write_checkpoint
+from .checkpoint import check_that_it_goes_on, read_checkpoint, write_checkpoint
+from .curve import write_curve
 from .data import Brains
-from .losses import flow_error, folding, label_distance, multi_window_loss, smoothness
+from .losses import loss_terms, total_loss
 from .pairs import Pairs
 from .parallel import Processes
 from .recipe import Phase, TrainingSettings
@@ -150,16 +149,8 @@ class Trainer:
         mixed = self.settings.precision != "float32"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=mixed):
             flows = self._shared_network(fixed=pair.seen_fixed, moving=pair.seen_moving)
-        flow = compose_all(flows)
-        terms = {
-            "similarity": multi_window_loss(pair.fixed, warp(pair.moving, flow), phase.windows),
-            "smoothness": smoothness(flow),
-            "folding": folding(flow),
-            "known": flow.new_zeros(()) if pair.flow is None else flow_error(flow, pair.flow, pair.fixed > 0),
-            "labels": self._label_term(pair, flow),
-        }
-        weights = {"similarity": 1.0} | {name: getattr(self.settings, name) for name in list(terms)[1:]}
-        loss = sum(weights[name] * term for name, term in terms.items())
+        terms = loss_terms(pair, compose_all(flows), phase.windows, self.settings, self.random)
+        loss = total_loss(terms, self.settings)
         self.accuracy = {}
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -173,23 +164,6 @@ class Trainer:
             for name, value in self.network.state_dict().items():
                 self.average[name].lerp_(value, 1 - decay)
         return {"loss": loss.item(), **{name: value.item() for name, value in terms.items()}}
-
-    def _label_term(self, pair: Pair, flow: Tensor) -> Tensor:
-        """Compute the label distance of some labels that both images have; 0 for a pair without labels."""
-        if pair.fixed_labels is None or pair.moving_labels is None:
-            return flow.new_zeros(())
-        held = set(pair.fixed_labels.unique().int().tolist()) & set(pair.moving_labels.unique().int().tolist())
-        labels = sorted(held - {0})
-        if not labels:
-            return flow.new_zeros(())
-        drawn = torch.randperm(len(labels), generator=self.random)[: self.settings.labels_a_step]
-        return label_distance(
-            flow,
-            fixed_labels=pair.fixed_labels,
-            moving_labels=pair.moving_labels,
-            chosen=[labels[k] for k in drawn],
-            grids=self.settings.label_grids,
-        )
 
     def averaged_network(self) -> ULAENet:
         """Return a network with the running average of the weights."""
@@ -210,7 +184,7 @@ class Trainer:
         row["cpu_seconds"] = round(self.cpu_seconds + time.process_time())
         row |= {name: round(value, 5) for name, value in {**loss, **scores}.items()}
         self._rows.append(row)
-        self._write_curve()
+        write_curve(self._rows, self.folder)
         self.log("  ".join(f"{name} {value}" for name, value in row.items()))
         mean = sum(value for name, value in scores.items() if name.startswith("dice"))
         # Without validation pairs nothing can be compared: the newest weights count.
@@ -238,17 +212,6 @@ class Trainer:
         for name in ("last", "weights") if best else ("last",):
             save_network(self.averaged_network(), self.folder / f"{name}.safetensors", card)
 
-    def _write_curve(self) -> None:
-        with (self.folder / "curve.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(self._rows[0]))
-            writer.writeheader()
-            writer.writerows(self._rows)
-        try:
-            from .curve import draw_curve
-        except ImportError:  # without matplotlib there is no picture
-            return
-        draw_curve(self._rows, self.folder / "curve.png")
-
     def _checkpoint(self, seconds: float) -> None:
         state = {
             "network": self.network.state_dict(),
@@ -271,7 +234,14 @@ class Trainer:
             write_checkpoint(self.folder, state)
 
     def _resume(self, state: dict[str, Any], start: ULAENet | None) -> None:
-        self._check_that_it_goes_on(state, start)
+        check_that_it_goes_on(
+            state,
+            self.folder,
+            settings=self.settings,
+            people=self.brains.training_people,
+            history=None if start is None else self.history,
+            processes=self.processes.count,
+        )
         self.network.load_state_dict(state["network"])
         self.average = state["average"]
         self.optimiser.load_state_dict(state["optimiser"])
@@ -283,29 +253,3 @@ class Trainer:
         self.history, self.licence = state["history"], state.get("licence")
         if self.processes.first:
             self.log(f"going on from phase {self.phase_index}, step {self.step}")
-
-    def _check_that_it_goes_on(self, state: dict[str, Any], start: ULAENet | None) -> None:
-        """Refuse to go on with another recipe, on other people, from another start, or in other processes."""
-        begun, given = asdict(TrainingSettings.from_json(state["settings"])), asdict(self.settings)
-        if different := [name for name, value in given.items() if value != begun[name]]:
-            raise RegistrationError(
-                f"The run in {self.folder} was begun with other settings ({', '.join(different)}); go on without "
-                f"--settings, or begin a new run in another folder, with --start-from the weights of this one."
-            )
-        if people := set(state["people"]) ^ set(self.brains.training_people):
-            raise RegistrationError(
-                f"The run in {self.folder} was begun on other people than this packed data has ({min(people)} is in "
-                f"one alone); give the data that it was begun on, or begin a new run in another folder, with "
-                f"--start-from the weights of this one."
-            )
-        # The weights that it was begun from are not kept, but the runs that led to them are.
-        if start is not None and (state["from_nothing"] or state["history"] != self.history):
-            raise RegistrationError(
-                f"The run in {self.folder} was not begun from these weights; go on without --start-from, or begin a "
-                f"new run in another folder."
-            )
-        if len(state["random"]) != self.processes.count:
-            raise RegistrationError(
-                f"The run was trained by {len(state['random'])} processes; go on with as many, not "
-                f"{self.processes.count}."
-            )
