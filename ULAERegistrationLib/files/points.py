@@ -97,16 +97,23 @@ def separator_of(text: str) -> str:
 
 
 class _Row(NamedTuple):
-    """A row of a table, and the line of the file that it ends in."""
+    """A row of a table, the line of the file that it ends in, and its text there."""
 
     line: int
     cells: list[str]
+    text: str
 
 
 def _rows_of(text: str, separator: str) -> list[_Row]:
     """Return the rows of a table that are not empty; a cell in quotes may hold line breaks."""
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    return [_Row(rows.line_num, cells) for cells in rows if any(cell.strip() for cell in cells)]
+    lines = [*io.StringIO(text, newline="")]
+    reader = csv.reader(lines, delimiter=separator)
+    rows, before = [], 0
+    for cells in reader:
+        if any(cell.strip() for cell in cells):
+            rows.append(_Row(reader.line_num, cells, "".join(lines[before : reader.line_num]).rstrip("\r\n")))
+        before = reader.line_num
+    return rows
 
 
 def _points_of(rows: Sequence[_Row], places: Sequence[int]) -> np.ndarray:
@@ -123,7 +130,7 @@ def _point(row: _Row, places: Sequence[int]) -> list[float]:
 
 def _read_csv(text: str) -> _Read:
     separator = separator_of(text)
-    head, *rows = _rows_of(text, separator) or [_Row(1, [])]
+    head, *rows = _rows_of(text, separator) or [_Row(1, [], "")]
     names = [cell.strip().lower() for cell in head.cells]
     if missing := [axis for axis in "xyz" if axis not in names]:
         raise ValueError(f"it has no column {missing[0]}")
@@ -138,7 +145,7 @@ def _read_csv(text: str) -> _Read:
 
 def _read_fcsv(text: str) -> _Read:
     all_rows = _rows_of(text, ",")
-    comments = [",".join(row.cells) for row in all_rows if row.cells[0].startswith("#")]
+    comments = [row.text for row in all_rows if row.cells[0].startswith("#")]
     rows = [row for row in all_rows if not row.cells[0].startswith("#")]
     frames = [line.partition("=")[2].strip().upper() for line in comments if "CoordinateSystem" in line]
     frame = frames[0] if frames else "RAS"

@@ -105,7 +105,7 @@ def describe_derivative(dataset: Path, derivative: Path, session: str | None = N
             "BIDSVersion": "1.9.0",
             "DatasetType": "derivative",
             "GeneratedBy": [{"Name": TOOL, "Version": __version__}],
-            "DatasetLinks": {"raw": os.path.relpath(dataset.resolve(), derivative.resolve())},
+            "DatasetLinks": {"raw": _link(dataset.resolve(), derivative.resolve())},
         },
     )
     with whole_or_nothing(derivative / ".bidsignore") as partial:
@@ -113,6 +113,14 @@ def describe_derivative(dataset: Path, derivative: Path, session: str | None = N
     if session is None:
         with whole_or_nothing(derivative / TEMPLATE_COPY) as partial:  # no link to a file of the package
             shutil.copyfile(TEMPLATE, partial)
+
+
+def _link(target: Path, folder: Path) -> str:
+    """Return the path of a dataset from a folder, or its whole address where there is none, as on another drive."""
+    try:
+        return Path(os.path.relpath(target, folder)).as_posix()
+    except ValueError:
+        return target.as_uri()
 
 
 def name_results(dataset: Path, derivative: Path, row: Row, session: str | None = None) -> None:

@@ -109,12 +109,18 @@ def test_markups_that_are_more_than_their_control_points_are_refused(tmp_path, k
 def test_labels_with_line_breaks_and_comments_anywhere_stay_whole(tmp_path, ending: str) -> None:
     """Word processors write U+2028 for a line break within a cell, spreadsheets quote a plain one."""
     rows = FCSV.format("LPS", 10, -20, 1.5, 2.5).replace("ac", "front\u2028ac").replace(",pc,", ',"pc\n#2, ""left""",')
-    text = rows.replace("2,1.5", "# by hand, twice\n2,1.5").replace("\n", ending)
+    text = rows.replace("2,1.5", '# by hand, "twice","a, b"\n2,1.5').replace("\n", ending)
     (tmp_path / "p.fcsv").write_bytes(text.encode())
     file = read_points(tmp_path / "p.fcsv")
     assert np.allclose(file.points, POINTS)
     write_points(POINTS + 1, file, tmp_path / "moved.fcsv")
     assert np.allclose(read_points(tmp_path / "moved.fcsv").points, POINTS + 1)
     after = (tmp_path / "moved.fcsv").read_text(encoding="utf-8")
-    for kept in ("front\u2028ac", 'pc\n#2, ""left""', "# by hand, twice\n", "# CoordinateSystem = LPS\n", "of all"):
+    for kept in (
+        "front\u2028ac",
+        'pc\n#2, ""left""',
+        '# by hand, "twice","a, b"\n',
+        "# CoordinateSystem = LPS\n",
+        "of all",
+    ):
         assert kept in after

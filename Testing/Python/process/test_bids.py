@@ -119,6 +119,16 @@ def test_a_derivative_finds_its_dataset_from_where_it_really_lies(dataset, monke
     assert about["Name"] == "study, registered with ULAE-net"
 
 
+def test_a_derivative_on_another_drive_gives_its_datasets_whole_address(dataset, tmp_path, monkeypatch):
+    def relpath(*_):
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr(os.path, "relpath", relpath)
+    describe_derivative(dataset, tmp_path)
+    about = json.loads((tmp_path / "dataset_description.json").read_text())
+    assert about["DatasetLinks"] == {"raw": dataset.resolve().as_uri()}
+
+
 @pytest.mark.parametrize(("brain", "is_stripped"), [("auto", True), ("skip", False)])
 def test_a_scan_that_was_taken_as_it_is_is_not_said_to_show_the_brain_alone(dataset, brain, is_stripped):
     derivative = dataset / "derivatives" / "ulae"
