@@ -39,3 +39,10 @@ def unexpected(error: BaseException) -> str:
     """Describe an error that is none of the input's; of a text of several lines the last is taken, as ITK's reason."""
     lines = str(error).strip().splitlines() or [""]
     return f"The registration failed unexpectedly ({type(error).__name__}: {printable(lines[-1])})"
+
+
+def sentence_of(error: BaseException) -> str:
+    """Say in a sentence why something failed, whatever the error is."""
+    if isinstance(error, RegistrationError):
+        return str(error)
+    return NOT_ENOUGH_MEMORY if lacks_memory(error) else f"{unexpected(error)}."

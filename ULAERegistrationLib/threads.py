@@ -8,7 +8,8 @@ from pathlib import Path
 
 # Turns of the loop in which a thread waits before it sleeps; GNU's OpenMP, which torch uses on Linux, takes 300,000.
 SPINS = "10000"
-QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of all cores in each period, or "max", and the period
+# Linux's groups of processes, which may have a quota: so many microseconds of all cores in each period.
+GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def let_waiting_threads_sleep() -> None:
@@ -24,7 +25,19 @@ def let_waiting_threads_sleep() -> None:
 def usable_cores() -> int:
     """Return how many cores this process may use: fewer than the machine has in a job of a cluster or a container."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with suppress(OSError, ValueError):  # on other systems, and without a quota
-        quota, period = map(int, QUOTA.read_text().split())
-        cores = min(cores, max(1, quota // period))
+    for texts in _quotas():
+        with suppress(OSError, ValueError):  # there is none, or "max"
+            quota, period = (int(number) for path in texts for number in path.read_text().split())
+            if quota > 0:
+                cores = min(cores, -(-quota // period))
     return cores
+
+
+def _quotas() -> list[list[Path]]:
+    """List the files that may hold a quota and its period: of the process's own group and of its container's."""
+    own = []
+    with suppress(OSError):
+        own = [line.rpartition(":")[2].strip("/") for line in OWN_GROUPS.read_text().splitlines()]
+    second = [[GROUPS / name / "cpu.max"] for name in {"", *own}]
+    first = [[GROUPS / "cpu" / name / f"cpu.cfs_{what}_us" for what in ("quota", "period")] for name in {"", *own}]
+    return second + first

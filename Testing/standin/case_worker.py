@@ -24,6 +24,16 @@ if name == "fault":
 if name.startswith("forever"):
     print(json.dumps({"fraction": 0.5, "message": "Half way"}), flush=True)
     time.sleep(600)
+if name.startswith("half"):
+    print(json.dumps({"fraction": 0.5, "message": "Half way"}), flush=True)
+    time.sleep(0.5 + 0.3 * int(name[-1]))
+if name.startswith("writing"):
+    from ULAERegistrationLib.files.writing import whole_or_nothing
+
+    (target / f"attempt{attempt}").unlink()
+    with whole_or_nothing(target / "warped.nii.gz") as partial:
+        partial.write_text("a part of it")
+        time.sleep(600)
 row = {"name": name, "status": "done", "verdict": "good", "message": f"attempt {attempt}"}
 print(f"a word of {name}", file=sys.stderr)
 if name == "told":

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from torch import Tensor
 
 from ..dataset.regions import Numbering, by_region, cortical_dice
-from ..flows.jacobian import folded, jacobian
+from ..flows.jacobian import jacobian_and_smallest
 from ..flows.warp import warp
 from ..tensors import array_of
 from .people import Person
@@ -63,14 +63,14 @@ def measure_pair(fixed: Person, moving: Person, flow: Tensor, numbering: Numberi
     warped, still = only_cortex(warped, numbering), only_cortex(fixed.labels, numbering)
     distances = hausdorff95(warped, still, fixed.spacing)
     regions = by_region(label_dice, numbering)
-    determinant = jacobian(flow)[0]
+    determinant, smallest = (found[0] for found in jacobian_and_smallest(flow))
     inside = determinant[fixed.tensor()[0, 0] > 0]
     return Measures(
         dice=float(np.mean(list(label_dice.values()))),
         five_regions=_mean(regions),
         union=float(2 * np.count_nonzero((warped > 0) & (still > 0)) / np.count_nonzero([warped > 0, still > 0])),
         hd95_mm=_mean(distances),
-        folded_percent=100 * folded(flow).float().mean().item(),
+        folded_percent=100 * (smallest <= 0).float().mean().item(),
         folded_central_percent=100 * (determinant <= 0).float().mean().item(),
         log_jacobian_sd=inside[inside > 0].log().std().item(),
         regions=regions,

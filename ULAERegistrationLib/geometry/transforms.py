@@ -180,7 +180,7 @@ def padded(flow: np.ndarray, every: int = 1) -> np.ndarray:
     The result lies in memory as ITK wants it, the three components of a voxel together and L fastest.
 
     Args:
-        flow: of any grid.
+        flow: float32, of any grid.
         every: keeps each n-th voxel of the result along each axis, from the first one.
     """
     (left, fade_l), (posterior, fade_p), (superior, fade_s) = (_with_margins(n, every) for n in flow.shape[1:])

@@ -81,14 +81,17 @@ def save_folder(
 
     with whole_folder_or_nothing(folder) as partial:
         with ThreadPoolExecutor(max_workers=2) as pool:  # as each file is compressed on one core
-            tasks = [pool.submit(write_transform, transform, partial / "transform.h5")]
-            for name, image in volumes.items():
-                if image is not None:
-                    tasks.append(pool.submit(write_image, image, partial / f"{name}.nii.gz"))
-            for step in steps:
-                tasks.append(pool.submit(write_transform, step.transform, partial / "steps" / f"{step.name}.h5"))
-        for task in tasks:
-            task.result()
+            try:
+                tasks = [pool.submit(write_transform, transform, partial / "transform.h5")]
+                for name, image in volumes.items():
+                    if image is not None:
+                        tasks.append(pool.submit(write_image, image, partial / f"{name}.nii.gz"))
+                for step in steps:
+                    tasks.append(pool.submit(write_transform, step.transform, partial / "steps" / f"{step.name}.h5"))
+                for task in tasks:
+                    task.result()
+            finally:  # where one has failed, or the user has cancelled, the folder is removed, and none may go on in it
+                pool.shutdown(cancel_futures=True)
         record = partial / "quality.json"
         record.touch()  # which the report lists; it is written last, as it lists the report and its figures
         write_report(report, partial / "report.html", partial / "figures", pictures)

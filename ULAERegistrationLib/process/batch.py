@@ -134,13 +134,12 @@ def _rows_of_workers(
     on_workers = (
         run_on_this_machine(left, folder, settings, workers, done)
         if scheduler is None
-        else run_on_cluster(left, folder, settings, scheduler)
+        else run_on_cluster(left, folder, settings, scheduler, done)
     )
     with closing(on_workers):
         for row in on_workers:
-            yield row
             ended += 1
-            progress(ended / len(cases), f"{ended} done")
+            yield row
 
 
 @contextmanager

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from ..errors import Cancelled
+from ..files.writing import remove_stale
 from ..progress import Progress, silent
 from ..settings import RegistrationSettings
 from .cases import Case, CaseJob
@@ -37,16 +40,24 @@ def run_case_in_process(
 
     Raises:
         RegistrationError: where there is no place for temporary files.
-        Cancelled: where `progress` raises it; the process is killed then.
+        Cancelled: where `progress` raises it; the process is killed then, and what it has begun to write is removed.
     """
     job = CaseJob(case=case, target=target, settings=settings, threads=threads)
-    with Job() as process:
-        process.start(job, command=[sys.executable, *program])
-        while process.wait(LOOK_SECONDS) == RUNNING:
-            progress(process.fraction, process.message)
-        if process.state == DONE and process.outcome:
-            return process.outcome, process.log
-        return failed_row(case, process.error), process.log
+    was_there = target.exists()
+    try:
+        with Job() as process:
+            process.start(job, command=[sys.executable, *program])
+            while process.wait(LOOK_SECONDS) == RUNNING:
+                progress(process.fraction, process.message)
+            if process.state == DONE and process.outcome:
+                return process.outcome, process.log
+            return failed_row(case, process.error), process.log
+    except Cancelled:
+        remove_stale(target)
+        if not was_there:
+            with suppress(OSError):  # it holds more, or was never made
+                target.rmdir()
+        raise
 
 
 def with_log_shown(row: Row, log: str) -> Row:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from ..settings import RegistrationSettings
 from ..threads import usable_cores
 from .case_process import PROGRAM, run_case_in_process, with_log_shown
 from .cases import Case
-from .pair import failed_row, sentence_of
+from .pair import failed_row, told
 from .summary import Row
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def run_on_cluster(
     folder: Path,
     settings: RegistrationSettings,
     scheduler: str,
+    done: Callable[[float], None] = lambda pairs: None,
     program: Sequence[str] = PROGRAM,
 ) -> Generator[Row]:
     """Register cases on the workers of a scheduler, and yield the row of each as it ends.
@@ -43,6 +44,7 @@ def run_on_cluster(
         folder: of the cohort, absolute.
         settings: of all registrations.
         scheduler: address of a Dask scheduler.
+        done: called with how many pairs are done as each ends. It may raise `Cancelled` to stop.
         program: what a worker runs for each case, as arguments of its Python.
 
     Raises:
@@ -70,7 +72,7 @@ def run_on_cluster(
             ): case
             for case in cases
         }
-        for future in as_completed(waiting):
+        for number, future in enumerate(as_completed(waiting), start=1):
             case = waiting[future]
             if future.status == "finished":
                 yield with_log_shown(*future.result())
@@ -78,6 +80,7 @@ def run_on_cluster(
                 yield failed_row(case, _reason(future.exception()))
             else:
                 raise RegistrationError("The scheduler has ended; the same call goes on with the pairs that are left.")
+            done(number)
 
 
 def _run_on_worker(
@@ -123,4 +126,4 @@ def _reason(error: BaseException) -> str:
 
     if isinstance(error, KilledWorker):
         return "Every worker that registered it died, most likely for want of memory; use fewer workers."
-    return sentence_of(error)
+    return told(error)

@@ -13,7 +13,7 @@ from ..settings import RegistrationSettings
 from ..threads import usable_cores
 from .case_process import LOOK_SECONDS, PROGRAM, run_case_in_process, with_log_shown
 from .cases import Case
-from .pair import failed_row, sentence_of
+from .pair import failed_row, told
 from .summary import Row
 
 
@@ -39,6 +39,7 @@ def run_on_this_machine(
             `Cancelled` to stop.
         program: what is run for each case, as arguments of this Python.
     """
+    workers = min(workers, len(cases))
     threads = max(1, usable_cores() // workers)
     fractions = [0.0] * len(cases)
     stopped = Event()
@@ -65,12 +66,14 @@ def run_on_this_machine(
                 yield _row(cases[number], future)
             done(sum(fractions))
     finally:
+        pool.shutdown(wait=False, cancel_futures=True)
         stopped.set()
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown()
 
 
 def _row(case: Case, future: Future[tuple[Row, str]]) -> Row:
     try:
-        return with_log_shown(*future.result())
+        row, log = future.result()
     except Exception as error:  # a pair that fails must not stop the others
-        return failed_row(case, sentence_of(error))
+        return failed_row(case, told(error))
+    return with_log_shown(row, log)

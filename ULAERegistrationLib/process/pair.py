@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ..errors import NOT_ENOUGH_MEMORY, Cancelled, RegistrationError, lacks_memory, unexpected
+from ..errors import Cancelled, RegistrationError, lacks_memory, sentence_of
 from ..files.rescue import without_advice
 from ..files.volumes import read_labels, read_volume
 from ..files.writing import PARTIAL, check_output_folder, partial_name, whole_folder_or_nothing
@@ -54,7 +54,7 @@ def run_case(case: Case, target: Path, settings: RegistrationSettings, progress:
         raise
     except Exception as error:  # a pair that fails must not stop the others
         kept = f" {target} still holds an earlier result, of other inputs or settings."
-        row = failed_row(case, sentence_of(error) + (kept if has_result(target) else ""))
+        row = failed_row(case, told(error) + (kept if has_result(target) else ""))
         return {**row, "status": CASE_NOT_DONE} if isinstance(error, _CohortUnwritableError) else row
 
 
@@ -216,14 +216,11 @@ def _write(write: Callable[[Path], object], target: Path) -> None:
         raise
 
 
-def sentence_of(error: BaseException) -> str:
+def told(error: BaseException) -> str:
     """Say in a sentence why a case failed; the traceback of what was not expected goes to standard error."""
-    if isinstance(error, RegistrationError):
-        return str(error)
-    if lacks_memory(error):
-        return NOT_ENOUGH_MEMORY
-    traceback.print_exception(error)
-    return f"{unexpected(error)}."
+    if not isinstance(error, RegistrationError) and not lacks_memory(error):
+        traceback.print_exception(error)
+    return sentence_of(error)
 
 
 def _measures(quality: dict[str, Any]) -> dict[str, str]:

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
@@ -13,6 +15,7 @@ import SimpleITK as sitk
 from ULAERegistrationLib.cli import interrupts
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.errors import Cancelled
+from ULAERegistrationLib.output import folder
 from ULAERegistrationLib.process import batch, cases
 
 HALF_WAY = """
@@ -44,6 +47,45 @@ def test_a_batch_that_is_interrupted_says_that_what_is_done_is_kept(tmp_path, ca
     assert capsys.readouterr().err == (
         "ulae: cancelled, nothing was written of the pair in work; the pairs before it are kept\n"
     )
+
+
+def test_a_batch_with_several_pairs_in_work_says_that_nothing_is_written_of_them(tmp_path, capsys, monkeypatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cases, "read_cases", lambda table: [])
+    monkeypatch.setattr(batch, "run_batch", interrupted)
+    assert main(["batch", "cohort.csv", "-o", str(tmp_path / "out"), "--workers", "2"]) == 1
+    assert capsys.readouterr().err == (
+        "ulae: cancelled, nothing was written of the pairs in work; those that were done are kept\n"
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows gives the signal to all processes of the console")
+def test_where_saving_is_interrupted_no_thread_writes_on_and_nothing_is_left(tmp_path, monkeypatch) -> None:
+    began = []
+
+    def slow(content: object, path: Path) -> None:
+        began.append(path.name)
+        if len(began) == 3:  # when the main thread waits
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.5)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("an image")
+
+    monkeypatch.setattr(folder, "write_transform", slow)
+    monkeypatch.setattr(folder, "write_image", slow)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    steps = [folder.SavedStep(f"phi{number}", object(), object()) for number in (1, 2, 3)]
+    given = dict.fromkeys(("transform", "warped", "aligned"), object())
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            folder.save_folder(tmp_path / "out", **given, steps=steps, quality={}, report=None, pictures=None, masks={})
+    finally:
+        signal.signal(signal.SIGINT, before)
+    time.sleep(0.7)
+    assert not list(tmp_path.rglob("*"))
+    assert len(began) <= 5  # of eight
 
 
 def test_a_batch_on_a_scheduler_says_that_its_workers_finish_what_they_began(tmp_path, capsys, monkeypatch) -> None:
