@@ -103,6 +103,7 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAboutToBeRemovedEvent, self.onNodeRemoved)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self.onNodeGone)
         # After the selectors, which were given the scene above: they lose their nodes one after another at the end of
         # an import and tell it, which must not be taken for the user's choice.
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartImport)
@@ -161,6 +162,11 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if removed is self.result:
             self.showResult(None)
         unchoose(self.logic.getParameterNode(), removed)
+
+    def onNodeGone(self, caller, event):
+        """The result may have lost a volume that its maps need."""
+        if not slicer.mrmlScene.IsClosing():
+            self.qualityPanel.update()
 
     def initializeParameterNode(self):
         self.setParameterNode(self.logic.getParameterNode())

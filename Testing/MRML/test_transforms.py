@@ -106,7 +106,8 @@ def test_a_scene_saved_and_loaded_holds_the_same_result(mrml, scene, load, node,
 
     fixed, moving = load("oblique/na16"), load("oasis/1101")
     set_transform(node, node.GetTransformFromParent(), fixed, moving)
-    node.SetAttribute(QUALITY, json.dumps({"ncc_after": 0.5}))
+    quality = {"verdict": "good", "reasons": ["They match."], "ncc_after": 0.5}
+    node.SetAttribute(QUALITY, json.dumps(quality))
     before = mapped(node, points[:1000])
     assert scene.WriteToMRB(str(tmp_path / "scene.mrb"))
     scene.Clear(0)
@@ -115,7 +116,7 @@ def test_a_scene_saved_and_loaded_holds_the_same_result(mrml, scene, load, node,
     # Slicer reads grid transforms with cubic interpolation, whatever it saved.
     assert np.abs(mapped(loaded, points[:1000]) - before).max() < 0.01
     assert (referenced(loaded, "fixed").GetName(), referenced(loaded, "moving").GetName()) == ("na16", "1101")
-    assert qualityOf(loaded) == {"ncc_after": 0.5}
+    assert qualityOf(loaded) == quality
 
 
 def test_the_jacobian_of_an_oblique_field_agrees_with_the_map_itself(known_field):
@@ -165,6 +166,14 @@ def test_a_node_under_which_the_moving_volume_lies_already_moves_it_no_further(s
 def test_a_bent_transform_cannot_start_a_registration(node, moving):
     with pytest.raises(RegistrationError, match="result is not linear"):
         start_transform(node, moving)
+
+
+@pytest.mark.parametrize("diagonal", [(0.0, 1.0, 1.0, 1.0), (np.nan, 1.0, 1.0, 1.0)])
+def test_a_transform_without_an_inverse_cannot_start_a_registration(start, moving, diagonal):
+    """VTK would take the identity for it, without a word."""
+    start.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.diag(diagonal)))
+    with pytest.raises(RegistrationError, match="start has no inverse; choose another transform to start from"):
+        start_transform(start, moving)
 
 
 def test_far_from_the_brain_slicer_takes_the_affine_map_alone_from_transform_h5(mrml, scene, tmp_path):

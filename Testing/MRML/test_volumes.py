@@ -186,3 +186,23 @@ def test_a_mask_under_a_parent_transform_lies_where_it_was_in_the_world(scene, r
     assert np.array_equal(sitk.GetArrayFromImage(mask_image(node, mask)), sitk.GetArrayFromImage(mask))
     node.GetParentTransformNode().SetMatrixTransformToParent(vtk.vtkMatrix4x4())
     assert not np.array_equal(sitk.GetArrayFromImage(mask_image(node, mask)), sitk.GetArrayFromImage(mask))
+
+
+def test_a_volume_that_is_written_over_leaves_another_its_voxels(scene, read):
+    """A step's volume shares those of the moving volume, and so may nodes of a script."""
+    image = read("oasis/1101")
+    first, second = (scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode") for _ in range(2))
+    set_volume(first, image)
+    second.SetAndObserveImageData(first.GetImageData())
+    set_volume(second, sitk.Cast(image > 0, sitk.sitkUInt8))
+    assert np.array_equal(slicer.util.arrayFromVolume(first), sitk.GetArrayViewFromImage(image))
+    assert slicer.util.arrayFromVolume(second).max() == 1
+
+
+def test_a_volume_whose_voxels_were_never_filled_is_refused(scene):
+    volume = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+    data = vtk.vtkImageData()
+    data.SetDimensions(9, 10, 11)
+    volume.SetAndObserveImageData(data)
+    with pytest.raises(RegistrationError, match="empty has no voxels; choose another volume"):
+        image_from_volume(volume)

@@ -87,7 +87,7 @@ def test_a_result_that_cannot_be_put_into_the_scene_as_a_whole_leaves_it_as_it_w
     of, name = step.split(".")
     monkeypatch.setattr({"volumes": volumes, "outputs": outputs}[of], name, without_memory)
     into = ULAERegistration.Outputs(second.transformNode, first.volumeNode, alsoTransform=[labels])
-    with pytest.raises(RegistrationError, match="could not be put into the scene: no room"):
+    with pytest.raises(RegistrationError, match="could not be put into the scene: There is not enough memory"):
         logic.register(pair[0], other, outputs=into, acceptLicence=True)
     assert held(scene) == before
     monkeypatch.undo()

@@ -79,7 +79,7 @@ def differenceMaps(transformNode, fixed, moving, fields) -> list:
     from ULAERegistrationLib.mrml.transforms import warped_through
     from ULAERegistrationLib.mrml.volumes import image_from_volume, set_volume
 
-    like, image = image_from_volume(fixed), image_from_volume(moving)
+    like, image = image_from_volume(fixed), image_from_volume(moving, without=transformNode)
     warped = [warped_through(image, like, field) for field in fields]
     differences = [sitk.Abs(after - before) for before, after in pairwise(warped)]
     highest = max(float(np.percentile(sitk.GetArrayViewFromImage(one), 99.5)) for one in differences)
@@ -104,7 +104,8 @@ def checkerboard(transformNode, fixed, moving):
     from ULAERegistrationLib.mrml.volumes import image_from_volume, set_volume
 
     like = image_from_volume(fixed)
-    pair = [like, warped_through(image_from_volume(moving), like, field_from_node(transformNode))]
+    image = image_from_volume(moving, without=transformNode)
+    pair = [like, warped_through(image, like, field_from_node(transformNode))]
     bright = []
     for image in pair:
         values = sitk.GetArrayFromImage(image).astype(np.float32)

@@ -7,6 +7,16 @@ import re
 TITLE = "ULAERegistration.title"  # attribute of a node to which the module gave its name: that name without a number
 
 
+def isA(node, *classNames: str) -> bool:
+    """Whether something is a node of one of these classes."""
+    return hasattr(node, "IsA") and any(node.IsA(name) for name in classNames)
+
+
+def called(node) -> str:
+    """What a node is called in a sentence; of something else, its text in Python."""
+    return (node.GetName() or node.GetID()) if isA(node, "vtkMRMLNode") else repr(node)
+
+
 class Changes:
     """What is done to a scene step by step, so that it can be taken back where a step fails.
 
@@ -33,8 +43,8 @@ class Changes:
     def overwrite(self, node) -> None:
         """Notes what a node is and holds, before that is changed."""
         copy = node.NewInstance()
-        # Voxels and segments are written over where they lie; a transform is replaced as a whole, and it is large.
-        copy.CopyContent(node, not node.IsA("vtkMRMLTransformNode"))
+        # Segments are written over where they lie; transforms and voxels are replaced as a whole, and they are large.
+        copy.CopyContent(node, not isA(node, "vtkMRMLTransformNode", "vtkMRMLVolumeNode"))
         copy.CopyReferences(node)
         copy.SetName(node.GetName())
         self._overwritten.append((node, copy))

@@ -9,12 +9,14 @@ import vtk
 from slicer.i18n import tr as _
 
 from .copies import RESULT, addBrain, addCarried
-from .nodes import Changes, nodesOf, remove, rename, showLike
+from .nodes import Changes, isA, nodesOf, remove, rename, showLike
 
 QUALITY = "ULAERegistration.quality"  # attribute of the transform node: the measures as JSON
 WARPED = "ULAERegistrationWarped"  # reference of the transform node to the warped volume
+# References of the transform node to what shows something of it, which refers to it by `RESULT`: a copy of either has
+# but one of the two.
+PARTS = "ULAERegistrationPart"
 PART = "ULAERegistration.part"  # attribute of a node that shows something of a result: what it shows
-FOLDER = "ULAERegistration.folder"  # attribute of a result's folder in the subject hierarchy
 ROLE = {"fixed": "spatialRegistrationFixed", "moving": "spatialRegistrationMoving"}
 
 
@@ -47,31 +49,48 @@ class Outputs:
     ):
         self.makeVolume, self.brainMasks = makeVolume, brainMasks
         self.steps, self.report, self.temporaryFiles = steps, report, temporaryFiles
+        for node in filter(None, (transform, volume, *alsoTransform)):
+            if not isA(node, "vtkMRMLNode"):
+                raise TypeError(f"{node!r} is no node of the scene")
         self._transformID = transform.GetID() if transform else None
         self._volumeID = volume.GetID() if volume and makeVolume else None
         self._carryIDs = [node.GetID() for node in alsoTransform]
 
-    def check(self, fixed, moving) -> None:
+    def check(self, fixed, moving, *others) -> None:
         """Refuses, before anything is computed, outputs that could not be written.
 
+        :param others: further inputs, such as masks.
         :raises RegistrationError: with the reason.
         """
         from ULAERegistrationLib.errors import RegistrationError
         from ULAERegistrationLib.mrml.geometry import world_matrix
 
         scene = fixed.GetScene()
-        if self._volumeID in (fixed.GetID(), moving.GetID()):
+        transform, volume = (
+            scene.GetNodeByID(nodeID) if nodeID else None for nodeID in (self._transformID, self._volumeID)
+        )
+        carried = [node for node in map(scene.GetNodeByID, self._carryIDs) if node is not None]
+        if volume in (fixed, moving):
             raise RegistrationError(_("The warped volume would overwrite an input; select another output volume."))
-        transform = scene.GetNodeByID(self._transformID) if self._transformID else None
+        for node in filter(None, (transform, volume)):
+            if node in (*others, *carried):
+                sentence = _("{name} is an input too and would be overwritten; select another output.")
+                raise RegistrationError(sentence.format(name=node.GetName()))
+            if node.GetAttribute(PART) or _isProxy(node):
+                sentence = _("{name} shows a part of a result or of a sequence; select another output.")
+                raise RegistrationError(sentence.format(name=node.GetName()))
         if transform is not None and not transform.IsA("vtkMRMLGridTransformNode"):
             sentence = _("{name} is no grid transform; select another output transform.")
             raise RegistrationError(sentence.format(name=transform.GetName()))
+        if volume is not None and volume.GetClassName() != "vtkMRMLScalarVolumeNode":
+            sentence = _("{name} is no scalar volume; select another output volume.")
+            raise RegistrationError(sentence.format(name=volume.GetName()))
         for node in (fixed, moving):
             parent = node.GetParentTransformNode()
             if transform is not None and parent is not None and transform in _chain(parent):
                 sentence = _("{name} lies under {parent}, which would be overwritten; select another output transform.")
                 raise RegistrationError(sentence.format(name=node.GetName(), parent=transform.GetName()))
-        for node in filter(None, map(scene.GetNodeByID, self._carryIDs)):
+        for node in carried:
             world_matrix(node)
 
     def commit(self, scene, fixed, moving, grid, field, warped, brains, quality: dict):
@@ -146,15 +165,22 @@ class Outputs:
 def qualityOf(transformNode) -> dict:
     """The measures kept with a result, also after the scene was saved and loaded; empty for other transforms."""
     text = transformNode.GetAttribute(QUALITY) if transformNode is not None else None
-    return json.loads(text) if text else {}
+    try:
+        quality = json.loads(text or "{}")
+    except ValueError:  # written by something else
+        return {}
+    return quality if isinstance(quality, dict) and {"verdict", "reasons"} <= quality.keys() else {}
 
 
 def restoreInterpolation(scene) -> None:
     """Makes loaded results linear again: Slicer reads every grid transform as cubic, another map between the voxels."""
     for node in nodesOf(scene, "vtkMRMLGridTransformNode"):
-        grid = node.GetTransformFromParentAs("vtkOrientedGridTransform", False, False) if qualityOf(node) else None
-        if grid is not None:
-            grid.SetInterpolationModeToLinear()
+        if not qualityOf(node):
+            continue
+        kind = ("vtkOrientedGridTransform", False, False)
+        for grid in (node.GetTransformFromParentAs(*kind), node.GetTransformToParentAs(*kind)):  # of an inverted one
+            if grid is not None:
+                grid.SetInterpolationModeToLinear()
 
 
 def warpedVolume(transformNode):
@@ -174,14 +200,14 @@ def referenced(transformNode, which: str):
 
 
 def putInFolder(transformNode, nodes) -> None:
-    """Puts nodes into the subject-hierarchy folder of a result, which is made when there is none."""
+    """Puts nodes into the subject-hierarchy folder that a result lies in; where it lies in none, one is made."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(transformNode.GetScene())
     item = hierarchy.GetItemByDataNode(transformNode)
     folder = hierarchy.GetItemParent(item) if item else 0
-    if not folder or hierarchy.GetItemAttribute(folder, FOLDER) != "true":
+    if folder in (0, hierarchy.GetSceneItemID()):
         folder = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), transformNode.GetName())
-        hierarchy.SetItemAttribute(folder, FOLDER, "true")
-    for node in filter(None, nodes):
+        nodes = [transformNode, *nodes]
+    for node in dict.fromkeys(filter(None, nodes)):
         item = hierarchy.GetItemByDataNode(node)
         if item:
             hierarchy.SetItemParent(item, folder)
@@ -191,11 +217,11 @@ def putInFolder(transformNode, nodes) -> None:
 
 def derived(transformNode, part: str | None = None) -> list:
     """The nodes that show something of a result, all or those of one part."""
-    nodes = nodesOf(transformNode.GetScene())
-    nodes = [node for node in nodes if node.GetNodeReferenceID(RESULT) == transformNode.GetID()]
+    count = transformNode.GetNumberOfNodeReferences(PARTS)
+    found = filter(None, (transformNode.GetNthNodeReference(PARTS, index) for index in range(count)))
+    found = [node for node in found if node.GetNodeReferenceID(RESULT) == transformNode.GetID()]
     if part is not None:
-        return [node for node in nodes if node.GetAttribute(PART) == part]
-    found = [node for node in nodes if node.GetAttribute(PART)]
+        return [node for node in found if node.GetAttribute(PART) == part]
     proxies = vtk.vtkCollection()
     for browser in (node for node in found if node.IsA("vtkMRMLSequenceBrowserNode")):
         browser.GetAllProxyNodes(proxies)  # sequences overwrite what a proxy says of itself
@@ -211,8 +237,15 @@ def addDerived(transformNode, className: str, part: str, title: str):
     node = scene.AddNewNodeByClass(className, scene.GenerateUniqueName(f"{transformNode.GetName()}, {title}"))
     node.SetAttribute(PART, part)
     node.SetNodeReferenceID(RESULT, transformNode.GetID())
+    transformNode.AddNodeReferenceID(PARTS, node.GetID())
     putInFolder(transformNode, [node])
     return node
+
+
+def _isProxy(node) -> bool:
+    """Whether a browser of a sequence shows its current item by a node, and overwrites it when it moves on."""
+    browsers = nodesOf(node.GetScene(), "vtkMRMLSequenceBrowserNode")
+    return any(browser.IsProxyNodeID(node.GetID()) for browser in browsers)
 
 
 def _chain(transform):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import slicer
 
-from .nodes import nodesOf
+from .nodes import TITLE, nodesOf
 
 # Widget of the .ui file -> parameter (a value, or the reference of a node).
 PARAMETERS = {
@@ -63,6 +63,7 @@ BRAIN_CHOICES = {
     "Take as they are": "skip",
 }
 CONTRAST_CHOICES = {"Recognise": "auto", "The same": "same", "Different": "different"}
+PROPOSED = "VolumesProposed"  # whether two volumes of the scene were taken as fixed and moving
 CARRY = "AlsoTransform"  # a reference to any number of nodes
 # What is chosen for the fixed and for the moving volume, and is of no use to another one.
 BELONGINGS = {
@@ -79,11 +80,16 @@ def setDefaults(node) -> None:
     for name, choices in (("WholeHeads", BRAIN_CHOICES), ("Contrasts", CONTRAST_CHOICES)):
         if node.GetParameter(name) not in choices:  # a scene of another version, which had other choices
             node.SetParameter(name, DEFAULTS[name])
-    if node.GetNodeReferenceID("FixedVolume") or node.GetNodeReferenceID("MovingVolume"):
+    isChosen = node.GetNodeReferenceID("FixedVolume") or node.GetNodeReferenceID("MovingVolume")
+    if isChosen or node.GetParameter(PROPOSED) == "true":  # what somebody has chosen no longer is not chosen again
         return
-    volumes = nodesOf(node.GetScene(), "vtkMRMLScalarVolumeNode")
-    volumes = [one for one in volumes if one.GetClassName() == "vtkMRMLScalarVolumeNode" and one.GetImageData()]
+    volumes = [
+        one
+        for one in nodesOf(node.GetScene(), "vtkMRMLScalarVolumeNode")
+        if one.GetClassName() == "vtkMRMLScalarVolumeNode" and one.GetImageData() and not one.GetAttribute(TITLE)
+    ]
     if len(volumes) >= 2:
+        node.SetParameter(PROPOSED, "true")
         node.SetNodeReferenceID("FixedVolume", volumes[0].GetID())
         node.SetNodeReferenceID("MovingVolume", volumes[1].GetID())
 

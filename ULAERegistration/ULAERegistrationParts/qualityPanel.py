@@ -12,6 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import maps
+from .copies import RESULT
 from .outputs import qualityOf, referenced, warpedVolume
 
 # On a light and on a dark panel, with a contrast of 4.5 at least to those of Slicer.
@@ -20,6 +21,10 @@ VERDICT_COLORS = {
     "look at it": ("#8a5200", "#ffb74d"),
     "do not use": ("#b71c1c", "#ef9a9a"),
 }
+MEASURES = (  # that the table shows
+    *("ncc_before", "ncc_after", "mse_before", "mse_after", "folded_percent", "folded_percent_brain"),
+    *("jacobian_min", "jacobian_max", "log_jacobian_sd", "displacement_mean_mm", "displacement_max_mm", "seconds"),
+)
 OTHER_COLORS = ("black", "white")  # of a verdict that another version has given
 
 
@@ -62,12 +67,9 @@ class QualityPanel:
         self._ui.jacobianButton.enabled = bool(quality)
         for button in (self._ui.copyTableButton, self._ui.saveTableButton):
             button.enabled = bool(quality)
-        volumes = [referenced(transformNode, which) for which in ("fixed", "moving")] if quality else [None]
-        for button in (self._ui.sideBySideButton, self._ui.checkerboardButton):
-            button.enabled = None not in volumes
+        self.update()
         if not self._ui.sideBySideButton.enabled:  # else nobody could bring the views back
             self._ui.sideBySideButton.checked = False
-        self.update()
 
     def setReport(self, report: str) -> None:
         """Takes the report of the result, which may come after it."""
@@ -86,8 +88,12 @@ class QualityPanel:
                 "Register first; the report comes some seconds after the result and is kept until the next registration"
                 " or until the scene is closed."
             )
-        ready = self._transformNode is not None and ui.diceFixedSelector.currentNode() is not None
-        ui.diceButton.enabled = ready and ui.diceWarpedSelector.currentNode() is not None
+        isResult = bool(qualityOf(self._transformNode))
+        fixed, moving = (referenced(self._transformNode, which) if isResult else None for which in ("fixed", "moving"))
+        for button in (ui.sideBySideButton, ui.checkerboardButton):
+            button.enabled = fixed is not None and moving is not None
+        labels = [selector.currentNode() for selector in (ui.diceFixedSelector, ui.diceWarpedSelector)]
+        ui.diceButton.enabled = fixed is not None and None not in labels
 
     def showJacobian(self) -> None:
         """Makes the map of the Jacobian determinant and shows it over the fixed volume."""
@@ -125,9 +131,15 @@ class QualityPanel:
 
     def measureDice(self) -> None:
         """Adds the overlap of the labels that both segmentations have to the table."""
+        from ULAERegistrationLib.errors import RegistrationError
+
         with slicer.util.tryWithErrorDisplay(_("Dice could not be measured."), waitCursor=True):
             ui, fixed = self._ui, referenced(self._transformNode, "fixed")
-            found = maps.dice(ui.diceFixedSelector.currentNode(), ui.diceWarpedSelector.currentNode(), fixed)
+            warped = ui.diceWarpedSelector.currentNode()
+            if warped.GetNodeReference(RESULT) not in (None, self._transformNode):
+                sentence = _("{name} was carried along by another registration; choose labels that this one carried.")
+                raise RegistrationError(sentence.format(name=warped.GetName()))
+            found = maps.dice(ui.diceFixedSelector.currentNode(), warped, fixed)
             self._fill(_diceRows(found) + _rows(qualityOf(self._transformNode)))
 
     def saveReport(self) -> None:
@@ -182,9 +194,9 @@ def _diceRows(found: dict[str, float]) -> list[tuple[str, str]]:
 
 def _rows(quality: dict) -> list[tuple[str, str]]:
     """The measures in words, in the order they matter."""
-    if not quality:
-        return []
     q = quality
+    if not {*MEASURES} <= q.keys():  # of another version
+        return []
     return [
         (_("Similarity (local NCC), before / after"), f"{q['ncc_before']:.3f} / {q['ncc_after']:.3f}"),
         (_("Mean squared difference, before / after"), f"{q['mse_before']:.4f} / {q['mse_after']:.4f}"),

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from . import dependencies, licence
 from .outputs import Outputs, qualityOf, referenced, resultsOf
+from .run import sentenceOf
 
 # Seconds on two processors, measured; after the first run here the panel tells what that one took.
 TYPICAL_SECONDS = {"fast": 20, "accurate": 30, "smooth": 35}
@@ -76,6 +77,7 @@ class RegisterPanel:
     def forget(self) -> None:
         """The scene of the last run is gone."""
         self.run = None
+        self._ui.logTextEdit.setPlainText("")
         self._ui.stageLabel.setVisible(False)
         self.update()
 
@@ -204,7 +206,7 @@ class RegisterPanel:
             )
         except Exception as error:
             self.run = None
-            self._fail(str(error))
+            self._fail(sentenceOf(error))
 
     def _onProgress(self, run) -> None:
         self._show(run.message, run.fraction)
@@ -231,7 +233,7 @@ class RegisterPanel:
 
     def _showLog(self, run) -> None:
         lines = [run.log, *run.notes]
-        if self._ui.keepFilesCheckBox.checked:
+        if run.keepsFiles:
             lines.append(_("Temporary files: {folder}").format(folder=run.folder))
         self._ui.logTextEdit.setPlainText("\n".join(filter(None, lines)))
 

@@ -8,8 +8,11 @@ import shutil
 import time
 from dataclasses import replace
 
+import slicer
+import vtk
 from slicer.i18n import tr as _
 
+from .nodes import called, isA
 from .outputs import Outputs
 
 
@@ -61,7 +64,8 @@ class Run:
             raise RegistrationError(_("Select a fixed and a moving volume."))
         if fixedVolume is movingVolume:
             raise RegistrationError(_("Fixed and moving volume are the same; select two different volumes."))
-        outputs.check(fixedVolume, movingVolume)
+        _checkClasses(fixedVolume, movingVolume, masks, initialTransform)
+        outputs.check(fixedVolume, movingVolume, *filter(None, (*masks, initialTransform)))
         self.fixedVolumeID, self.movingVolumeID = fixedVolume.GetID(), movingVolume.GetID()
         self.transformNode = self.volumeNode = self.fixedMaskNode = self.movingMaskNode = None
         self.carriedNodes, self.notes = [], []
@@ -73,13 +77,14 @@ class Run:
         self._started = time.monotonic()
         self._scene = fixedVolume.GetScene()
         self._fixed = image_from_volume(fixedVolume)
+        self._places = {node.GetID(): _place(node) for node in (fixedVolume, movingVolume)}
         images = {"fixed": self._fixed, "moving": image_from_volume(movingVolume)}
         for name, mask in zip(("fixed", "moving"), masks, strict=True):
             if mask is not None:
                 images[f"{name}_mask"] = mask_image(mask, images[name])
         nodes = {"fixed": fixedVolume, "moving": movingVolume, "fixed_mask": masks[0], "moving_mask": masks[1]}
         for name, image in images.items():
-            image.SetMetaData(NAME, nodes[name].GetName())  # for the report
+            image.SetMetaData(NAME, called(nodes[name]))  # for the report
         start = start_transform(initialTransform, movingVolume) if initialTransform is not None else None
 
         if settings.model is not None:
@@ -112,6 +117,11 @@ class Run:
             raise
         # Whoever closes the scene is done with it; a result must not fall into the next one.
         self._closeObserver = self._scene.AddObserver(self._scene.StartCloseEvent, lambda caller, event: self.cancel())
+
+    @property
+    def keepsFiles(self) -> bool:
+        """Whether the temporary files stay."""
+        return self._outputs.temporaryFiles
 
     @property
     def folder(self):
@@ -172,9 +182,8 @@ class Run:
             else:
                 self.state, self.error = jobState, self._job.error
         except Exception as error:
-            logging.exception("The result could not be put into the scene")
             self.state = "failed"
-            self.error = _("The result could not be put into the scene: {error}").format(error=error)
+            self.error = _("The result could not be put into the scene: {error}").format(error=sentenceOf(error))
         finally:
             self.seconds = time.monotonic() - self._started
 
@@ -215,6 +224,11 @@ class Run:
         )
         self.transformNode, self.volumeNode, self.carriedNodes, found, self.notes = made
         self.fixedMaskNode, self.movingMaskNode = found
+        for nodeID, place in self._places.items():
+            node = self._scene.GetNodeByID(nodeID)
+            if node is not None and _place(node) != place:
+                sentence = _("{name} was moved while it was registered; the result is for where it lay before.")
+                self.notes.append(sentence.format(name=node.GetName()))
         if all(found):
             sentence = _(
                 "The brains that were found are in the scene; correct them and choose them as masks to register again."
@@ -227,6 +241,47 @@ class Run:
     def _foundBrain(self, path):
         """The mask that the process has written where it found a brain, or None."""
         return _read(path) if self._outputs.brainMasks and path.is_file() else None
+
+
+def _checkClasses(fixed, moving, masks, initialTransform) -> None:
+    """Refuses nodes that are none, or none of the classes that they have to be.
+
+    :raises RegistrationError: with the reason.
+    """
+    from ULAERegistrationLib.errors import RegistrationError
+
+    for node in (fixed, moving):
+        if not isA(node, "vtkMRMLScalarVolumeNode") or isA(node, "vtkMRMLLabelMapVolumeNode"):
+            raise RegistrationError(_("{name} is no scalar volume; select another one.").format(name=called(node)))
+    for node in masks:
+        if node is not None and not isA(node, "vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode"):
+            sentence = _("{name} is no segmentation or label map; select another mask.")
+            raise RegistrationError(sentence.format(name=called(node)))
+    if initialTransform is not None and not isA(initialTransform, "vtkMRMLTransformNode"):
+        raise RegistrationError(_("{name} is no transform; select another one.").format(name=called(initialTransform)))
+
+
+def _place(node) -> bytes:
+    """Where the voxels of a volume lie in the world, to be compared; empty under a transform that is not linear."""
+    from ULAERegistrationLib.errors import RegistrationError
+    from ULAERegistrationLib.mrml.geometry import world_matrix
+
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    own = slicer.util.arrayFromVTKMatrix(matrix)
+    try:
+        return (world_matrix(node) @ own).tobytes()
+    except RegistrationError:
+        return b""
+
+
+def sentenceOf(error: BaseException) -> str:
+    """What ended something, as one sentence; the whole of what was not expected goes to the log."""
+    from ULAERegistrationLib.errors import RegistrationError, sentence_of
+
+    if not isinstance(error, RegistrationError):
+        logging.error("The registration failed", exc_info=error)
+    return sentence_of(error)
 
 
 def _read(path):

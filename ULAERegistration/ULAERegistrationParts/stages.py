@@ -89,7 +89,7 @@ class Stages:
             proxy = browser.GetProxyNode(derived(transformNode, f"{kind} sequence")[0])
             putInFolder(transformNode, [proxy])
         volume = addDerived(transformNode, "vtkMRMLScalarVolumeNode", "volume", "step by step")
-        share_volume(volume, moving)
+        share_volume(volume, moving, without=transformNode)
         showLike(volume, moving)
         volume.SetAndObserveTransformNodeID(cls(transformNode).proxy("total").GetID())
 

@@ -23,14 +23,22 @@ RESAMPLE_IN_SLICER = (
 )
 
 
-def world_matrix(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
+def world_matrix(
+    node: slicer.vtkMRMLTransformableNode, without: slicer.vtkMRMLTransformNode | None = None
+) -> np.ndarray:
     """Return the linear transform that a node lies under, from its own RAS to the world's RAS (mm), 4 x 4.
+
+    Args:
+        node: any that a transform can move.
+        without: a transform that does not count where the node lies directly under it.
 
     Raises:
         RegistrationError: where the node lies under a transform that is not linear.
     """
     matrix = vtk.vtkMatrix4x4()
     parent = node.GetParentTransformNode()
+    if parent is without:
+        parent = None
     if parent is not None and not parent.IsTransformToWorldLinear():
         raise RegistrationError(
             f"{node.GetName()} lies under the non-linear transform {parent.GetName()}; harden it or take it away first."

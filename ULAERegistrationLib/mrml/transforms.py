@@ -22,16 +22,20 @@ def start_transform(node: slicer.vtkMRMLTransformNode, moving: slicer.vtkMRMLVol
     the identity.
 
     Raises:
-        RegistrationError: where the transform is not linear.
+        RegistrationError: where the transform is not linear, or has no inverse.
     """
     if not node.IsTransformToWorldLinear():
         raise RegistrationError(f"{node.GetName()} is not linear; choose a linear transform to start from.")
+    matrix = vtk.vtkMatrix4x4()
+    node.GetMatrixTransformToWorld(matrix)
+    to_world = slicer.util.arrayFromVTKMatrix(matrix)
+    if not (np.isfinite(to_world).all() and np.linalg.det(to_world)):  # VTK takes the identity for its inverse
+        raise RegistrationError(f"{node.GetName()} has no inverse; choose another transform to start from.")
     parent = moving.GetParentTransformNode()
     while parent is not None:
         if parent is node:
             return sitk.AffineTransform(3)
         parent = parent.GetParentTransformNode()
-    matrix = vtk.vtkMatrix4x4()
     node.GetMatrixTransformFromWorld(matrix)
     from_world = slicer.util.arrayFromVTKMatrix(matrix)
     transform = sitk.AffineTransform(3)
@@ -68,9 +72,12 @@ def field_from_node(node: slicer.vtkMRMLGridTransformNode) -> sitk.Image:
     """Return the displacement field (vectors in LPS mm) of a grid transform node that is stored from-parent.
 
     Raises:
-        RegistrationError: where the node holds no such field.
+        RegistrationError: where the node holds no such field, or was inverted.
     """
-    grid = node.GetTransformFromParentAs("vtkOrientedGridTransform", False, False)
+    kind = ("vtkOrientedGridTransform", False, False)
+    grid, other = node.GetTransformFromParentAs(*kind), node.GetTransformToParentAs(*kind)
+    if other is not None and other.GetDisplacementGrid() is not None and not other.GetInverseFlag():
+        raise RegistrationError(f"{node.GetName()} was inverted; invert it once more in the module Transforms first.")
     data = grid.GetDisplacementGrid() if grid is not None else None
     if data is None or data.GetPointData().GetScalars() is None or grid.GetGridDirectionMatrix() is None:
         raise RegistrationError(f"{node.GetName()} holds no displacement field; choose the result of a registration.")
