@@ -143,6 +143,7 @@ def test_volumes_are_proposed_once_and_never_those_that_the_module_made(panel, d
     done.ui.jacobianButton.click()
     for node in pair:
         scene.RemoveNode(node)
+    panel.parameterNode.SetParameter("VolumesProposed", "false")  # two others are there: what the module made
     frame._exit()
     frame._enter()
     assert ui.fixedVolumeSelector.currentNode() is None

@@ -9,7 +9,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from .copies import RESULT, addBrain, addCarried
-from .nodes import Changes, isA, nodesOf, remove, rename, showLike
+from .nodes import TITLE, Changes, isA, nodesOf, remove, rename, showLike
 
 QUALITY = "ULAERegistration.quality"  # attribute of the transform node: the measures as JSON
 WARPED = "ULAERegistrationWarped"  # reference of the transform node to the warped volume
@@ -213,6 +213,11 @@ def putInFolder(transformNode, nodes) -> None:
             hierarchy.SetItemParent(item, folder)
         else:
             hierarchy.CreateItem(folder, node)
+
+
+def isOwn(node) -> bool:
+    """Whether this module has made a node: a result, or what shows something of one."""
+    return node.GetAttribute(TITLE) is not None or node.GetAttribute(PART) is not None
 
 
 def derived(transformNode, part: str | None = None) -> list:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import slicer
 
-from .nodes import TITLE, nodesOf
+from .nodes import nodesOf
+from .outputs import isOwn
 
 # Widget of the .ui file -> parameter (a value, or the reference of a node).
 PARAMETERS = {
@@ -86,7 +87,7 @@ def setDefaults(node) -> None:
     volumes = [
         one
         for one in nodesOf(node.GetScene(), "vtkMRMLScalarVolumeNode")
-        if one.GetClassName() == "vtkMRMLScalarVolumeNode" and one.GetImageData() and not one.GetAttribute(TITLE)
+        if one.GetClassName() == "vtkMRMLScalarVolumeNode" and one.GetImageData() and not isOwn(one)
     ]
     if len(volumes) >= 2:
         node.SetParameter(PROPOSED, "true")
