@@ -27,13 +27,14 @@ if importlib.util.find_spec("ULAERegistrationLib") is None:
 
 from ULAERegistrationParts import licence, sampleData
 from ULAERegistrationParts.follower import Follower
+from ULAERegistrationParts.nodes import remove
 from ULAERegistrationParts.outputs import Outputs, restoreInterpolation
 from ULAERegistrationParts.parameters import ParameterBinding, setDefaults, swap, unchoose
 from ULAERegistrationParts.qualityPanel import QualityPanel
 from ULAERegistrationParts.registerPanel import RegisterPanel
 from ULAERegistrationParts.run import Run, pythonExecutable
 from ULAERegistrationParts.selfTest import ULAERegistrationTest  # noqa: F401 - Slicer looks for it in this file
-from ULAERegistrationParts.stages import restoreStages
+from ULAERegistrationParts.stages import nodesOfSteps, restoreStages
 from ULAERegistrationParts.stepsPanel import StepsPanel
 from ULAERegistrationParts.views import Views
 
@@ -83,6 +84,7 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.binding = None
         self.registerPanel = None
         self.result = None  # the transform whose steps and quality are shown
+        self._left = []  # the steps of a result that is just being deleted
 
     # --- life cycle ---
 
@@ -161,11 +163,15 @@ class ULAERegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         if removed is self.result:
             self.showResult(None)
+        self._left += nodesOfSteps(removed)
         unchoose(self.logic.getParameterNode(), removed)
 
     def onNodeGone(self, caller, event):
-        """The result may have lost a volume that its maps need."""
+        """Steps go with their result, and the buttons of a result wait for the volumes that its maps need."""
+        left, self._left = self._left, []
         if not slicer.mrmlScene.IsClosing():
+            for node in left:
+                remove(node)
             self.qualityPanel.update()
 
     def initializeParameterNode(self):

@@ -168,3 +168,21 @@ def test_the_log_names_the_temporary_files_of_its_own_run_and_goes_with_the_scen
     panel.ui.logTextEdit.setPlainText("of the first scene")
     scene.Clear(0)
     assert panel.ui.logTextEdit.plainText == ""
+
+
+def test_steps_go_with_the_result_that_is_deleted_and_maps_of_the_whole_stay(panel, done, scene):
+    done.ui.jacobianButton.click()
+    jacobian = slicer.util.getNode("*Jacobian determinant")
+    before = {node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLNode")}
+    done.ui.makeStepsButton.click()
+    done.ui.modeComboBox.setCurrentText("magnitude")
+    made = {node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLNode") if node.GetID() not in before}
+    assert len(made) > 5
+    scene.RemoveNode(done.run.transformNode)
+    assert told() == ""
+    left = [node for node in slicer.util.getNodesByClass("vtkMRMLNode") if "MRHead to Atlas" in (node.GetName() or "")]
+    assert {node.GetName() for node in left if node.IsA("vtkMRMLStorableNode")} == {
+        done.run.volumeNode.GetName(),
+        jacobian.GetName(),
+    }
+    assert not panel.ui.stageSlider.enabled

@@ -170,9 +170,13 @@ class Stages:
 
 def removeSteps(transformNode) -> None:
     """Takes all steps of a result out of the scene again; what is of the whole result stays."""
-    for node in derived(transformNode):
-        if node.GetAttribute(PART) not in ("jacobian", "checkerboard"):
-            remove(node)
+    for node in nodesOfSteps(transformNode):
+        remove(node)
+
+
+def nodesOfSteps(transformNode) -> list:
+    """All nodes that show something of the steps of a result; of another node none."""
+    return [node for node in derived(transformNode) if node.GetAttribute(PART) not in ("jacobian", "checkerboard")]
 
 
 def restoreStages(scene) -> None:
