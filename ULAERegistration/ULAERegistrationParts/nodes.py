@@ -83,8 +83,10 @@ def rename(node, title: str) -> None:
 
 
 def remove(node) -> None:
-    """Takes a node out of its scene together with the nodes that only serve it."""
+    """Takes a node out of its scene together with the nodes that only serve it; one that is gone already stays so."""
     scene = node.GetScene()
+    if scene is None:  # what it served may have taken it along, as a browser its proxies
+        return
     displays = [node.GetNthDisplayNode(index) for index in range(getattr(node, "GetNumberOfDisplayNodes", int)())]
     storages = [node.GetNthStorageNode(index) for index in range(getattr(node, "GetNumberOfStorageNodes", int)())]
     scene.RemoveNode(node)

@@ -21,10 +21,6 @@ VERDICT_COLORS = {
     "look at it": ("#8a5200", "#ffb74d"),
     "do not use": ("#b71c1c", "#ef9a9a"),
 }
-MEASURES = (  # that the table shows
-    *("ncc_before", "ncc_after", "mse_before", "mse_after", "folded_percent", "folded_percent_brain"),
-    *("jacobian_min", "jacobian_max", "log_jacobian_sd", "displacement_mean_mm", "displacement_max_mm", "seconds"),
-)
 OTHER_COLORS = ("black", "white")  # of a verdict that another version has given
 
 
@@ -193,16 +189,17 @@ def _diceRows(found: dict[str, float]) -> list[tuple[str, str]]:
 
 
 def _rows(quality: dict) -> list[tuple[str, str]]:
-    """The measures in words, in the order they matter."""
+    """The measures in words, in the order they matter; none where another version has measured otherwise."""
     q = quality
-    if not {*MEASURES} <= q.keys():  # of another version
+    try:
+        return [
+            (_("Similarity (local NCC), before / after"), f"{q['ncc_before']:.3f} / {q['ncc_after']:.3f}"),
+            (_("Mean squared difference, before / after"), f"{q['mse_before']:.4f} / {q['mse_after']:.4f}"),
+            (_("Folded, whole grid / brain"), f"{q['folded_percent']:.3f} % / {q['folded_percent_brain']:.3f} %"),
+            (_("Non-linear Jacobian, least / largest"), f"{q['jacobian_min']:.2f} / {q['jacobian_max']:.2f}"),
+            (_("Spread of log Jacobian in the brain"), f"{q['log_jacobian_sd']:.3f}"),
+            (_("Displacement, mean / largest"), f"{q['displacement_mean_mm']:.1f} / {q['displacement_max_mm']:.1f} mm"),
+            (_("Time"), f"{sum(q['seconds'].values()):.0f} s"),
+        ]
+    except KeyError:
         return []
-    return [
-        (_("Similarity (local NCC), before / after"), f"{q['ncc_before']:.3f} / {q['ncc_after']:.3f}"),
-        (_("Mean squared difference, before / after"), f"{q['mse_before']:.4f} / {q['mse_after']:.4f}"),
-        (_("Folded, whole grid / brain"), f"{q['folded_percent']:.3f} % / {q['folded_percent_brain']:.3f} %"),
-        (_("Non-linear Jacobian, least / largest"), f"{q['jacobian_min']:.2f} / {q['jacobian_max']:.2f}"),
-        (_("Spread of log Jacobian in the brain"), f"{q['log_jacobian_sd']:.3f}"),
-        (_("Displacement, mean / largest"), f"{q['displacement_mean_mm']:.1f} / {q['displacement_max_mm']:.1f} mm"),
-        (_("Time"), f"{sum(q['seconds'].values()):.0f} s"),
-    ]

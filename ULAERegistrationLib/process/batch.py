@@ -59,11 +59,14 @@ def run_batch(
     """
     folder = check_output_folder(folder)
     rows = _rows_so_far(cases, folder)
+    given = (cases, folder.absolute(), settings, progress)
+    is_alone = workers == 1 and scheduler is None
+    found = _rows_of_this_process(*given) if is_alone else _rows_of_workers(*given, workers, scheduler)
     try:
         with (
             locked(folder, ".batch", timeout=0),
             _kept_summary(rows, folder) as keep,
-            closing(_rows(cases, folder.absolute(), settings, progress, workers, scheduler)) as ended,
+            closing(found) as ended,
         ):
             began()
             for number, row in enumerate(ended):
@@ -81,18 +84,10 @@ def run_batch(
     return list(rows.values())
 
 
-def _rows(
-    cases: Sequence[Case],
-    folder: Path,
-    settings: RegistrationSettings,
-    progress: Progress,
-    workers: int,
-    scheduler: str | None,
+def _rows_of_this_process(
+    cases: Sequence[Case], folder: Path, settings: RegistrationSettings, progress: Progress
 ) -> Generator[Row]:
-    """Register the cases, and yield the row of each as it ends."""
-    if workers > 1 or scheduler is not None:
-        yield from _rows_of_workers(cases, folder, settings, progress, workers, scheduler)
-        return
+    """Register the cases one after the other, and yield the row of each as it ends."""
     for number, case in enumerate(cases):
 
         def within(fraction: float, message: str, number: int = number, name: str = case.name) -> None:
