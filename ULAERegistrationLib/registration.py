@@ -88,9 +88,12 @@ def register(
     clock.begin(QUALITY)
     alignment, brain = placed.alignment, placed.fixed > 0
     flows, total = tuple(array_sharing(flow[0]) for flow in found.flows), array_sharing(found.total[0])
-    doubts = fixed_brain.doubts + moving_brain.doubts
-    doubts += cut_doubts(fixed_brain, alignment.fixed_to_canonical, "fixed")
-    doubts += cut_doubts(moving_brain, alignment.moving_to_canonical, "moving")
+    fixed_cuts, moving_cuts = for_both(
+        cut_doubts,
+        (fixed_brain, alignment.fixed_to_canonical, "fixed"),
+        (moving_brain, alignment.moving_to_canonical, "moving"),
+    )
+    doubts = (*fixed_brain.doubts, *moving_brain.doubts, *fixed_cuts, *moving_cuts)
     likenesses = for_both(
         brain_likeness,
         (placed.fixed, fixed_brain, alignment.fixed_to_canonical),

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from .both import for_both
 from .errors import RegistrationError
 from .files.volumes import check_brain_volume, header_doubts
-from .geometry.brain import box_around, brain_mask, find_brain, looks_unstripped
+from .geometry.brain import box_around, brain_mask, coarse_foreground, find_brain, looks_unstripped
 from .geometry.canonical import mask_on_canonical, template_brain
 from .geometry.cut import cut_sides
 from .geometry.likeness import Likeness, likeness, mean_voxel_mm
@@ -108,18 +108,19 @@ def find_scan_brain(scan: sitk.Image, given: sitk.Image | None, role: str, setti
             with _EXTRACTION:
                 return extract_brain(image)
 
-        mask = find_brain(scan, extractor)
+        foreground = coarse_foreground(scan)
+        mask = find_brain(scan, extractor, foreground)
         if mask is None:
-            check_brain_volume(scan, role)
+            check_brain_volume(scan, role, foreground)
         elif settings.brain == "given":
             raise needs_mask
-    foreground = brain_mask(scan) if mask is None else mask
+    shown = brain_mask(scan) if mask is None else mask
     doubts = header_doubts(scan, role)
     if settings.brain == "skip" and mask is None:
         if looks_unstripped(scan):
             doubts += (_head_doubt(role),)
-        return ScanBrain(None, False, None, foreground, doubts)
-    return ScanBrain(mask, given is None and mask is not None, foreground, foreground, doubts)
+        return ScanBrain(None, False, None, shown, doubts)
+    return ScanBrain(mask, given is None and mask is not None, shown, shown, doubts)
 
 
 def _head_doubt(role: str) -> str:

@@ -101,6 +101,9 @@ def _register(options: argparse.Namespace) -> None:
         # All that may be refused has been looked at, so that a refusal is one line. What follows loads torch, which
         # takes more than a second.
         progress(0.0, "Starting")
+        from ..loading import load_torch
+
+        load_torch()
         from ..registration import register
 
         registration = register(

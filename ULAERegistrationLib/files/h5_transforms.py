@@ -38,7 +38,6 @@ def write_h5(transform: sitk.Transform, path: Path) -> None:
         OSError, RuntimeError: where it could not be written.
     """
     parts = parts_of(transform)  # ITK writes no chain that holds another, and one of no parts cannot be read
-    transform = chain_of(parts)
     fields = fields_of(parts)
     grids = [[*f.GetSize(), *f.GetOrigin(), *f.GetSpacing(), *f.GetDirection()] for f in fields]
     values = [_stored(field) for field in fields]
@@ -47,7 +46,7 @@ def write_h5(transform: sitk.Transform, path: Path) -> None:
         sitk.WriteTransform(_with_empty_fields(parts), str(path))
         _add_fields(path, grids, values)
     else:
-        sitk.WriteTransform(transform, str(path))
+        sitk.WriteTransform(chain_of(parts), str(path))
     _check_written(transform, [array[-1].tobytes() for array in values], path)
 
 

@@ -279,17 +279,18 @@ def _check_same_grid(image: sitk.Image, mask: sitk.Image, name: str, role: str) 
     raise RegistrationError(f"{name} lies on another grid than the {role} image ({what}); resample it to that image.")
 
 
-def check_brain_volume(image: sitk.Image, role: str) -> None:
+def check_brain_volume(image: sitk.Image, role: str, foreground: sitk.Image) -> None:
     """Refuse a stripped scan whose brain is impossibly large, which means that the header's spacing is wrong.
 
     Args:
         image: a scan that shows the brain alone.
         role: "fixed" or "moving", for the message.
+        foreground: the `coarse_foreground` of `image`.
 
     Raises:
         RegistrationError: where the brain is larger than any.
     """
-    litres = volume_litres(coarse_foreground(image))
+    litres = volume_litres(foreground)
     if litres > BRAIN_LITRES[1]:
         raise RegistrationError(_impossible(image, f"The {role} image", litres))
 

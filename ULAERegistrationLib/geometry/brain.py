@@ -117,13 +117,16 @@ def looks_unstripped(image: sitk.Image, foreground: sitk.Image | None = None) ->
     return bool(litres > BRAIN_LITRES[1] and (brightness < 0.25).mean() > 0.1)
 
 
-def find_brain(image: sitk.Image, extractor: Callable[[sitk.Image], sitk.Image]) -> sitk.Image | None:
+def find_brain(
+    image: sitk.Image, extractor: Callable[[sitk.Image], sitk.Image], foreground: sitk.Image | None = None
+) -> sitk.Image | None:
     """Find the brain in a scan that shows more than the brain.
 
     Args:
         image: any scan of a head or brain.
         extractor: returns the mask of the brain in a scan, uint8 of zeros and ones on its grid. It is called only where
             the scan is not certainly stripped.
+        foreground: the `coarse_foreground` of `image`, if it is at hand.
 
     Returns:
         The mask, uint8 on the grid of `image`; None where the scan shows the brain alone.
@@ -131,7 +134,7 @@ def find_brain(image: sitk.Image, extractor: Callable[[sitk.Image], sitk.Image])
     Raises:
         RegistrationError: where the extractor raises it, because it finds no brain.
     """
-    foreground = coarse_foreground(image)
+    foreground = coarse_foreground(image) if foreground is None else foreground
     looks_like_head = looks_unstripped(image, foreground)
     if not looks_like_head and volume_litres(foreground) <= CERTAINLY_STRIPPED_LITRES:
         return None

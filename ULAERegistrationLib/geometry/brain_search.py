@@ -7,7 +7,7 @@ result does not depend on how a header stores the same geometry. The world is LP
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from itertools import product
 
 import numpy as np
@@ -46,14 +46,12 @@ class SearchedBrain:
 
     Attributes:
         image: float32 in [0, 1.2], background 0, voxels of FINEST mm in the scan's own frame.
-        domain: bool [z, y, x], the region of comparison when another scan is matched to this one.
         to_world: 4 x 4, from the own frame (mm from the centre of mass, along the scan's axes in the order of the
             nearest body axes) to the scan's world.
         is_head: whether the scan shows more than the brain.
     """
 
     image: sitk.Image
-    domain: np.ndarray
     to_world: np.ndarray
     is_head: bool
     _levels: dict[tuple[int, float], sitk.Image] = field(default_factory=dict)
@@ -94,7 +92,12 @@ class SearchedBrain:
         grid.SetOrigin((centre - half).tolist())
         image = sitk.Resample(scan, grid)
         image.SetOrigin((-half).tolist())
-        return cls(image, _near(sitk.GetArrayViewFromImage(image) > BRAIN), to_world, is_head)
+        return cls(image, to_world, is_head)
+
+    @cached_property
+    def domain(self) -> np.ndarray:
+        """The region of comparison when another scan is matched to this one, bool [z, y, x]."""
+        return _near(sitk.GetArrayViewFromImage(self.image) > BRAIN)
 
     def located_in(self, average: SearchedBrain, finely: bool) -> tuple[np.ndarray, float]:
         """Register this scan to the template.
@@ -272,8 +275,7 @@ def _near(foreground: np.ndarray) -> np.ndarray:
 def searched_template() -> SearchedBrain:
     """Return the template prepared for the search."""
     brain = SearchedBrain.of(template(), template_mask())
-    for level in LEVELS:  # before two threads need them
-        brain.level(level)
+    _ = brain.domain, [brain.level(level) for level in LEVELS]  # before two threads need them
     return brain
 
 

@@ -113,8 +113,10 @@ def _load_torch() -> None:
         ModuleNotFoundError: where it is not installed.
         RegistrationError: where it is installed but cannot be loaded, because it is incomplete or for another system.
     """
+    from ..loading import load_torch
+
     try:
-        import torch  # noqa: F401
+        load_torch()
     except ModuleNotFoundError as error:
         if error.name == "torch":
             raise
