@@ -109,7 +109,8 @@ def place(
     contrast = settings.contrast
     if contrast == "auto":
         contrast = "same" if have_same_contrast(*pair.canonical) else "different"
-    compared = _made_alike(pair, contrast)
+    # Without a search, scans of two contrasts stay as they are.
+    compared = _made_alike(pair, contrast) if searched or contrast == "same" else scans
     if compared is not scans:
         if searched:
             pair = replace(pair, alignment=aligned(compared))
