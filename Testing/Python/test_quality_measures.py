@@ -26,7 +26,9 @@ def jacobian_determinant(flow: np.ndarray) -> np.ndarray:
 
 
 def folded(flow: np.ndarray) -> np.ndarray:
-    return jacobian.folded(torch.from_numpy(np.ascontiguousarray(flow, dtype=np.float32))[None])[0].numpy()
+    return (
+        jacobian.smallest_jacobian(torch.from_numpy(np.ascontiguousarray(flow, dtype=np.float32))[None])[0].numpy() <= 0
+    )
 
 
 def image_pair() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

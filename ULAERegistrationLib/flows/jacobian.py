@@ -56,11 +56,6 @@ def smallest_jacobian_at(flow: Tensor, voxels: Tensor) -> Tensor:
     return torch.cat([_smallest([_differences_at(flow, part, axis) for axis in range(3)])[0] for part in parts])
 
 
-def folded(flow: Tensor) -> Tensor:
-    """Find the voxels where a flow `[B, 3, L, P, S]` folds at any corner: bool `[B, L, P, S]`."""
-    return smallest_jacobian(flow) <= 0
-
-
 def jacobian(flow: Tensor) -> Tensor:
     """Compute the Jacobian determinant of `p + flow(p)` by central differences, one-sided at the grid's border.
 

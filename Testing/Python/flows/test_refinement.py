@@ -15,7 +15,7 @@ from ULAERegistrationLib.errors import Cancelled
 from ULAERegistrationLib.flows import refinement
 from ULAERegistrationLib.flows.composed import ComposedFlows
 from ULAERegistrationLib.flows.fold_removal import remove_folds
-from ULAERegistrationLib.flows.jacobian import folded, smallest_jacobian, smallest_jacobian_at
+from ULAERegistrationLib.flows.jacobian import smallest_jacobian, smallest_jacobian_at
 from ULAERegistrationLib.flows.refinement import LEVELS, _fit_level, _gaussian, refine, smoothness_gradient
 from ULAERegistrationLib.flows.similarity import LocalNCC, local_ncc
 from ULAERegistrationLib.flows.warp import compose, compose_all, compose_all_at, values_at, warp
@@ -24,6 +24,11 @@ from ULAERegistrationLib.settings import RegistrationSettings
 pytestmark = pytest.mark.slow
 
 SIZE = (48, 56, 48)
+
+
+def folded(flow: Tensor) -> Tensor:
+    """Where a flow folds at any corner."""
+    return smallest_jacobian(flow) <= 0
 
 
 def noise(channels: int, coarse: int, seed: int, size: tuple[int, ...] = SIZE) -> Tensor:
