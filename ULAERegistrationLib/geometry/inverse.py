@@ -13,7 +13,7 @@ from ..tensors import array_of, tensor_of
 from .affine import fitted_affine, inverse_of_linear, to_matrix, voxel_centres
 from .alignment import Alignment
 from .frame import CANONICAL_ORIGIN
-from .transforms import PAD, chain_of, padded, parts_of, spline_field
+from .transforms import chain_of, margin_of, padded, parts_of, spline_field
 
 COARSEST_MM = 1.5  # a field is linear between its voxels, and its inverse is not
 STILL_MM = 1e-3  # a displacement that counts as none
@@ -61,8 +61,9 @@ def inverse_error(flow: np.ndarray, alignment: Alignment, mask: sitk.Image, poin
     there = [mask.TransformIndexToPhysicalPoint(voxel) for voxel in np.transpose(voxels)[:, ::-1].tolist()]
     to_canonical = to_matrix(alignment.moving_to_canonical)
     canonical = np.array(there) @ to_canonical[:3, :3].T + to_canonical[:3, 3]
-    places = tensor_of((canonical - CANONICAL_ORIGIN + PAD).T.astype(np.float32))[None]
-    field = tensor_of(padded(flow))[None]
+    margin = margin_of(flow)
+    places = tensor_of((canonical - CANONICAL_ORIGIN + margin).T.astype(np.float32))[None]
+    field = tensor_of(padded(flow, margin))[None]
     back = invert_flow_around(field, places)
     apart = array_of((sample_at(field, places + back) + back)[0])
     return np.linalg.norm(np.linalg.inv(to_canonical[:3, :3]) @ apart, axis=0)

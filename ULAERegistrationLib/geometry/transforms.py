@@ -14,15 +14,19 @@ import SimpleITK as sitk
 from .alignment import Alignment
 from .canonical import canonical_grid
 
-PAD = 8  # voxels added around the canonical grid, over which a flow fades to zero
+# A flow fades to zero beyond the canonical grid, over this many voxels at least, and so slowly that it loses at most
+# this many voxels of displacement per voxel: where it loses more than 1, the map folds.
+LEAST_MARGIN, STEEPEST = 8, 0.7
+# Over the first voxels it fades ever faster: at a corner of the grid it would fade along three axes at once otherwise.
+GENTLE = 4
 BLOCK = 16  # slices, one line of a processor's cache
 
 
 def flow_transform(flow: np.ndarray, every: int = 1) -> sitk.DisplacementFieldTransform:
     """Convert a flow to the transform T = id + flow of canonical world points (LPS mm).
 
-    Beyond the grid the flow fades smoothly to zero within `PAD` voxels, so that the transform is continuous where the
-    fixed image extends beyond the canonical grid; farther out it is the identity.
+    Beyond the grid the flow fades to zero within `margin_of` it, so that the transform is continuous and does not fold
+    where the fixed image extends beyond the canonical grid; farther out it is the identity.
 
     Args:
         flow: float32 [3, L, P, S], voxels of the canonical grid.
@@ -31,10 +35,11 @@ def flow_transform(flow: np.ndarray, every: int = 1) -> sitk.DisplacementFieldTr
     grid = canonical_grid()
     if flow.shape != (3, *grid.GetSize()):
         raise ValueError(f"flow has shape {flow.shape}, not {(3, *grid.GetSize())}")
-    values = padded(flow, every).transpose(3, 2, 1, 0)
+    margin = margin_of(flow)
+    values = padded(flow, margin, every).transpose(3, 2, 1, 0)
     field = sitk.GetImageFromArray(values, isVector=True)
     del values  # as `field_transform` needs twice as much memory again
-    field.SetOrigin(grid.TransformIndexToPhysicalPoint([-PAD] * 3))
+    field.SetOrigin(grid.TransformIndexToPhysicalPoint([-margin] * 3))
     field.SetSpacing([float(every)] * 3)
     return field_transform(field)
 
@@ -174,31 +179,45 @@ def covering_grid(image: sitk.Image, spacing: float = 1.0, margin: float = 5.0) 
     return grid
 
 
-def padded(flow: np.ndarray, every: int = 1) -> np.ndarray:
-    """Extrapolate a flow [3, L, P, S] by `PAD` voxels on every side, over which it fades to zero.
+def margin_of(flow: np.ndarray) -> int:
+    """Return the width, in voxels, over which a flow [3, L, P, S] fades beyond its grid: an even number."""
+    faces = (flow.take(end, axis) for axis in (1, 2, 3) for end in (0, -1))
+    largest = max(float(np.linalg.norm(face, axis=0).max()) for face in faces)
+    return max(LEAST_MARGIN, 2 * int(np.ceil((largest / STEEPEST + GENTLE / 2) / 2)))
+
+
+def padded(flow: np.ndarray, margin: int, every: int = 1) -> np.ndarray:
+    """Extrapolate a flow [3, L, P, S] on every side, by its value at the border, which fades to zero with the distance.
 
     The result lies in memory as ITK wants it, the three components of a voxel together and L fastest.
 
     Args:
         flow: float32, of any grid.
-        every: keeps each n-th voxel of the result along each axis, from the first one.
+        margin: voxels that are added on every side, over which the flow fades.
+        every: keeps each n-th voxel of the result along each axis, from the first one; the last one is zero.
     """
-    (left, fade_l), (posterior, fade_p), (superior, fade_s) = (_with_margins(n, every) for n in flow.shape[1:])
+    (left, far_l), (posterior, far_p), (superior, far_s) = (_with_margins(n, margin, every) for n in flow.shape[1:])
     values = np.empty((len(superior), len(posterior), len(left), 3), flow.dtype)
-    fade = (fade_p[:, None] * fade_l)[..., None]
+    # Slices that are equally far off fade alike, and most of them lie within the grid.
+    off, number = np.unique(far_s, return_inverse=True)
+    fades = _fade(np.sqrt(off[:, None, None] ** 2 + far_p[:, None] ** 2 + far_l**2), margin)[..., None]
     # A block of slices at a time, so that what is read stays in the cache while it is written in another order.
     for first in range(0, len(superior), BLOCK):
         slices = superior[first : first + BLOCK]
         read = flow[..., slices[0] : slices[-1] + 1].take(left, axis=1).take(posterior, axis=2)
         block = read[..., slices - slices[0]].transpose(3, 2, 1, 0)
-        fades = fade * fade_s[first : first + BLOCK, None, None, None]
-        np.multiply(block, fades, out=values[first : first + BLOCK])
+        np.multiply(block, fades[number[first : first + BLOCK]], out=values[first : first + BLOCK])
     return values.transpose(3, 2, 1, 0)
 
 
-def _with_margins(length: int, every: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the voxel that each one of a padded axis takes its value from, and the share of it that is left there."""
-    places = np.arange(-PAD, length + PAD, every)
+def _fade(distance: np.ndarray, margin: int) -> np.ndarray:
+    """Return the share of a flow that is left at a distance (voxels) from its grid: 1 there, 0 from `margin` on."""
+    lost = np.where(distance < GENTLE, distance**2 / (2 * GENTLE), distance - GENTLE / 2)
+    return (1 - lost / (margin - GENTLE / 2)).clip(0)
+
+
+def _with_margins(length: int, margin: int, every: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the voxel that each one of a padded axis takes its value from, and how far off that is, float32."""
+    places = np.arange(-margin, length - 1 + margin + every, every)
     inside = places.clip(0, length - 1)
-    fade = np.cos(np.pi / 2 * np.abs(places - inside) / PAD) ** 2
-    return inside, fade.astype(np.float32)
+    return inside, np.abs(places - inside).astype(np.float32)
