@@ -165,7 +165,8 @@ def _whole_numbers(labels: sitk.Image, name: str) -> sitk.Image:
     if values.dtype.kind != "f":
         return labels
     rounded = np.rint(values)
-    if not np.abs(values - rounded).max() <= LABEL_TOLERANCE:  # written so that a NaN is refused
+    is_whole = np.abs(values - rounded).max() <= LABEL_TOLERANCE and np.abs(rounded).max() < 2**63  # not so for a NaN
+    if not is_whole:
         raise RegistrationError(f"{name} holds values that are not whole numbers; choose a label map.")
     whole = sitk.GetImageFromArray(rounded.astype(np.int32 if np.abs(rounded).max() < 2**31 else np.int64))
     whole.CopyInformation(labels)

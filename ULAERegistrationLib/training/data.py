@@ -53,8 +53,13 @@ def pack(brains_folder: Path, file: Path) -> dict[str, int]:
     # Imported here, because machines that only train may lack it.
     import SimpleITK as sitk
 
+    from ..files.volumes import read_any_labels
+
+    def oriented(image: sitk.Image) -> np.ndarray:
+        return sitk.GetArrayFromImage(image).transpose(2, 1, 0)
+
     def array(path: Path) -> np.ndarray:
-        return sitk.GetArrayFromImage(sitk.ReadImage(str(path))).transpose(2, 1, 0)
+        return oriented(sitk.ReadImage(str(path)))
 
     heads = sorted((Path(brains_folder).parent / "labelmaps").glob("*.nii.gz"))
     people = sorted(path.name.removesuffix("_t1.nii.gz") for path in Path(brains_folder).glob("*_t1.nii.gz"))
@@ -82,7 +87,7 @@ def pack(brains_folder: Path, file: Path) -> dict[str, int]:
                 add(f"{person}_t1_{part}", values)
             labels = Path(brains_folder) / f"{person}_seg.nii.gz"
             if labels.exists():
-                numbers = array(labels)
+                numbers = oriented(read_any_labels(labels, f"The label map of {person}"))
                 if numbers.min() < 0 or numbers.max() > LARGEST_LABEL:
                     raise RegistrationError(
                         f"The labels of {person} are not numbers of 0 to {LARGEST_LABEL}; give them such ones."

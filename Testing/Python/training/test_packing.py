@@ -36,6 +36,18 @@ def test_brains_on_the_canonical_grid_are_packed_with_their_labels(tmp_path):
     assert np.array_equal(brains.labels("nirep-na01").numpy(), values > 100)
 
 
+def test_labels_that_a_scale_factor_moved_are_packed_as_the_numbers_that_they_were(tmp_path):
+    labels = sitk.Cast(template() > 100, sitk.sitkFloat32) * 2.9998
+    write(tmp_path, "ann", canonical_grid(), labels)
+    pack(tmp_path, tmp_path / "pack.npz")
+    assert set(np.unique(Brains(tmp_path / "pack.npz").labels("ann").numpy())) == {0, 3}
+
+
+def test_labels_with_fractional_values_are_not_packed(tmp_path):
+    write(tmp_path, "ann", canonical_grid(), sitk.Cast(template() > 100, sitk.sitkFloat32) * 4.6)
+    assert "The label map of ann holds values that are not whole numbers" in refused(tmp_path)
+
+
 def turned(image: sitk.Image) -> None:
     image.SetDirection((0, 1, 0, 1, 0, 0, 0, 0, 1))
 
