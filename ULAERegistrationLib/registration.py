@@ -12,6 +12,7 @@ from .both import for_both
 from .canonical_flows import flows_of_placed
 from .files.transforms import read_transform
 from .files.volumes import Source, read_mask, read_volume
+from .geometry.alignment import initial_matrix
 from .geometry.canonical import template_brain
 from .geometry.resampling import resample
 from .geometry.transforms import total_parts
@@ -55,8 +56,8 @@ def register(
 
     Raises:
         RegistrationError: where the input cannot be registered. Settings, files, masks, the weights and the device are
-            checked before anything is computed. A brain that is not found, an initial transform that is not linear and
-            too little memory are noticed later.
+            checked before anything is computed. A brain that is not found or has no mask where the settings require
+            one, a scan that is nowhere brighter than its background, and too little memory are noticed later.
         Cancelled: where `progress` raises it.
 
     >>> registration = register("fixed.nii.gz", "moving.nii.gz", preset="fast")  # doctest: +SKIP
@@ -68,10 +69,12 @@ def register(
     moving_mask = None if moving_mask is None else read_mask(moving_mask, moving, "moving")
     if isinstance(initial_transform, (str, Path)):
         initial_transform = read_transform(initial_transform)
+    if initial_transform is not None:
+        initial_matrix(initial_transform)  # which refuses what the alignment cannot start from
     given = {"fixed": fixed, "moving": moving, "fixed_mask": fixed_mask, "moving_mask": moving_mask}
     network, card = load_network(settings.model)
     if settings.brain != "skip" and (fixed_mask is None or moving_mask is None):
-        load_brain_network()
+        load_brain_network()  # which keeps it for `extract_brain`
     choose_precision(choose_device(settings.device), settings.precision)
     clock = StageClock(progress)
 

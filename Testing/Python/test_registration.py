@@ -79,6 +79,7 @@ def test_labels_overlap_far_better_than_after_the_alignment(registration, simula
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("upright")
 def test_cortical_labels_of_two_real_people_overlap_far_better_than_after_the_alignment(data_folder):
     raw = data_folder / "raw"
     registration = register(
@@ -201,11 +202,20 @@ def test_cancelling_stops_at_once(coarse_model):
         )
 
 
+def test_a_start_that_is_not_linear_is_refused_before_anything_is_computed(shifted):
+    field = sitk.DisplacementFieldTransform(sitk.Image([8, 8, 8], sitk.sitkVectorFloat64))
+    told = []
+    with pytest.raises(RegistrationError, match="not linear"):
+        register(shifted.fixed, shifted.moving, initial_transform=field, progress=lambda *said: told.append(said))
+    assert told == []
+
+
 def test_an_unknown_setting_is_refused():
     with pytest.raises(RegistrationError, match="preset"):
         register(template(), template(), preset="best")
 
 
+@pytest.mark.usefixtures("upright")
 def test_masks_along_which_both_scans_were_stripped_change_next_to_nothing(registration, simulated, points):
     fixed, moving = registration.fixed, registration.moving
     masks = read_mask(simulated.fixed_mask, fixed, "fixed"), read_mask(simulated.moving_mask, moving, "moving")

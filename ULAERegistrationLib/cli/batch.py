@@ -58,9 +58,7 @@ def add_batch(commands: Commands) -> None:
     what.add_argument("--session", metavar="LABEL", help="of --bids: register to the subject's scan of this session")
     command.add_argument("-o", "--output", required=True, metavar="FOLDER", help="for the folders of all pairs")
     where = command.add_argument_group("where")
-    where.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="pairs at a time on this machine; default: 1"
-    )
+    where.add_argument("--workers", type=int, metavar="N", help="pairs at a time on this machine; default: 1")
     where.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler whose workers see the same files")
     add_settings(command)
     add_json(command)
@@ -70,14 +68,17 @@ def _ending(options: argparse.Namespace) -> str:
     """Say what there is of a cohort that was cancelled."""
     if options.scheduler:  # its workers are not ours to end
         return "cancelled; the scheduler's workers finish the pairs in work, and the same call goes on from there"
-    if options.workers > 1:
+    if (options.workers or 1) > 1:
         return "cancelled, nothing was written of the pairs in work; those that were done are kept"
     return "cancelled, nothing was written of the pair in work; the pairs before it are kept"
 
 
 def _batch(options: argparse.Namespace) -> None:
-    if options.workers < 1:
+    workers = 1 if options.workers is None else options.workers
+    if workers < 1:
         raise UsageError("--workers is a number of pairs at a time; give 1 or more.")
+    if options.workers is not None and options.scheduler:
+        raise UsageError("The workers of a scheduler are its own; leave out --workers or --scheduler.")
     settings, cases = settings_of(options), _cases(options)
     _check_places(options, cases)
     from ..process.batch import run_batch
@@ -110,7 +111,7 @@ def _batch(options: argparse.Namespace) -> None:
 
     # Off a terminal the lines of the pairs are the progress.
     with progress_bar(is_silent or not on_terminal, f"{len(cases)} pairs") as progress:
-        where = (options.workers, options.scheduler)
+        where = (workers, options.scheduler)
         rows = run_batch(cases, options.output, settings, progress, finished, *where, began=began)
     _report(options, cases, rows)
     failed = [row["name"] for row in rows if row["status"] != CASE_DONE]

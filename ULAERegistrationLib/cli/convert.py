@@ -13,9 +13,9 @@ NOTES = """\
   .nii.gz  a displacement field as ANTs writes its warps
   .nrrd    a displacement field as Slicer writes a grid transform
 
-Displacements are LPS mm in all of them. A field needs --like, the image whose grid it covers (the fixed one), unless
-the transform is a field already, which then keeps its own grid; beyond a field the map is the identity. Any transform
-that ITK reads can be converted.
+Displacements are LPS mm in all of them. A field needs --like, the image whose grid it covers: the fixed one, or the
+moving one for an inverse. A transform that is a field already keeps its own grid without it, but for its inverse;
+beyond a field the map is the identity. Any transform that ITK reads can be converted.
 
 """
 

@@ -53,7 +53,7 @@ def add_register(commands: Commands) -> None:
     command.add_argument("--warped", metavar="FILE", help="write the warped moving scan (.nii.gz, .nrrd, .mha)")
     command.add_argument("--fixed-mask", metavar="FILE", help="the fixed scan's brain")
     command.add_argument("--moving-mask", metavar="FILE", help="the moving scan's brain")
-    command.add_argument("--save-masks", metavar="FOLDER", help="write both brain masks that were used here")
+    command.add_argument("--save-masks", metavar="FOLDER", help="write both brains, as given or found, here")
     command.add_argument("--moving-labels", metavar="FILE", help="a label map of the moving scan to carry along")
     command.add_argument("--warped-labels", metavar="FILE", help="where to write it (default: in the output folder)")
     command.add_argument("--fixed-labels", metavar="FILE", help="a label map of the fixed scan: reports Dice")
@@ -71,6 +71,8 @@ def _register(options: argparse.Namespace) -> None:
         raise UsageError("--warped-labels needs the label map to warp; give it with --moving-labels FILE.")
     if options.moving_labels and not (options.warped_labels or options.output or options.fixed_labels):
         raise UsageError("The warped label map has no place; give --warped-labels FILE or -o FOLDER.")
+    if options.save_masks and options.brain == "skip" and not (options.fixed_mask and options.moving_mask):
+        raise UsageError("With --brain skip no brain is found that --save-masks could write; leave out one of the two.")
     if options.fixed_labels and not options.moving_labels:
         raise UsageError("--fixed-labels is compared with the warped labels; give --moving-labels FILE too.")
     settings = settings_of(options)
@@ -79,6 +81,7 @@ def _register(options: argparse.Namespace) -> None:
     from ..files.transforms import TRANSFORM_EXTENSIONS, read_transform
     from ..files.volumes import read_labels, read_mask, read_volume
     from ..files.writing import check_output_file, check_output_folder
+    from ..geometry.alignment import initial_matrix
 
     for folder in filter(None, (options.output, options.save_masks)):
         check_output_folder(folder)
@@ -92,6 +95,8 @@ def _register(options: argparse.Namespace) -> None:
     fixed_mask = None if options.fixed_mask is None else read_mask(options.fixed_mask, fixed, "fixed")
     moving_mask = None if options.moving_mask is None else read_mask(options.moving_mask, moving, "moving")
     initial_transform = None if options.initial_transform is None else read_transform(options.initial_transform)
+    if initial_transform is not None:
+        initial_matrix(initial_transform)
     if options.model is not None:
         from ..network.weights import load_network
 

@@ -77,7 +77,7 @@ def align(
         RegistrationError: for an initial transform that is not linear, not finite or has no inverse, and for a scan
             that is nowhere brighter than its background.
     """
-    initial = None if initial_transform is None else _matrix_of(initial_transform)
+    initial = None if initial_transform is None else initial_matrix(initial_transform)
     progress(0.0, "Placing both brains in the template")
     with ThreadPoolExecutor(max_workers=1) as other_thread:
         prepared = other_thread.submit(searched_template)
@@ -134,8 +134,12 @@ def align_to_template(scan: sitk.Image, mask: sitk.Image | None = None) -> sitk.
     return to_transform(found)
 
 
-def _matrix_of(initial_transform: sitk.Transform) -> np.ndarray:
-    """Return the matrix of an initial transform, 4 x 4."""
+def initial_matrix(initial_transform: sitk.Transform) -> np.ndarray:
+    """Return the matrix, 4 x 4, of a transform from which `align` can start.
+
+    Raises:
+        RegistrationError: where it is not linear, not finite, or has no inverse.
+    """
     if not initial_transform.IsLinear():
         raise RegistrationError("The initial transform is not linear; give a rigid or affine one, fixed to moving.")
     matrix = to_matrix(initial_transform)

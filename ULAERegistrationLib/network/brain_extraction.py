@@ -139,9 +139,8 @@ def centre_of_mass(mask: sitk.Image) -> np.ndarray:
     return np.array(mask.TransformContinuousIndexToPhysicalPoint(indices.mean(0)[::-1].tolist()))
 
 
-@cache
 def load_brain_network(path: str | Path | None = None) -> BrainNet:
-    """Load the network with its weights, in evaluation mode.
+    """Load the network with its weights, in evaluation mode; those of a file are kept for the next call.
 
     Args:
         path: a `.safetensors` file with its card beside it; None takes the shipped weights.
@@ -150,7 +149,12 @@ def load_brain_network(path: str | Path | None = None) -> BrainNet:
         RegistrationError: where the file is missing, damaged, changed since its card was written, or of another
             network.
     """
+    return _load(Path(path) if path else BRAIN_WEIGHTS)
+
+
+@cache
+def _load(path: Path) -> BrainNet:
     network = BrainNet()
-    weights, _ = read_weights(Path(path) if path else BRAIN_WEIGHTS, network, ARCHITECTURE)
+    weights, _ = read_weights(path, network, ARCHITECTURE)
     network.load_state_dict(weights)
     return network.eval().requires_grad_(False)

@@ -67,6 +67,14 @@ def test_a_volume_that_is_none_is_refused(tmp_path, refused, change, words):
     assert words in refused("register", good, bad, "-o", tmp_path / "out")
 
 
+def test_masks_of_brains_that_are_not_looked_for_are_not_saved(tmp_path, capsys):
+    """The whole head was written as the brain."""
+    masks = tmp_path / "masks"
+    assert main(["register", str(TEMPLATE), str(TEMPLATE), "--brain", "skip", "--save-masks", str(masks)]) == 2
+    assert "no brain is found that --save-masks could write" in capsys.readouterr().err
+    assert not masks.exists()
+
+
 def test_a_colour_image_is_refused(tmp_path, refused):
     colour = sitk.Compose(template(), template(), template())
     sitk.WriteImage(colour, str(tmp_path / "colour.nrrd"))
@@ -231,7 +239,6 @@ def test_a_device_or_weights_that_are_not_there_are_refused_before_anything_is_c
     with pytest.raises(RegistrationError, match="no cuda device was found"):
         registration.register(TEMPLATE, TEMPLATE, device="cuda")
     monkeypatch.setattr(brain_extraction, "BRAIN_WEIGHTS", tmp_path / "none.safetensors")
-    brain_extraction.load_brain_network.cache_clear()
     with pytest.raises(RegistrationError, match=r"none.safetensors does not exist"):
         registration.register(TEMPLATE, TEMPLATE)
 

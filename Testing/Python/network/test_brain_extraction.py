@@ -13,7 +13,7 @@ from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.geometry.canonical import template, template_mask
 from ULAERegistrationLib.geometry.cut import cut_sides
 from ULAERegistrationLib.network import brain_extraction, brain_net
-from ULAERegistrationLib.network.brain_extraction import extract_brain, network_view
+from ULAERegistrationLib.network.brain_extraction import extract_brain, load_brain_network, network_view
 from ULAERegistrationLib.network.brain_net import ARCHITECTURE, BRAIN_WEIGHTS, BrainNet, normalise
 from ULAERegistrationLib.network.weight_files import read_weights, save_weights
 
@@ -54,6 +54,10 @@ def made_head(spacing: tuple[float, float, float] = (2.0, 2.0, 2.0), white: floa
 def dice(first: sitk.Image, second: sitk.Image) -> float:
     first, second = (sitk.GetArrayFromImage(image) > 0 for image in (first, second))
     return 2 * (first & second).sum() / (first.sum() + second.sum())
+
+
+def test_the_shipped_weights_are_loaded_once():
+    assert load_brain_network() is load_brain_network(None) is load_brain_network(BRAIN_WEIGHTS)
 
 
 @pytest.fixture(scope="module")

@@ -108,6 +108,7 @@ def test_a_case_survives_its_job_file(tmp_path):
         (["--fixed", "a"], "give both"),
         (["--to-template", "a", "--session", "1"], "give that with --bids"),
         (["t.csv", "--workers", "0"], "give 1 or more"),
+        (["t.csv", "--workers", "2", "--scheduler", "tcp://node:1"], "leave out --workers or --scheduler"),
     ],
 )
 def test_options_that_name_no_cohort_end_with_status_2(arguments, sentence, tmp_path, capsys):
