@@ -46,6 +46,7 @@ def test_the_verdict_on_a_mirrored_brain_is_not_good_and_says_why(registered):
     assert [one for one in quality["reasons"] if "The moving brain seems to be mirrored" in one], quality["reasons"]
 
 
+@pytest.mark.usefixtures("upright")
 def test_a_coarse_brain_is_told_from_its_mirror_image_and_from_the_same_without_its_bottom(data_folder):
     """At 5 mm, where every brain is more like the template: these two were called good."""
     whole = verdict_cases.brain("ds2748-01", 5)

@@ -22,7 +22,7 @@ from ULAERegistrationLib.dataset.regions import mean_dice
 from ULAERegistrationLib.dataset.sources import VALIDATION_PEOPLE, source_of
 from ULAERegistrationLib.evaluation.people import image_file, label_file, ordered_pairs, read_image
 from ULAERegistrationLib.flows.composed import ComposedFlows
-from ULAERegistrationLib.flows.jacobian import folded, jacobian
+from ULAERegistrationLib.flows.jacobian import jacobian, smallest_jacobian
 from ULAERegistrationLib.flows.refinement import ITERATIONS, refine
 from ULAERegistrationLib.flows.warp import downsample_image, upsample_flow, warp
 from ULAERegistrationLib.network.predict import predict_flows
@@ -84,7 +84,8 @@ def table(options: argparse.Namespace) -> None:
             for start, flows in starts(pair, options.model).items():
                 for preset in ("fast", "accurate", "smooth"):
                     flow, seconds, processor = refined(pair, flows, preset=preset)
-                    share, central = (100 * float(m.float().mean()) for m in (folded(flow), jacobian(flow) <= 0))
+                    folds = (smallest_jacobian(flow) <= 0, jacobian(flow) <= 0)
+                    share, central = (100 * float(where.float().mean()) for where in folds)
                     print(
                         f"| {pair.name} | {start} | {preset} | {pair.dice(flow):.4f} | {share:.4f} | "
                         f"{central:.4f} | {seconds:.1f} | {processor:.1f} |",

@@ -22,7 +22,6 @@ ARROW_SCALE = 3  # arrows are drawn this many times longer than the displacement
 ARROW_DIAMETER = 2.0  # mm, in 3D
 LEAST_ARROW = 0.5  # mm: shorter displacements are no arrows but dots all over the view
 CONTOURS = "1 2 3 5 8 12"  # mm; one step moves a few millimetres, Slicer's own begin at 2 and go on by 2
-MODES = ("none", "arrows", "grid", "contours", "magnitude")
 
 
 class Stages:
@@ -131,7 +130,7 @@ class Stages:
     def showFlow(self, kind: str, mode: str, in2D: bool, in3D: bool) -> None:
         """Draws the flow of the current stage, in slices and in 3D.
 
-        :param mode: one of MODES; "magnitude" also makes the map of the displacement's length.
+        :param mode: "none", "arrows", "grid", "contours", or "magnitude", which makes the map of the lengths too.
         """
         for one in KINDS:
             display = self.display(one)

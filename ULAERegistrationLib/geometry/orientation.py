@@ -134,13 +134,12 @@ def check_shear(axes: np.ndarray, name: str, remedy: str = RESAMPLE) -> None:
         )
 
 
-def straightened(image: sitk.Image, name: str, remedy: str = RESAMPLE) -> sitk.Image:
+def straightened(image: sitk.Image, name: str) -> sitk.Image:
     """Return an image whose axes are at right angles; one that has them is returned itself.
 
     Args:
         image: of any dimension; the axes of 3-D ones are looked at.
         name: of the image, for the message.
-        remedy: what to do about axes that are too far from right angles, for the message.
 
     Raises:
         RegistrationError: where the axes are further from right angles than `SHEAR_LIMIT`, or not finite.
@@ -150,7 +149,7 @@ def straightened(image: sitk.Image, name: str, remedy: str = RESAMPLE) -> sitk.I
     if image.GetDimension() != 3:
         return image
     axes = np.reshape(image.GetDirection(), (3, 3))
-    check_shear(axes, name, remedy)
+    check_shear(axes, name)
     if shear(axes) <= SHEAR_NOTABLE:
         return image
     result = sitk.Image(image)

@@ -143,6 +143,7 @@ FLIPS = list(product((False, True), repeat=3))
 ORDERS = [(axes, FLIPS[number % 8]) for number, axes in enumerate([*permutations(range(3)), *[(1, 2, 0)] * 2])]
 
 
+@pytest.mark.usefixtures("upright")
 def test_the_order_of_storage_changes_nothing(pair, aligned) -> None:
     axes, flips = ORDERS[3]
     stored = [sitk.Flip(sitk.PermuteAxes(image, axes), flips) for image in pair]

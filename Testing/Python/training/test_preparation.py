@@ -12,6 +12,7 @@ import SimpleITK as sitk
 
 from ULAERegistrationLib.cli.main import main
 from ULAERegistrationLib.errors import RegistrationError
+from ULAERegistrationLib.geometry import brain_search
 from ULAERegistrationLib.geometry.canonical import template, template_mask
 from ULAERegistrationLib.geometry.resampling import resample
 from ULAERegistrationLib.overlap import dice
@@ -68,7 +69,9 @@ def scans(simulated_pair, tmp_path_factory) -> Path:
 def prepared(scans, tmp_path_factory) -> tuple[Path, dict[str, preparation.Prepared]]:
     """The folder of the brains, and how it went by person."""
     brains = tmp_path_factory.mktemp("prepared") / "brains"
-    return brains, {outcome.person: outcome for outcome in prepare(scans, brains)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(brain_search, "TILTS", (0.0,))  # one start of the search, as with `upright`
+        return brains, {outcome.person: outcome for outcome in prepare(scans, brains)}
 
 
 @pytest.mark.slow
