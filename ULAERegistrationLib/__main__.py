@@ -5,9 +5,6 @@ import signal
 import sys
 
 from .cli.interrupts import SIGNALS, Interrupt
-from .cli.main import main
-from .memory import keep_freed_memory
-from .threads import let_waiting_threads_sleep
 
 
 def run() -> int:
@@ -17,9 +14,18 @@ def run() -> int:
         signal.signal(number, interrupt)
     if isinstance(sys.stdout, io.TextIOWrapper):  # else a name that the console lacks letters for would end the command
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error has it
-    keep_freed_memory()
-    let_waiting_threads_sleep()
-    return main()
+    try:
+        # Imported when an interrupt is a line and not a traceback.
+        from .cli.main import main
+        from .memory import keep_freed_memory
+        from .threads import let_waiting_threads_sleep
+
+        keep_freed_memory()
+        let_waiting_threads_sleep()
+        return main()
+    except KeyboardInterrupt:  # before a command has begun
+        print("ulae: cancelled", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 
 from .options import Commands, UsageError, add_command, add_json, check_apart
 
@@ -18,6 +17,9 @@ moving one for an inverse. A transform that is a field already keeps its own gri
 beyond a field the map is the identity. Any transform that ITK reads can be converted.
 
 """
+
+
+SPACINGS = (0.2, 10.0)  # mm; a finer field does not fit into memory, a coarser one says too little of the map
 
 
 def add_convert(commands: Commands) -> None:
@@ -48,8 +50,8 @@ def _convert(options: argparse.Namespace) -> None:
     from ..geometry.inverse import inverse
 
     spacing = 1.0 if options.spacing is None else options.spacing
-    if not 0 < spacing < math.inf:
-        raise UsageError("The spacing of a field is a number of millimetres above 0, such as --spacing 2.")
+    if not SPACINGS[0] <= spacing <= SPACINGS[1]:
+        raise UsageError(f"The spacing of a field is {SPACINGS[0]:g} to {SPACINGS[1]:g} mm; give such a number.")
     if options.spacing is not None and not options.like:
         raise UsageError("--spacing is that of samples over an image; give that image too (--like).")
     if options.like and options.output.lower().endswith(".h5"):

@@ -45,7 +45,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     with progress_bar(options.json, f"people of {options.data}") as progress:
         evaluation = evaluate(
             Path(options.data),
-            options.methods.split(",") if options.methods else DEFAULT_METHODS,
+            [name.strip() for name in options.methods.split(",")] if options.methods else DEFAULT_METHODS,
             options.people,
             options.model,
             options.device,

@@ -49,10 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     options = parser.parse_args(arguments)
     try:
-        if getattr(options, "output", None) == "":  # a variable of the shell that is not set, not the current folder
-            raise UsageError("-o names no place; say where to write.")
+        _check_given(options)
         options.run(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as where a program without a terminal has closed it
+            sys.stdout.flush()
     except RegistrationError as error:
         print(f"ulae: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
@@ -72,6 +72,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("ulae: No space is left for the output; free some and start again.", file=sys.stderr)
         return _without_output()
     return 0
+
+
+def _check_given(options: argparse.Namespace) -> None:
+    """Refuse an empty value, which a variable of the shell that is not set leaves, and not the current folder."""
+    for name, value in vars(options).items():
+        if "" in (value if isinstance(value, list) else [value]):
+            raise UsageError(f"The value of {name.replace('_', '-')} is empty; give one, or leave the option out.")
 
 
 def _without_output() -> int:

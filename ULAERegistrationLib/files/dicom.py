@@ -89,7 +89,8 @@ def _stacked(files: tuple[str, ...], path: Path, name: str) -> sitk.Image:
     usual = float(np.median(np.abs(gaps)))
     if np.abs(gaps).min() < 0.01:
         raise RegistrationError(
-            f"{name} {path} holds several slices at one place (times, echoes or phases); give a series of one volume."
+            f"{name} {path} holds several slices at one place (times, echoes or phases), or slices that do not say "
+            f"where they lie (captures of a screen); give a series of one volume."
         )
     if np.abs(np.abs(gaps) - usual).max() > UNEVEN * usual:
         widest = int(np.abs(gaps).argmax())

@@ -26,6 +26,7 @@ VOXEL_BYTES = {
 }
 GZIP = b"\x1f\x8b"
 PAIR_ENDINGS = (".hdr.gz", ".img.gz", ".hdr", ".img")
+SIZES_FIT = 0.01  # by what fraction the voxel sizes of a header may differ from those of its sform
 ITK_RIGHT_ANGLES = 1e-4  # ITK refuses an sform whose axes are further from right angles than this
 
 
@@ -43,6 +44,7 @@ class NiftiHeader:
         order: byte order, "<" or ">".
         qform, sform: matrices 4 x 4 from voxels to RAS mm.
         qform_code, sform_code: NIfTI's codes of the spaces they lead to; 0 where the header holds no such orientation.
+        pixdim: voxel sizes along the first three axes, mm.
         raw: the bytes of the header.
     """
 
@@ -57,6 +59,7 @@ class NiftiHeader:
     sform: np.ndarray
     qform_code: int
     sform_code: int
+    pixdim: tuple[float, float, float]
     raw: bytes
 
     @property
@@ -68,6 +71,16 @@ class NiftiHeader:
     def handedness(self) -> float:
         """The sign of qform's third axis, NIfTI's qfac: -1 or 1."""
         return 1.0 if np.linalg.det(self.qform[:3, :3]) >= 0 else -1.0
+
+    @property
+    def sizes_fit(self) -> bool:
+        """Whether the voxel sizes are those of the orientation, where the header holds one."""
+        if self.qform_code <= 0 and self.sform_code <= 0:
+            return True
+        sizes = np.array(self.pixdim)
+        if not (sizes > 0).all():
+            return False
+        return self.sform_code <= 0 or np.allclose(np.linalg.norm(self.sform[:3, :3], axis=0), sizes, rtol=SIZES_FIT)
 
     @property
     def needs_right_angles(self) -> bool:
@@ -122,6 +135,7 @@ def plain_header(header: NiftiHeader) -> bytes:
         raw = bytearray(HEADER_BYTES)
         struct.pack_into(order + "i", raw, 0, HEADER_BYTES)
         struct.pack_into(order + "8h", raw, 40, len(header.size), *header.size, *[1] * (7 - len(header.size)))
+        struct.pack_into(order + "h", raw, 68, struct.unpack_from(order + "i", header.raw, 504)[0])
         struct.pack_into(order + "2h", raw, 70, header.datatype, 8 * header.voxel_bytes)
         struct.pack_into(order + "8f", raw, 76, *struct.unpack_from(order + "8d", header.raw, 104))
         struct.pack_into(order + "2f", raw, 112, *struct.unpack_from(order + "2d", header.raw, 176))
@@ -171,6 +185,7 @@ def _nifti_1(raw: bytes, order: str, voxel_file: Path, version: int) -> NiftiHea
         sform=np.vstack([np.reshape(struct.unpack_from(order + "12f", raw, 280), (3, 4)), [0, 0, 0, 1]]),
         qform_code=qform_code,
         sform_code=sform_code,
+        pixdim=struct.unpack_from(order + "3f", raw, 80),
         raw=raw,
     )
 
@@ -191,6 +206,7 @@ def _nifti_2(raw: bytes, order: str, voxel_file: Path) -> NiftiHeader:
         sform=np.vstack([np.reshape(struct.unpack_from(order + "12d", raw, 400), (3, 4)), [0, 0, 0, 1]]),
         qform_code=qform_code,
         sform_code=sform_code,
+        pixdim=struct.unpack_from(order + "3d", raw, 112),
         raw=raw,
     )
 

@@ -23,6 +23,7 @@ from .writing import check_input_file, check_output_file, whole_or_nothing
 POINT_EXTENSIONS = (".csv", ".fcsv", ".mrk.json")
 # Kinds of Slicer's markups that their control points describe wholly; an ROI or a plane has a centre and axes as well.
 KINDS = ("Fiducial", "Line", "Angle", "Curve", "ClosedCurve")
+UNITS = ("mm", "millimeter", "millimetre")
 FLIP = np.array([-1.0, -1.0, 1.0])  # between LPS and RAS
 
 
@@ -132,8 +133,9 @@ def _read_csv(text: str) -> _Read:
     separator = separator_of(text)
     head, *rows = _rows_of(text, separator) or [_Row(1, [], "")]
     names = [cell.strip().lower() for cell in head.cells]
-    if missing := [axis for axis in "xyz" if axis not in names]:
-        raise ValueError(f"it has no column {missing[0]}")
+    for axis in "xyz":
+        if names.count(axis) != 1:
+            raise ValueError(f"it has {'several columns' if axis in names else 'no column'} {axis}")
     places = [names.index(axis) for axis in "xyz"]
 
     def text_with(points: np.ndarray) -> str:
@@ -168,6 +170,8 @@ def _read_markups(text: str) -> _Read:
                 f"Markups of the kind {markup['type']}, which are more than their control points, cannot be carried "
                 f"along; give one of {', '.join(KINDS)}."
             )
+        if (unit := markup.get("coordinateUnits", "mm")) not in UNITS:
+            raise ValueError(f"its coordinates are in {unit}, not in mm")
 
     def control_points() -> list[tuple[dict[str, Any], np.ndarray]]:
         """List the points that have a position, with the factors between their frame and LPS."""

@@ -117,6 +117,10 @@ def _read_nifti(header: NiftiHeader, path: Path, name: str, finite: bool) -> sit
     forms = ((header.qform_code, header.qform), (header.sform_code, header.sform))
     if not all(np.isfinite(form).all() for code, form in forms if code > 0):  # ITK's reader would never end
         raise no_numbers(name)
+    if not header.sizes_fit:  # ITK would take either, and say nothing
+        raise RegistrationError(
+            f"{name} {path} has voxel sizes in its header (pixdim) that do not fit its orientation; correct the header."
+        )
     check_voxels(header, name, finite)
     with open(path, "rb") as file:
         is_compressed = file.read(2) == GZIP

@@ -46,7 +46,7 @@ def look_at_transform(path: Path) -> bytes:
     if path.name.lower().endswith(TEXT_EXTENSIONS):
         _look_at_text(beginning)
     if path.name.lower().endswith(MATLAB_EXTENSION):
-        _look_at_matlab(beginning)
+        _look_at_matlab(path.read_bytes())
     return beginning
 
 

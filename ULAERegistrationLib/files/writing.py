@@ -51,6 +51,8 @@ def check_input_file(path: str | os.PathLike[str], name: str, or_folder: bool = 
                 os.listdir(path)
                 return
             raise RegistrationError(f"{name} {path} is a folder; give the path of a file.")
+        if path.is_fifo():  # which is read once, and opened for reading would wait for a writer
+            raise RegistrationError(f"{name} {path} is a pipe; write its content to a file and give that.")
         with path.open("rb"):
             return
     except FileNotFoundError:
@@ -76,7 +78,7 @@ def check_output_folder(folder: str | os.PathLike[str]) -> Path:
     _check_name(folder, f"The output {folder}")
     existing = folder
     try:
-        existing = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
+        existing = next((path for path in (folder, *folder.absolute().parents) if os.path.lexists(path)), folder)
         with tempfile.TemporaryFile(dir=existing):
             return folder
     except (OSError, ValueError) as error:

@@ -31,12 +31,15 @@ def inverse_of_linear(transform: sitk.Transform) -> sitk.Transform:
     Raises:
         RegistrationError: where it has none.
     """
-    try:
-        return transform.GetInverse()
-    except RuntimeError:
+    matrix = to_matrix(transform)
+    if np.linalg.matrix_rank(matrix[:3, :3]) < 3:
         raise RegistrationError(
             "The transform, or a part of it, maps space to a plane, so that it has no inverse; give another transform."
-        ) from None
+        )
+    try:
+        return transform.GetInverse()
+    except RuntimeError:  # of a class whose inverse is of another one, such as ScaleVersor3DTransform
+        return to_transform(np.linalg.inv(matrix))
 
 
 def middle(image: sitk.Image) -> np.ndarray:

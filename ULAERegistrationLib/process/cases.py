@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +24,7 @@ REQUIRED = ("name", "fixed", "moving")
 IMAGES = ("fixed", "moving")  # which may be folders of DICOM files
 OPTIONAL = ("fixed_mask", "moving_mask", "initial_transform", "moving_labels")
 LONGEST_NAME = 220  # bytes of a pair's name: a file's may have 255, and names of BIDS add 27 to that of their pair
+EXCEL_SEPARATOR = re.compile(r'\A"?sep=.?"?[ \t]*(\r\n?|\n)', re.IGNORECASE)
 Item = TypeVar("Item")
 
 
@@ -101,9 +104,11 @@ def _names_folder(name: str) -> bool:
 def _rows(text: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """Parse a table to the names of its columns, in lower case, and its lines with their numbers.
 
-    The separator, a comma, semicolon or tab, is detected. Empty lines and empty columns at the end are ignored.
+    The separator, a comma, semicolon or tab, is detected. Empty lines and empty columns at the end are ignored, as is a
+    first line that names the separator for Excel.
     """
-    reader = csv.reader(text.splitlines(), delimiter=separator_of(text))
+    text = EXCEL_SEPARATOR.sub(r"\1", text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator_of(text))
     columns: list[str] = []
     lines: list[tuple[int, dict[str, str]]] = []
     for row in reader:

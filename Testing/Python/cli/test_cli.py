@@ -181,13 +181,42 @@ def test_no_output_overwrites_an_input_or_another_output(tmp_path, refused):
         assert "Two results would be written" in refused("register", TEMPLATE, scan, *twice, status=2)
 
 
+def test_a_value_that_a_variable_of_the_shell_has_left_empty_is_refused_and_not_passed_over(tmp_path, refused):
+    for option in ("--warped", "--moving-labels", "--model", "--fixed-mask"):
+        said = refused("register", TEMPLATE, TEMPLATE, "-o", tmp_path / "out", option, "", status=2)
+        assert f"The value of {option[2:]} is empty" in said
+    assert "The value of fixed is empty" in refused("register", "", TEMPLATE, "-o", tmp_path / "out", status=2)
+
+
+def test_without_a_standard_output_a_command_does_what_it_was_asked_for(tmp_path):
+    sitk.WriteTransform(sitk.TranslationTransform(3, (1.0, 2.0, 3.0)), str(tmp_path / "t.tfm"))
+    command = [sys.executable, "-m", "ULAERegistrationLib", "convert", "t.tfm", "t.h5", "--json"]
+    closed = f"exec {' '.join(command)} >&-"
+    ended = subprocess.run(["sh", "-c", closed], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (tmp_path / "t.h5").is_file()
+
+
+def test_an_output_folder_that_is_a_link_to_nowhere_is_refused_beforehand(tmp_path, capsys):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere" / "deep")
+    assert main(["register", str(TEMPLATE), str(TEMPLATE), "-o", str(tmp_path / "link")]) == 1
+    assert "Nothing can be written to" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_a_pipe_is_said_to_be_one(tmp_path, refused):
+    os.mkfifo(tmp_path / "scan.nii.gz")
+    said = refused("register", tmp_path / "scan.nii.gz", TEMPLATE, "-o", tmp_path / "out")
+    assert "is a pipe; write its content to a file" in said
+
+
 def test_an_empty_output_is_not_taken_for_the_current_folder(tmp_path, monkeypatch, refused):
     """As where a variable of the shell is not set."""
     scan = tmp_path / "scan.nii.gz"
     scan.touch()
     monkeypatch.chdir(tmp_path)
     for command in (("batch", "--to-template", scan), ("demo",), ("evaluate", tmp_path), ("brain", scan)):
-        assert refused(*command, "-o", "", status=2) == "ulae: -o names no place; say where to write."
+        assert "The value of output is empty" in refused(*command, "-o", "", status=2)
 
 
 def test_the_scan_of_an_earlier_result_is_not_replaced_by_the_next(tmp_path, refused):
@@ -222,7 +251,8 @@ def test_an_output_on_a_full_disk_is_a_sentence():
 
 def test_a_name_that_the_console_lacks_letters_for_ends_no_command():
     """A Windows console, or a cluster's job without a locale."""
-    program = "from ULAERegistrationLib import __main__ as ulae; ulae.main = lambda: print('\\u8111'); ulae.run()"
+    program = "from ULAERegistrationLib import __main__ as ulae; from ULAERegistrationLib.cli import main; "
+    program += "main.main = lambda: print('\\u8111'); ulae.run()"
     command, environment = [sys.executable, "-c", program], {**os.environ, "PYTHONIOENCODING": "latin-1"}
     assert subprocess.run(command, stdout=subprocess.PIPE, env=environment, check=True).stdout.strip() == rb"\u8111"
 

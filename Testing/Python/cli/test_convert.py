@@ -71,7 +71,7 @@ def test_the_inverse_is_converted_too(files, transform, points) -> None:
 def test_a_spacing_that_is_none_is_wrong_usage(files, capsys, spacing) -> None:
     like = ["--like", str(files / "fixed.nii.gz"), "--spacing", spacing]
     assert main(["convert", str(files / "t.h5"), str(files / "none.nrrd"), *like]) == 2
-    assert "a number of millimetres above 0" in capsys.readouterr().err
+    assert "The spacing of a field is 0.2 to 10 mm" in capsys.readouterr().err
     assert not (files / "none.nrrd").exists()
 
 

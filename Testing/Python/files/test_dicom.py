@@ -13,7 +13,7 @@ from ULAERegistrationLib.files.inputs import digest
 from ULAERegistrationLib.files.reading import read_image
 
 
-def dicom_series(folder: Path, places: list[float], uid: str = "1.2.3", description: str = "T1", first: int = 0):
+def dicom_series(folder: Path, places: list[float | None], uid: str = "1.2.3", description: str = "T1", first: int = 0):
     folder.mkdir(exist_ok=True)
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
@@ -21,15 +21,16 @@ def dicom_series(folder: Path, places: list[float], uid: str = "1.2.3", descript
         rows = np.random.default_rng(first + number).integers(0, 1000, (14, 12)).astype(np.int16)
         slice_ = sitk.GetImageFromArray(rows)
         slice_.SetSpacing((1.5, 1.25))
+        is_capture = place is None
+        place_and_axes = {"0020|0032": f"-20\\-30\\{place}", "0020|0037": "1\\0\\0\\0\\1\\0"}
         for key, value in {
-            "0008|0060": "MR",
+            "0008|0060": "OT" if is_capture else "MR",
             "0020|000e": uid,
             "0020|000d": "1.2.1",
             "0008|0018": f"{uid}.{number + 1}",
             "0008|103e": description,
             "0020|0013": str(number),
-            "0020|0032": f"-20\\-30\\{place}",
-            "0020|0037": "1\\0\\0\\0\\1\\0",
+            **({"0008|0016": "1.2.840.10008.5.1.4.1.1.7"} if is_capture else place_and_axes),
         }.items():
             slice_.SetMetaData(key, value)
         writer.SetFileName(str(folder / f"{first + number:03}.dcm"))
@@ -69,6 +70,13 @@ def test_a_dicom_series_that_is_no_volume_is_refused(tmp_path, places, words) ->
     with pytest.raises(RegistrationError) as caught:
         read_image(tmp_path / "series", "The image")
     assert words in str(caught.value)
+
+
+def test_slices_that_say_no_place_are_no_volume(tmp_path) -> None:
+    """Captures of a screen have none."""
+    dicom_series(tmp_path / "captures", [None] * 3)
+    with pytest.raises(RegistrationError, match="slices that do not say where they lie"):
+        read_image(tmp_path / "captures", "The image")
 
 
 def test_a_folder_without_a_dicom_series_is_said(tmp_path) -> None:

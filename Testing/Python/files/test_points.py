@@ -61,6 +61,8 @@ def test_points_are_lps_whatever_frame_a_file_has_and_go_back_to_it(tmp_path, na
     [
         ("p.txt", CSV, "no file of points"),
         ("p.csv", "a,y,z\n1,2,3\n", "it has no column x"),
+        ("p.csv", "name,x,y,z,x\na,1,2,3,4\n", "it has several columns x"),
+        ("p.mrk.json", '{"markups": [{"coordinateUnits": "m", "controlPoints": []}]}', "in m, not in mm"),
         ("p.csv", "x,y,z\n1,2,three\n", "line 2 holds no point"),
         ("p.csv", "x,y,z\n1,2,3\n\n1,2\n", "line 4 holds no point"),
         ("p.fcsv", FCSV.format("LPS", 1, 2, 3, 4) + "3,1,2\n", "line 6 holds no point"),

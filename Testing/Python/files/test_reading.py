@@ -250,6 +250,18 @@ def test_axes_far_from_right_angles_are_refused_in_every_format(tmp_path, values
         read_image(tmp_path / "flat.nrrd", "The image")
 
 
+@pytest.mark.parametrize("pixdim", [1.8, -2.0, 0.0, float("nan")])
+@pytest.mark.parametrize("codes", [(0, 1), (1, 1)])
+def test_voxel_sizes_that_are_not_those_of_the_orientation_are_refused(tmp_path, values, pixdim, codes) -> None:
+    """ITK took one or the other without a word, and a scan lay 20 mm off, or mirrored."""
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    path = two_forms(tmp_path / "scan.nii", values, affine, affine, codes)
+    read_image(path, "The image")
+    header_with(path, 80, "<f", pixdim)
+    with pytest.raises(RegistrationError, match=r"do not fit its orientation|no numbers"):
+        read_image(path, "The image")
+
+
 def two_forms(path: Path, values: np.ndarray, qform: np.ndarray, sform: np.ndarray, codes: tuple[int, int]) -> Path:
     made = nibabel.Nifti1Image(values, None)  # with a matrix it writes an sform of its own
     made.header.set_qform(qform, codes[0])

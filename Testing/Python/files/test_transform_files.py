@@ -6,6 +6,7 @@ import gzip
 import struct
 import sys
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -194,6 +195,26 @@ def test_a_displacement_field_is_read_from_any_image(tmp_path, name) -> None:
     np.testing.assert_allclose(read_transform(tmp_path / name).TransformPoint((3.0, 4.0, 5.0)), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "transform",
+    [
+        sitk.Euler3DTransform((1.0, 2.0, 3.0), 0.1, -0.2, 0.15, (3.0, -4.0, 5.0)),
+        sitk.VersorRigid3DTransform((0.0, 0.0, 1.0), 0.2, (1.0, 2.0, 3.0), (11.3, -20.7, 33.1)),
+        sitk.Similarity3DTransform(1.1, (0.0, 0.6, 0.8), 0.3, (1.0, 2.0, 3.0), (11.3, -20.7, 33.1)),
+        sitk.ScaleVersor3DTransform((1.1, 0.9, 1.0), (0.0, 0.0, 1.0), 0.1, (1.0, 1.0, 1.0), (7.3, 1.9, -3.3)),
+        sitk.ScaleSkewVersor3DTransform((1.1, 0.9, 1.0), (0.0, 0.1, 0.0, 0.0, 0.2, 0.0), (0.0, 0.0, 1.0), 0.1),
+    ],
+)
+def test_linear_transforms_of_every_class_are_written_read_and_inverted(tmp_path, transform) -> None:
+    """ITK computes their offsets anew from their centres, and inverts some of them not at all."""
+    points = np.random.default_rng(0).normal(0, 80, (20, 3))
+    write_transform(transform, tmp_path / "there.h5")
+    there = read_transform(tmp_path / "there.h5")
+    np.testing.assert_allclose(mapped(there, points), mapped(transform, points), atol=1e-9)
+    write_transform(inverse(there), tmp_path / "back.h5")
+    np.testing.assert_allclose(mapped(read_transform(tmp_path / "back.h5"), mapped(there, points)), points, atol=1e-9)
+
+
 def test_transforms_that_no_scan_can_use_are_refused_in_one_sentence(tmp_path) -> None:
     field = np.zeros((6, 7, 8, 3), np.float32)
     field[2, 3, 4, 1] = np.nan
@@ -237,3 +258,23 @@ def test_a_text_transform_too_long_to_be_looked_at_whole_is_not_refused_for_a_nu
     end = content.index(b"-2.5") + len("-")
     monkeypatch.setattr(transform_headers, "LONGEST", end)
     assert look_at_transform(file) == content[:end]
+
+
+def test_a_matlab_transform_is_looked_at_whole(tmp_path, monkeypatch) -> None:
+    """A B-spline of 40 control points along each side has more than the beginning that is looked at of other files."""
+    file = tmp_path / "long.mat"
+    sitk.WriteTransform(sitk.AffineTransform(3), str(file))
+    monkeypatch.setattr(transform_headers, "LONGEST", 60)
+    look_at_transform(file)
+
+
+def test_a_displacement_field_in_nifti_2_is_read(tmp_path) -> None:
+    field = np.random.default_rng(0).normal(0, 3, (9, 10, 11, 1, 3)).astype(np.float32)
+    for kind, name in ((nibabel.Nifti1Image, "one.nii.gz"), (nibabel.Nifti2Image, "two.nii.gz")):
+        image = kind(field, np.diag([2.0, 2.0, 2.0, 1.0]))
+        image.header["intent_code"] = 1007
+        nibabel.save(image, tmp_path / name)
+    points = np.random.default_rng(1).uniform(-12, 0, (20, 3)) * (1, 1, -1)
+    one, two = (read_transform(tmp_path / name) for name in ("one.nii.gz", "two.nii.gz"))
+    np.testing.assert_allclose(mapped(two, points), mapped(one, points))
+    assert np.linalg.norm(mapped(two, points) - points, axis=1).max() > 1

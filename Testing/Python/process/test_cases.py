@@ -150,6 +150,18 @@ def test_tables_of_every_spreadsheet_are_read(table, separator):
     assert [case.name for case in read_cases(file)] == ["ann", "bob"]
 
 
+def test_the_line_by_which_excel_knows_the_separator_is_none_of_the_table(table):
+    lines = ("Name;Fixed;Moving", "ann;scan.nii.gz;scan.nii.gz", "bob;none.nii.gz;scan.nii.gz")
+    with pytest.raises(RegistrationError, match="Line 4 "):
+        read_cases(table(*lines, header="sep=;"))
+    assert [case.name for case in read_cases(table(*lines[:2], header="sep=;"))] == ["ann"]
+
+
+def test_a_name_with_a_line_break_in_quotes_is_refused_and_not_joined(table):
+    with pytest.raises(RegistrationError, match=r"p\\nq|p\nq"):
+        read_cases(table('"p\nq",scan.nii.gz,scan.nii.gz'))
+
+
 def test_a_fault_of_a_table_names_the_line_where_it_stands(table):
     with pytest.raises(RegistrationError, match="Line 4 "):
         read_cases(table("ann,scan.nii.gz,scan.nii.gz", "", "bob,none.nii.gz,scan.nii.gz"))
