@@ -299,6 +299,12 @@ CASES = (
         "places that are no numbers",
         patched("odd.nii", sform(shift=float("nan"))),
     ),
+    InputCase(
+        "voxel sizes that are not those of the orientation",
+        "refused",
+        "do not fit its orientation",
+        patched("odd.nii", lambda data: struct.pack_into("<f", data, 80, -4.0)),
+    ),
     InputCase("voxels of .01 mm", "refused", "correct its spacing", as_file(lambda: spaced(0.01, 4, 4)), True),
     InputCase("voxels of 40 mm", "refused", "correct its spacing", as_file(lambda: spaced(4, 4, 40)), True),
     InputCase(

@@ -15,6 +15,7 @@ from .geometry.brain import box_around, brain_mask, coarse_foreground, find_brai
 from .geometry.canonical import mask_on_canonical, template_brain
 from .geometry.cut import cut_sides
 from .geometry.likeness import Likeness, likeness, mean_voxel_mm
+from .geometry.slices import slices_alternate
 from .network.brain_extraction import extract_brain
 from .settings import RegistrationSettings
 
@@ -116,11 +117,20 @@ def find_scan_brain(scan: sitk.Image, given: sitk.Image | None, role: str, setti
             raise needs_mask
     shown = brain_mask(scan) if mask is None else mask
     doubts = header_doubts(scan, role)
+    if slices_alternate(scan, shown):
+        doubts += (_slices_doubt(role),)
     if settings.brain == "skip" and mask is None:
         if looks_unstripped(scan):
             doubts += (_head_doubt(role),)
         return ScanBrain(None, False, None, shown, doubts)
     return ScanBrain(mask, given is None and mask is not None, shown, shown, doubts)
+
+
+def _slices_doubt(role: str) -> str:
+    return (
+        f"Neighbouring slices of the {role} image differ more than every second one, as where the head has moved "
+        f"between two passes of the scanner or slices lie in a wrong order; look at the scan itself."
+    )
 
 
 def _head_doubt(role: str) -> str:
