@@ -9,8 +9,9 @@ import sys
 CODE = """
 import os, sys
 from ULAERegistrationLib import __main__
+from ULAERegistrationLib.cli import main
 assert "torch" not in sys.modules
-__main__.main = lambda: print(os.environ["GOMP_SPINCOUNT"], "torch" in sys.modules) or 0
+main.main = lambda: print(os.environ["GOMP_SPINCOUNT"], "torch" in sys.modules) or 0
 __main__.run()
 """
 
