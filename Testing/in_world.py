@@ -21,3 +21,8 @@ def mean_apart(one: sitk.Transform, other: sitk.Transform, points: np.ndarray) -
 def centre_of(image: sitk.Image) -> np.ndarray:
     """The middle of an image."""
     return np.array(image.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in image.GetSize()]))
+
+
+def lies_at(image: sitk.Image, voxel: tuple[int, int, int]) -> np.ndarray:
+    """The place of a voxel, RAS mm."""
+    return np.array(image.TransformIndexToPhysicalPoint(voxel)) * (-1, -1, 1)

@@ -26,6 +26,7 @@ class ReportedFault:
 
 
 VOLUMES, READING = "Python/files/test_volumes.py", "Python/files/test_reading.py"
+ORIENTATIONS = "Python/files/test_orientations.py"
 FAULTS, TRANSFORMS = "Python/files/test_faults.py", "Python/files/test_transform_files.py"
 FOUND = "Python/network/test_brain_extraction.py"
 JUDGED = "Python/test_verdicts.py"
@@ -86,8 +87,8 @@ REPORTED_FAULTS = (
         "qform and sform differ",
         "it is said which was taken; outputs keep both and their codes",
         (
-            f"{READING}::test_where_two_orientations_differ_it_is_said_which_was_taken",
-            f"{READING}::test_an_output_on_its_grid_keeps_both_orientations_and_their_codes",
+            f"{ORIENTATIONS}::test_where_two_orientations_differ_it_is_said_which_was_taken",
+            f"{ORIENTATIONS}::test_an_output_on_its_grid_keeps_both_orientations_and_their_codes",
         ),
     ),
     ReportedFault(
@@ -187,8 +188,8 @@ REPORTED_FAULTS = (
         "axes that are not quite at right angles",
         "the nearest that are, with a warning; refused from 1 % on",
         (
-            f"{READING}::test_axes_not_quite_at_right_angles_become_the_nearest_that_are_and_it_is_said",
-            f"{READING}::test_axes_far_from_right_angles_are_refused_in_every_format",
+            f"{ORIENTATIONS}::test_axes_not_quite_at_right_angles_become_the_nearest_that_are_and_it_is_said",
+            f"{ORIENTATIONS}::test_axes_far_from_right_angles_are_refused_in_every_format",
             "MRML/test_volumes.py::test_a_grid_that_is_hardly_sheared_becomes_the_nearest_with_right_angles_as_in_files",
         ),
     ),

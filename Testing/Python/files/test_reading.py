@@ -6,48 +6,18 @@ import gzip
 import locale
 import os
 import shutil
-import struct
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from in_world import lies_at
+from patched_headers import header_with
 
 from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.files.reading import MOST_VOXELS, read_image
 from ULAERegistrationLib.files.volumes import header_doubts, read_any, write_image
-
-SIZE = (9, 11, 12)
-OBLIQUE = sitk.Euler3DTransform((0, 0, 0), 0.2, -0.1, 0.3).GetMatrix()
-
-
-@pytest.fixture
-def values() -> np.ndarray:
-    """Random voxels, in nibabel's order x, y, z."""
-    return np.random.default_rng(0).normal(100, 20, SIZE).astype(np.float32)
-
-
-@pytest.fixture
-def affine() -> np.ndarray:
-    """An oblique, left-handed place far from the origin, voxels to RAS mm."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.reshape(OBLIQUE, (3, 3)) @ np.diag([-1.25, 1.5, 2.0])
-    matrix[:3, 3] = (-90.125, 126.5, -72.25)
-    return matrix
-
-
-@pytest.fixture
-def image(values) -> sitk.Image:
-    made = sitk.GetImageFromArray(values.transpose(2, 1, 0))
-    made.SetSpacing((1.25, 1.5, 2.0))
-    made.SetOrigin((-70.5, 33.25, 100.0))
-    return made
-
-
-def lies_at(image: sitk.Image, voxel: tuple[int, int, int]) -> np.ndarray:
-    """The place of a voxel, RAS mm."""
-    return np.array(image.TransformIndexToPhysicalPoint(voxel)) * (-1, -1, 1)
 
 
 def assert_is_nibabels(image: sitk.Image, path: Path, tolerance: float = 1e-3) -> None:
@@ -134,7 +104,7 @@ def test_a_file_of_any_format_cut_short_is_refused(tmp_path, image, values, affi
         nibabel.save(nibabel.MGHImage(values, affine), path)
     else:
         sitk.WriteImage(image, str(path))
-    assert read_image(path, "The image").GetSize() == SIZE
+    assert read_image(path, "The image").GetSize() == image.GetSize()
     longest = max(tmp_path.iterdir(), key=lambda file: file.stat().st_size)  # the voxels, where they lie apart
     longest.write_bytes(longest.read_bytes()[: int(share * longest.stat().st_size)])
     with pytest.raises(RegistrationError, match=r"cut short or damaged|is not a volume") as caught:
@@ -164,12 +134,6 @@ def test_a_file_of_another_kind_is_refused_with_the_formats_that_are_read(tmp_pa
     for name in ("scan.vtk", "text.nii.gz", "empty.nii.gz"):
         with pytest.raises(RegistrationError, match="not a volume that is read here; give one in NIfTI, NRRD"):
             read_image(tmp_path / name, "The image")
-
-
-def header_with(path: Path, start: int, layout: str, *numbers: float) -> None:
-    data = bytearray(path.read_bytes())
-    struct.pack_into(layout, data, start, *numbers)
-    path.write_bytes(data)
 
 
 @pytest.mark.parametrize(
@@ -204,107 +168,6 @@ def test_a_header_that_promises_more_than_there_is_takes_no_memory(tmp_path, ima
             read_image(tmp_path / name, "The image")
 
 
-def sheared(path: Path, values: np.ndarray, amount: float) -> Path:
-    """A file whose only orientation is an sform with an angle that is not right."""
-    matrix = np.diag([2.0, 1.5, 1.25, 1.0])
-    matrix[0, 1] = amount * 1.5
-    made = nibabel.Nifti1Image(values, matrix)
-    made.header.set_qform(None, 0)
-    made.header.set_sform(matrix, 2)
-    nibabel.save(made, path)
-    return path
-
-
-def test_axes_not_quite_at_right_angles_become_the_nearest_that_are_and_it_is_said(tmp_path, values) -> None:
-    """ITK #3994, SimpleITK #1433."""
-    path = sheared(tmp_path / "scan.nii.gz", values, 0.003)
-    image = read_image(path, "The image")
-    axes = np.reshape(image.GetDirection(), (3, 3))
-    np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-6)
-    np.testing.assert_allclose(image.GetSpacing(), (2.0, 1.5, 1.25), rtol=1e-4)
-    theirs = nibabel.load(path).affine
-    corners = ((0, 0, 0), (8, 0, 0), (0, 10, 0), (8, 10, 11))
-    apart = [lies_at(image, voxel) - (theirs @ (*voxel, 1))[:3] for voxel in corners]
-    # Half of the shear at each of the two axes, on the longest of 18 mm.
-    assert np.abs(apart).max() < 0.003 / 2 * 18 * 1.01
-    assert "not at right angles, by 0.3 %" in header_doubts(image, "fixed")[0]
-
-
-@pytest.mark.parametrize("amount", [1e-5, 5e-4])
-def test_what_rounding_does_to_axes_is_no_fault(tmp_path, values, amount) -> None:
-    assert header_doubts(read_image(sheared(tmp_path / "scan.nii", values, amount), "The image"), "fixed") == ()
-
-
-def test_axes_far_from_right_angles_are_refused_in_every_format(tmp_path, values, image) -> None:
-    path = sheared(tmp_path / "scan.nii", values, 0.02)
-    with pytest.raises(RegistrationError, match=r"not at right angles \(by 2 %, more than 1 %\)"):
-        read_image(path, "The image")
-    image.SetDirection((1, 0.02, 0, 0, 1, 0, 0, 0, 1))
-    sitk.WriteImage(image, str(tmp_path / "scan.nrrd"))
-    for source in (image, tmp_path / "scan.nrrd"):
-        with pytest.raises(RegistrationError, match="not at right angles"):
-            read_any(source, "The image")
-    text = (tmp_path / "scan.nrrd").read_bytes()
-    (tmp_path / "flat.nrrd").write_bytes(text[:200] + text[200:].replace(b"(0,0,2)", b"(0,0,0)"))
-    with pytest.raises(RegistrationError, match=r"span no volume|cut short or damaged"):
-        read_image(tmp_path / "flat.nrrd", "The image")
-
-
-@pytest.mark.parametrize("pixdim", [1.8, -2.0, 0.0, float("nan")])
-@pytest.mark.parametrize("codes", [(0, 1), (1, 1)])
-def test_voxel_sizes_that_are_not_those_of_the_orientation_are_refused(tmp_path, values, pixdim, codes) -> None:
-    """ITK took one or the other without a word, and a scan lay 20 mm off, or mirrored."""
-    affine = np.diag([2.0, 2.0, 2.0, 1.0])
-    path = two_forms(tmp_path / "scan.nii", values, affine, affine, codes)
-    read_image(path, "The image")
-    header_with(path, 80, "<f", pixdim)
-    with pytest.raises(RegistrationError, match=r"do not fit its orientation|no numbers"):
-        read_image(path, "The image")
-
-
-def two_forms(path: Path, values: np.ndarray, qform: np.ndarray, sform: np.ndarray, codes: tuple[int, int]) -> Path:
-    made = nibabel.Nifti1Image(values, None)  # with a matrix it writes an sform of its own
-    made.header.set_qform(qform, codes[0])
-    made.header.set_sform(sform, codes[1])
-    nibabel.save(made, path)
-    return path
-
-
-@pytest.mark.parametrize("codes", [(1, 4), (1, 2), (1, 1), (2, 1)])
-def test_where_two_orientations_differ_it_is_said_which_was_taken(tmp_path, values, affine, codes) -> None:
-    """fMRIPrep #819, ANTs #1804."""
-    moved = affine.copy()
-    moved[0, 3] += 125
-    path = two_forms(tmp_path / "scan.nii", values, affine, moved, codes)
-    image = read_image(path, "The image")
-    taken = "qform" if np.allclose(lies_at(image, (0, 0, 0)), affine[:3, 3], atol=1e-3) else "sform"
-    (doubt,) = header_doubts(image, "fixed")
-    assert f"up to 125 mm apart (qform with code {codes[0]}, sform with code {codes[1]})" in doubt
-    assert f"the {taken} was taken" in doubt
-    assert header_doubts(read_image(two_forms(path, values, affine, affine, codes), "The image"), "fixed") == ()
-
-
-@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
-@pytest.mark.parametrize("apart", [0.0, 125.0])
-@pytest.mark.parametrize("codes", [(1, 4), (2, 1), (1, 0), (0, 2), (3, 3), (1, 1), (0, 0)])
-def test_an_output_on_its_grid_keeps_both_orientations_and_their_codes(
-    tmp_path, values, affine, ending, apart, codes
-) -> None:
-    from ULAERegistrationLib.geometry.resampling import resample
-
-    moved = np.array([[0, 1, 0, apart], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]) @ affine if apart else affine
-    fixed = read_image(two_forms(tmp_path / "fixed.nii", values, affine, moved, codes), "The image")
-    write_image(resample(fixed, fixed, sitk.Transform(3, sitk.sitkIdentity)), tmp_path / f"warped{ending}")
-    before, after = (nibabel.load(tmp_path / name).header for name in ("fixed.nii", f"warped{ending}"))
-    assert (int(after["qform_code"]), int(after["sform_code"])) == codes
-    for code, form in zip(codes, ("get_qform", "get_sform"), strict=True):
-        if code:
-            np.testing.assert_allclose(getattr(after, form)(), getattr(before, form)(), atol=2e-3)
-    np.testing.assert_allclose(after.get_best_affine(), before.get_best_affine(), atol=2e-3)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["fixed.nii", f"warped{ending}"]
-    np.testing.assert_allclose(np.asarray(nibabel.load(tmp_path / f"warped{ending}").dataobj), values, rtol=1e-6)
-
-
 @pytest.mark.parametrize("entry", ["ElementNumberOfChannels", "CompressedDataSize"])
 @pytest.mark.parametrize("number", ["", "two", "1 1"])
 def test_a_header_of_metaimage_without_the_number_that_it_names_is_a_sentence(tmp_path, entry, number) -> None:
@@ -312,26 +175,6 @@ def test_a_header_of_metaimage_without_the_number_that_it_names_is_a_sentence(tm
     (tmp_path / "scan.mha").write_text(f"{header}ElementType = MET_SHORT\nElementDataFile = LOCAL\n")
     with pytest.raises(RegistrationError, match=r"scan\.mha"):
         read_image(tmp_path / "scan.mha", "The image")
-
-
-@pytest.mark.parametrize("ending", [".nrrd", ".mha"])
-def test_the_orientations_of_nifti_do_not_get_into_other_headers(tmp_path, values, affine, ending) -> None:
-    moved = affine.copy()
-    moved[0, 3] += 125
-    image = read_image(two_forms(tmp_path / "scan.nii", values, affine, moved, (1, 4)), "The image")
-    write_image(image, tmp_path / f"scan{ending}")
-    assert header_doubts(read_image(tmp_path / f"scan{ending}", "The image"), "fixed") == ()
-    assert b"qform" not in (tmp_path / f"scan{ending}").read_bytes()
-    assert image.HasMetaDataKey("qform_code")
-
-
-def test_an_image_that_was_moved_since_it_was_read_is_written_where_it_lies_now(tmp_path, values, affine) -> None:
-    image = read_image(two_forms(tmp_path / "scan.nii", values, affine, affine, (1, 4)), "The image")
-    unplaced = read_image(two_forms(tmp_path / "scan.nii", values, affine, affine, (0, 0)), "The image")
-    for one in (image, unplaced):
-        one.SetOrigin((1.0, 2.0, 3.0))
-        write_image(one, tmp_path / "moved.nii")
-        np.testing.assert_allclose(nibabel.load(tmp_path / "moved.nii").affine[:3, 3], (-1, -2, 3), atol=1e-5)
 
 
 def test_a_name_that_is_not_utf_8_is_a_sentence(tmp_path, image) -> None:
@@ -363,7 +206,7 @@ def test_a_language_with_a_decimal_comma_changes_no_number(tmp_path, image, monk
 def test_a_name_of_250_letters_is_written(tmp_path, image) -> None:
     path = tmp_path / ("n" * 243 + ".nii.gz")
     write_image(image, path)
-    assert read_image(path, "The image").GetSize() == SIZE
+    assert read_image(path, "The image").GetSize() == image.GetSize()
 
 
 def test_a_compressed_file_whose_sum_is_wrong_is_refused(tmp_path, values, affine) -> None:
