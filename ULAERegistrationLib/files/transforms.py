@@ -11,7 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import RegistrationError
-from ..geometry.affine import to_matrix, to_transform
+from ..geometry.affine import has_inverse, to_matrix, to_transform
 from ..geometry.transforms import displacement_field, field_transform, parts_of
 from .h5_transforms import PLACES, fields_of, write_h5
 from .itk import HDF5, itk_files
@@ -109,7 +109,7 @@ def _usable(transform: sitk.Transform, path: Path) -> sitk.Transform:
         raise RegistrationError(f"The transform {path} has {transform.GetDimension()} dimensions; give one of three.")
     if not np.isfinite([transform.TransformPoint(place) for place in PLACES]).all():
         raise _no_numbers(path)
-    if transform.IsLinear() and np.linalg.matrix_rank(to_matrix(transform)[:3, :3]) < 3:
+    if transform.IsLinear() and not has_inverse(to_matrix(transform)):
         raise RegistrationError(f"The transform {path} has no inverse; give another one.")
     own = _in_own_class(transform, path)
     if not all(np.isfinite(sitk.GetArrayViewFromImage(field)).all() for field in fields_of(parts_of(own))):

@@ -25,6 +25,11 @@ def to_transform(matrix: np.ndarray) -> sitk.AffineTransform:
     return transform
 
 
+def has_inverse(matrix: np.ndarray) -> bool:
+    """Tell whether a 4 x 4 matrix is finite and maps space to space, not to a plane."""
+    return bool(np.isfinite(matrix).all() and np.linalg.matrix_rank(matrix[:3, :3]) == 3)
+
+
 def inverse_of_linear(transform: sitk.Transform) -> sitk.Transform:
     """Return the inverse of a linear transform.
 
@@ -32,7 +37,7 @@ def inverse_of_linear(transform: sitk.Transform) -> sitk.Transform:
         RegistrationError: where it has none.
     """
     matrix = to_matrix(transform)
-    if np.linalg.matrix_rank(matrix[:3, :3]) < 3:
+    if not has_inverse(matrix):
         raise RegistrationError(
             "The transform, or a part of it, maps space to a plane, so that it has no inverse; give another transform."
         )

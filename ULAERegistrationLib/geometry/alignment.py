@@ -16,7 +16,7 @@ from ..both import for_both
 from ..errors import RegistrationError
 from ..progress import Progress, silent
 from ..settings import AlignmentMethod
-from .affine import to_matrix, to_transform
+from .affine import has_inverse, to_matrix, to_transform
 from .brain_search import SearchedBrain, searched_template, template_domain
 from .frame import CANONICAL_ORIGIN, CANONICAL_SIZE
 
@@ -143,7 +143,7 @@ def initial_matrix(initial_transform: sitk.Transform) -> np.ndarray:
     if not initial_transform.IsLinear():
         raise RegistrationError("The initial transform is not linear; give a rigid or affine one, fixed to moving.")
     matrix = to_matrix(initial_transform)
-    if not np.isfinite(matrix).all() or np.linalg.matrix_rank(matrix[:3, :3]) < 3:
+    if not has_inverse(matrix):
         raise RegistrationError("The initial transform has no inverse or is not finite; give another, fixed to moving.")
     return matrix
 
