@@ -18,10 +18,10 @@ def run() -> int:
         # Imported when an interrupt is a line and not a traceback.
         from .cli.main import main
         from .memory import keep_freed_memory
-        from .threads import let_waiting_threads_sleep
+        from .threads import spare_the_cores
 
         keep_freed_memory()
-        let_waiting_threads_sleep()
+        spare_the_cores()
         return main()
     except KeyboardInterrupt:  # before a command has begun
         print("ulae: cancelled", file=sys.stderr)

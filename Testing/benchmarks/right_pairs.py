@@ -69,9 +69,8 @@ def drawn(number: int) -> list[tuple[str, str, int, int | None]]:
 
 def once_per_brain():
     """Patches that compute once what a brain has alone, and leave out what the verdict does not look at."""
-    brain_of, located_in = scan_brain.find_scan_brain, SearchedBrain.located_in
+    brain_of = scan_brain.find_scan_brain
     shown: dict[str, ScanBrain] = {}
-    places: dict[tuple, tuple[np.ndarray, float]] = {}
 
     def known_brain(scan, given, role, settings):
         # Its mask and whether it is cut belong to its voxels; where they lie is another matter.
@@ -83,17 +82,25 @@ def once_per_brain():
             mask.CopyInformation(scan)
         return found
 
-    def known_place(scan, template, *how):
-        key = sitk.GetArrayViewFromImage(scan.image).tobytes(), how
-        if key not in places:
-            place, correlation = located_in(scan, template, *how)
-            places[key] = place @ scan.to_world, correlation
-        place, correlation = places[key]
-        return place @ np.linalg.inv(scan.to_world), correlation
+    def known_place(located_in):
+        places: dict[bytes, tuple[np.ndarray, float]] = {}
+
+        def located(scan, template, *start):
+            key = sitk.GetArrayViewFromImage(scan.image).tobytes()
+            if key not in places:
+                found = located_in(scan, template, *start)
+                place, correlation = found if start else (found, 0.0)
+                places[key] = place @ scan.to_world, correlation
+            place, correlation = places[key]
+            place = place @ np.linalg.inv(scan.to_world)
+            return (place, correlation) if start else place
+
+        return located
 
     return (
         mock.patch.object(scan_brain, "find_scan_brain", known_brain),
-        mock.patch.object(SearchedBrain, "located_in", known_place),
+        mock.patch.object(SearchedBrain, "located_in", known_place(SearchedBrain.located_in)),
+        mock.patch.object(SearchedBrain, "finely_located_in", known_place(SearchedBrain.finely_located_in)),
         mock.patch.object(registration, "total_parts", lambda flow, alignment: [alignment.fixed_to_moving]),
         mock.patch.object(registration, "resample", lambda moving, fixed, transform: moving),
     )

@@ -74,9 +74,10 @@ def main() -> None:
     timed(pair, "read_volume", "reading", lambda path, role: role == "fixed")
     timed(scan_brain, "find_scan_brain", "brain", lambda scan, given, role, *_: role == "fixed")
     timed(alignment, "searched_template", "the template, prepared", first("template"))
-    timed(SearchedBrain, "located_in", "alignment to the template", first("locate"))
+    for name in ("located_in", "finely_located_in"):
+        timed(SearchedBrain, name, "alignment to the template", first(name))
     timed(placement, "sample_on_canonical", "canonical image", first("sample"))
-    timed(registration, "likeness", "comparison with the template", first("likeness"))
+    timed(registration, "brain_likeness", "comparison with the template", first("likeness"))
     timed(registration, "load_network", "weights", first("weights"))
     timed(FastULAENet, "prepare", "network's features", lambda *_: True)
     loaded = seconds_of_the_process()

@@ -143,10 +143,9 @@ def _write_results(
             kept = None if options.warped_labels else warped_labels
             place = results.write(partial(registration.save, warped_labels=kept), options.output)
             registration = registration.with_inverse_measured()
-        if options.transform:
-            results.write(partial(write_transform, registration.transform, fixed=registration.fixed), options.transform)
-        if options.warped:
-            results.write(partial(write_image, registration.warped), options.warped)
+        write_map = partial(write_transform, registration.transform, fixed=registration.fixed)
+        write_warped = partial(write_image, registration.warped)
+        results.write_side_by_side([(write_map, options.transform), (write_warped, options.warped)])
         if options.save_masks:
             # Both are written always, so that none of an earlier run remains; a stripped scan's is its foreground.
             masks = {"fixed": registration.fixed_mask, "moving": registration.moving_mask}

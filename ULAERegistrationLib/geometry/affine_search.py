@@ -15,7 +15,7 @@ from .affine import to_transform
 from .brain import box_around
 
 UNIT = 50.0  # mm, about a brain's radius: scales rotations so that they move points about as far as shifts do
-SMALLEST_STEP = 0.002  # mm
+SMALLEST_STEP = 0.002  # mm, of the last pass
 
 
 class LinearSearch(ABC):
@@ -40,7 +40,9 @@ class LinearSearch(ABC):
         points = np.argwhere(self.inside)[:, ::-1] * self.fixed.GetSpacing() + self.fixed.GetOrigin()
         self.points = np.column_stack([points / UNIT, np.ones(len(points))]).T.astype(np.float32, order="C")
 
-    def maximise(self, start: np.ndarray, freedom: str, passes: int) -> tuple[np.ndarray, float]:
+    def maximise(
+        self, start: np.ndarray, freedom: str, passes: int, smallest: float = SMALLEST_STEP
+    ) -> tuple[np.ndarray, float]:
         """Maximise the measure locally, from a given map.
 
         Every pass finds the generator G for which moving(map o exp(G)) fits `fixed` best in the least squares sense,
@@ -51,6 +53,7 @@ class LinearSearch(ABC):
             start: 4 x 4 from points of fixed to points of moving, mm.
             freedom: "affine", "similarity" or "rigid"; for the last two `start` has to be such a map itself.
             passes: maximum number of passes.
+            smallest: step after which there is no further pass, mm.
 
         Returns:
             The map, 4 x 4, and what it reaches.
@@ -69,7 +72,7 @@ class LinearSearch(ABC):
             else:
                 break
             best, values, reached = candidate, candidate_values, candidate_reaches
-            if np.abs(step).max() < SMALLEST_STEP:
+            if np.abs(step).max() < smallest:
                 break
         return best, reached
 
@@ -110,6 +113,7 @@ class CorrelationSearch(LinearSearch):
         super().__init__(fixed, moving, domain, margin=1)
         values = sitk.GetArrayFromImage(self.fixed)
         self.target = values[self.inside]
+        self.target_pattern = _pattern(self.target)
         self.target_gradient = self._gradient(values)
 
     def _sample(self, matrix: np.ndarray) -> tuple[np.ndarray, float]:
@@ -117,7 +121,7 @@ class CorrelationSearch(LinearSearch):
         inside = values[self.inside]
         if inside.min() == inside.max():
             return values, -1.0
-        return values, float(np.corrcoef(inside, self.target)[0, 1])
+        return values, float(_pattern(inside) @ self.target_pattern)
 
     def _step(self, values: np.ndarray, basis: np.ndarray) -> np.ndarray:
         source = values[self.inside]
@@ -135,6 +139,12 @@ class CorrelationSearch(LinearSearch):
 def solved(normal: np.ndarray, error: np.ndarray) -> np.ndarray:
     """Solve the normal equations, also where an image is constant."""
     return np.linalg.solve(normal + 1e-9 * np.trace(normal) * np.eye(len(normal)), error)
+
+
+def _pattern(values: np.ndarray) -> np.ndarray:
+    """Return values less their mean, as a vector of length 1: the product of two such is their correlation."""
+    centred = values - values.mean(dtype=np.float64)
+    return centred / max(float(np.linalg.norm(centred)), 1e-12)
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[np.float32, np.float32]:

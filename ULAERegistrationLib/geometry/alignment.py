@@ -86,26 +86,29 @@ def align(
     placed = method == "none" and _on_canonical_grid(fixed)
     searches = method in ("affine", "rigid")
 
-    def located(brain: SearchedBrain, is_needed: bool, finely: bool) -> tuple[np.ndarray, float]:
-        return brain.located_in(average, finely) if is_needed else (np.eye(4), 1.0)
+    def located(brain: SearchedBrain, is_needed: bool) -> np.ndarray:
+        return brain.located_in(average) if is_needed else np.eye(4)
 
-    # Where the moving brain lies in the template is only the start of its search in the fixed one.
-    (fixed_to_canonical, found), (moving_to_canonical, _) = for_both(
-        located, (brains[0], not placed, True), (brains[1], searches and initial is None, False)
+    # These two maps are where the searches for the final ones start.
+    fixed_to_canonical, moving_to_canonical = for_both(
+        located, (brains[0], not placed), (brains[1], searches and initial is None)
     )
-    correlations = {"fixed image and the template": found}
-    if searches:
-        progress(0.4, "Aligning moving to fixed")
-        start = np.linalg.inv(moving_to_canonical) @ fixed_to_canonical if initial is None else initial
-        domain = template_domain(fixed_to_canonical, brains[0]) if any(brain.is_head for brain in brains) else None
-        fixed_to_moving, found = brains[1].matched_to(brains[0], start, method, domain)
-        correlations[TWO_IMAGES] = found
-    elif initial is not None:
-        fixed_to_moving = initial
-    else:
-        fixed_to_moving = np.eye(4)
-        if method == "centre":
-            fixed_to_moving[:3, 3] = brains[1].to_world[:3, 3] - brains[0].to_world[:3, 3]
+    progress(0.6, "Aligning moving to fixed")
+    correlations: dict[str, float] = {}
+    with ThreadPoolExecutor(max_workers=1) as other_thread:
+        finely = None if placed else other_thread.submit(brains[0].finely_located_in, average, fixed_to_canonical)
+        if searches:
+            start = np.linalg.inv(moving_to_canonical) @ fixed_to_canonical if initial is None else initial
+            domain = template_domain(fixed_to_canonical, brains[0]) if any(brain.is_head for brain in brains) else None
+            fixed_to_moving, correlations[TWO_IMAGES] = brains[1].matched_to(brains[0], start, method, domain)
+        elif initial is not None:
+            fixed_to_moving = initial
+        else:
+            fixed_to_moving = np.eye(4)
+            if method == "centre":
+                fixed_to_moving[:3, 3] = brains[1].to_world[:3, 3] - brains[0].to_world[:3, 3]
+        if finely is not None:
+            fixed_to_canonical, correlations["fixed image and the template"] = finely.result()
     warnings: list[str] = []
     for pair, value in correlations.items():
         if value < POOR_CORRELATION:
@@ -130,7 +133,8 @@ def align_to_template(scan: sitk.Image, mask: sitk.Image | None = None) -> sitk.
     Raises:
         RegistrationError: for a scan that is nowhere brighter than its background.
     """
-    found, _ = SearchedBrain.of(scan, mask).located_in(searched_template(), finely=True)
+    brain, average = SearchedBrain.of(scan, mask), searched_template()
+    found, _ = brain.finely_located_in(average, brain.located_in(average))
     return to_transform(found)
 
 

@@ -34,6 +34,7 @@ BRIGHTER, FIELD_OF_VIEW = 0.005, 20.0
 BRAIN = 0.1  # of the image's brightness; brighter voxels are brain or head
 GAP_PASSES = 5  # of the finest level, each without the gaps that the one before has shown
 GAP_CHANGE = 0.002  # of the region of comparison: where gaps change by less, they are known
+COARSE_STEP = 0.3  # mm; on the coarsest level a search ends with a smaller step: the next level goes on from there
 SAME_PLACE = 1.0  # mm; searches on the coarsest level that end this near each other have found the same map
 INSIDE = 6.0  # mm from the edge of a brain, beyond which masks of different tools show the same
 LEAST_INSIDE = 0.1  # of a brain's voxels; where fewer lie inside, as in a thin slab, they say too little
@@ -99,30 +100,43 @@ class SearchedBrain:
         """The region of comparison when another scan is matched to this one, bool [z, y, x]."""
         return _near(sitk.GetArrayViewFromImage(self.image) > BRAIN)
 
-    def located_in(self, average: SearchedBrain, finely: bool) -> tuple[np.ndarray, float]:
-        """Register this scan to the template.
+    def located_in(self, average: SearchedBrain) -> np.ndarray:
+        """Register this scan to the template on all but the finest of `LEVELS`: well enough to start from.
 
         Args:
             average: the template, prepared (`searched_template`).
-            finely: whether the finest of `LEVELS` is searched too; without it the map is good enough to start from.
 
         Returns:
-            The matrix, 4 x 4, from this scan's world to the template's world, and the correlation reached.
+            The matrix, 4 x 4, from this scan's world to the template's world.
         """
         raises = HEAD_RAISES if self.is_head else HEAD_RAISES[:1]
         scales = (1.0,) if self.is_head else _scales(self._volume() / average._volume())
         starts = [_start(*start) for start in product(product(TILTS, repeat=3), raises, scales)]
-        domain = average.domain
-        if self.is_head:
-            domain = sitk.GetArrayViewFromImage(average.image) > BRAIN
+        domain = self._domain_in(average)
         coarse, middle = (CorrelationSearch(average.level(level), self.level(level), domain) for level in LEVELS[:2])
-        found = [coarse.maximise(start, "similarity", 12) for start in starts]
+        found = [coarse.maximise(start, "similarity", 12, COARSE_STEP) for start in starts]
         found.sort(key=lambda item: -item[1])
         found = [middle.maximise(start, "affine", 12) for start in _different([one for one, _ in found[:4]])]
-        best, correlation = max(found, key=lambda item: item[1])
-        if finely:
-            best, correlation = self._finely_matched(average, best, "affine", domain)
+        best, _ = max(found, key=lambda item: item[1])
+        return average.to_world @ np.linalg.inv(self.to_world @ best)
+
+    def finely_located_in(self, average: SearchedBrain, start: np.ndarray) -> tuple[np.ndarray, float]:
+        """Register this scan to the template on the finest of `LEVELS`.
+
+        Args:
+            average: the template, prepared.
+            start: as `located_in` returns it.
+
+        Returns:
+            The map in the form of `start`, and the correlation reached.
+        """
+        best = np.linalg.inv(self.to_world) @ np.linalg.inv(start) @ average.to_world
+        best, correlation = self._finely_matched(average, best, "affine", self._domain_in(average))
         return average.to_world @ np.linalg.inv(self.to_world @ best), correlation
+
+    def _domain_in(self, average: SearchedBrain) -> np.ndarray:
+        """Return where this scan is compared with the template, bool [z, y, x]: of a head, inside the brain alone."""
+        return sitk.GetArrayViewFromImage(average.image) > BRAIN if self.is_head else average.domain
 
     def matched_to(
         self, fixed: SearchedBrain, start: np.ndarray, freedom: str, domain: np.ndarray | None

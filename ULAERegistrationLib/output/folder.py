@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ def save_folder(
         RegistrationError: where the folder cannot be written.
     """
     volumes = {"warped": warped, "steps/warped0": aligned, "warped_labels": warped_labels}
-    volumes |= {f"steps/warped{number}": step.warped for number, step in enumerate(steps, start=1)}
+    volumes |= {f"steps/warped{number}": step.warped for number, step in enumerate(steps[:-1], start=1)}
     volumes |= {f"{role}_brain": mask for role, mask in masks.items()}
 
     with whole_folder_or_nothing(folder) as partial:
@@ -90,6 +91,7 @@ def save_folder(
                     tasks.append(pool.submit(write_transform, step.transform, partial / "steps" / f"{step.name}.h5"))
                 for task in tasks:
                     task.result()
+                shutil.copyfile(partial / "warped.nii.gz", partial / f"steps/warped{len(steps)}.nii.gz")
             finally:  # where one has failed, or the user has cancelled, the folder is removed, and none may go on in it
                 pool.shutdown(cancel_futures=True)
         record = partial / "quality.json"

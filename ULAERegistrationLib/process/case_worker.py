@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from ..memory import keep_freed_memory
-from ..threads import let_waiting_threads_sleep
+from ..threads import spare_the_cores
 from .reporter import Reporter, end_with_parent
 
 
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: the path of the job file; None takes it from the command line.
     """
     keep_freed_memory()
-    let_waiting_threads_sleep()
+    spare_the_cores()
     job_file = Path((arguments or sys.argv[1:])[0]).resolve()
     report = Reporter()
     report.folder = job_file.parent

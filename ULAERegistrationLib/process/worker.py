@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..errors import NOT_ENOUGH_MEMORY, RegistrationError, lacks_memory, unexpected
 from ..memory import keep_freed_memory
-from ..threads import let_waiting_threads_sleep
+from ..threads import spare_the_cores
 from .job import EXTRAS, RESULT, JobDescription
 from .reporter import RESULTS, Reporter, end_with_parent
 
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: the path of the job file; None takes it from the command line.
     """
     keep_freed_memory()
-    let_waiting_threads_sleep()
+    spare_the_cores()
     job_file = Path((arguments or sys.argv[1:])[0]).resolve()
     report = Reporter()
     try:

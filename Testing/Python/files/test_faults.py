@@ -178,7 +178,16 @@ def write_in_turn(*results: tuple[Callable[[Path], object], Path]) -> None:
             written.write(write, target)
 
 
-def test_a_result_that_no_place_takes_is_said(tmp_path, monkeypatch) -> None:
+def write_side_by_side(*results: tuple[Callable[[Path], object], Path]) -> None:
+    with Results() as written:
+        written.write_side_by_side([*results, (results[0][0], None)])
+
+
+WAYS = pytest.mark.parametrize("write_all", [write_in_turn, write_side_by_side])
+
+
+@WAYS
+def test_a_result_that_no_place_takes_is_said(write_all, tmp_path, monkeypatch) -> None:
     def fail(path: Path) -> None:
         raise RegistrationError(f"{path} could not be written (disk full); choose another place.")
 
@@ -186,7 +195,7 @@ def test_a_result_that_no_place_takes_is_said(tmp_path, monkeypatch) -> None:
     with pytest.raises(RegistrationError, match=r"\(disk full\), nor could another place; free some space"):
         write_somewhere(fail, tmp_path / "x.nii.gz")
     with pytest.raises(RegistrationError, match="nor could another place"):
-        write_in_turn((fail, tmp_path / "x.nii.gz"), (lambda path: path.write_text("1"), tmp_path / "next"))
+        write_all((fail, tmp_path / "x.nii.gz"), (lambda path: path.write_text("1"), tmp_path / "next"))
     assert (tmp_path / "next").read_text() == "1"
 
 
@@ -203,12 +212,15 @@ def test_what_fails_after_the_results_is_said_after_what_is_wrong_with_them(tmp_
         write_and_fail()
 
 
-def test_one_result_that_fails_does_not_keep_the_others_from_being_written(tmp_path, image, monkeypatch) -> None:
+@WAYS
+def test_one_result_that_fails_does_not_keep_the_others_from_being_written(
+    write_all, tmp_path, image, monkeypatch
+) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "closed").write_text("no folder")
     write = partial(write_image, image)
     with pytest.raises(RegistrationError, match=r"closed \(it is not a folder\)\. .* is in .*a\.nii\.gz instead"):
-        write_in_turn((write, tmp_path / "closed" / "a.nii.gz"), (write, tmp_path / "b.nii.gz"))
+        write_all((write, tmp_path / "closed" / "a.nii.gz"), (write, tmp_path / "b.nii.gz"))
     assert (tmp_path / "b.nii.gz").is_file()
 
 
