@@ -35,7 +35,7 @@ ALIGNMENT = Stage("alignment", 0.05, "Aligning the brains")
 NETWORK = Stage("network", 0.2, "Starting the network")
 REFINEMENT = Stage("refinement", 0.45, "Refining this pair")
 QUALITY = Stage("quality", 0.85, "Measuring the result")
-FIELD = Stage("field", 0.93, "Composing the transform")
+FIELD = Stage("field", 0.93, "Warping the moving image")
 STAGES = (BRAIN, ALIGNMENT, NETWORK, REFINEMENT, QUALITY, FIELD)
 # What is told while a process of its own writes the results.
 WRITING_TRANSFORM = "Writing the transform"

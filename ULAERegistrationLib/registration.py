@@ -14,8 +14,8 @@ from .files.transforms import read_transform
 from .files.volumes import Source, read_mask, read_volume
 from .geometry.alignment import initial_matrix
 from .geometry.canonical import template_brain
-from .geometry.resampling import resample
-from .geometry.transforms import total_parts
+from .geometry.flow_warping import warp_through_flow
+from .geometry.transforms import total_transform
 from .network.brain_extraction import load_brain_network
 from .network.devices import choose_device, choose_precision
 from .network.weights import load_network
@@ -117,11 +117,9 @@ def register(
     quality = replace(quality, steps_left_out=found.steps_left_out, rigid_alone=found.rigid_alone)
 
     clock.begin(FIELD)
-    parts = total_parts(total, alignment)
-    clock.within(0.5, "Warping the moving image")
-    warped = resample(moving, fixed, parts)
-    transform = sitk.CompositeTransform(parts)
-    del parts  # whose field the transform has copied
+    warped = warp_through_flow(moving, fixed, total, alignment)
+    clock.within(0.7, "Composing the transform")
+    transform = total_transform(total, alignment)
     steps = tuple(Step(flows[:count], alignment, fixed, moving) for count in range(1, len(flows)))
     last = Step(flows, alignment, fixed, moving, total, warped)
     clock.end()

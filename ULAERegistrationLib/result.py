@@ -17,9 +17,10 @@ from .files.writing import check_output_folder
 from .flows.warp import compose_all
 from .geometry.alignment import Alignment
 from .geometry.brain import brain_mask
+from .geometry.flow_warping import warp_through_flow
 from .geometry.inverse import inverse, inverse_error
 from .geometry.resampling import LabelInterpolation, resample
-from .geometry.transforms import displacement_field, step_transform, total_parts, total_transform
+from .geometry.transforms import displacement_field, step_transform, total_transform
 from .memory import return_freed_memory
 from .network.weights import Card
 from .output.canonical_view import CanonicalView
@@ -90,7 +91,7 @@ class Step:
         """The original moving image on the fixed grid after the steps so far: M1, M2, W of the paper's figure 3."""
         if self.known_warped is not None:
             return self.known_warped
-        return resample(self.moving, self.fixed, total_parts(self.total, self.alignment))
+        return warp_through_flow(self.moving, self.fixed, self.total, self.alignment)
 
 
 @dataclass(frozen=True, eq=False)

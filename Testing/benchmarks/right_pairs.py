@@ -101,8 +101,8 @@ def once_per_brain():
         mock.patch.object(scan_brain, "find_scan_brain", known_brain),
         mock.patch.object(SearchedBrain, "located_in", known_place(SearchedBrain.located_in)),
         mock.patch.object(SearchedBrain, "finely_located_in", known_place(SearchedBrain.finely_located_in)),
-        mock.patch.object(registration, "total_parts", lambda flow, alignment: [alignment.fixed_to_moving]),
-        mock.patch.object(registration, "resample", lambda moving, fixed, transform: moving),
+        mock.patch.object(registration, "total_transform", lambda flow, alignment: alignment.fixed_to_moving),
+        mock.patch.object(registration, "warp_through_flow", lambda moving, fixed, flow, alignment: moving),
     )
 
 

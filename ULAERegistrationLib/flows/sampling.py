@@ -71,11 +71,11 @@ def warp_by_planes(image: Tensor, flow: Tensor, padding: str, origin: tuple[int,
     for start in range(0, flow.shape[2], SLAB):
         part, its_origin = flow[:, :, start : start + SLAB], (origin[0] + start, *origin[1:])
         places = [axis[0] for axis in coordinates(part, its_origin)]
-        warped[0, :, start : start + SLAB] = _between_planes(image, *places, zeros=padding == "zeros")
+        warped[0, :, start : start + SLAB] = between_planes(image, *places, zeros=padding == "zeros")
     return warped
 
 
-def _between_planes(image: Tensor, planes: Tensor, rows: Tensor, columns: Tensor, *, zeros: bool) -> Tensor:
+def between_planes(image: Tensor, planes: Tensor, rows: Tensor, columns: Tensor, *, zeros: bool) -> Tensor:
     """Sample an image `[1, C, L, P, S]` at voxel coordinates `[l, p, s]`, which are overwritten: `[C, l, p, s]`.
 
     Outside the image lie zeros, or the values of its outermost voxels.

@@ -52,6 +52,14 @@ def middle(image: sitk.Image) -> np.ndarray:
     return np.array(image.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in image.GetSize()]))
 
 
+def index_to_world(image: sitk.Image) -> np.ndarray:
+    """Return the matrix, 4 x 4, from an image's voxels (x, y, z) to its world (LPS mm)."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    matrix[:3, 3] = image.GetOrigin()
+    return matrix
+
+
 def voxel_centres(grid: sitk.Image) -> np.ndarray:
     """Return the world coordinates of an image's voxels, float64 [z, y, x, 3], LPS mm."""
     step = np.reshape(grid.GetDirection(), (3, 3)) * grid.GetSpacing()

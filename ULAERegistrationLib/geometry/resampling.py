@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -25,7 +24,7 @@ _ITK_LABELS = {"nearest": sitk.sitkNearestNeighbor, "linear": sitk.sitkLabelLine
 def resample(
     image: sitk.Image,
     like: sitk.Image,
-    transform: sitk.Transform | Sequence[sitk.Transform],
+    transform: sitk.Transform,
     labels: bool = False,
     interpolation: Interpolation | None = None,
 ) -> sitk.Image:
@@ -34,8 +33,7 @@ def resample(
     Args:
         image: the image to sample (the moving image).
         like: the image whose grid the result has (the fixed image).
-        transform: from points of `like` to points of `image`, LPS mm; or the parts of its chain, the last of which is
-            applied first.
+        transform: from points of `like` to points of `image`, LPS mm.
         labels: whether `image` is a label map, which keeps its values.
         interpolation: of an image "linear" (the default), "cubic" (B-splines of order 3, kept within the image's own
             range) or "nearest". Of a label map "nearest" (the default), or "linear": each label is sampled for itself,
@@ -48,12 +46,9 @@ def resample(
     """
     kind = image.GetPixelID()
     if labels:
-        transform = transform if isinstance(transform, sitk.Transform) else chain_of(transform)
         how = _ITK_LABELS[interpolation or "nearest"]
         return keep_stored_forms(like, sitk.Resample(image, like, transform, how, 0.0, kind))
-    background = background_value(image)
-    is_lowest = background == sitk.GetArrayViewFromImage(image).min()
-    outside = background if is_lowest or background < 0 else 0.0
+    outside = outside_value(image)
     interpolation = interpolation or "linear"
     source, grid, transform = _without_linear_ends(image, like, transform)
     is_float = kind in (sitk.sitkFloat32, sitk.sitkFloat64)
@@ -76,8 +71,15 @@ def resample(
     return keep_stored_forms(like, result)
 
 
+def outside_value(image: sitk.Image) -> float:
+    """Return what an image shows outside of its grid, as `resample` explains it."""
+    background = background_value(image)
+    is_lowest = background == sitk.GetArrayViewFromImage(image).min()
+    return background if is_lowest or background < 0 else 0.0
+
+
 def _without_linear_ends(
-    image: sitk.Image, like: sitk.Image, transform: sitk.Transform | Sequence[sitk.Transform]
+    image: sitk.Image, like: sitk.Image, transform: sitk.Transform
 ) -> tuple[sitk.Image, sitk.Image, sitk.Transform]:
     """Move the linear parts at both ends of a chain to the headers of the two images.
 
@@ -87,7 +89,7 @@ def _without_linear_ends(
     Returns:
         The two images with other headers, and the rest of the transform, by which `image` is sampled as before.
     """
-    parts = [*(parts_of(transform) if isinstance(transform, sitk.Transform) else transform)]
+    parts = parts_of(transform)
     if all(part.IsLinear() for part in parts):
         return image, like, chain_of(parts)
     while _is_header(parts[0]):

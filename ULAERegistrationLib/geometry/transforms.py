@@ -72,15 +72,8 @@ def total_transform(flow: np.ndarray, alignment: Alignment) -> sitk.CompositeTra
     Returns:
         Transform from fixed world to moving world (LPS mm).
     """
-    return sitk.CompositeTransform(total_parts(flow, alignment))
-
-
-def total_parts(flow: np.ndarray, alignment: Alignment) -> list[sitk.Transform]:
-    """Return the parts of `total_transform`, the last of which is applied first.
-
-    What takes parts is faster by them: a composite transform holds copies, and gives out copies.
-    """
-    return [alignment.moving_to_canonical.GetInverse(), flow_transform(flow), alignment.fixed_to_canonical]
+    out_of_canonical = alignment.moving_to_canonical.GetInverse()
+    return sitk.CompositeTransform([out_of_canonical, flow_transform(flow), alignment.fixed_to_canonical])
 
 
 def parts_of(transform: sitk.Transform) -> list[sitk.Transform]:

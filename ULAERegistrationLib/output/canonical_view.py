@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -36,6 +36,7 @@ class CanonicalView:
     steps: Sequence[np.ndarray]
     totals: Sequence[np.ndarray]
     alignment: Alignment | None = None
+    _sampled: dict[tuple[int, int], list[np.ndarray]] = field(default_factory=dict)
 
     @cached_property
     def planes(self) -> tuple[Plane, Plane, Plane]:
@@ -67,13 +68,19 @@ class CanonicalView:
         return np.clip(plane.cut(self.fixed) / self.fixed_white, 0, 1)
 
     def views(self, plane: Plane) -> list[np.ndarray]:
-        """Compute slices of M, M1, M2 and W for display, in [0, 1]; each samples the moving image once."""
+        """Return slices of M, M1, M2 and W for display, in [0, 1]; each samples the moving image once."""
+        place = plane.axis, plane.index
+        if place not in self._sampled:
+            self._sampled[place] = self._slices(plane)
+        return [np.clip(plane.oriented(plane.cropped(one)) / self.moving_white, 0, 1) for one in self._sampled[place]]
+
+    def _slices(self, plane: Plane) -> list[np.ndarray]:
+        """Sample whole slices of M, M1, M2 and W."""
         moving = tensor_of(self.moving)[None, None]
         origin = _origin(plane)
         maps = [tensor_of(np.take(total, [plane.index], axis=plane.axis + 1))[None] for total in self.totals]
         maps.insert(0, torch.zeros_like(maps[0]))
-        seen = [array_of(warp(moving, flow, origin=origin).squeeze(2 + plane.axis)[0, 0]) for flow in maps]
-        return [np.clip(plane.oriented(plane.cropped(picture)) / self.moving_white, 0, 1) for picture in seen]
+        return [array_of(warp(moving, flow, origin=origin).squeeze(2 + plane.axis)[0, 0]) for flow in maps]
 
     def in_plane(self, plane: Plane, flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return a flow's displacements to the right and down on the screen, mm of the canonical grid."""

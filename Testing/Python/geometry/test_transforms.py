@@ -18,7 +18,6 @@ from ULAERegistrationLib.geometry.transforms import (
     field_transform,
     flow_transform,
     step_transform,
-    total_parts,
 )
 
 
@@ -165,15 +164,6 @@ def test_a_volume_warped_by_the_whole_map_is_what_simpleitk_resamples_through_it
     assert apart.max() < 0.01
     assert (warped.GetOrigin(), warped.GetSpacing()) == (fixed.GetOrigin(), fixed.GetSpacing())
     assert warped.GetDirection() == fixed.GetDirection()
-
-
-@pytest.mark.parametrize("labels", [False, True])
-def test_the_parts_of_a_map_warp_as_the_map_does(oblique, labels) -> None:
-    moving, fixed = oblique.moving, oblique.fixed
-    parts = total_parts(oblique.total, oblique.alignment)
-    whole = sitk.GetArrayFromImage(resample(moving, fixed, oblique.transform, labels=labels))
-    assert np.ptp(whole) > 1000
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(resample(moving, fixed, parts, labels=labels)), whole)
 
 
 def test_labels_stay_labels_and_outside_is_nothing(oblique, stored) -> None:
