@@ -9,7 +9,6 @@ are those that it reports; "start, files" is the rest. The picture has a bar for
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import subprocess
@@ -19,10 +18,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
-CHECK_SECONDS = 0.05  # between two looks at the memory
-
 
 @dataclass(frozen=True)
 class Row:
@@ -31,7 +26,7 @@ class Row:
     Attributes:
         name: what it was.
         seconds: from its start to its end.
-        memory: the most resident memory that it and its children had, GB.
+        memory: the most resident memory that it had, GB.
         disk: what it left on the disk, MB.
         stages: seconds by stage, whose sum is `seconds`.
     """
@@ -46,21 +41,21 @@ class Row:
 def run(arguments: list[str], threads: int) -> tuple[float, float, dict[str, float]]:
     """Run a command; returns its seconds, the most resident memory (GB), and the seconds of its stages."""
     began = time.perf_counter()
-    process = psutil.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "ULAERegistrationLib", *arguments, "--json"],
         env={**os.environ, "OMP_NUM_THREADS": str(threads)},
         stdout=subprocess.PIPE,
         text=True,
     )
-    peak = 0
-    while process.poll() is None:
-        with contextlib.suppress(psutil.Error):
-            peak = max(peak, sum(one.memory_info().rss for one in [process, *process.children(recursive=True)]))
-        time.sleep(CHECK_SECONDS)
+    output = process.stdout.read()
+    # Not the sum over its children, which share their memory with it until another program is started in them.
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(process.returncode)
     seconds = time.perf_counter() - began
-    stages = json.loads(process.stdout.read())["seconds"]
+    stages = json.loads(output)["seconds"]
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # bytes, or KiB
     return seconds, peak / 1e9, {**stages, "start, files": seconds - sum(stages.values())}
 
 
