@@ -47,9 +47,8 @@ def warp_through_flow(moving: sitk.Image, fixed: sitk.Image, flow: np.ndarray, a
     to_grid = np.linalg.inv(from_grid) @ to_matrix(alignment.fixed_to_canonical) @ index_to_world(fixed)
     to_moving = np.linalg.inv(index_to_world(moving)) @ to_matrix(alignment.moving_to_canonical.GetInverse())
     to_moving = to_moving @ from_grid
-    # Displacements in voxels of the moving image, [3, S, P, L], are added to where the alignment alone leads.
-    values = padded(flow, margin).transpose(3, 2, 1, 0)
-    shifts = (to_moving[:3, :3].astype(np.float32) @ values.reshape(-1, 3).T).reshape(3, *values.shape[:3])
+    # Displacements in voxels of the moving image are added to where the alignment alone leads.
+    shifts = np.tensordot(to_moving[:3, :3].astype(np.float32), padded(flow, margin), axes=1).transpose(0, 3, 2, 1)
     field, image = _Sampled(shifts.astype(kind), to_grid), _Sampled(own[None].astype(kind), to_moving @ to_grid)
 
     outside = outside_value(moving)

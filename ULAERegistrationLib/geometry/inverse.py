@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..flows.inverse import invert_flow, invert_flow_around, sample_at
-from ..tensors import array_of, tensor_of
+from ..tensors import array_of, tensor_of, tensor_sharing
 from .affine import fitted_affine, inverse_of_linear, to_matrix, voxel_centres
 from .alignment import Alignment
 from .frame import CANONICAL_ORIGIN
@@ -63,7 +63,7 @@ def inverse_error(flow: np.ndarray, alignment: Alignment, mask: sitk.Image, poin
     canonical = np.array(there) @ to_canonical[:3, :3].T + to_canonical[:3, 3]
     margin = margin_of(flow)
     places = tensor_of((canonical - CANONICAL_ORIGIN + margin).T.astype(np.float32))[None]
-    field = tensor_of(padded(flow, margin))[None]
+    field = tensor_sharing(padded(flow, margin))[None]
     back = invert_flow_around(field, places)
     apart = array_of((sample_at(field, places + back) + back)[0])
     return np.linalg.norm(np.linalg.inv(to_canonical[:3, :3]) @ apart, axis=0)

@@ -19,7 +19,6 @@ from .canonical import canonical_grid
 LEAST_MARGIN, STEEPEST = 8, 0.7
 # Over the first voxels it fades ever faster: at a corner of the grid it would fade along three axes at once otherwise.
 GENTLE = 4
-BLOCK = 16  # slices, one line of a processor's cache
 
 
 def flow_transform(flow: np.ndarray, every: int = 1) -> sitk.DisplacementFieldTransform:
@@ -36,7 +35,7 @@ def flow_transform(flow: np.ndarray, every: int = 1) -> sitk.DisplacementFieldTr
     if flow.shape != (3, *grid.GetSize()):
         raise ValueError(f"flow has shape {flow.shape}, not {(3, *grid.GetSize())}")
     margin = margin_of(flow)
-    values = padded(flow, margin, every).transpose(3, 2, 1, 0)
+    values = np.ascontiguousarray(padded(flow, margin, every).transpose(3, 2, 1, 0))
     field = sitk.GetImageFromArray(values, isVector=True)
     del values  # as `field_transform` needs twice as much memory again
     field.SetOrigin(grid.TransformIndexToPhysicalPoint([-margin] * 3))
@@ -182,25 +181,20 @@ def margin_of(flow: np.ndarray) -> int:
 def padded(flow: np.ndarray, margin: int, every: int = 1) -> np.ndarray:
     """Extrapolate a flow [3, L, P, S] on every side, by its value at the border, which fades to zero with the distance.
 
-    The result lies in memory as ITK wants it, the three components of a voxel together and L fastest.
-
     Args:
         flow: float32, of any grid.
         margin: voxels that are added on every side, over which the flow fades.
         every: keeps each n-th voxel of the result along each axis, from the first one; the last one is zero.
     """
-    (left, far_l), (posterior, far_p), (superior, far_s) = (_with_margins(n, margin, every) for n in flow.shape[1:])
-    values = np.empty((len(superior), len(posterior), len(left), 3), flow.dtype)
+    left, posterior, superior = far = [_distances(length, margin, every) for length in flow.shape[1:]]
+    sides = [(margin, int(distances[-1])) for distances in far]
+    values = np.pad(flow, [(0, 0), *sides], mode="edge")[:, ::every, ::every, ::every]
     # Slices that are equally far off fade alike, and most of them lie within the grid.
-    off, number = np.unique(far_s, return_inverse=True)
-    fades = _fade(np.sqrt(off[:, None, None] ** 2 + far_p[:, None] ** 2 + far_l**2), margin)[..., None]
-    # A block of slices at a time, so that what is read stays in the cache while it is written in another order.
-    for first in range(0, len(superior), BLOCK):
-        slices = superior[first : first + BLOCK]
-        read = flow[..., slices[0] : slices[-1] + 1].take(left, axis=1).take(posterior, axis=2)
-        block = read[..., slices - slices[0]].transpose(3, 2, 1, 0)
-        np.multiply(block, fades[number[first : first + BLOCK]], out=values[first : first + BLOCK])
-    return values.transpose(3, 2, 1, 0)
+    off, number = np.unique(left, return_inverse=True)
+    fades = _fade(np.sqrt(off[:, None, None] ** 2 + posterior[:, None] ** 2 + superior**2), margin)
+    for index, which in enumerate(number):
+        values[:, index] *= fades[which]
+    return values
 
 
 def _fade(distance: np.ndarray, margin: int) -> np.ndarray:
@@ -209,8 +203,7 @@ def _fade(distance: np.ndarray, margin: int) -> np.ndarray:
     return (1 - lost / (margin - GENTLE / 2)).clip(0)
 
 
-def _with_margins(length: int, margin: int, every: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the voxel that each one of a padded axis takes its value from, and how far off that is, float32."""
+def _distances(length: int, margin: int, every: int) -> np.ndarray:
+    """Return how far each voxel of a padded axis lies from the axis itself, float32."""
     places = np.arange(-margin, length - 1 + margin + every, every)
-    inside = places.clip(0, length - 1)
-    return inside, np.abs(places - inside).astype(np.float32)
+    return np.abs(places - places.clip(0, length - 1)).astype(np.float32)
