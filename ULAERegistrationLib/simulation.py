@@ -21,6 +21,8 @@ WHITE, NOISE = 900.0, 12.0  # intensity of the brightest tissue, and standard de
 AROUND_MM = (1.5, 2.5, 4.0, 4.8, 6.2, 7.0, 8.5, 9.5, 13.0, 14.0, 15.0, 15.8)
 AROUND = (0.14, 0.05, 0.05, 0.30, 0.30, 0.05, 0.05, 0.85, 0.85, 0.50, 0.50, 0.0)
 HULL_MM = 10.0  # clefts of up to about twice this width are closed
+HEAD_SEED = 8  # of the head's random thickness, brightness and noise
+POINTS = 20000  # about how many an error is measured at
 MARGIN_MM = 20.0  # that a head adds to the subject's field of view on each side
 
 
@@ -70,7 +72,7 @@ def simulate(seed: int = 7) -> SimulatedPair:
     return SimulatedPair(subject, still, truth, brain)
 
 
-def paint_head(pair: SimulatedPair, seed: int = 8) -> sitk.Image:
+def paint_head(pair: SimulatedPair) -> sitk.Image:
     """Paint fluid, skull and scalp around the subject's brain, so that it is a whole head as a scanner shows it.
 
     The shells follow the brain's hull, with a thickness and a brightness that vary smoothly; noise and air are those
@@ -78,12 +80,11 @@ def paint_head(pair: SimulatedPair, seed: int = 8) -> sitk.Image:
 
     Args:
         pair: the simulated pair.
-        seed: of the random thickness, brightness and noise.
 
     Returns:
         int16 image on the subject's voxels and `MARGIN_MM` around them.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(HEAD_SEED)
     margin = [round(MARGIN_MM / step) for step in pair.subject.GetSpacing()]
     subject, brain = (sitk.ConstantPad(image, margin, margin, 0) for image in (pair.subject, pair.brain))
     # The shells are smooth, and so computed on every second voxel.
@@ -102,16 +103,17 @@ def paint_head(pair: SimulatedPair, seed: int = 8) -> sitk.Image:
     return head
 
 
-def true_error(pair: SimulatedPair, transform: sitk.Transform, points: int = 20000) -> np.ndarray:
+def true_error(pair: SimulatedPair, transform: sitk.Transform) -> np.ndarray:
     """Compute the distance in mm between where a transform and the true one map points of the subject's brain.
+
+    The points are taken evenly from the brain's voxels.
 
     Args:
         pair: the simulated pair.
         transform: subject world to template world (LPS mm).
-        points: about how many points, taken evenly from the brain's voxels.
     """
     voxels = np.argwhere(sitk.GetArrayViewFromImage(pair.brain) > 0)[:, ::-1]
-    voxels = voxels[:: max(1, len(voxels) // points)].tolist()
+    voxels = voxels[:: max(1, len(voxels) // POINTS)].tolist()
     world = [pair.brain.TransformIndexToPhysicalPoint(voxel) for voxel in voxels]
     found = np.array([transform.TransformPoint(point) for point in world])
     true = np.array([pair.truth.TransformPoint(point) for point in world])

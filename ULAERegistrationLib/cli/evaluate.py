@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from ..errors import RegistrationError
-from .options import Commands, add_command, add_json, add_network, progress_bar
+from .options import Commands, UsageError, add_command, add_json, add_network, progress_bar
 
 
 def add_evaluate(commands: Commands) -> None:
@@ -39,13 +39,19 @@ def _evaluate(options: argparse.Namespace) -> None:
     from ..files.writing import check_output_folder
 
     folder = check_output_folder(options.output)
+    from ..evaluation.methods import check_names
     from ..evaluation.protocol import DEFAULT_METHODS, evaluate
     from ..evaluation.tables import save, table
 
+    methods = [name.strip() for name in options.methods.split(",")] if options.methods else DEFAULT_METHODS
+    try:
+        check_names(methods)
+    except RegistrationError as error:
+        raise UsageError(str(error)) from None
     with progress_bar(options.json, f"people of {options.data}") as progress:
         evaluation = evaluate(
             Path(options.data),
-            [name.strip() for name in options.methods.split(",")] if options.methods else DEFAULT_METHODS,
+            methods,
             options.people,
             options.model,
             options.device,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
@@ -51,17 +52,26 @@ TITLES = {
 }
 
 
-def check_methods(names: list[str]) -> None:
-    """Check that methods can be run here.
+def check_names(names: Sequence[str]) -> None:
+    """Check the names of the methods.
 
     Raises:
-        RegistrationError: for no name, a repeated or unknown name, or a package that is not installed.
+        RegistrationError: for no name, and a repeated or unknown one.
     """
     for name in names:
         if name not in METHODS:
             raise RegistrationError(f"The method {name!r} is not known; choose among {', '.join(METHODS)}.")
     if not names or len(set(names)) < len(names):
         raise RegistrationError("The methods are none or one of them twice; name each once, separated by commas.")
+
+
+def check_methods(names: Sequence[str]) -> None:
+    """Check that methods can be run here.
+
+    Raises:
+        RegistrationError: as `check_names` does, and for a package that is not installed.
+    """
+    check_names(names)
     for name in names:
         if name in PACKAGES:
             check_package(name, *PACKAGES[name])

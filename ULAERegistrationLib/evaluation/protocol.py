@@ -148,7 +148,7 @@ def evaluate(
     """
     data = Path(data)
     people = list(dict.fromkeys(people)) if people else labelled_people(data)
-    check_methods(list(methods))
+    check_methods(methods)
     dtype = choose_precision(choose_device(device), precision)
     _, card = load_network(model)
     persons = read_people(data, people)

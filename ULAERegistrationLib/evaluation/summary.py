@@ -33,9 +33,7 @@ def summarise(values: Mapping[tuple[str, str], float]) -> Summary:
     return Summary(float(numbers.mean()), spread, interval(values))
 
 
-def interval(
-    values: Mapping[tuple[str, str], float], draws: int = DRAWS, seed: int = SEED
-) -> tuple[float, float] | None:
+def interval(values: Mapping[tuple[str, str], float]) -> tuple[float, float] | None:
     """Compute the 95 % confidence interval of the mean over pairs, by bootstrap over the people.
 
     Pairs that share a person are not independent, so people are drawn instead, with replacement and as many as there
@@ -43,7 +41,6 @@ def interval(
 
     Args:
         values: of the measure, by pair of people.
-        draws, seed: of the bootstrap.
 
     Returns:
         The 2.5th and the 97.5th percentile of the draws' means; None for fewer than three people.
@@ -51,7 +48,7 @@ def interval(
     people = sorted({person for pair in values for person in pair})
     if len(people) < FEWEST_PEOPLE:
         return None
-    counts = np.random.default_rng(seed).multinomial(len(people), np.full(len(people), 1 / len(people)), size=draws)
+    counts = np.random.default_rng(SEED).multinomial(len(people), np.full(len(people), 1 / len(people)), size=DRAWS)
     first, second = ([people.index(pair[side]) for pair in values] for side in (0, 1))
     weights = counts[:, first] * counts[:, second]
     weights = weights[weights.sum(1) > 0]  # a draw of one person alone has no pair

@@ -16,6 +16,7 @@ from .frame import CANONICAL_ORIGIN
 from .transforms import chain_of, margin_of, padded, parts_of, spline_field
 
 COARSEST_MM = 1.5  # a field is linear between its voxels, and its inverse is not
+POINTS = 5000  # about how many an inverse is measured at, and less than twice as many
 STILL_MM = 1e-3  # a displacement that counts as none
 
 
@@ -41,7 +42,7 @@ def inverse(transform: sitk.Transform) -> sitk.Transform:
     return chain_of([_inverse_of_part(part) for part in reversed(parts)])
 
 
-def inverse_error(flow: np.ndarray, alignment: Alignment, mask: sitk.Image, points: int = 5000) -> np.ndarray:
+def inverse_error(flow: np.ndarray, alignment: Alignment, mask: sitk.Image) -> np.ndarray:
     """Compute the distance between points and their images under the inverse of the whole map followed by the map.
 
     The inverse is that of `inverse`, computed around the points alone.
@@ -50,14 +51,13 @@ def inverse_error(flow: np.ndarray, alignment: Alignment, mask: sitk.Image, poin
         flow: the composition of the steps (equation 2), float32 [3, L, P, S], voxels of the canonical grid.
         alignment: gives A_f and A_m, the affine maps of both images into the canonical frame.
         mask: on the moving image; points are taken evenly from its non-zero voxels.
-        points: about how many points, less than twice as many at most.
 
     Returns:
         |T(T^-1(p)) - p| for each point, mm of the moving world.
     """
     values = sitk.GetArrayViewFromImage(mask)
     inside = np.flatnonzero(values)
-    voxels = np.unravel_index(inside[:: max(1, len(inside) // points)], values.shape)
+    voxels = np.unravel_index(inside[:: max(1, len(inside) // POINTS)], values.shape)
     there = [mask.TransformIndexToPhysicalPoint(voxel) for voxel in np.transpose(voxels)[:, ::-1].tolist()]
     to_canonical = to_matrix(alignment.moving_to_canonical)
     canonical = np.array(there) @ to_canonical[:3, :3].T + to_canonical[:3, 3]

@@ -97,9 +97,7 @@ def chain_of(parts: Sequence[sitk.Transform]) -> sitk.Transform:
     return parts[0] if len(parts) == 1 else sitk.CompositeTransform(list(parts))
 
 
-def displacement_field(
-    transform: sitk.Transform, fixed: sitk.Image, spacing: float = 1.0, margin: float = 5.0
-) -> sitk.Image:
+def displacement_field(transform: sitk.Transform, fixed: sitk.Image, spacing: float = 1.0) -> sitk.Image:
     """Sample any transform as one displacement field over the whole fixed image, for formats that hold nothing else.
 
     The field is exact at the voxels of the fixed image, or at every n-th of them where they are finer than the samples,
@@ -109,12 +107,11 @@ def displacement_field(
         transform: from fixed world (LPS mm).
         fixed: the image whose field of view is covered and along whose axes the field is sampled.
         spacing: of the samples, as `covering_grid` takes it, mm.
-        margin: how far the samples reach beyond the fixed image, mm.
 
     Returns:
         Vector image of float32, displacements in LPS mm.
     """
-    grid = covering_grid(fixed, spacing, margin)
+    grid = covering_grid(fixed, spacing)
     return sitk.TransformToDisplacementField(
         transform, sitk.sitkVectorFloat32, grid.GetSize(), grid.GetOrigin(), grid.GetSpacing(), grid.GetDirection()
     )

@@ -93,8 +93,8 @@ def test_people_with_labels_of_their_own_numbering_are_scored_by_all_of_them(tmp
 
 
 def test_what_cannot_be_evaluated_is_refused_in_one_sentence(brains, tmp_path, capsys):
-    def refused(*arguments: object) -> str:
-        assert main(["evaluate", *map(str, arguments)]) == 1
+    def refused(*arguments: object, status: int = 1) -> str:
+        assert main(["evaluate", *map(str, arguments)]) == status
         text = capsys.readouterr().err.strip()
         assert text.startswith("ulae: ")
         assert text.endswith(".")
@@ -128,8 +128,8 @@ def test_what_cannot_be_evaluated_is_refused_in_one_sentence(brains, tmp_path, c
     assert "one grid" in refused(odd, *output, "--people", "nirep-one", "nirep-two")
     assert "8 bits" in refused(odd, *output, "--people", "nirep-one", "nirep-three")
     assert "is empty" in refused(odd, *output, "--people", "nirep-one", "nirep-four")
-    assert "'magic' is not known" in refused(brains, *output, "--methods", "affine,magic")
-    assert "twice" in refused(brains, *output, "--methods", "affine,affine")
+    assert "'magic' is not known" in refused(brains, *output, "--methods", "affine,magic", status=2)
+    assert "twice" in refused(brains, *output, "--methods", "affine,affine", status=2)
     assert "does not exist" in refused(brains, *output, "--model", tmp_path / "none.safetensors")
     assert "another folder" in refused(brains, "-o", tmp_path / "file" / "out")
 
