@@ -134,7 +134,7 @@ def slabs(data: Path) -> Iterator[Case]:
     """The middle of the brain of three heads, 20 to 90 mm thick along each axis of the body, without all else."""
     for person in ("subj01", "subj04", "subj05"):
         images = [sitk.DICOMOrient(image, "LPS") for image in nichart(data / f"heads/nichart/{person}_t1.nii.gz")]
-        brain = sitk.GetArrayViewFromImage(images[1]).T > 0
+        brain = sitk.GetArrayFromImage(images[1]).T > 0
         for axis, thick in product(range(3), (20, 40, 60, 90)):
             planes = np.flatnonzero(brain.any(axis=tuple({0, 1, 2} - {axis})))
             middle, half = (planes[0] + planes[-1]) / 2, thick / images[0].GetSpacing()[axis] / 2

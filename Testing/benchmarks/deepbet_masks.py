@@ -127,7 +127,7 @@ def extract_brain_deepbet(image: sitk.Image) -> sitk.Image:
         probability = network(seen[None, None])[0, 0]
         inside = array_of(_resized(probability, scan[box].shape)) > 0.5
     mask = np.zeros(scan.shape, np.uint8)
-    mask[box] = sitk.GetArrayViewFromImage(sitk.BinaryFillhole(sitk.GetImageFromArray(_largest_piece(inside))))
+    mask[box] = sitk.GetArrayFromImage(sitk.BinaryFillhole(sitk.GetImageFromArray(_largest_piece(inside))))
     result = sitk.GetImageFromArray(np.ascontiguousarray(mask.transpose(2, 1, 0)))
     result.CopyInformation(oriented)
     return sitk.Resample(result, image, sitk.Transform(), sitk.sitkNearestNeighbor)

@@ -103,7 +103,7 @@ def looks_unstripped(image: sitk.Image, foreground: sitk.Image | None = None) ->
     # Block size in proportion to the brain's size, so that a wrong spacing in the header changes nothing.
     litres = volume_litres(coarse_foreground(image) if foreground is None else foreground)
     coarse = _shrink(image, SHRUNK * (litres / 1.5) ** (1 / 3))
-    piece = sitk.BinaryFillhole(sitk.BinaryMorphologicalClosing(_foreground(coarse, share=0.15), (1, 1, 1)))
+    piece = without_holes(sitk.BinaryMorphologicalClosing(_foreground(coarse, share=0.15), (1, 1, 1)))
     distance = sitk.SignedMaurerDistanceMap(piece, insideIsPositive=True, squaredDistance=False, useImageSpacing=True)
     inside = sitk.GetArrayViewFromImage(piece) > 0
     depth = sitk.GetArrayViewFromImage(distance)[inside]
@@ -177,12 +177,29 @@ def _foreground(image: sitk.Image, share: float, least: float = 1.0) -> sitk.Ima
     pieces = relabel.Execute(sitk.ConnectedComponent(foreground))
     sizes = relabel.GetSizeOfObjectsInPixels()
     kept = sum(size >= least * sizes[0] for size in sizes)
-    filled = sitk.BinaryFillhole(sitk.BinaryThreshold(pieces, 1, max(kept, 1)))
+    filled = without_holes(sitk.BinaryThreshold(pieces, 1, max(kept, 1)))
     whole = np.zeros(shown.shape, np.uint8)
     whole[box] = sitk.GetArrayViewFromImage(filled)
     mask = sitk.GetImageFromArray(whole)
     mask.CopyInformation(image)
     return mask
+
+
+def without_holes(mask: sitk.Image) -> sitk.Image:
+    """Fill what a mask encloses, as ITK's BinaryFillhole does in more than twice the time.
+
+    Args:
+        mask: uint8 of zeros and ones.
+
+    Returns:
+        The same with ones where no way through faces of zeros leads out of the image.
+    """
+    zeros = sitk.ConstantPad(mask, [1] * 3, [1] * 3, 0) == 0  # all that is outside of the image is one component
+    outside = sitk.ConnectedComponent(zeros)
+    filled = sitk.GetArrayViewFromImage(outside)[1:-1, 1:-1, 1:-1] != outside[0, 0, 0]
+    result = sitk.GetImageFromArray(filled.astype(np.uint8))
+    result.CopyInformation(mask)
+    return result
 
 
 def box_around(region: np.ndarray, margin: int) -> tuple[slice, ...]:

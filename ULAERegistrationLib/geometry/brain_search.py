@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from ..errors import RegistrationError
 from .affine import to_transform
 from .affine_search import UNIT, CorrelationSearch
-from .brain import floor_of, looks_unstripped
+from .brain import floor_of, looks_unstripped, without_holes
 from .canonical import template, template_mask
 from .gaps import gaps
 from .self_similarity_search import SelfSimilaritySearch
@@ -222,7 +222,7 @@ class SearchedBrain:
         return found
 
     def _inside(self) -> sitk.Image:
-        return sitk.BinaryErode(sitk.BinaryFillhole(self.image > DARK), [round(INSIDE / FINEST)] * 3)
+        return sitk.BinaryErode(without_holes(self.image > DARK), [round(INSIDE / FINEST)] * 3)
 
     def _volume(self) -> int:
         return int(np.count_nonzero(sitk.GetArrayViewFromImage(self.image) > BRAIN))

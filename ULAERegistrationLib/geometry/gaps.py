@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
-from .brain import box_around
+from .brain import box_around, without_holes
 
 # How deep a part must be, mm from its outermost voxels, to count as a gap: at the surfaces and in the ventricles of two
 # people it is 2.8 mm in the median. Where necks or membranes were left in one of two scans it is more, and rightly so.
@@ -63,7 +63,7 @@ def _filled(brain: np.ndarray) -> np.ndarray:
     filled = np.zeros_like(brain)
     box = box_around(brain, 1)  # most of a grid is empty
     image = sitk.GetImageFromArray(brain[box].astype(np.uint8))
-    filled[box] = sitk.GetArrayViewFromImage(sitk.BinaryFillhole(image)) > 0
+    filled[box] = sitk.GetArrayFromImage(without_holes(image)) > 0
     return filled
 
 

@@ -15,7 +15,7 @@ import torch
 
 from ..errors import RegistrationError
 from ..geometry.affine import middle
-from ..geometry.brain import darkest_shown, volume_litres
+from ..geometry.brain import darkest_shown, volume_litres, without_holes
 from ..geometry.orientation import keep_stored_forms
 from ..tensors import array_of, tensor_of
 from .brain_net import ARCHITECTURE, BRAIN_WEIGHTS, SIZE, SPACING, BrainNet, normalise
@@ -109,7 +109,7 @@ def extract_brain(image: sitk.Image, model: str | Path | None = None) -> sitk.Im
     if sitk.GetArrayViewFromImage(probability).max() < CERTAIN:
         raise RegistrationError(_NOT_FOUND)
     on_scan = sitk.Resample(probability, image, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
-    mask = sitk.BinaryFillhole(_largest_component(on_scan > BRAIN_PROBABILITY))
+    mask = without_holes(_largest_component(on_scan > BRAIN_PROBABILITY))
     if volume_litres(mask) < SMALLEST_LITRES:
         raise RegistrationError(_NOT_FOUND)
     return keep_stored_forms(image, mask)

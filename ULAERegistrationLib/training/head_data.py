@@ -128,7 +128,7 @@ def brain_of(values: np.ndarray) -> np.ndarray:
     brain = closed | (near & sitk.BinaryErode(inside, [1] * 3, sitk.sitkBall))
     inner = (slice(REACH + 1, -REACH - 1),) * 3
     result = np.zeros(values.shape, bool)
-    result[box] = sitk.GetArrayViewFromImage(sitk.BinaryFillhole(brain))[inner] > 0
+    result[box] = sitk.GetArrayFromImage(sitk.BinaryFillhole(brain))[inner] > 0
     return result
 
 

@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 
 from ULAERegistrationLib import RegistrationError, register, scan_brain
-from ULAERegistrationLib.geometry.brain import find_brain, looks_unstripped
+from ULAERegistrationLib.geometry.brain import find_brain, looks_unstripped, without_holes
 from ULAERegistrationLib.geometry.brain_search import SearchedBrain
 from ULAERegistrationLib.geometry.canonical import sample_on_canonical, template, template_mask
 from ULAERegistrationLib.scan_brain import find_scan_brain
@@ -31,6 +31,18 @@ def head() -> sitk.Image:
     image = sitk.GetImageFromArray(values.clip(0, 255).astype(np.uint8))
     image.CopyInformation(template())
     return image
+
+
+@pytest.mark.parametrize("share", [0.4, 0.6, 0.8])
+@pytest.mark.parametrize("size", [(1, 7, 9), (20, 3, 11), (16, 17, 18)])
+def test_holes_are_filled_as_by_itk(share, size):
+    values = np.random.default_rng(0).random(size) < share
+    mask = sitk.GetImageFromArray(values.astype(np.uint8))
+    mask.SetSpacing((1.0, 2.0, 3.0))
+    for one in (mask, mask * 0, mask * 0 + 1):
+        filled, expected = without_holes(one), sitk.BinaryFillhole(one)
+        assert filled.GetSpacing() == mask.GetSpacing()
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(filled), sitk.GetArrayFromImage(expected))
 
 
 def test_a_stripped_brain_of_the_bodys_size_needs_no_extraction():

@@ -172,7 +172,7 @@ def test_labels_stay_labels_and_outside_is_nothing(oblique, stored) -> None:
     warped = sitk.GetArrayFromImage(resample(labels, fixed, stored, labels=True))
     assert set(np.unique(warped)) <= {0, 7, 1008}
     away = sitk.TranslationTransform(3, (1e4, 0, 0))
-    assert sitk.GetArrayViewFromImage(resample(moving, fixed, away)).max() == 0
+    assert sitk.GetArrayFromImage(resample(moving, fixed, away)).max() == 0
     lifted = sitk.ConstantPad(moving - 1024, [3] * 3, [3] * 3, -1024)
     lowest = resample(lifted, fixed, away)
     assert set(np.unique(sitk.GetArrayFromImage(lowest))) == {-1024}
