@@ -11,7 +11,7 @@ from .geometry.brain_search import searched_template
 def load_torch() -> None:
     """Import torch, which keeps one core busy for one to two seconds; another one prepares the template meanwhile.
 
-    Python's collector of garbage does not look at the half a million objects that torch loads, none of which is
+    Python's collector of garbage does not look at the quarter of a million objects that torch loads, none of which is
     garbage: neither meanwhile nor at the end of the process, where that would take a quarter of a second.
 
     Raises:
@@ -19,9 +19,11 @@ def load_torch() -> None:
     """
     with ThreadPoolExecutor(max_workers=1) as other_thread:
         other_thread.submit(searched_template)  # which keeps it for `align`; where it fails, it fails there again
+        collects = gc.isenabled()
         gc.disable()
         try:
             import torch  # noqa: F401
         finally:
             gc.freeze()
-            gc.enable()
+            if collects:
+                gc.enable()

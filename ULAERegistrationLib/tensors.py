@@ -68,5 +68,5 @@ def array_sharing(tensor: Tensor) -> np.ndarray:
 
 
 def tensor_sharing(array: np.ndarray) -> Tensor:
-    """Return a tensor on the memory of a float32 array that can be written to."""
+    """Return a tensor on the memory of a float32 or float64 array that can be written to."""
     return torch.from_dlpack(array)

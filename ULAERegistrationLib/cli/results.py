@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 
@@ -46,8 +46,34 @@ class Results:
         Returns:
             Where it is; None where no place takes it.
         """
+        return self._note(lambda: write_somewhere(write, Path(target)))
+
+    def write_side_by_side(
+        self, writers: Sequence[tuple[Callable[[Path], object], str | os.PathLike[str] | None]]
+    ) -> None:
+        """Write results at the same time, as `write` does, because most of each is written on one core.
+
+        An interruption waits until all of them are written.
+
+        Args:
+            writers: of each result what `write` takes; one without a target is left out.
+        """
+        tasks: list[Future[tuple[Path, str]]] = []
         try:
-            place, sentence = write_somewhere(write, Path(target))
+            with ThreadPoolExecutor() as pool:
+                for write, target in writers:
+                    if target:
+                        tasks.append(pool.submit(write_somewhere, write, Path(target)))
+                wait(tasks)
+        finally:
+            for task in tasks:
+                if task.done():
+                    self._note(task.result)
+
+    def _note(self, outcome: Callable[[], tuple[Path, str]]) -> Path | None:
+        """Note what came of writing a result, and return where it is."""
+        try:
+            place, sentence = outcome()
         except RegistrationError as error:
             self._sentences.append(str(error))
             return None
@@ -55,13 +81,3 @@ class Results:
         if sentence:
             self._sentences.append(sentence)
         return place
-
-    def write_side_by_side(self, writers: Sequence[tuple[Callable[[Path], object], str | None]]) -> None:
-        """Write results at the same time, as `write` does, because most of each is written on one core.
-
-        Args:
-            writers: of each result what `write` takes; one without a target is left out.
-        """
-        with ThreadPoolExecutor() as pool:
-            for task in [pool.submit(self.write, write, target) for write, target in writers if target]:
-                task.result()

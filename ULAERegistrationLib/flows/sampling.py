@@ -68,44 +68,68 @@ def warp_by_planes(image: Tensor, flow: Tensor, padding: str, origin: tuple[int,
         `[1, C, L', P', S']`.
     """
     warped = image.new_empty(1, image.shape[1], *flow.shape[2:])
+    first, last = _planes_reached(flow, origin[0], image.shape[2])
+    planes = Planes(image[:, :, first : last + 1], zeros=padding == "zeros")
     for start in range(0, flow.shape[2], SLAB):
-        part, its_origin = flow[:, :, start : start + SLAB], (origin[0] + start, *origin[1:])
+        part, its_origin = flow[:, :, start : start + SLAB], (origin[0] + start - first, *origin[1:])
         places = [axis[0] for axis in coordinates(part, its_origin)]
-        warped[0, :, start : start + SLAB] = between_planes(image, *places, zeros=padding == "zeros")
+        warped[0, :, start : start + SLAB] = planes.at(*places)
     return warped
 
 
-def between_planes(image: Tensor, planes: Tensor, rows: Tensor, columns: Tensor, *, zeros: bool) -> Tensor:
-    """Sample an image `[1, C, L, P, S]` at voxel coordinates `[l, p, s]`, which are overwritten: `[C, l, p, s]`.
+def _planes_reached(flow: Tensor, origin: int, length: int) -> tuple[int, int]:
+    """Return the first and the last plane of an image of `length` planes that a part of a flow may read.
 
-    Outside the image lie zeros, or the values of its outermost voxels.
+    Where a displacement is no number, these are the image's own.
     """
-    channels, *size = image.shape[1:]
-    beyond = 1 if zeros else 0  # where it has fallen to zero
-    planes.clamp_(-beyond, size[0] - 1 + beyond)
-    below = planes.floor().clamp_(max=max(size[0] - 2 + beyond, 0))
-    share = planes.sub_(below)
-    # Where a coordinate is no number, neither is the value; all planes are looked at.
-    lowest, highest = below.aminmax()
-    first, last = int(lowest.nan_to_num(0)), int(highest.nan_to_num(size[0] - 2)) + 1
-    image = image[:, :, max(first, 0) : last + 1]
-    # The two outermost rows of a plane are alike. What lies further outside is sampled half-way between them, where
-    # rounding reaches neither the image nor the next plane.
-    if zeros:
-        image = F.pad(image, [1, 1, 2, 2, max(-first, 0), max(last + 1 - size[0], 0)])
-        rows, columns = rows.add_(2), columns.add_(1)
-    else:
-        image, rows = F.pad(image, [0, 0, 1, 1, 0, 0], mode="replicate"), rows.add_(1)
-    height, width = image.shape[3:]
-    rows.clamp_(0.5, height - 1.5)
-    tall = image.view(1, channels, -1, width)
-    # For grid_sample -1 and 1 are the centres of the first and the last voxel, and the last axis comes first.
-    to_one = [2 / max(n - 1, 1) for n in (width, tall.shape[2])]
-    points = torch.empty(*planes.shape, 2, dtype=planes.dtype)
-    torch.sub(columns.mul_(to_one[0]), 1, out=points[..., 0])
-    torch.sub(below.sub_(first).mul_(height).add_(rows).mul_(to_one[1]), 1, out=points[..., 1])
-    talls = tall.expand(len(points), -1, -1, -1)  # grid_sample runs one thread per batch item
-    lower = F.grid_sample(talls, points, padding_mode="border", align_corners=True)
-    points[..., 1] += height * to_one[1]
-    upper = F.grid_sample(talls, points, padding_mode="border", align_corners=True)
-    return lower.lerp_(upper, share[:, None]).transpose(0, 1)
+    lowest, highest = flow[:, 0].aminmax()
+    ends = torch.stack([lowest.floor() + origin, highest.floor() + (origin + flow.shape[2])])
+    first, last = ends.nan_to_num(0).clamp(0, length - 1).int().tolist()
+    return (first, last) if ends.isfinite().all() else (0, length - 1)
+
+
+class Planes:
+    """An image that is sampled by interpolating in two neighbouring planes and then between them, on the CPU.
+
+    It is padded once. Outside of it lie zeros, or the values of its outermost voxels.
+
+    Args:
+        image: `[1, C, L, P, S]`, whose planes are `[P, S]`.
+        zeros: whether zeros lie outside.
+    """
+
+    def __init__(self, image: Tensor, *, zeros: bool) -> None:
+        self.length = image.shape[2]
+        self.beyond = 1 if zeros else 0  # planes outside, where an image has fallen to zero
+        # The two outermost rows of a plane are alike. What lies further outside is sampled half-way between them, where
+        # rounding reaches neither the image nor the next plane.
+        self.image = F.pad(image, [1, 1, 2, 2, 1, 1]) if zeros else F.pad(image, [0, 0, 1, 1, 0, 0], mode="replicate")
+
+    def at(self, planes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Sample the image at voxel coordinates along L, P and S, each `[l, p, s]`, which are overwritten.
+
+        Returns:
+            `[C, l, p, s]`.
+        """
+        planes.clamp_(-self.beyond, self.length - 1 + self.beyond)
+        below = planes.floor().clamp_(max=max(self.length - 2 + self.beyond, 0))
+        share = planes.sub_(below)
+        # Where a coordinate is no number, neither is the value; all planes are looked at.
+        lowest, highest = below.aminmax()
+        first, last = int(lowest.nan_to_num(0)), int(highest.nan_to_num(self.length - 2)) + 1
+        part = self.image[:, :, first + self.beyond : last + self.beyond + 1]
+        rows.add_(1 + self.beyond)
+        columns.add_(self.beyond)
+        height, width = part.shape[3:]
+        rows.clamp_(0.5, height - 1.5)
+        tall = part.view(1, part.shape[1], -1, width)
+        # For grid_sample -1 and 1 are the centres of the first and the last voxel, and the last axis comes first.
+        to_one = [2 / max(n - 1, 1) for n in (width, tall.shape[2])]
+        points = torch.empty(*planes.shape, 2, dtype=planes.dtype)
+        torch.sub(columns.mul_(to_one[0]), 1, out=points[..., 0])
+        torch.sub(below.sub_(first).mul_(height).add_(rows).mul_(to_one[1]), 1, out=points[..., 1])
+        talls = tall.expand(len(points), -1, -1, -1)  # grid_sample runs one thread per batch item
+        lower = F.grid_sample(talls, points, padding_mode="border", align_corners=True)
+        points[..., 1] += height * to_one[1]
+        upper = F.grid_sample(talls, points, padding_mode="border", align_corners=True)
+        return lower.lerp_(upper, share[:, None]).transpose(0, 1)

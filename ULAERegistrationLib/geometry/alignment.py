@@ -93,11 +93,11 @@ def align(
     fixed_to_canonical, moving_to_canonical = for_both(
         located, (brains[0], not placed), (brains[1], searches and initial is None)
     )
-    progress(0.6, "Aligning moving to fixed")
     correlations: dict[str, float] = {}
     with ThreadPoolExecutor(max_workers=1) as other_thread:
         finely = None if placed else other_thread.submit(brains[0].finely_located_in, average, fixed_to_canonical)
         if searches:
+            progress(0.6, "Aligning moving to fixed")
             start = np.linalg.inv(moving_to_canonical) @ fixed_to_canonical if initial is None else initial
             domain = template_domain(fixed_to_canonical, brains[0]) if any(brain.is_head for brain in brains) else None
             fixed_to_moving, correlations[TWO_IMAGES] = brains[1].matched_to(brains[0], start, method, domain)
@@ -108,7 +108,8 @@ def align(
             if method == "centre":
                 fixed_to_moving[:3, 3] = brains[1].to_world[:3, 3] - brains[0].to_world[:3, 3]
         if finely is not None:
-            fixed_to_canonical, correlations["fixed image and the template"] = finely.result()
+            fixed_to_canonical, found = finely.result()
+            correlations = {"fixed image and the template": found, **correlations}
     warnings: list[str] = []
     for pair, value in correlations.items():
         if value < POOR_CORRELATION:

@@ -36,7 +36,7 @@ class CanonicalView:
     steps: Sequence[np.ndarray]
     totals: Sequence[np.ndarray]
     alignment: Alignment | None = None
-    _sampled: dict[tuple[int, int], list[np.ndarray]] = field(default_factory=dict)
+    _sampled: dict[tuple[int, int], list[np.ndarray]] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def planes(self) -> tuple[Plane, Plane, Plane]:

@@ -27,7 +27,7 @@ class SavedStep:
     Attributes:
         name: "phi1", "phi2", "phi3".
         transform: the step's own, from fixed to fixed (LPS mm).
-        warped: the moving image after this step, on the fixed grid.
+        warped: the moving image after this step, on the fixed grid; the last step's is written as that of the result.
     """
 
     name: str
@@ -91,7 +91,8 @@ def save_folder(
                     tasks.append(pool.submit(write_transform, step.transform, partial / "steps" / f"{step.name}.h5"))
                 for task in tasks:
                     task.result()
-                shutil.copyfile(partial / "warped.nii.gz", partial / f"steps/warped{len(steps)}.nii.gz")
+                if steps:  # after the last one the moving image is the warped one
+                    shutil.copyfile(partial / "warped.nii.gz", partial / f"steps/warped{len(steps)}.nii.gz")
             finally:  # where one has failed, or the user has cancelled, the folder is removed, and none may go on in it
                 pool.shutdown(cancel_futures=True)
         record = partial / "quality.json"

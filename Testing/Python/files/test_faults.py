@@ -6,9 +6,11 @@ import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -232,6 +234,21 @@ def test_an_interruption_between_two_results_says_which_are_there(tmp_path, imag
         write_in_turn((interrupted, tmp_path / "a.nii.gz"))
     with pytest.raises(Cancelled, match=r"cancelled; written before: .*b\.nii\.gz"):
         write_in_turn((partial(write_image, image), tmp_path / "b.nii.gz"), (interrupted, tmp_path / "c.nii.gz"))
+
+
+def test_an_interruption_waits_for_results_that_are_written_side_by_side(tmp_path) -> None:
+    def interrupts(path: Path) -> None:
+        time.sleep(0.3)  # the other one has begun
+        signal.raise_signal(signal.SIGINT)  # which the main thread hears
+        path.write_text("first")
+
+    def slow(path: Path) -> None:
+        time.sleep(1)
+        path.write_text("second")
+
+    with pytest.raises(Cancelled, match=r"cancelled; written before: .*first, .*second"):
+        write_side_by_side((interrupts, tmp_path / "first"), (slow, tmp_path / "second"))
+    assert (tmp_path / "second").read_text() == "second"
 
 
 def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_stays(tmp_path) -> None:
