@@ -5,6 +5,7 @@ The world is LPS millimetres.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -18,20 +19,22 @@ from .affine import index_to_world, to_matrix
 from .alignment import Alignment
 from .canonical import canonical_grid
 from .orientation import keep_stored_forms
-from .resampling import outside_value
-from .transforms import margin_of, padded
+from .resampling import outside_value, resample
+from .transforms import margin_of, padded, total_transform
 
 # Planes and rows of the fixed image that are computed at a time: they stay in a processor's cache, and reach over few
 # planes of a moving image that lies at an angle.
 SLAB, ROWS = 8, 48
+# Rows of all planes that such a part reaches at most: they are counted in float32, and so rounded to .002 voxels.
+MOST_ROWS = 1 << 13
 
 
 def warp_through_flow(moving: sitk.Image, fixed: sitk.Image, flow: np.ndarray, alignment: Alignment) -> sitk.Image:
     """Sample the moving image once, by linear interpolation, through A_m^-1 o (id + flow) o A_f.
 
-    The result is that of `resample` through `total_transform`, up to the rounding of coordinates: of .001 voxels for
-    two scans along the same axes, .003 to .006 for scans 20 degrees apart. As there, the flow fades to zero beyond the
-    canonical grid, and the alignment alone remains farther out.
+    The result is that of `resample` through `total_transform`, up to the rounding of coordinates to .002 voxels. As
+    there, the flow fades to zero beyond the canonical grid, and the alignment alone remains farther out. Large scans
+    that lie at an angle to each other are sampled by `resample` itself, where the rounding would be more.
 
     Args:
         moving: the moving image.
@@ -52,6 +55,9 @@ def warp_through_flow(moving: sitk.Image, fixed: sitk.Image, flow: np.ndarray, a
     to_grid = np.linalg.inv(from_grid) @ to_matrix(alignment.fixed_to_canonical) @ index_to_world(fixed)
     to_moving = np.linalg.inv(index_to_world(moving)) @ to_matrix(alignment.moving_to_canonical.GetInverse())
     to_moving = to_moving @ from_grid
+    rows = _rows_reached(to_grid, flow.shape[1:], fixed), _rows_reached(to_moving @ to_grid, moving.GetSize(), fixed)
+    if max(rows) > MOST_ROWS:
+        return resample(moving, fixed, total_transform(flow, alignment))
     # Displacements in voxels of the moving image are added to where the alignment alone leads.
     shifts = np.tensordot(to_moving[:3, :3].astype(np.float32), padded(flow, margin), axes=1).transpose(0, 3, 2, 1)
     field = _Sampled(shifts.astype(kind, copy=False), to_grid, zeros=True)
@@ -74,6 +80,23 @@ def warp_through_flow(moving: sitk.Image, fixed: sitk.Image, flow: np.ndarray, a
     return keep_stored_forms(fixed, result)
 
 
+def _order(matrix: np.ndarray) -> tuple[int, int, int]:
+    """Return the axis along which the planes of another grid follow each other, as x, y, z; then the other two.
+
+    Args:
+        matrix: 4 x 4, from voxels of the other grid (x, y, z).
+    """
+    lead = int(np.abs(matrix[:3, 2]).argmax())
+    rows, columns = (axis for axis in (2, 1, 0) if axis != lead)
+    return lead, rows, columns
+
+
+def _rows_reached(matrix: np.ndarray, size: Sequence[int], fixed: sitk.Image) -> float:
+    """Return how many rows of an image of this size, in all planes, a part of the fixed image reaches over."""
+    lead, rows, _ = _order(matrix)
+    return float(np.abs(matrix[lead, :3]) @ (fixed.GetSize()[0], ROWS, SLAB)) * size[rows]
+
+
 class _Sampled:
     """An image that is sampled part by part of another grid.
 
@@ -86,9 +109,7 @@ class _Sampled:
     def __init__(self, values: np.ndarray, matrix: np.ndarray, *, zeros: bool) -> None:
         self.size = values.shape[:0:-1]
         self.matrix = matrix
-        # The axis along which the planes of the other grid follow each other, as x, y, z; then the other two.
-        lead = int(np.abs(matrix[:3, 2]).argmax())
-        self.order = (lead, *(axis for axis in (2, 1, 0) if axis != lead))
+        self.order = _order(matrix)
         values = np.ascontiguousarray(values.transpose(0, *(3 - axis for axis in self.order)))
         self.image = Planes(tensor_sharing(values)[None], zeros=zeros)
         self.kind = self.image.image.dtype

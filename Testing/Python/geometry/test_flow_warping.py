@@ -70,6 +70,12 @@ def test_the_result_carries_the_orientations_of_the_fixed_scans_header(oblique) 
     assert [warped.GetMetaData(key) for key in KEYS] == [fixed.GetMetaData(key) for key in KEYS]
 
 
+def test_a_large_scan_at_an_angle_is_sampled_by_simpleitk(oblique) -> None:
+    """Of so many rows at a time, coordinates would be rounded to .006 voxels."""
+    warped, exact = both_ways(oblique, sitk.Expand(oblique.moving, [2, 5, 5]), oblique.fixed)
+    np.testing.assert_array_equal(warped, exact)
+
+
 def test_wide_numbers_keep_their_digits(oblique) -> None:
     values = 2**30 + sitk.Cast(oblique.moving, sitk.sitkInt32)
     warped, exact = both_ways(oblique, values, oblique.fixed)
