@@ -61,9 +61,13 @@ def warp_through_flow(moving: sitk.Image, fixed: sitk.Image, flow: np.ndarray, a
     # Displacements in voxels of the moving image are added to where the alignment alone leads.
     shifts = np.tensordot(to_moving[:3, :3].astype(np.float32), padded(flow, margin), axes=1).transpose(0, 3, 2, 1)
     field = _Sampled(shifts.astype(kind, copy=False), to_grid, zeros=True)
+    del shifts  # which are large, as are the values below
     # What lies outside is taken off before and added afterwards, so that rounding leaves it as it is.
     outside = kind(outside_value(moving))
-    image = _Sampled(own[None].astype(kind) - outside, to_moving @ to_grid, zeros=False)
+    values = own[None].astype(kind)
+    values -= outside
+    image = _Sampled(values, to_moving @ to_grid, zeros=False)
+    del values
 
     columns, rows, planes = fixed.GetSize()
     warped = np.empty((planes, rows, columns), own.dtype)
