@@ -1,4 +1,4 @@
-"""Warp a scan through a flow on the canonical grid, in half of the time that ITK takes for it.
+"""Warp a scan through a flow on the canonical grid, in two thirds of the time that ITK takes for it.
 
 The world is LPS millimetres.
 """
@@ -55,8 +55,9 @@ def warp_through_flow(moving: sitk.Image, fixed: sitk.Image, flow: np.ndarray, a
     to_grid = np.linalg.inv(from_grid) @ to_matrix(alignment.fixed_to_canonical) @ index_to_world(fixed)
     to_moving = np.linalg.inv(index_to_world(moving)) @ to_matrix(alignment.moving_to_canonical.GetInverse())
     to_moving = to_moving @ from_grid
-    rows = _rows_reached(to_grid, flow.shape[1:], fixed), _rows_reached(to_moving @ to_grid, moving.GetSize(), fixed)
-    if max(rows) > MOST_ROWS:
+    of_field = _rows_reached(to_grid, flow.shape[1:], fixed)
+    of_moving = _rows_reached(to_moving @ to_grid, moving.GetSize(), fixed)
+    if max(of_field, of_moving) > MOST_ROWS:
         return resample(moving, fixed, total_transform(flow, alignment))
     # Displacements in voxels of the moving image are added to where the alignment alone leads.
     shifts = np.tensordot(to_moving[:3, :3].astype(np.float32), padded(flow, margin), axes=1).transpose(0, 3, 2, 1)
