@@ -26,7 +26,7 @@ class Cancelled(Exception):  # noqa: N818 - a wish, not an error
 
 # What torch, ITK and CUDA say in a RuntimeError; the last two on Windows.
 MEMORY_WORDS = ("allocate memory", "out of memory", "bad_alloc", "not enough memory", "bad allocation")
-NOT_ENOUGH_MEMORY = "There is not enough memory for this registration; close other programs and try again."
+NOT_ENOUGH_MEMORY = "There is not enough memory; close other programs and try again."
 
 
 def lacks_memory(error: BaseException) -> bool:

@@ -128,8 +128,8 @@ def find_scan_brain(scan: sitk.Image, given: sitk.Image | None, role: str, setti
 
 def _slices_doubt(role: str) -> str:
     return (
-        f"Neighbouring slices of the {role} image differ more than every second one, as where the head has moved "
-        f"between two passes of the scanner or slices lie in a wrong order; look at the scan itself."
+        f"Slices of the {role} image that lie next to each other differ more than slices two apart, as where the head "
+        f"has moved between two passes of the scanner or slices lie in a wrong order; look at the scan itself."
     )
 
 

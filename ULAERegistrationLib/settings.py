@@ -61,7 +61,7 @@ class RegistrationSettings:
             unless two T1 scans show that the brain has changed in shape.
         contrast: whether the two scans have the "same" contrast, for which the network was trained, or a "different"
             one, which are then given the intensities of T1 and not refined; "auto" recognises it. Whether one person's
-            brain has changed in shape is told of two scans of the same contrast alone.
+            brain has changed in shape is told only of two scans that have the same contrast and show tissue as T1 does.
         device: where the network runs; "auto" takes CUDA if it is available, then MPS, then the CPU.
         precision: number type of the convolutions; flows and coordinates are always float32. "auto" takes half
             precision where the processor or GPU has it in hardware and its results agree with float32.

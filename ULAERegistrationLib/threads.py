@@ -17,9 +17,9 @@ def spare_the_cores() -> None:
 
     By default a thread of torch that waits for the others holds its core for milliseconds, at each of thousands of
     waits. Where another program needs that core, the thread that is waited for does not get it: beside another
-    registration the network took more than ten seconds instead of four. Alone, a registration takes about as long as
-    before. Threads of numpy's linear algebra wait in the same way. Its matrices are small here, so it gets one thread,
-    which takes a fifth off the time that both cores spend on the alignment.
+    registration the network took 45 s, where it takes 6 to 9 s now (docs/speed.md). Alone, a registration takes about
+    as long as before. Threads of numpy's linear algebra wait in the same way. Its matrices are small here, so it gets
+    one thread, which takes a fifth off the time that both cores spend on the alignment.
 
     It has to be called before numpy and torch are loaded.
     """

@@ -45,7 +45,8 @@ END = """
   comes into the scene all the same.
 - A cohort goes on with the next pair, and ends where its folder takes no more results; the same call later registers
   what has no result, or one of other inputs, settings or weights. Two runs in one folder at a time are refused.
-- Ctrl-C and SIGTERM end a command in one line that says what is kept. Times are measured by clocks that nobody sets.
+- Ctrl-C and SIGTERM end a command in one line that says what is kept. Seconds are measured by a clock that setting the
+  computer's time does not change.
 - Where ITK's own libraries meet a full disk they print lines of their own before the sentence.
 
 ## Files that others made

@@ -36,18 +36,17 @@ def add_evaluate(commands: Commands) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from ..files.writing import check_output_folder
-
-    folder = check_output_folder(options.output)
     from ..evaluation.methods import check_names
     from ..evaluation.protocol import DEFAULT_METHODS, evaluate
     from ..evaluation.tables import save, table
+    from ..files.writing import check_output_folder
 
     methods = [name.strip() for name in options.methods.split(",")] if options.methods else DEFAULT_METHODS
     try:
         check_names(methods)
     except RegistrationError as error:
         raise UsageError(str(error)) from None
+    folder = check_output_folder(options.output)
     with progress_bar(options.json, f"people of {options.data}") as progress:
         evaluation = evaluate(
             Path(options.data),

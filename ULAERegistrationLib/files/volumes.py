@@ -28,6 +28,7 @@ from .writing import check_output_file, whole_or_nothing
 from .written import write_checked
 
 SPACING_LIMITS = (0.1, 10.0)  # mm; the network's own grid is 1 mm
+LARGEST_LABEL = 2**53  # the last up to which ITK, which samples labels as float64, holds every whole number
 LABEL_TOLERANCE = 1e-3  # largest distance of a label from an integer, which a header's scale factor may cause
 FEWEST_VOXELS = 8  # along each axis; fewer do not suffice to align a brain
 # A voxel shows something above this fraction of the image's contrast; a mask lies elsewhere where less than this
@@ -162,12 +163,13 @@ def read_any_labels(source: Source, name: str) -> sitk.Image:
 def _whole_numbers(labels: sitk.Image, name: str) -> sitk.Image:
     """Convert labels to integers; they may differ from integers by the rounding error of a header's scale factor."""
     values = sitk.GetArrayViewFromImage(labels)
-    if values.dtype.kind != "f":
-        return labels
-    rounded = np.rint(values)
-    is_whole = np.abs(values - rounded).max() <= LABEL_TOLERANCE and np.abs(rounded).max() < 2**63  # not so for a NaN
-    if not is_whole:
+    rounded = np.rint(values) if values.dtype.kind == "f" else values
+    if rounded is not values and not np.abs(values - rounded).max() <= LABEL_TOLERANCE:  # so for a NaN too
         raise RegistrationError(f"{name} holds values that are not whole numbers; choose a label map.")
+    if max(int(rounded.max()), -int(rounded.min())) > LARGEST_LABEL:
+        raise RegistrationError(f"{name} holds labels beyond {LARGEST_LABEL}; give them smaller numbers.")
+    if rounded is values:
+        return labels
     whole = sitk.GetImageFromArray(rounded.astype(np.int32 if np.abs(rounded).max() < 2**31 else np.int64))
     whole.CopyInformation(labels)
     return whole

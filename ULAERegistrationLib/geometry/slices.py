@@ -12,7 +12,7 @@ ALTERNATING = 1.05
 
 
 def slices_alternate(scan: sitk.Image, brain: sitk.Image) -> bool:
-    """Tell whether neighbouring slices differ more than every second one, along any axis.
+    """Tell whether slices next to each other differ more than slices two apart, along any axis.
 
     So they do where the head has moved between two passes of the scanner, or where slices were put into a wrong order.
 
@@ -25,7 +25,7 @@ def slices_alternate(scan: sitk.Image, brain: sitk.Image) -> bool:
 
 
 def _alternation(values: np.ndarray, inside: np.ndarray, axis: int) -> float:
-    """Return by how much neighbouring slices across an axis differ, divided by how much every second one does."""
+    """Return by how much slices next to each other across an axis differ, divided by how much slices two apart do."""
     sparse = tuple(
         slice(None, None, 1 if other == axis else max(1, size // ENOUGH)) for other, size in enumerate(values.shape)
     )

@@ -277,6 +277,16 @@ def test_labels_that_a_scale_factor_moved_off_whole_numbers_are_rounded(tmp_path
         read_any_labels(values * float("nan"), "The label map")
 
 
+@pytest.mark.parametrize("value", [2**53 + 2, -(2**53) - 2])
+def test_labels_that_itk_would_round_are_refused(value) -> None:
+    values = sitk.GetArrayFromImage(sitk.Cast(ball() > 0, sitk.sitkInt64))
+    kept = sitk.GetImageFromArray(values * (value // abs(value)) * 2**53)
+    assert read_any_labels(kept, "The label map") is kept
+    for kind in (np.int64, np.float64):
+        with pytest.raises(RegistrationError, match="labels beyond 9007199254740992"):
+            read_any_labels(sitk.GetImageFromArray((values * value).astype(kind)), "The label map")
+
+
 def test_a_header_without_orientation_is_said(tmp_path) -> None:
     """ITK takes the stored axes as LPS, which may mirror the brain (ANTs #826, fMRIPrep #988)."""
     sitk.WriteImage(ball(), str(tmp_path / "known.nii"))

@@ -1,5 +1,5 @@
-"""ULAE-net computed fast: the function of `ulaenet.py`, in half the time or less on two CPU cores, in two fifths of the
-memory.
+"""ULAE-net computed fast: the function of `ulaenet.py`, on two CPU cores in three fifths of the time in float32 and a
+third in bfloat16, in two fifths of the memory or less.
 
 This page lists each optimisation with the place of its code, the processor time that the whole network takes more
 without it, and its cost. `python Testing/benchmarks/inference.py --tricks` switches each off in turn (float32, one
