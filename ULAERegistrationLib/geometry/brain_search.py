@@ -114,11 +114,10 @@ class SearchedBrain:
         starts = [_start(*start) for start in product(product(TILTS, repeat=3), raises, scales)]
         domain = self._domain_in(average)
         coarse, middle = (CorrelationSearch(average.level(level), self.level(level), domain) for level in LEVELS[:2])
-        found = [coarse.maximise(start, "similarity", 12, COARSE_STEP) for start in starts]
-        found.sort(key=lambda item: -item[1])
-        found = [middle.maximise(start, "affine", 12) for start in _different([one for one, _ in found[:4]])]
-        best, _ = max(found, key=lambda item: item[1])
-        return average.to_world @ np.linalg.inv(self.to_world @ best)
+        found, reached = coarse.maximise_each(np.array(starts), "similarity", 12, COARSE_STEP)
+        best = found[np.argsort(-reached, kind="stable")[:4]]
+        found, reached = middle.maximise_each(np.array(_different(list(best))), "affine", 12)
+        return average.to_world @ np.linalg.inv(self.to_world @ found[reached.argmax()])
 
     def finely_located_in(self, average: SearchedBrain, start: np.ndarray) -> tuple[np.ndarray, float]:
         """Register this scan to the template on the finest of `LEVELS`.

@@ -17,6 +17,7 @@ from ..flows.sampling import Planes
 from ..tensors import array_of, tensor_sharing
 from .affine import index_to_world, to_matrix
 from .alignment import Alignment
+from .brain import box_around
 from .canonical import canonical_grid
 from .orientation import keep_stored_forms
 from .resampling import outside_value, resample
@@ -49,14 +50,18 @@ def warp_through_flow(moving: sitk.Image, fixed: sitk.Image, flow: np.ndarray, a
     own = sitk.GetArrayViewFromImage(moving)
     # float32 holds the numbers of 16 bits to a hundredth.
     kind = np.float32 if own.dtype.itemsize <= 2 or own.dtype == np.float32 else np.float64
+    outside = outside_value(moving)
+    shown = box_around(own != outside, 1)  # beyond it, whatever is sampled is `outside`
+    size = [part.stop - part.start for part in shown[::-1]]
     margin = margin_of(flow)
     from_grid = index_to_world(canonical_grid())
     from_grid[:3, 3] -= from_grid[:3, :3].sum(axis=1) * margin  # of the padded grid
     to_grid = np.linalg.inv(from_grid) @ to_matrix(alignment.fixed_to_canonical) @ index_to_world(fixed)
     to_moving = np.linalg.inv(index_to_world(moving)) @ to_matrix(alignment.moving_to_canonical.GetInverse())
     to_moving = to_moving @ from_grid
+    to_moving[:3, 3] -= [part.start for part in shown[::-1]]
     of_field = _rows_reached(to_grid, flow.shape[1:], fixed)
-    of_moving = _rows_reached(to_moving @ to_grid, moving.GetSize(), fixed)
+    of_moving = _rows_reached(to_moving @ to_grid, size, fixed)
     if max(of_field, of_moving) > MOST_ROWS:
         return resample(moving, fixed, total_transform(flow, alignment))
     # Displacements in voxels of the moving image are added to where the alignment alone leads.
@@ -64,9 +69,8 @@ def warp_through_flow(moving: sitk.Image, fixed: sitk.Image, flow: np.ndarray, a
     field = _Sampled(shifts.astype(kind, copy=False), to_grid, zeros=True)
     del shifts  # which are large, as are the values below
     # What lies outside is taken off before and added afterwards, so that rounding leaves it as it is.
-    outside = kind(outside_value(moving))
-    values = own[None].astype(kind)
-    values -= outside
+    values = own[shown][None].astype(kind)
+    values -= kind(outside)
     image = _Sampled(values, to_moving @ to_grid, zeros=False)
     del values
 
@@ -78,7 +82,7 @@ def warp_through_flow(moving: sitk.Image, fixed: sitk.Image, flow: np.ndarray, a
         for place, shift in zip(places, field.at(field.places(*part)), strict=True):
             place.add_(shift)
         beyond = image.is_beyond(places)
-        found = image.at(places)[0].masked_fill_(beyond, 0).add_(float(outside))
+        found = image.at(places)[0].masked_fill_(beyond, 0).add_(outside)
         warped[plane : plane + SLAB, row : row + ROWS] = array_of(found if own.dtype.kind == "f" else found.round_())
     result = sitk.GetImageFromArray(warped)
     result.CopyInformation(fixed)

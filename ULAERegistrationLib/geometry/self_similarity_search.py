@@ -24,16 +24,22 @@ class SelfSimilaritySearch(LinearSearch):
         self.target = _descriptors(sitk.GetArrayFromImage(self.fixed))
         self.target_gradients = [self._gradient(channel) for channel in self.target]
 
-    def _sample(self, matrix: np.ndarray) -> tuple[np.ndarray, float]:
-        channels = _descriptors(self._resampled(matrix))
-        return channels, -float(np.square((channels - self.target)[:, self.inside]).mean())
+    def _reads(self, inside: np.ndarray) -> np.ndarray:
+        return np.ones_like(inside)  # as each descriptor is divided by a mean of all
+
+    def _sample(self, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        sampled = np.stack([_descriptors(values) for values in self._resampled(maps)])
+        return sampled, -np.square(self._within(sampled - self.target)).mean(axis=(1, 2))
+
+    def _steps(self, sampled: np.ndarray, basis: np.ndarray) -> np.ndarray:
+        return np.stack([self._step(channels, basis) for channels in sampled])
 
     def _step(self, channels: np.ndarray, basis: np.ndarray) -> np.ndarray:
         normal, error = np.zeros((12, 12)), np.zeros(12)
         for channel, target, gradient in zip(channels, self.target, self.target_gradients, strict=True):
-            rows = self._rows(0.5 * (self._gradient(channel) + gradient))
+            (rows,) = self._rows(0.5 * (self._gradient(channel) + gradient)[None])
             normal += rows @ rows.T
-            error += rows @ (target - channel)[self.inside]
+            error += rows @ self._within(target - channel)
         return solved(basis.T @ normal @ basis, basis.T @ error)
 
 
