@@ -6,6 +6,7 @@ import gc
 from concurrent.futures import ThreadPoolExecutor
 
 from .geometry.brain_search import searched_template
+from .geometry.canonical import template_tissues
 
 
 def load_torch() -> None:
@@ -18,7 +19,8 @@ def load_torch() -> None:
         ModuleNotFoundError, ImportError, OSError: where torch is not installed, or cannot be loaded.
     """
     with ThreadPoolExecutor(max_workers=1) as other_thread:
-        other_thread.submit(searched_template)  # which keeps it for `align`; where it fails, it fails there again
+        for prepare in (searched_template, template_tissues):  # which keep it; where one fails, it fails there again
+            other_thread.submit(prepare)
         collects = gc.isenabled()
         gc.disable()
         try:

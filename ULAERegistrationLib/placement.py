@@ -121,7 +121,7 @@ def place(
         pair, one_person = _as_one_person(pair, "rigid" if settings.alignment == "auto" else method)
     fixed, moving = pair.canonical
     # The network knows T1, and other contrasts as they look with its intensities; two T2 or FLAIR scans get them too.
-    both_t1 = contrast == "same" and shows_tissue_as_t1(fixed) and shows_tissue_as_t1(moving)
+    both_t1 = contrast == "same" and all(for_both(shows_tissue_as_t1, (fixed,), (moving,)))
     seen = (fixed, moving) if both_t1 else (as_t1(fixed), as_t1(moving))
     if one_person:
         # Masks of one brain differ by how they were made, which the network would take for a difference in shape.

@@ -21,6 +21,9 @@ TEMPLATE = MODELS / "template.nii.gz"
 # The 99.9th percentile of a brain's intensities, measured from nothing, as a multiple of the 98th: up to 1.3 in scans
 # of T1, T2 and FLAIR, up to 2.3 after a contrast agent.
 BRIGHTEST = 1.4
+# Of the template's brightness: white matter is brighter, and cortex, mixed with fluid, lies between the other two.
+WHITE, GREY = 0.8, (0.35, 0.6)
+INSIDE = 2  # of every second voxel, from the edge of the template's brain, where the tools for stripping differ
 
 
 def canonical_grid() -> sitk.Image:
@@ -46,6 +49,23 @@ def template_mask() -> sitk.Image:
 def template_values() -> np.ndarray:
     """Return the template, float32 [L, P, S] in [0, 255]; it must not be changed."""
     return sitk.GetArrayViewFromImage(template()).transpose(2, 1, 0).astype(np.float32)
+
+
+@cache
+def template_average() -> np.ndarray:
+    """Return the template, float32 [L, P, S], about in [0, 1]; it must not be changed."""
+    values = template_values()
+    return values / np.percentile(values[values > 0], 99.9)
+
+
+@cache
+def template_tissues() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the inside of the template's brain, its white matter and its cortex: bool [L, P, S], each second voxel."""
+    brain = sitk.GetImageFromArray(template_brain()[::2, ::2, ::2].astype(np.uint8))
+    inside = sitk.GetArrayFromImage(sitk.BinaryErode(brain, [INSIDE] * 3)) > 0
+    average = template_average()[::2, ::2, ::2]
+    low, high = GREY
+    return inside, inside & (average > WHITE), inside & (average > low) & (average < high)
 
 
 def template_brain() -> np.ndarray:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import SimpleITK as sitk
 
+from ..both import for_both
 from ..t1_intensities import DARK, along, give_t1_intensities, t1_curve
 from ..tensors import array_of, tensor_of
-from .canonical import canonical_grid, template_brain, template_values
+from .canonical import canonical_grid, template_average, template_tissues
 from .likeness import block_means
 
 WHOLLY = 0.9  # fraction of a block that has to be brain in both
@@ -19,9 +18,6 @@ DARKEST_PERCENT = 10
 # 700 pairs of T1 scans correlate by .29 and more, 168 of T1 with and without contrast agent by .21 and more, 336 of T1
 # and T2 or FLAIR by -.08 at most, four of T2 and FLAIR by .13 at most.
 SAME_CONTRAST = 0.17
-# Of the template's brightness: white matter is brighter, and cortex, mixed with fluid, lies between the other two.
-TEMPLATE_WHITE, TEMPLATE_GREY = 0.8, (0.35, 0.6)
-INSIDE = 2  # of every second voxel, from the edge of the template's brain, where the tools for stripping differ
 FLUID_PERCENT = 2  # the darkest of a brain's voxels show fluid in T1 and in FLAIR
 # On a scan's own scale of fluid 0 and white matter 1: tissue is brighter than the first, and less bright than the
 # second it is grey matter in T1.
@@ -55,7 +51,7 @@ def intensity_correlation(fixed: np.ndarray, moving: np.ndarray) -> float:
         -1 to 1; 0 where the brains hardly overlap or one of them is constant.
     """
     inside = block_means(((fixed > 0) & (moving > 0)).astype(np.float32)) > WHOLLY
-    first, second = _evenly_bright(fixed)[inside], _evenly_bright(moving)[inside]
+    first, second = (even[inside] for even in for_both(_evenly_bright, (fixed,), (moving,)))
     if len(first) < 2:
         return 0.0
     bright = (first > np.percentile(first, DARKEST_PERCENT)) & (second > np.percentile(second, DARKEST_PERCENT))
@@ -74,14 +70,7 @@ def as_t1(scan: np.ndarray) -> np.ndarray:
     Returns:
         The same shape and range; the scan itself where it does not overlap the template, or has one intensity.
     """
-    return array_of(give_t1_intensities(tensor_of(scan), tensor_of(_t1_average())))
-
-
-@cache
-def _t1_average() -> np.ndarray:
-    """Return the template, float32 [L, P, S], about in [0, 1]; it must not be changed."""
-    average = template_values()
-    return average / np.percentile(average[average > 0], 99.9)
+    return array_of(give_t1_intensities(tensor_of(scan), tensor_of(template_average())))
 
 
 def inverts_t1(scan: np.ndarray) -> bool:
@@ -90,7 +79,7 @@ def inverts_t1(scan: np.ndarray) -> bool:
     Correlation with the intensities of T1: T1 .93 to 1.00, T1 with contrast agent .78, FLAIR .46 to .98, T2 -.79 to
     -.63 (18 scans).
     """
-    seen, average = (tensor_of(image[::2, ::2, ::2]) for image in (scan, _t1_average()))  # enough for a sign
+    seen, average = (tensor_of(image[::2, ::2, ::2]) for image in (scan, template_average()))  # enough for a sign
     curve, brain = t1_curve(seen, average), seen > DARK
     if curve is None or not brain.any():
         return False
@@ -122,7 +111,7 @@ def tissue_contrast(scan: np.ndarray) -> float:
         fluid to white matter; at least .5 in T1, negative in T2. 0 where the scan shows no brain.
     """
     scan = scan[::2, ::2, ::2]  # enough for medians
-    inside, white, grey = _template_tissues()
+    inside, white, grey = template_tissues()
     shown = (scan > 0) & inside
     if not (shown & white).any() or not (shown & grey).any():
         return 0.0
@@ -137,16 +126,6 @@ def tissue_contrast(scan: np.ndarray) -> float:
         np.median(scale[bright_tissue & where]) if (bright_tissue & where).any() else 0.0 for where in (white, grey)
     ]
     return share + float(medians[0] - medians[1])
-
-
-@cache
-def _template_tissues() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the inside of the template's brain, its white matter and its cortex: bool [L, P, S], each second voxel."""
-    brain = sitk.GetImageFromArray(template_brain()[::2, ::2, ::2].astype(np.uint8))
-    inside = sitk.GetArrayFromImage(sitk.BinaryErode(brain, [INSIDE] * 3)) > 0
-    average = _t1_average()[::2, ::2, ::2]
-    low, high = TEMPLATE_GREY
-    return inside, inside & (average > TEMPLATE_WHITE), inside & (average > low) & (average < high)
 
 
 def scan_as_t1(scan: sitk.Image, canonical: np.ndarray, to_canonical: sitk.Transform) -> sitk.Image:
