@@ -146,12 +146,15 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def write(path: Path, row: dict[str, object]) -> None:
-    """Add a row; the first one, of a pair that is right, names the columns."""
+    """Add a row; where it has columns that those before it lack, they are written anew with these."""
     before = rows(path)
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(before[0] if before else row), restval="")
-        if not before:
+    columns = list(dict.fromkeys([*(before[0] if before else ()), *row]))
+    is_new = not before or columns != list(before[0])
+    with path.open("w" if is_new else "a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        if is_new:
             writer.writeheader()
+            writer.writerows(before)
         writer.writerow(row)
 
 

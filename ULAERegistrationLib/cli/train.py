@@ -99,6 +99,7 @@ def _run(options: argparse.Namespace) -> None:
     # Imported here because these load torch, which would delay the help of the command line.
     import torch
 
+    from ..network.devices import choose_device
     from ..network.weights import load_network
     from ..training.checkpoint import settings_of
     from ..training.data import Brains
@@ -121,6 +122,7 @@ def _run(options: argparse.Namespace) -> None:
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    choose_device("cuda" if device == "cuda" else "cpu")  # which refuses one that is not there
     with processes(device) as (all_processes, device):
         brains = Brains(Path(options.data), settings.validation_people, device)
         seconds = float("inf") if options.minutes is None else 60 * options.minutes

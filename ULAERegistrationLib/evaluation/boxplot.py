@@ -32,7 +32,7 @@ def draw(evaluation: Evaluation, path: Path) -> None:
     for panel, source in zip(panels, sources, strict=True):
         for number, method in enumerate(methods):
             _boxes(panel, evaluation, source, method, (number + 0.5) / len(methods) - 0.5, colours[number % 10])
-        pairs = len(evaluation.select(source, methods[0]))
+        pairs = len({(row.fixed, row.moving) for method in methods for row in evaluation.select(source, method)})
         panel.set(
             title=f"{numbering_of(source).name}, {pairs} ordered pairs", ylabel="Dice of a label in a pair", ylim=(0, 1)
         )

@@ -16,6 +16,8 @@ from ..errors import RegistrationError
 from ..files.volumes import read_any, read_labels
 from ..tensors import tensor_of
 
+DIRECTION_TOLERANCE = 1e-3  # of the directions' cosines: what the headers of NIfTI files round
+
 
 @dataclass(frozen=True)
 class Person:
@@ -120,11 +122,13 @@ def _check_image(image: sitk.Image, first: sitk.Image, name: str) -> None:
     if not sitk.GetArrayViewFromImage(image).any():
         raise RegistrationError(f"The image of {name} is empty; choose people who have a brain in theirs.")
     size = image.GetSize()
+    is_turned = not np.allclose(image.GetDirection(), np.eye(3).ravel(), rtol=0, atol=DIRECTION_TOLERANCE)
     frames = [(i.GetSize(), i.GetOrigin(), i.GetSpacing(), i.GetDirection()) for i in (image, first)]
-    if frames[0] != frames[1] or any(side % 16 for side in size):
+    if frames[0] != frames[1] or is_turned or any(side % 16 for side in size):
         raise RegistrationError(
-            f"The image of {name} ({' x '.join(map(str, size))} voxels) is not on one grid with the others, of sides "
-            f"that divide by 16; give brains that are aligned to the canonical frame."
+            f"The image of {name} ({' x '.join(map(str, size))} voxels) is not on one grid with the others, with axes "
+            f"to left, posterior and superior and sides that divide by 16; give brains that are aligned to the "
+            f"canonical frame."
         )
 
 

@@ -1,8 +1,7 @@
 """Evaluate methods on the same ordered pairs of people, with the same measures.
 
-By default the people are the validation people of `dataset.sources`. The project's weights were not trained on them,
-but the checkpoint was chosen by them. Their brains are already aligned to the canonical frame, so that only the
-deformable part is measured.
+By default the people are all of a folder who have labels; the tables say which of them the weights were trained on.
+Their brains are already aligned to the canonical frame, so that only the deformable part is measured.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from ..progress import Progress, silent
 from ..settings import Device, Precision
 from .measures import Measures, measure_pair
 from .method_process import MethodProcess
-from .methods import check_methods
+from .methods import TITLES, check_methods
 from .people import image_file, labelled_people, ordered_pairs, read_people
 from .summary import DRAWS, SEED, Summary, summarise
 
@@ -170,13 +169,15 @@ def evaluate(
         )
 
     for number, method in enumerate(methods):
+        measured = 0
         try:
             with MethodProcess(method, model=model, device=device, precision=precision) as process:
                 for done, (fixed, moving) in enumerate(pairs):
                     progress((number + done / len(pairs)) / len(methods), f"{method}: {fixed} <- {moving}")
                     rows.append(measure(process, method, fixed, moving))
+                    measured += 1
         except RegistrationError as error:
-            failures.append(str(error))
+            failures.append(f"{TITLES[method]} ended after {measured} of {len(pairs)} pairs: {error}")
     if not rows:
         raise RegistrationError(" ".join(failures))
     progress(1.0, "Done")

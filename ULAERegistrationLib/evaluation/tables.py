@@ -11,6 +11,7 @@ from ..dataset.sources import VALIDATION_PEOPLE, source_of
 from ..files.writing import whole_or_nothing
 from .boxplot import draw
 from .methods import TITLES
+from .people import ordered_pairs
 from .protocol import Evaluation
 from .summary import FEWEST_PEOPLE, Summary
 
@@ -50,8 +51,8 @@ def table(evaluation: Evaluation) -> str:
         f"{' [95 % interval by bootstrap over people]' if _with_intervals(evaluation) else ''}."
     ]
     for source in evaluation.sources:
-        people = [name for name in evaluation.about["people"] if source_of(name) == source]
-        pairs = len(people) * (len(people) - 1)
+        people = _people_of(evaluation, source)
+        pairs = len(ordered_pairs(people))
         parts.append(f"**{numbering_of(source).name}**: {pairs} ordered pairs of {', '.join(people)}.")
         parts.append(_rows(evaluation, source, COLUMNS))
         if numbering_of(source).regions:
@@ -65,11 +66,18 @@ def _rows(evaluation: Evaluation, source: str, columns: Sequence[tuple[str, str,
     methods = evaluation.methods
     cells = {name: [evaluation.summary(source, method, name) for method in methods] for name, _, _ in columns}
     columns = [column for column in columns if any(cells[column[0]])]
+    pairs = len(ordered_pairs(_people_of(evaluation, source)))
     lines = ["| method | " + " | ".join(title for _, title, _ in columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for number, method in enumerate(methods):
         values = [_cell(cells[name][number], decimals) for name, _, decimals in columns]
-        lines.append(f"| {TITLES[method]} | " + " | ".join(values) + " |")
+        measured = len(evaluation.select(source, method))
+        part = f" ({measured} of {pairs} pairs)" if measured < pairs else ""
+        lines.append(f"| {TITLES[method]}{part} | " + " | ".join(values) + " |")
     return "\n".join(lines)
+
+
+def _people_of(evaluation: Evaluation, source: str) -> list[str]:
+    return [name for name in evaluation.about["people"] if source_of(name) == source]
 
 
 def _cell(summary: Summary | None, decimals: int) -> str:

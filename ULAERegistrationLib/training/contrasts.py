@@ -70,7 +70,7 @@ def recolour(image: Tensor, random: torch.Generator) -> Tensor:
     mapped = torch.lerp(fields[:, 0:1], fields[:, 1:2], ((image - low) / (middle - low)).clamp(0, 1))
     mapped = mapped.lerp(fields[:, 2:3], ((image - middle) / (high - middle)).clamp(0, 1))
     mapped = mapped * (image / EDGE).clamp(max=1)
-    return _mean_slices(mapped, random) if torch.rand((), generator=random) < 0.5 else mapped
+    return _thick_slices(mapped, random) if torch.rand((), generator=random) < 0.5 else mapped
 
 
 def _varied(values: Tensor, image: Tensor, random: torch.Generator) -> Tensor:
@@ -81,13 +81,23 @@ def _varied(values: Tensor, image: Tensor, random: torch.Generator) -> Tensor:
     return F.interpolate(control, size=image.shape[2:], mode="trilinear", align_corners=True)
 
 
-def _mean_slices(image: Tensor, random: torch.Generator) -> Tensor:
+def _thick_slices(image: Tensor, random: torch.Generator) -> Tensor:
     """Average over slices of 2 to 5 voxels along one axis, in most cases axial ones, and interpolate between them."""
     thickness = int(torch.randint(2, 6, (), generator=random))
     axis = 2 if torch.rand((), generator=random) < 0.6 else int(torch.randint(3, (), generator=random))
+    return mean_slices(image, thickness, axis)
+
+
+def mean_slices(image: Tensor, thickness: int, axis: int) -> Tensor:
+    """Average an image `[1, C, L, P, S]` over slices of so many voxels along an axis, and interpolate between them."""
     kernel = [thickness if k == axis else 1 for k in range(3)]
-    slices = F.avg_pool3d(image, kernel, ceil_mode=True, count_include_pad=False)
-    return F.interpolate(slices, size=image.shape[2:], mode="trilinear", align_corners=False)
+    size = image.shape[2 + axis]
+    # Up to a whole number of slices, so that each is interpolated where it was averaged.
+    padding = [0] * 6
+    padding[2 * (2 - axis) + 1] = -size % thickness
+    whole = F.pad(image, padding, mode="replicate")
+    between = F.interpolate(F.avg_pool3d(whole, kernel), size=whole.shape[2:], mode="trilinear", align_corners=False)
+    return between.narrow(2 + axis, 0, size)
 
 
 def draw_contrast(

@@ -41,7 +41,7 @@ def pack(brains_folder: Path, file: Path) -> dict[str, int]:
             manual labels exist. Label maps of whole heads (FreeSurfer's numbers, `*.nii.gz`) are read from the folder
             `labelmaps` beside it, if there is one.
         file: the packed file. Intensities are kept up to a rounding of their details (see `wavelet`), by 2 of 255 in
-            the root of the mean square and by 12 at most; labels, and where the brain is, are exact.
+            the root of the mean square, in brains by 12 at most; labels, and where the brain is, are exact.
 
     Returns:
         The number of people, labelled people and heads, and the file's size in bytes.
@@ -53,13 +53,10 @@ def pack(brains_folder: Path, file: Path) -> dict[str, int]:
     # Imported here, because machines that only train may lack it.
     import SimpleITK as sitk
 
-    from ..files.volumes import read_any_labels
+    from ..files.volumes import read_any, read_any_labels
 
     def oriented(image: sitk.Image) -> np.ndarray:
         return sitk.GetArrayFromImage(image).transpose(2, 1, 0)
-
-    def array(path: Path) -> np.ndarray:
-        return oriented(sitk.ReadImage(str(path)))
 
     heads = sorted((Path(brains_folder).parent / "labelmaps").glob("*.nii.gz"))
     people = sorted(path.name.removesuffix("_t1.nii.gz") for path in Path(brains_folder).glob("*_t1.nii.gz"))
@@ -78,7 +75,7 @@ def pack(brains_folder: Path, file: Path) -> dict[str, int]:
                 np.lib.format.write_array(entry, np.ascontiguousarray(values))
 
         for person in people:
-            image = array(Path(brains_folder) / f"{person}_t1.nii.gz")
+            image = oriented(read_any(Path(brains_folder) / f"{person}_t1.nii.gz", f"The image of {person}"))
             if image.dtype != np.uint8:
                 raise RegistrationError(
                     f"The image of {person} is not of 8 bits; scale it to 0 to 255 on the canonical grid."
@@ -95,7 +92,7 @@ def pack(brains_folder: Path, file: Path) -> dict[str, int]:
                 add(f"{person}_seg", numbers.astype(np.int16))
                 labelled += 1
         for head in heads:
-            add(f"{head.name.removesuffix('.nii.gz')}_tissues", tissues(sitk.ReadImage(str(head))))
+            add(f"{head.name.removesuffix('.nii.gz')}_tissues", tissues(read_any(head, f"The label map {head.name}")))
         archive.writestr("people.json", json.dumps(people))
     return {"people": len(people), "labelled": labelled, "heads": len(heads), "bytes": file.stat().st_size}
 

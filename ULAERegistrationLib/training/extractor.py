@@ -14,7 +14,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import RegistrationError
-from ..files.writing import whole_or_nothing
 from ..network.brain_net import ARCHITECTURE, BrainNet, normalise
 from ..network.weight_files import read_weights, save_weights
+from .checkpoint import read_checkpoint, write_checkpoint
 from .curve import write_rows
 from .head_data import Heads
 from .heads import augment, paint, without_brain
@@ -91,7 +91,8 @@ class ExtractorTrainer:
     Args:
         folder: of the run; if it has a checkpoint, the run resumes from it exactly.
         heads: the packed heads.
-        settings: of the run; a changed number of steps changes the cosine of the learning rate.
+        settings: of the run; of one that is resumed only the number of steps may differ from those that it was begun
+            with, which changes the cosine of the learning rate.
         device: such as "cpu" or "cuda".
         workers: processes that make training images; 0 makes them in this one.
         start: weights that a new run starts from; None starts from random weights.
@@ -99,7 +100,8 @@ class ExtractorTrainer:
         log: called with one line of text at a time.
 
     Raises:
-        RegistrationError: where the checkpoint is that of a run that other runs led to.
+        RegistrationError: where the checkpoint is damaged, or that of a run with other settings or that other runs led
+            to.
     """
 
     def __init__(
@@ -125,8 +127,8 @@ class ExtractorTrainer:
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate)
         self.step, self.cpu_seconds, self.loss = 0, 0.0, math.nan
         self.rows: list[dict[str, float]] = []
-        if (self.folder / "checkpoint.pt").exists():
-            self._resume()
+        if (state := read_checkpoint(self.folder, self.device)) is not None:
+            self._resume(state)
         (self.folder / "settings.json").write_text(json.dumps(asdict(settings), indent=2) + "\n")
 
     def train(self, seconds: float = math.inf) -> None:
@@ -211,13 +213,18 @@ class ExtractorTrainer:
             "rows": self.rows,
             "history": self.history,
             "loss": self.loss,
+            "settings": asdict(self.settings),
         }
-        with whole_or_nothing(self.folder / "checkpoint.pt") as partial:
-            torch.save(state, partial)
+        write_checkpoint(self.folder, state)
 
-    def _resume(self) -> None:
-        state = torch.load(self.folder / "checkpoint.pt", map_location=self.device, weights_only=True)
-        if state.get("history") != self.history:  # one of an earlier version has none
+    def _resume(self, state: dict[str, Any]) -> None:
+        given = asdict(replace(self.settings, steps=state["settings"]["steps"]))
+        if different := [name for name, value in given.items() if value != state["settings"].get(name)]:
+            raise RegistrationError(
+                f"The run in {self.folder} was begun with other settings ({', '.join(different)}); give its own, or "
+                f"begin a new run in another folder."
+            )
+        if state["history"] != self.history:
             raise RegistrationError(
                 f"The run in {self.folder} was begun from other weights; give those with --start-from that it was "
                 f"begun from, or none where there were none, or begin a new run in another folder."
@@ -271,7 +278,8 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path, help="of the run")
     for name in ("steps", "batch", "learning_rate"):
         default = getattr(ExtractorSettings, name)
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+        text = f"of a new run by default {default}; of one that goes on, its own"
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), help=text)
     parser.add_argument("--start-from", type=Path, metavar="FILE", help="weights that a new run starts from")
     parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--device", default="cpu")
@@ -282,8 +290,10 @@ if __name__ == "__main__":
         start = read_weights(options.start_from, BrainNet(), ARCHITECTURE)[0]
         history = json.loads(options.start_from.with_suffix(".json").read_text()).get("runs", [])
     # Each run that goes on from another sees images of its own.
-    seed = ExtractorSettings.seed + len(history)
-    recipe = ExtractorSettings(options.steps, options.batch, options.learning_rate, seed=seed)
+    begun = read_checkpoint(options.folder)
+    recipe = ExtractorSettings(**begun["settings"]) if begun else ExtractorSettings(seed=1 + len(history))
+    chosen = {name: getattr(options, name) for name in ("steps", "batch", "learning_rate")}
+    recipe = replace(recipe, **{name: value for name, value in chosen.items() if value is not None})
     heads = Heads(options.packed)
     run = ExtractorTrainer(options.folder, heads, recipe, options.device, options.workers, start, history)
     run.train(60 * options.minutes)

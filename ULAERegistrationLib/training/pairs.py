@@ -34,10 +34,9 @@ class Pairs:
         """
         augmentation = self._settings.augmentation
         kind = torch.rand((), generator=self._random).item()
-        painted = self._settings.painted_pairs if len(self._brains.tissues) > 1 else 0
-        if kind < painted:
+        if kind < self._painted_share:
             return self._painted_pair(voxel_mm)
-        if self._teaches_labels and kind < painted + self._settings.one_protocol:
+        if self._teaches_labels and kind < self._painted_share + self._settings.one_protocol:
             return self._labelled_pair(images, voxel_mm)
         i, j = torch.randperm(len(images), generator=self._random)[:2].tolist()
         moving = self._brain(images, i, voxel_mm)
@@ -51,8 +50,14 @@ class Pairs:
         return [self._brains.training_people[place] for place in sorted(places)]
 
     @property
+    def _painted_share(self) -> float:
+        return self._settings.painted_pairs if len(self._brains.tissues) > 1 else 0.0
+
+    @property
     def _teaches_labels(self) -> bool:
-        return self._settings.labels > 0 and bool(self._brains.labelled)
+        settings = self._settings
+        drawn = settings.one_protocol > 0 and self._painted_share < 1
+        return settings.labels > 0 and drawn and bool(self._brains.labelled)
 
     def _labelled_pair(self, images: Tensor, voxel_mm: int) -> Pair:
         """Make a pair of two training people whose labels compare, with their label maps."""

@@ -58,11 +58,6 @@ class Processes:
         distributed.all_gather_object(values, value)
         return values
 
-    def wait(self) -> None:
-        """Wait until all processes have called this."""
-        if self.count > 1:
-            distributed.barrier()
-
 
 @contextmanager
 def processes(device: str) -> Iterator[tuple[Processes, str]]:

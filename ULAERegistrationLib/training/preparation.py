@@ -104,9 +104,10 @@ def prepare(scans: Path, brains: Path, finished: Callable[[Prepared], None] = la
     inside = brains.resolve()
     if any(file.resolve().parent == inside for files in people.values() for found in files.values() for file in found):
         raise RegistrationError(f"{brains} holds the scans themselves; write the brains to another folder.")
-    if recorded_files(brains):  # which writing to the folder would remove
-        raise RegistrationError(f"{brains} holds the result of a registration; write the brains to another folder.")
     record = _read_record(brains)
+    ours = {name for known in record.values() for name in known["outputs"]}  # which an interruption may have noted
+    if set(recorded_files(brains)) - ours:  # which writing to the folder would remove
+        raise RegistrationError(f"{brains} holds the result of a registration; write the brains to another folder.")
     outcomes = [Prepared(name, "passed over") for name in others]
     for outcome in outcomes:
         finished(outcome)

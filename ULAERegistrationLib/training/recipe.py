@@ -11,6 +11,8 @@ from ..errors import RegistrationError
 from .augmentation import Augmentation
 from .field_types import check_fields
 
+LARGEST_SEED = 2**62  # what is added to it still fits into 64 bits
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -92,6 +94,8 @@ class TrainingSettings:
             raise ValueError("phases and label_grids may not be empty")
         if min(self.validate_every, self.labels_a_step, *self.label_grids) < 1:
             raise ValueError("validate_every, labels_a_step and label_grids begin at 1")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise ValueError(f"seed is 0 to {LARGEST_SEED}")
         if self.average >= 1:
             raise ValueError("average is below 1")
 

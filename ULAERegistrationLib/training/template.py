@@ -78,7 +78,7 @@ def main() -> None:
     card = CARD | {
         "citations": citations_of(map(source_of, people), label_maps=False),
         "people": people,
-        "left_out_for_validation": list(VALIDATION_PEOPLE),
+        "left_out_for_validation": [person for person in VALIDATION_PEOPLE if person not in people],
     }
     (arguments.output / "template.json").write_text(json.dumps(card, indent=2) + "\n")
 

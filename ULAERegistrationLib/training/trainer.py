@@ -151,6 +151,11 @@ class Trainer:
             flows = self._shared_network(fixed=pair.seen_fixed, moving=pair.seen_moving)
         terms = loss_terms(pair, compose_all(flows), phase.windows, self.settings, self.random)
         loss = total_loss(terms, self.settings)
+        if any(self.processes.gather(not loss.isfinite().item())):
+            raise RegistrationError(
+                f"The loss is no number any more after {self.step} steps of this phase; the same call goes on from the "
+                f"last checkpoint, and a new run with a lower learning_rate may do better."
+            )
         self.accuracy = {}
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()

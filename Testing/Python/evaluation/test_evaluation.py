@@ -116,6 +116,10 @@ def test_what_cannot_be_evaluated_is_refused_in_one_sentence(brains, tmp_path, c
         write(values, odd / f"{name}_t1.nii.gz")
         write(labels[:, : values.shape[1]] * (name != "nirep-five"), odd / f"{name}_seg.nii.gz")
     write(image, odd / "nirep-six_t1.nii.gz")
+    turned = sitk.DICOMOrient(sitk.ReadImage(str(odd / "nirep-one_t1.nii.gz")), "RAS")
+    for name in ("nirep-seven", "nirep-eight"):
+        sitk.WriteImage(turned, str(odd / f"{name}_t1.nii.gz"))
+        sitk.WriteImage(sitk.Cast(turned > 0, sitk.sitkInt16), str(odd / f"{name}_seg.nii.gz"))
     (tmp_path / "file").write_text("")
 
     assert "does not exist" in refused(tmp_path / "none", *output)
@@ -126,6 +130,7 @@ def test_what_cannot_be_evaluated_is_refused_in_one_sentence(brains, tmp_path, c
     assert "no label that is scored" in refused(odd, *output, "--people", "nirep-one", "nirep-five")
     assert "no partner" in refused(brains, *output, "--people", "nirep-na04", "oasis-1113", "oasis-1125")
     assert "one grid" in refused(odd, *output, "--people", "nirep-one", "nirep-two")
+    assert "axes to left" in refused(odd, *output, "--people", "nirep-seven", "nirep-eight")
     assert "8 bits" in refused(odd, *output, "--people", "nirep-one", "nirep-three")
     assert "is empty" in refused(odd, *output, "--people", "nirep-one", "nirep-four")
     assert "'magic' is not known" in refused(brains, *output, "--methods", "affine,magic", status=2)
@@ -189,10 +194,12 @@ def test_a_method_that_fails_takes_nothing_from_the_others(brains, tmp_path, cap
     out = tmp_path / "out"
     assert main(["evaluate", str(brains), "-o", str(out), "--methods", "network,affine"]) == 1
     told = capsys.readouterr()
-    assert told.err.strip().endswith("ulae: Not all was measured. There is not enough memory.")
-    assert "There is not enough memory." in told.out
+    said = "ours, network only ended after 2 of 4 pairs: There is not enough memory."
+    assert told.err.strip().endswith(f"ulae: Not all was measured. {said}")
+    assert said in told.out
+    assert "| ours, network only (0 of 2 pairs) |" in told.out
     content = json.loads((out / "evaluation.json").read_text())
-    assert content["failures"] == ["There is not enough memory."]
+    assert content["failures"] == [said]
     assert [row["method"] for row in content["pairs"]] == ["network"] * 2 + ["affine"] * 4
     with pytest.raises(RegistrationError, match="not enough memory"):
         evaluate(brains, ["network"], VALIDATION_PEOPLE[2:])

@@ -15,7 +15,7 @@ from ULAERegistrationLib.geometry.canonical import template
 from ULAERegistrationLib.geometry.frame import CANONICAL_SIZE
 from ULAERegistrationLib.training import augmentation
 from ULAERegistrationLib.training.augmentation import Augmentation
-from ULAERegistrationLib.training.contrasts import T1_LEVELS, recolour
+from ULAERegistrationLib.training.contrasts import T1_LEVELS, mean_slices, recolour
 from ULAERegistrationLib.training.synthesis import MEAN_SPREAD, TISSUES, synthesise, tissues
 
 
@@ -200,3 +200,19 @@ def test_a_real_head_becomes_a_stripped_t1_brain_in_the_canonical_frame(data_fol
 def test_no_label_is_two_tissues():
     members = [label for _, labels in TISSUES for label in labels]
     assert len(members) == len(set(members))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("thickness", [2, 3, 4, 5])
+def test_thick_slices_stay_where_they_are(axis, thickness) -> None:
+    """On a ramp, which an average over slices leaves as it is; the last slice of a side may be a part of one."""
+    sides = [32, 40, 36]
+    ramp = torch.arange(sides[axis], dtype=torch.float32)
+    image = ramp.view([1, 1, *[-1 if k == axis else 1 for k in range(3)]]).expand(1, 1, *sides).contiguous()
+    sliced = mean_slices(image, thickness, axis)
+    assert sliced.shape == image.shape
+    inner = slice(thickness, sides[axis] - 2 * thickness)  # beyond it, the border's slice has no neighbour
+    found, expected = (values.movedim(2 + axis, 0)[inner].flatten(1) for values in (sliced, image))
+    assert (found - expected).abs().max() < 1e-4
+    noise = torch.rand(1, 1, *sides, generator=torch.Generator().manual_seed(0))
+    assert mean_slices(noise, thickness, axis).var() < 0.7 * noise.var()

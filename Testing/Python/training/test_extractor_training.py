@@ -264,6 +264,20 @@ def test_a_run_goes_on_from_the_weights_that_it_was_begun_from_and_no_others(pac
     assert run([{"steps": 7}]).history == [{"steps": 7}]
 
 
+@pytest.mark.usefixtures("small_images")
+def test_a_run_goes_on_with_its_own_settings_and_no_others(packed, tmp_path):
+    def run(**settings) -> ExtractorTrainer:
+        return ExtractorTrainer(tmp_path, packed, ExtractorSettings(**settings), log=lambda line: None)
+
+    run(steps=20, batch=1)._checkpoint()
+    with pytest.raises(RegistrationError, match=r"was begun with other settings \(batch, learning_rate\)"):
+        run(steps=20, batch=2, learning_rate=1e-3)
+    assert run(steps=40, batch=1).settings.steps == 40
+    (tmp_path / "checkpoint.pt").write_bytes(b"damaged")
+    with pytest.raises(RegistrationError, match="is damaged, or an earlier version wrote it"):
+        run(steps=20, batch=1)
+
+
 def test_a_runs_weights_are_shipped_with_a_card_of_their_own(packed, tmp_path):
     trainer = ExtractorTrainer(tmp_path, packed, ExtractorSettings(), log=lambda line: None)
     trainer._save({"painted": 0.5})

@@ -44,6 +44,16 @@ def test_labels_teach_only_where_they_are_asked_for_and_there(tmp_path, brains, 
     assert plain._step(images, settings.phases[0])["labels"] == 0
 
 
+def test_labels_of_which_no_pair_is_drawn_teach_nobody(tmp_path, packed, settings):
+    taught = replace(settings, labels=1.5)
+    brains = Brains(packed)
+    brains.tissues = [torch.zeros(64, 64, 64, dtype=torch.uint8)] * 2
+    for number, never in enumerate(({"one_protocol": 0.0}, {"painted_pairs": 1.0})):
+        trainer = Trainer(tmp_path / str(number), brains, replace(taught, **never), log=lambda line: None)
+        assert trainer.pairs.taught_by() == []
+    assert Trainer(tmp_path / "taught", brains, taught, log=lambda line: None).pairs.taught_by()
+
+
 def test_the_only_labelled_person_of_a_source_teaches_without_labels(tmp_path, pack_people, settings):
     labelled = ("nirep-na01", "nirep-na02", "oasis-1101")
     brains = Brains(pack_people(labelled, labelled))

@@ -48,6 +48,16 @@ def test_labels_with_fractional_values_are_not_packed(tmp_path):
     assert "The label map of ann holds values that are not whole numbers" in refused(tmp_path)
 
 
+def test_a_brain_that_was_cut_short_is_not_packed(tmp_path):
+    """ITK reads voxels that are missing as zeros, without a word."""
+    write(tmp_path, "ann", template())
+    file = tmp_path / "ann_t1.nii.gz"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    sentence = refused(tmp_path)
+    assert sentence.startswith("The image of ann ")
+    assert "is cut short or damaged" in sentence
+
+
 def turned(image: sitk.Image) -> None:
     image.SetDirection((0, 1, 0, 1, 0, 0, 0, 0, 1))
 

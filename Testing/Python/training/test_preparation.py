@@ -227,6 +227,27 @@ def test_who_was_interrupted_while_the_files_were_put_into_place_is_done_again(f
         assert prepare(scans, brains)[0].status == "as before"
 
 
+def test_who_was_killed_while_the_files_were_put_into_place_is_done_again(folders, quick, monkeypatch, tmp_path):
+    """What the killed process had noted of its files was taken for the result of a registration, at every call."""
+    scans, brains = folders
+    left = tmp_path / "left"
+    replaced = Path.replace
+
+    def copy_what_a_kill_leaves(source: Path, target: Path) -> Path:
+        replaced(source, target)
+        if target.parent == brains and target.suffix == ".gz" and not left.exists():
+            shutil.copytree(brains, left)
+        return target
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", copy_what_a_kill_leaves)
+        prepare(scans, brains)
+    assert len(list(left.glob("ann_*"))) == 1
+    assert list(left.glob(".*"))
+    assert prepare(scans, left)[0].status == "prepared"
+    assert prepare(scans, left)[0].status == "as before"
+
+
 def test_the_command_says_how_each_went_and_where_to_look(folders, quick, capsys):
     scans, brains = folders
     command = ["train", "--prepare", str(scans), "-o", str(brains)]

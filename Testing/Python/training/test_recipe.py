@@ -37,6 +37,8 @@ def test_settings_that_are_no_recipe_are_refused_before_a_folder_is_made(tmp_pat
         ("label_grids", [0]),
         ("precision", "float16"),
         ("seed", 1.5),
+        ("seed", 2**70),
+        ("seed", -1),
         ("average", 1.0),
         ("validate_every", 0),
         ("validation_people", "nirep-na04"),

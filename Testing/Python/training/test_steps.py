@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.network.ulaenet import ULAENet
 from ULAERegistrationLib.network.weights import load_network
 from ULAERegistrationLib.training import trainer as module
@@ -54,6 +55,17 @@ def test_the_loss_is_the_weighted_sum_of_its_terms_and_its_gradient_is_clipped(
     assert terms[other] == 0
     gradient = torch.cat([parameter.grad.flatten() for parameter in trainer.network.parameters()])
     assert gradient.norm().item() == pytest.approx(1, abs=1e-4)
+
+
+def test_a_run_whose_loss_is_no_number_ends_in_a_sentence(tmp_path, brains, settings, monkeypatch):
+    """It went on without a word, and wrote weights that are no numbers over its checkpoint."""
+    trainer = trainer_of(tmp_path, brains, settings)
+    before = copied(trainer.network)
+    monkeypatch.setattr(module, "total_loss", lambda terms, settings: terms["similarity"] * float("nan"))
+    with pytest.raises(RegistrationError, match="The loss is no number any more after 0 steps"):
+        trainer.train()
+    assert all(torch.equal(value, before[name]) for name, value in trainer.network.state_dict().items())
+    assert not (tmp_path / "checkpoint.pt").exists()
 
 
 def test_the_rate_rises_at_first_and_then_falls_along_a_cosine_in_every_phase(tmp_path, brains, settings):
