@@ -33,7 +33,6 @@ class QuickEnd:
 
 def run() -> int:
     """Run the command line in this process and return the exit status."""
-    end = QuickEnd()
     interrupt = Interrupt()
     for number in SIGNALS:
         signal.signal(number, interrupt)
@@ -47,12 +46,18 @@ def run() -> int:
 
         keep_freed_memory()
         spare_the_cores()
-        end.status = main()
-        return end.status
+        return main()
     except KeyboardInterrupt:  # before a command has begun
         print("ulae: cancelled", file=sys.stderr)
         return 1
 
 
+def program() -> None:
+    """Run the command line as a program: end the process with its exit status."""
+    end = QuickEnd()
+    end.status = run()
+    sys.exit(end.status)
+
+
 if __name__ == "__main__":
-    sys.exit(run())
+    program()

@@ -93,7 +93,7 @@ def columns_of(quality: Quality) -> dict[str, object]:
 
 def quality_of(row: dict[str, str]) -> Quality:
     """The inverse of `columns_of`."""
-    if not {*NUMBERS, "steps_left_out"} <= set(row):
+    if not all(row.get(name) for name in (*NUMBERS, "steps_left_out")):
         raise SystemExit("The file is of an earlier version and lacks measures; give another one with -o.")
     likenesses = {
         f"{role}_likeness": Likeness(
@@ -149,13 +149,12 @@ def write(path: Path, row: dict[str, object]) -> None:
     """Add a row; where it has columns that those before it lack, they are written anew with these."""
     before = rows(path)
     columns = list(dict.fromkeys([*(before[0] if before else ()), *row]))
-    is_new = not before or columns != list(before[0])
-    with path.open("w" if is_new else "a", newline="", encoding="utf-8") as file:
+    whole = path.with_name(f"{path.name}.new")  # so that an interruption leaves the rows of hours
+    with whole.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")
-        if is_new:
-            writer.writeheader()
-            writer.writerows(before)
-        writer.writerow(row)
+        writer.writeheader()
+        writer.writerows([*before, row])
+    whole.replace(path)
 
 
 def verdict_of(row: dict[str, str]) -> str:

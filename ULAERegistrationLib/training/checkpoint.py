@@ -43,6 +43,23 @@ def read_checkpoint(folder: Path, device: torch.device | str = "cpu") -> dict[st
     return state
 
 
+def check_gradient(norm: torch.Tensor, steps: int) -> None:
+    """Refuse a gradient that is not finite, before it makes the weights so, and the next checkpoint.
+
+    Args:
+        norm: of the gradient; in several processes it is that of all.
+        steps: that the run has made so far.
+
+    Raises:
+        RegistrationError: where it is not finite, which a loss that is not finite leads to.
+    """
+    if not norm.isfinite():
+        raise RegistrationError(
+            f"The loss or its gradient is no number any more after {steps} steps; begin a new run in another folder, "
+            f"with a lower learning_rate or another seed, and --start-from the weights of this one."
+        )
+
+
 def settings_of(folder: Path) -> TrainingSettings:
     """Return the settings of the run in a folder; this version's defaults where it has no checkpoint.
 

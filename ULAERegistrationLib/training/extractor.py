@@ -14,7 +14,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..errors import RegistrationError
 from ..network.brain_net import ARCHITECTURE, BrainNet, normalise
 from ..network.weight_files import read_weights, save_weights
-from .checkpoint import read_checkpoint, write_checkpoint
+from .checkpoint import check_gradient, read_checkpoint, write_checkpoint
 from .curve import write_rows
 from .head_data import Heads
 from .heads import augment, paint, without_brain
@@ -127,7 +127,7 @@ class ExtractorTrainer:
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate)
         self.step, self.cpu_seconds, self.loss = 0, 0.0, math.nan
         self.rows: list[dict[str, float]] = []
-        if (state := read_checkpoint(self.folder, self.device)) is not None:
+        if (state := _begun(self.folder, self.device)) is not None:
             self._resume(state)
         (self.folder / "settings.json").write_text(json.dumps(asdict(settings), indent=2) + "\n")
 
@@ -170,7 +170,7 @@ class ExtractorTrainer:
         loss = extraction_loss(self.network(images), brains)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        check_gradient(torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0), self.step)
         self.optimiser.step()
         decay = min(settings.average, self.step / (self.step + 10))
         with torch.no_grad():
@@ -235,6 +235,17 @@ class ExtractorTrainer:
         self.cpu_seconds, self.rows, self.loss = state["cpu_seconds"], state["rows"], state["loss"]
 
 
+def _begun(folder: Path, device: torch.device | str = "cpu") -> dict[str, Any] | None:
+    """Read the checkpoint of a run of this training, as `read_checkpoint` does; refuse that of another training."""
+    state = read_checkpoint(folder, device)
+    names = {field.name for field in fields(ExtractorSettings)}
+    if state is not None and not (isinstance(state["settings"], dict) and set(state["settings"]) == names):
+        raise RegistrationError(
+            f"{folder} holds the run of another training, or of an earlier version; begin a new run in another folder."
+        )
+    return state
+
+
 def extraction_loss(logits: Tensor, brain: Tensor) -> Tensor:
     """Compute the loss: cross entropy plus one minus soft Dice, against the fraction of brain in every voxel.
 
@@ -290,7 +301,7 @@ if __name__ == "__main__":
         start = read_weights(options.start_from, BrainNet(), ARCHITECTURE)[0]
         history = json.loads(options.start_from.with_suffix(".json").read_text()).get("runs", [])
     # Each run that goes on from another sees images of its own.
-    begun = read_checkpoint(options.folder)
+    begun = _begun(options.folder)
     recipe = ExtractorSettings(**begun["settings"]) if begun else ExtractorSettings(seed=1 + len(history))
     chosen = {name: getattr(options, name) for name in ("steps", "batch", "learning_rate")}
     recipe = replace(recipe, **{name: value for name, value in chosen.items() if value is not None})

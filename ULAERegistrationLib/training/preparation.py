@@ -21,7 +21,7 @@ from .. import __version__
 from ..errors import NOT_ENOUGH_MEMORY, RegistrationError, lacks_memory, unexpected
 from ..files.inputs import digest, stem
 from ..files.volumes import read_labels, read_mask, read_volume, write_image
-from ..files.writing import check_output_folder, recorded_files, whole_folder_or_nothing, whole_or_nothing
+from ..files.writing import MOVING, check_output_folder, recorded_files, whole_folder_or_nothing, whole_or_nothing
 from ..geometry.brain import volume_litres
 from ..geometry.canonical import canonical_grid
 from ..geometry.contrast import shows_tissue_as_t1
@@ -108,6 +108,7 @@ def prepare(scans: Path, brains: Path, finished: Callable[[Prepared], None] = la
     ours = {name for known in record.values() for name in known["outputs"]}  # which an interruption may have noted
     if set(recorded_files(brains)) - ours:  # which writing to the folder would remove
         raise RegistrationError(f"{brains} holds the result of a registration; write the brains to another folder.")
+    (brains / MOVING).unlink(missing_ok=True)  # or the next person's files would replace what an interruption has noted
     outcomes = [Prepared(name, "passed over") for name in others]
     for outcome in outcomes:
         finished(outcome)

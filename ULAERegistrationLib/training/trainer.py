@@ -23,7 +23,7 @@ from ..errors import RegistrationError
 from ..flows.warp import compose_all
 from ..network.ulaenet import ULAENet
 from ..network.weights import save_network
-from .checkpoint import check_that_it_goes_on, read_checkpoint, write_checkpoint
+from .checkpoint import check_gradient, check_that_it_goes_on, read_checkpoint, write_checkpoint
 from .curve import write_curve
 from .data import Brains
 from .losses import loss_terms, total_loss
@@ -151,15 +151,10 @@ class Trainer:
             flows = self._shared_network(fixed=pair.seen_fixed, moving=pair.seen_moving)
         terms = loss_terms(pair, compose_all(flows), phase.windows, self.settings, self.random)
         loss = total_loss(terms, self.settings)
-        if any(self.processes.gather(not loss.isfinite().item())):
-            raise RegistrationError(
-                f"The loss is no number any more after {self.step} steps of this phase; the same call goes on from the "
-                f"last checkpoint, and a new run with a lower learning_rate may do better."
-            )
         self.accuracy = {}
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        check_gradient(torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0), self.step)
         self.optimiser.step()
         decay = self.settings.average
         if self.from_nothing:  # random weights have to leave the average

@@ -25,7 +25,7 @@ def command():
     {command}
 
 main.main = command
-sys.exit(__main__.run())
+__main__.program()
 """
 
 
@@ -44,6 +44,9 @@ def test_what_python_has_to_tell_of_it_tells() -> None:
     assert failed.returncode == 1
     assert failed.stdout == "result, tidied up\n"
     assert "ZeroDivisionError: a fault" in failed.stderr
+    stopped = ended("raise KeyboardInterrupt")
+    assert (stopped.returncode, stopped.stdout) == (1, "result, tidied up\n")
+    assert stopped.stderr == "ulae: cancelled\n"
     usage = ended("sys.exit(2)")
     assert (usage.returncode, usage.stdout) == (2, "result, tidied up\n")
 

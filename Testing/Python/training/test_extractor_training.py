@@ -14,6 +14,7 @@ from ULAERegistrationLib.errors import RegistrationError
 from ULAERegistrationLib.network.brain_net import ARCHITECTURE, BrainNet
 from ULAERegistrationLib.network.weight_files import read_weights
 from ULAERegistrationLib.training import heads as painting
+from ULAERegistrationLib.training.checkpoint import write_checkpoint
 from ULAERegistrationLib.training.contrasts import draw_contrast
 from ULAERegistrationLib.training.extractor import (
     Examples,
@@ -273,6 +274,9 @@ def test_a_run_goes_on_with_its_own_settings_and_no_others(packed, tmp_path):
     with pytest.raises(RegistrationError, match=r"was begun with other settings \(batch, learning_rate\)"):
         run(steps=20, batch=2, learning_rate=1e-3)
     assert run(steps=40, batch=1).settings.steps == 40
+    write_checkpoint(tmp_path, {"settings": "{}"})
+    with pytest.raises(RegistrationError, match="holds the run of another training"):
+        run(steps=20, batch=1)
     (tmp_path / "checkpoint.pt").write_bytes(b"damaged")
     with pytest.raises(RegistrationError, match="is damaged, or an earlier version wrote it"):
         run(steps=20, batch=1)

@@ -248,6 +248,17 @@ def test_who_was_killed_while_the_files_were_put_into_place_is_done_again(folder
     assert prepare(scans, left)[0].status == "as before"
 
 
+def test_what_a_kill_after_the_last_move_has_noted_is_not_lost_to_the_next_person(folders, quick):
+    scans, brains = folders
+    prepare(scans, brains)
+    files = sorted(file.name for file in brains.glob("ann_*"))
+    (brains / ".moving.json").write_text(json.dumps({"files": files}))
+    for part in ("t1", "seg"):
+        shutil.copy(scans / f"ann_{part}.nii.gz", scans / f"bob_{part}.nii.gz")
+    assert [outcome.status for outcome in prepare(scans, brains)] == ["as before", "prepared"]
+    assert sorted(file.name for file in brains.glob("ann_*")) == files
+
+
 def test_the_command_says_how_each_went_and_where_to_look(folders, quick, capsys):
     scans, brains = folders
     command = ["train", "--prepare", str(scans), "-o", str(brains)]

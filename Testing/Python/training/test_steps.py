@@ -62,7 +62,7 @@ def test_a_run_whose_loss_is_no_number_ends_in_a_sentence(tmp_path, brains, sett
     trainer = trainer_of(tmp_path, brains, settings)
     before = copied(trainer.network)
     monkeypatch.setattr(module, "total_loss", lambda terms, settings: terms["similarity"] * float("nan"))
-    with pytest.raises(RegistrationError, match="The loss is no number any more after 0 steps"):
+    with pytest.raises(RegistrationError, match="The loss or its gradient is no number any more after 0 steps"):
         trainer.train()
     assert all(torch.equal(value, before[name]) for name, value in trainer.network.state_dict().items())
     assert not (tmp_path / "checkpoint.pt").exists()
