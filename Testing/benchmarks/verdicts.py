@@ -146,7 +146,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def write(path: Path, row: dict[str, object]) -> None:
-    """Add a row; where it has columns that those before it lack, they are written anew with these."""
+    """Add a row, which may have columns that those before it lack; these are empty there."""
     before = rows(path)
     columns = list(dict.fromkeys([*(before[0] if before else ()), *row]))
     whole = path.with_name(f"{path.name}.new")  # so that an interruption leaves the rows of hours

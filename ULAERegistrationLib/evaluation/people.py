@@ -85,7 +85,7 @@ def read_people(data: Path, names: Sequence[str]) -> dict[str, Person]:
 
     Raises:
         RegistrationError: for a missing folder, image or label map, a person without a partner, images that do not
-            share one grid, or a label map without a label that is scored.
+            share one grid with axes to left, posterior and superior, or a label map without a label that is scored.
     """
     _check_folder(data)
     for name in names:

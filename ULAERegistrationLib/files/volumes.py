@@ -137,7 +137,8 @@ def read_labels(source: Source, image: sitk.Image, role: str) -> sitk.Image:
         The label map on the grid of `image`, of an integer pixel type.
 
     Raises:
-        RegistrationError: where the label map cannot be read, lies on another grid, or has fractional values.
+        RegistrationError: where the label map cannot be read, lies on another grid, or has fractional values or labels
+            beyond `LARGEST_LABEL`.
     """
     name = f"The {role} label map"
     labels = _three_dimensional(_read(source, name), name)
@@ -155,7 +156,8 @@ def read_any_labels(source: Source, name: str) -> sitk.Image:
         The label map, of an integer pixel type.
 
     Raises:
-        RegistrationError: where it is missing, cannot be read, is not 3-D, or has fractional values.
+        RegistrationError: where it is missing, cannot be read, is not 3-D, or has fractional values or labels beyond
+            `LARGEST_LABEL`.
     """
     return _whole_numbers(read_any(source, name), name)
 

@@ -13,8 +13,8 @@ BEFORE, AFTER = 1, 2  # planes of zeros around the image; the last one is read o
 class LinearSampler:
     """An image that is sampled at the same points under many linear maps, by trilinear interpolation.
 
-    ITK's resampling takes ten times as long for the few thousand points of a coarse search, most of it to begin, and
-    always samples whole grids. Beyond the image's outermost voxels the values fade to 0 within a voxel.
+    ITK's resampling takes seven times as long for the few thousand points of a coarse search, and always samples whole
+    grids. Beyond the image's outermost voxels the values fade to 0 within a voxel.
 
     Args:
         image: float32 image.

@@ -47,8 +47,9 @@ def pack(brains_folder: Path, file: Path) -> dict[str, int]:
         The number of people, labelled people and heads, and the file's size in bytes.
 
     Raises:
-        RegistrationError: for a folder that is missing or has no brain, an image or labels on another grid than the
-            canonical one, an image that is not of 8 bits, or labels beyond 0 to `LARGEST_LABEL`.
+        RegistrationError: for a folder that is missing or has no brain, a file that is cut short or damaged, an image
+            or labels on another grid than the canonical one, an image that is not of 8 bits, or labels beyond 0 to
+            `LARGEST_LABEL`.
     """
     # Imported here, because machines that only train may lack it.
     import SimpleITK as sitk
